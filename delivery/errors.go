@@ -1,0 +1,135 @@
+package delivery
+
+import (
+	"errors"
+	"fmt"
+)
+
+// What a [Store] refuses. Each is matched with errors.Is; the texts are for
+// people and may change. A refusal has changed nothing.
+var (
+	// ErrBadIdentifier: a user or device id is not well-formed.
+	ErrBadIdentifier = errors.New("bad identifier")
+	// ErrNotFound: there is no such object, or the caller may not know of it.
+	ErrNotFound = errors.New("not found")
+	// ErrInvalidKeyPackage: an item of a publication is refused. The error is
+	// a *[PublishError] that names each item.
+	ErrInvalidKeyPackage = errors.New("invalid KeyPackage")
+	// ErrKeyPackageSpent: every item of a publication is spent, or an item
+	// brings other bytes with an init_key that was seen before (RFC 9420 §10).
+	// The error is a *[PublishError].
+	ErrKeyPackageSpent = errors.New("KeyPackage spent")
+	// ErrNotYours: the same bytes were published by another device. The error
+	// is a *[PublishError].
+	ErrNotYours = errors.New("KeyPackage of another device")
+	// ErrStockFull: the publication does not fit on the device's shelf. The
+	// error is a *[StockFullError] that says how much does.
+	ErrStockFull = errors.New("shelf full")
+	// ErrDeviceLimit: the user has as many devices as are allowed.
+	ErrDeviceLimit = errors.New("too many devices")
+	// ErrWrongSuite: a replacement is limited to one cipher suite and an item
+	// has another.
+	ErrWrongSuite = errors.New("KeyPackage of another cipher suite")
+	// ErrConsumed: the KeyPackage is consumed and can no longer be withdrawn.
+	ErrConsumed = errors.New("KeyPackage consumed")
+	// ErrInventoryChanged: a sync was made against an inventory that has
+	// changed since.
+	ErrInventoryChanged = errors.New("inventory changed")
+	// ErrIdempotencyKeyReused: the key came with another request before.
+	ErrIdempotencyKeyReused = errors.New("idempotency key reused with another request")
+	// ErrTooMany: a request names more users, devices or recipients than are
+	// allowed.
+	ErrTooMany = errors.New("too many")
+	// ErrNoMatchingKeyPackage: no recipient of the Welcome (with RequireAll:
+	// not every one) has a KeyPackage that can open it. The error is a
+	// *[NoMatchError] with the verdict for each recipient.
+	ErrNoMatchingKeyPackage = errors.New("no matching KeyPackage")
+	// ErrPostedDifferently: this caller posted these bytes before with another
+	// hold, require, ratchet tree or context.
+	ErrPostedDifferently = errors.New("posted differently before")
+	// ErrCancelled: the Welcome was cancelled by its poster.
+	ErrCancelled = errors.New("Welcome cancelled")
+	// ErrNotDelivered: the device was not given this Welcome yet.
+	ErrNotDelivered = errors.New("Welcome not delivered yet")
+)
+
+// What may go wrong in any method of a [Store].
+var (
+	// ErrFull: the disk or the size limit is reached. Nothing was changed.
+	ErrFull = errors.New("store full")
+	// ErrOutcomeUnknown: the commit failed half-way; whether it survives is
+	// known only after a restart. Repeating the event is safe.
+	ErrOutcomeUnknown = errors.New("outcome unknown")
+	// ErrClosed: the store is closing or closed. Nothing was changed.
+	ErrClosed = errors.New("store closed")
+	// ErrClock: the clock is behind the latest time that the store has seen,
+	// or has jumped ahead and is not trusted yet.
+	ErrClock = errors.New("clock not trusted")
+)
+
+// An ItemCode says why one KeyPackage of a publication is refused. The codes
+// of package mls are used as they are; these are the ones that need a clock, a
+// limit or the memory of what was published before.
+type ItemCode string
+
+const (
+	// ItemExpired: not_after has passed (RFC 9420 §7.3).
+	ItemExpired ItemCode = "expired"
+	// ItemNotYetValid: not_before is further ahead than clocks may differ.
+	ItemNotYetValid ItemCode = "not_yet_valid"
+	// ItemLifetimeTooLong: not_after - not_before exceeds the application's
+	// maximum (RFC 9420 §7.2).
+	ItemLifetimeTooLong ItemCode = "lifetime_too_long"
+	// ItemUnsupportedCipherSuite: this server does not accept the suite.
+	ItemUnsupportedCipherSuite ItemCode = "unsupported_cipher_suite"
+	// ItemWrongSuite: a replacement is for another cipher suite.
+	ItemWrongSuite ItemCode = "wrong_suite"
+	// ItemInitKeyReused: another KeyPackage of this device had this init_key
+	// (RFC 9420 §10).
+	ItemInitKeyReused ItemCode = "init_key_reused"
+	// ItemSpent: these bytes were published before and their end has come.
+	ItemSpent ItemCode = "spent"
+	// ItemNotYours: another device published these bytes.
+	ItemNotYours ItemCode = "not_yours"
+)
+
+// An InvalidItem is one refused KeyPackage of a publication.
+type InvalidItem struct {
+	Index  int    // in the publication, from 0
+	Ref    string // lower-case hex, empty if none could be computed
+	Code   ItemCode
+	Detail string
+}
+
+// A PublishError names the items for which a publication is refused; Err is
+// ErrInvalidKeyPackage, ErrKeyPackageSpent or ErrNotYours.
+type PublishError struct {
+	Err   error
+	Items []InvalidItem
+}
+
+func (e *PublishError) Error() string {
+	if len(e.Items) == 0 {
+		return e.Err.Error()
+	}
+	first := e.Items[0]
+	return fmt.Sprintf("%v: item %d: %s (%d refused)", e.Err, first.Index, first.Detail, len(e.Items))
+}
+
+func (e *PublishError) Unwrap() error { return e.Err }
+
+// A StockFullError says how many more KeyPackages the shelf has room for.
+type StockFullError struct{ Room int }
+
+func (e *StockFullError) Error() string {
+	return fmt.Sprintf("%v: room for %d more", ErrStockFull, e.Room)
+}
+
+func (e *StockFullError) Unwrap() error { return ErrStockFull }
+
+// A NoMatchError carries the verdict for each recipient of a refused Welcome.
+type NoMatchError struct{ Recipients []Recipient }
+
+func (e *NoMatchError) Error() string { return ErrNoMatchingKeyPackage.Error() }
+
+func (e *NoMatchError) Unwrap() error { return ErrNoMatchingKeyPackage }

@@ -1,0 +1,101 @@
+package delivery
+
+import "fmt"
+
+// maxIdentifier is the longest user or device id, in bytes.
+const maxIdentifier = 255
+
+// A UserID is an opaque id chosen by the application: 1–255 of
+// A-Z a-z 0-9 . _ ~ @ : + = - and neither "." nor "..".
+type UserID string
+
+// A DeviceID names one MLS client (RFC 9420 §2) of a user. Both parts follow
+// the rules of a [UserID].
+type DeviceID struct {
+	User UserID
+	Name string
+}
+
+// String returns "user/device"; "/" is in neither part.
+func (d DeviceID) String() string { return string(d.User) + "/" + d.Name }
+
+// Valid returns [ErrBadIdentifier] with the reason unless both parts of d are
+// well-formed.
+func (d DeviceID) Valid() error {
+	if err := ValidIdentifier(string(d.User)); err != nil {
+		return fmt.Errorf("user id: %w", err)
+	}
+	if err := ValidIdentifier(d.Name); err != nil {
+		return fmt.Errorf("device id: %w", err)
+	}
+	return nil
+}
+
+// ValidIdentifier returns [ErrBadIdentifier] with the reason unless s may name
+// a user or a device.
+func ValidIdentifier(s string) error {
+	switch {
+	case s == "":
+		return fmt.Errorf("%w: empty", ErrBadIdentifier)
+	case len(s) > maxIdentifier:
+		return fmt.Errorf("%w: %d bytes long, at most %d are allowed", ErrBadIdentifier, len(s), maxIdentifier)
+	case s == "." || s == "..":
+		return fmt.Errorf("%w: %q", ErrBadIdentifier, s)
+	}
+	for i := range len(s) {
+		if !identifierByte(s[i]) {
+			return fmt.Errorf("%w: byte 0x%02x at %d; allowed are A-Z a-z 0-9 . _ ~ @ : + = -", ErrBadIdentifier, s[i], i)
+		}
+	}
+	return nil
+}
+
+func identifierByte(c byte) bool {
+	switch {
+	case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
+		return true
+	}
+	switch c {
+	case '.', '_', '~', '@', ':', '+', '=', '-':
+		return true
+	}
+	return false
+}
+
+// A Caller is who asks: a user, or a service that acts for nobody. Changing
+// the device or the token changes nothing about who a caller is. The zero
+// Caller is nobody: the server runs without authentication, and the rules that
+// need a caller do not apply.
+type Caller struct {
+	// User is the user who asks, or for whom a service asks.
+	User UserID
+	// Device is the device that asks, if the credentials name one.
+	Device string
+	// Service is the name of a service that acts for no user.
+	Service string
+}
+
+// Anonymous reports whether there is no caller.
+func (c Caller) Anonymous() bool { return c.User == "" && c.Service == "" }
+
+// ID identifies the caller in stored rows and in the id of a Welcome: the user
+// id, "service/" and the name of a service, or "" for nobody. "/" is in no user
+// id, so the three never meet.
+func (c Caller) ID() string {
+	if c.User != "" {
+		return string(c.User)
+	}
+	if c.Service != "" {
+		return "service/" + c.Service
+	}
+	return ""
+}
+
+// IsDevice reports whether the caller is known to be device d itself.
+func (c Caller) IsDevice(d DeviceID) bool {
+	return c.Device != "" && c.User == d.User && c.Device == d.Name
+}
+
+// May reports whether something bound to owner (the ID of a caller) may be
+// used by c. Without authentication nothing is bound.
+func (c Caller) May(owner string) bool { return c.Anonymous() || c.ID() == owner }

@@ -1,0 +1,234 @@
+package delivery
+
+import (
+	"math"
+	"time"
+
+	"welcomed/mls"
+)
+
+// A KeyPackageState is where a KeyPackage is in its life:
+//
+//	publish → available ──reserve──▶ reserved ──post──▶ matched ──claim──▶ consumed
+//	              │                     │                  ▲
+//	              ├── replace, shelf age, restore ▶ retired ┤
+//	              └────────────────── post ────────────────┘
+//	available, reserved, retired → expired     available, reserved, retired, matched → withdrawn
+//
+// A matched one ends with its Welcome: expired when that is never claimed. A
+// last-resort KeyPackage is only ever available, retired, expired or
+// withdrawn; what its Welcomes are in is kept per Welcome.
+type KeyPackageState uint8
+
+const (
+	Available KeyPackageState = iota + 1 // on the shelf
+	Reserved                             // handed to one caller
+	Retired                              // off the shelf, still matchable by anyone
+	Matched                              // an accepted Welcome names it
+	Consumed                             // its Welcome was claimed
+	Expired                              // nobody used it in time
+	Withdrawn                            // its owner took it back
+)
+
+// KeyPackageStates lists every state, in the order of a life.
+var KeyPackageStates = []KeyPackageState{Available, Reserved, Retired, Matched, Consumed, Expired, Withdrawn}
+
+var keyPackageStateNames = [...]string{"", "available", "reserved", "retired", "matched", "consumed", "expired", "withdrawn"}
+
+// String returns the name used in the API and in metrics.
+func (s KeyPackageState) String() string {
+	if int(s) < len(keyPackageStateNames) {
+		return keyPackageStateNames[s]
+	}
+	return "invalid"
+}
+
+// Ended reports whether no Welcome can name the KeyPackage any more.
+func (s KeyPackageState) Ended() bool { return s == Consumed || s == Expired || s == Withdrawn }
+
+// A NewKeyPackage is one item of a publication: parsed, verified with
+// (*mls.KeyPackage).Verify, not yet judged by the clock.
+type NewKeyPackage struct {
+	Ref        mls.KeyPackageRef
+	Suite      mls.CipherSuite
+	LastResort bool
+	Lifetime   mls.Lifetime
+	InitKey    []byte
+	Bytes      []byte // bare
+}
+
+// Publication returns kp as an item of a publication. It shares kp's bytes.
+func Publication(kp *mls.KeyPackage) NewKeyPackage {
+	return NewKeyPackage{
+		Ref:        kp.Ref(),
+		Suite:      kp.CipherSuite,
+		LastResort: kp.LastResort(),
+		Lifetime:   kp.LeafNode.Lifetime,
+		InitKey:    kp.InitKey,
+		Bytes:      kp.Bytes(),
+	}
+}
+
+// Judge says whether kp may be published at now; ok is false with the code and
+// the reason if not.
+func (l Limits) Judge(kp NewKeyPackage, now time.Time) (code ItemCode, detail string, ok bool) {
+	start, end := lifetimeTime(kp.Lifetime.NotBefore), lifetimeTime(kp.Lifetime.NotAfter)
+	width := kp.Lifetime.NotAfter - kp.Lifetime.NotBefore
+	switch {
+	case !l.Accepts(kp.Suite):
+		return ItemUnsupportedCipherSuite, "cipher suite " + kp.Suite.String() + " is not accepted here", false
+	case !now.Before(end):
+		return ItemExpired, "not_after was " + end.Format(time.RFC3339), false
+	case start.After(now.Add(l.ClockSkew)):
+		return ItemNotYetValid, "not_before is " + start.Format(time.RFC3339), false
+	case l.MaxLifetime > 0 && width > uint64(l.MaxLifetime/time.Second):
+		return ItemLifetimeTooLong, "the lifetime exceeds " + l.MaxLifetime.String(), false
+	}
+	return "", "", true
+}
+
+// A KeyPackageRecord is the state row of one KeyPackage. Its methods decide
+// every transition; a store only keeps the result.
+type KeyPackageRecord struct {
+	Ref            mls.KeyPackageRef
+	Suite          mls.CipherSuite
+	LastResort     bool
+	State          KeyPackageState // as last written; StateAt says what it is now
+	Lifetime       mls.Lifetime
+	PublishedAt    time.Time
+	ShelfUntil     time.Time // when an available one retires
+	MatchableUntil time.Time // when an available, reserved or retired one expires
+	ReservedBy     string    // Caller.ID of the reserver
+	ReservedAt     time.Time
+	Abandoned      bool      // the reservation has been counted as abandoned
+	HandedOutAt    time.Time // last resort: first reserved
+	EndedAt        time.Time
+	Welcome        WelcomeID // that matched it last
+	Open           int       // Welcomes for it that have not ended (last resort: any number)
+}
+
+// NewKeyPackageRecord returns the row of kp when it is published at now. One
+// that has too little of its lifetime left to be handed out starts as retired.
+func (l Limits) NewKeyPackageRecord(kp NewKeyPackage, now time.Time) KeyPackageRecord {
+	r := KeyPackageRecord{
+		Ref: kp.Ref, Suite: kp.Suite, LastResort: kp.LastResort, Lifetime: kp.Lifetime,
+		State: Available, PublishedAt: now,
+	}
+	r.ShelfUntil = earlier(r.NotAfter().Add(-l.LifetimeMargin), now.Add(l.ShelfAge))
+	r.MatchableUntil = earlier(r.NotAfter(), r.ShelfUntil.Add(l.RetiredFor))
+	if !r.ShelfUntil.After(now) {
+		r.State = Retired
+		r.MatchableUntil = earlier(r.NotAfter(), now.Add(l.RetiredFor))
+	}
+	return r
+}
+
+// NotAfter is the end of the lifetime, at most the year 9999.
+func (r *KeyPackageRecord) NotAfter() time.Time { return lifetimeTime(r.Lifetime.NotAfter) }
+
+// ExpiresAt is what a publisher is told: when the KeyPackage leaves the shelf
+// at the latest.
+func (r *KeyPackageRecord) ExpiresAt(l Limits) time.Time {
+	return earlier(r.NotAfter(), r.PublishedAt.Add(l.ShelfAge))
+}
+
+// StateAt returns the state at now, whether or not a sweep has written it.
+func (r *KeyPackageRecord) StateAt(now time.Time) KeyPackageState {
+	switch r.State {
+	case Available, Reserved, Retired:
+		if !now.Before(r.MatchableUntil) {
+			return Expired
+		}
+		if r.State == Available && !now.Before(r.ShelfUntil) {
+			return Retired
+		}
+	}
+	return r.State
+}
+
+// OnShelf reports whether the KeyPackage may be listed and reserved at now: it
+// is available and its lifetime has begun.
+func (r *KeyPackageRecord) OnShelf(now time.Time) bool {
+	return r.StateAt(now) == Available && !lifetimeTime(r.Lifetime.NotBefore).After(now)
+}
+
+// Needed reports whether its device must keep the private key: a Welcome may
+// still come or has come and is not settled.
+func (r *KeyPackageRecord) Needed(now time.Time) bool {
+	return r.Open > 0 || !r.StateAt(now).Ended()
+}
+
+// Match judges a Welcome of suite, posted by caller at now, that names this
+// KeyPackage. The empty status means that it matches.
+func (r *KeyPackageRecord) Match(suite mls.CipherSuite, caller Caller, now time.Time) Status {
+	if r.Suite != suite {
+		return StatusWrongSuite
+	}
+	switch r.StateAt(now) {
+	case Matched:
+		return StatusTaken
+	case Consumed:
+		return StatusConsumed
+	case Expired:
+		return StatusExpired
+	case Withdrawn:
+		return StatusWithdrawn
+	case Reserved:
+		if r.ReservedBy != "" && !caller.May(r.ReservedBy) {
+			return StatusTaken
+		}
+	}
+	return ""
+}
+
+// Reserve marks the KeyPackage as handed to caller.
+func (r *KeyPackageRecord) Reserve(l Limits, caller Caller, now time.Time) {
+	if r.LastResort {
+		if r.HandedOutAt.IsZero() {
+			r.HandedOutAt = now
+		}
+		return
+	}
+	r.State = Reserved
+	r.ReservedBy, r.ReservedAt, r.Abandoned = caller.ID(), now, false
+	r.MatchableUntil = earlier(r.NotAfter(), now.Add(l.RetiredFor))
+}
+
+// Retire takes the KeyPackage off the shelf at now.
+func (r *KeyPackageRecord) Retire(l Limits, now time.Time) {
+	r.State = Retired
+	r.MatchableUntil = earlier(r.NotAfter(), now.Add(l.RetiredFor))
+}
+
+// End moves the KeyPackage to a state that has Ended.
+func (r *KeyPackageRecord) End(s KeyPackageState, now time.Time) {
+	r.State, r.EndedAt = s, now
+}
+
+// ForgetAt is when the tombstone of an ended KeyPackage goes; openEnd is when
+// its last Welcome ends or ended.
+func (r *KeyPackageRecord) ForgetAt(l Limits, openEnd time.Time) time.Time {
+	keep := later(later(r.NotAfter(), r.EndedAt.Add(l.TombstoneKept)), openEnd)
+	return earlier(keep, r.EndedAt.Add(l.TombstoneKeptMost))
+}
+
+// lifetimeTime converts a protocol time (seconds since 1970, any uint64,
+// RFC 9420 §7.2) to a time that can be compared and printed.
+func lifetimeTime(seconds uint64) time.Time {
+	const year9999 = 253402300799
+	return time.Unix(int64(min(seconds, year9999, math.MaxInt64)), 0).UTC()
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}

@@ -1,0 +1,79 @@
+package delivery
+
+import (
+	"slices"
+	"time"
+
+	"welcomed/mls"
+)
+
+// Limits are what the operator allows and how long things are kept. A store
+// and the server in front of it are given the same.
+type Limits struct {
+	CipherSuites          []mls.CipherSuite // accepted, in the order a reserver without preference gets
+	KeyPackagesPerPublish int
+	KeyPackagesPerDevice  int // on the shelf, last resort not counted
+	DevicesPerUser        int
+	UsersPerReserve       int
+	DevicesPerReserve     int
+	KeyPackageBytes       int
+	WelcomeBytes          int // Welcome, ratchet tree and context together
+	ContextBytes          int
+	RecipientsPerWelcome  int
+	PendingPerDevice      int   // held and pending Welcomes
+	PendingBytesPerDevice int64 // their sizes as delivered, trees included
+	LowWatermark          int   // a stock below it is low
+
+	ShelfAge           time.Duration // off the shelf after it, whatever not_after says
+	RetiredFor         time.Duration // matchable after it left the shelf or was reserved, at most until not_after
+	LifetimeMargin     time.Duration // not handed out with less of its lifetime left
+	MaxLifetime        time.Duration // not_after - not_before; 0 means any (RFC 9420 §7.2)
+	ClockSkew          time.Duration // not_before may be this far ahead
+	WelcomeKept        time.Duration // unclaimed, since it was posted
+	Redelivery         time.Duration // unacknowledged, since it was first claimed
+	OutcomesKept       time.Duration // since the last recipient's end
+	TombstoneKept      time.Duration // since the KeyPackage's end, at least
+	TombstoneKeptMost  time.Duration // since the KeyPackage's end, at most
+	ReservationOverdue time.Duration // a reservation older than this counts as abandoned
+	HoldOverdue        time.Duration // a hold older than this counts as overdue
+	IdempotencyKept    time.Duration
+}
+
+const day = 24 * time.Hour
+
+// DefaultLimits returns the documented defaults.
+func DefaultLimits() Limits {
+	return Limits{
+		CipherSuites:          []mls.CipherSuite{1, 2, 3, 4, 5, 6, 7},
+		KeyPackagesPerPublish: 100,
+		KeyPackagesPerDevice:  500,
+		DevicesPerUser:        50,
+		UsersPerReserve:       1000,
+		DevicesPerReserve:     5000,
+		KeyPackageBytes:       64 << 10,
+		WelcomeBytes:          4 << 20,
+		ContextBytes:          4 << 10,
+		RecipientsPerWelcome:  5000,
+		PendingPerDevice:      1000,
+		PendingBytesPerDevice: 64 << 20,
+		LowWatermark:          10,
+
+		ShelfAge:           90 * day,
+		RetiredFor:         30 * day,
+		LifetimeMargin:     day,
+		ClockSkew:          day,
+		WelcomeKept:        30 * day,
+		Redelivery:         14 * day,
+		OutcomesKept:       30 * day,
+		TombstoneKept:      30 * day,
+		TombstoneKeptMost:  400 * day,
+		ReservationOverdue: day,
+		HoldOverdue:        time.Hour,
+		IdempotencyKept:    day,
+	}
+}
+
+// Accepts reports whether KeyPackages and Welcomes of suite are accepted.
+func (l Limits) Accepts(suite mls.CipherSuite) bool {
+	return slices.Contains(l.CipherSuites, suite)
+}

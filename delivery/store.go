@@ -1,0 +1,426 @@
+package delivery
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"welcomed/mls"
+)
+
+// A Store keeps KeyPackages and Welcomes and decides every event of their
+// lives. Package storetest is the suite that every implementation passes.
+//
+// Each method is one transaction and one decision. When a method that changes
+// something returns nil, the change survives a power cut. When it returns one
+// of the refusals in errors.go, nothing was changed. [ErrOutcomeUnknown] leaves
+// open which of the two; repeating the same event is then safe and gives the
+// answer that was lost. A method that reports an earlier effect returns only
+// after that effect is durable, and one that changes nothing writes nothing.
+//
+// There may be one writer or many. Every transition is a compare-and-set on the
+// state row of one KeyPackage or of one (Welcome, ref), so limits may be
+// overshot by the number of concurrent callers, but a KeyPackage never has two
+// takers.
+//
+// The caller comes with every event. Whether it may use a path at all is
+// decided in front of the store; the store binds reservations and Welcomes to
+// it. What is returned is the receiver's to keep.
+type Store interface {
+	// Publish puts KeyPackages on the device's shelf, all or none. The first
+	// publication creates the device. Bytes that this device published before
+	// are answered with what became of them and change nothing.
+	//
+	// It refuses with ErrInvalidKeyPackage, ErrNotYours, ErrKeyPackageSpent,
+	// ErrStockFull or ErrDeviceLimit.
+	Publish(ctx context.Context, caller Caller, device DeviceID, items []NewKeyPackage) (Publications, error)
+
+	// Replace retires what is on the device's shelf (of one cipher suite if
+	// suite is not zero) and publishes items, in one transaction. Bytes in both
+	// sets stay on the shelf. It refuses as Publish does; then nothing was
+	// retired.
+	Replace(ctx context.Context, caller Caller, device DeviceID, suite mls.CipherSuite, items []NewKeyPackage) (Publications, error)
+
+	// Inventory returns what the device has here. A device that does not exist
+	// has an empty inventory.
+	Inventory(ctx context.Context, caller Caller, device DeviceID) (Inventory, error)
+
+	// Sync withdraws every KeyPackage of the device whose ref is not in refs,
+	// except those that a claim has consumed: their Welcome may have to be
+	// delivered again. It refuses with ErrInventoryChanged unless the digest of
+	// the inventory is digest. Pending Welcomes of withdrawn KeyPackages end.
+	Sync(ctx context.Context, caller Caller, device DeviceID, digest Digest, refs []mls.KeyPackageRef) (SyncResult, error)
+
+	// Withdraw ends a KeyPackage, and with it the Welcomes that wait for it. It
+	// refuses with ErrNotFound or ErrConsumed; one that has ended otherwise
+	// stays as it is.
+	Withdraw(ctx context.Context, caller Caller, device DeviceID, ref mls.KeyPackageRef) error
+
+	// Devices returns the user's devices by name.
+	Devices(ctx context.Context, caller Caller, user UserID) ([]DeviceInfo, error)
+
+	// RemoveDevice withdraws all KeyPackages of the device and ends its
+	// Welcomes. Removing one that does not exist succeeds.
+	RemoveDevice(ctx context.Context, caller Caller, device DeviceID) error
+
+	// RemoveUser removes all devices of the user in one transaction.
+	RemoveUser(ctx context.Context, caller Caller, user UserID) error
+
+	// List returns a page of the KeyPackages that can be handed out now, by
+	// device and age. It reserves nothing.
+	List(ctx context.Context, caller Caller, user UserID, opts ListOptions) (Listing, error)
+
+	// Reserve hands one KeyPackage of each device to the caller, in one
+	// transaction: the oldest, and a last-resort one only where nothing else is
+	// left. Nobody else is ever handed one of these, except last-resort ones.
+	// With an idempotency key a repeated request returns the same ones for
+	// IdempotencyKept; another request with that key is ErrIdempotencyKeyReused.
+	// More devices than allowed are ErrTooMany.
+	Reserve(ctx context.Context, caller Caller, req ReserveRequest) (Reservation, error)
+
+	// Post decides for each recipient of a Welcome whether it matches a
+	// KeyPackage, and keeps the Welcome for those; from then on no other
+	// Welcome matches these KeyPackages, except last-resort ones. Posting the
+	// same again decides nothing again. It refuses with
+	// ErrNoMatchingKeyPackage, ErrPostedDifferently, ErrCancelled or
+	// ErrTooMany. Devices that wait are woken after the commit.
+	Post(ctx context.Context, caller Caller, p Posting) (Outcome, error)
+
+	// Outcome returns what became of a Welcome. One of another caller is
+	// ErrNotFound, here and in Release and Cancel.
+	Outcome(ctx context.Context, caller Caller, id WelcomeID) (Outcome, error)
+
+	// Release ends the hold of a Welcome and wakes the devices that wait. It
+	// refuses with ErrCancelled; a Welcome that is not held stays as it is.
+	Release(ctx context.Context, caller Caller, id WelcomeID) (Outcome, error)
+
+	// Cancel ends a Welcome for the recipients that have not been given it.
+	// Their KeyPackages become reserved by the poster.
+	Cancel(ctx context.Context, caller Caller, id WelcomeID) (Outcome, error)
+
+	// Claim gives device the Welcomes that wait for it, new ones first, oldest
+	// first. For each it consumes the KeyPackage that the Welcome names, in the
+	// same transaction: once Claim returns nil, both survive a power cut and no
+	// other call will match either. Welcomes claimed earlier and not settled
+	// are returned again, least recently given first.
+	Claim(ctx context.Context, caller Caller, device DeviceID, opts ClaimOptions) (ClaimResult, error)
+
+	// Watch returns a channel that receives after a commit that may have given
+	// device a new Welcome. To wait without missing one: Watch, then Claim,
+	// then receive. The channel is never closed; stop ends the watch.
+	Watch(device DeviceID) (wake <-chan struct{}, stop func())
+
+	// RatchetTree returns the ratchet tree that was posted with a Welcome that
+	// device was given. It refuses with ErrNotFound or ErrNotDelivered.
+	RatchetTree(ctx context.Context, caller Caller, device DeviceID, id WelcomeID) ([]byte, error)
+
+	// Acknowledge settles a delivered Welcome: device has joined. With an empty
+	// ref it settles all that were delivered to the device in that Welcome. It
+	// is final and wins over a rejection. It refuses with ErrNotFound or
+	// ErrNotDelivered; repeating it succeeds.
+	Acknowledge(ctx context.Context, caller Caller, device DeviceID, id WelcomeID, ref mls.KeyPackageRef) error
+
+	// Reject settles a delivered Welcome: device could not join. It refuses as
+	// Acknowledge does; after an acknowledgement it changes nothing.
+	// ReasonNoMatchingKeyPackage withdraws a last-resort KeyPackage.
+	Reject(ctx context.Context, caller Caller, device DeviceID, id WelcomeID, ref mls.KeyPackageRef, reason Reason, detail string) error
+
+	// KeyPackage returns what became of a KeyPackage. ErrNotFound unless the
+	// caller owns it, reserved it, or posted the Welcome that it matched.
+	KeyPackage(ctx context.Context, caller Caller, ref mls.KeyPackageRef) (KeyPackageStatus, error)
+
+	// Sweep ends what has had its time, in batches of one transaction each, and
+	// forgets what has ended long ago. It refuses with ErrClock while the clock
+	// cannot be trusted.
+	Sweep(ctx context.Context) (SweepResult, error)
+
+	// Stats returns what the store holds. Its cost does not grow with that.
+	Stats(ctx context.Context) (Stats, error)
+
+	// Ready returns nil if the store can serve, ErrClock if the clock is
+	// behind, or what else is wrong. It asks the disk or the database.
+	Ready(ctx context.Context) error
+
+	// Failed is closed when the store cannot go on (see ErrOutcomeUnknown); the
+	// process has to stop, and Close returns why.
+	Failed() <-chan struct{}
+
+	// Close waits for the events under way and closes the store. Later calls
+	// return ErrClosed.
+	io.Closer
+}
+
+// A PublishedStatus says what a publication did with one item.
+type PublishedStatus string
+
+const (
+	Stored        PublishedStatus = "stored"         // now on the shelf
+	AlreadyStored PublishedStatus = "already_stored" // published before, a Welcome may still name it
+	Spent         PublishedStatus = "spent"          // published before, its end has come
+)
+
+// A Published is the answer for one item of a publication.
+type Published struct {
+	Ref        mls.KeyPackageRef
+	Suite      mls.CipherSuite
+	LastResort bool
+	Lifetime   mls.Lifetime
+	ExpiresAt  time.Time // off the shelf at the latest
+	Status     PublishedStatus
+}
+
+// Publications answers a publication, in the order of its items.
+type Publications struct {
+	Items []Published
+	Stock Stock
+}
+
+// A Stock is what a device has left to be handed out, last resort not counted.
+type Stock struct {
+	Available int
+	Low       bool // below the low watermark
+	Room      int  // how many more the shelf takes
+}
+
+// A Digest is the SHA-256 over the raw refs of an inventory, sorted bytewise
+// and concatenated.
+type Digest [32]byte
+
+// SuiteCounts counts a device's KeyPackages of one cipher suite by state.
+// Delivered are the consumed ones whose Welcome is not settled.
+type SuiteCounts struct {
+	Suite                                            mls.CipherSuite
+	Available, Reserved, Retired, Matched, Delivered int
+}
+
+// A LastResort is a last-resort KeyPackage on the shelf.
+type LastResort struct {
+	Ref         mls.KeyPackageRef
+	Suite       mls.CipherSuite
+	HandedOutAt time.Time // zero if never; the owner should rotate it
+}
+
+// An Inventory is what a device has here.
+type Inventory struct {
+	Counts     []SuiteCounts // by suite
+	LastResort []LastResort
+	// Refs are those whose private key the device still needs, sorted bytewise.
+	Refs   []mls.KeyPackageRef
+	Digest Digest
+}
+
+// A SyncResult says what a sync did. Unknown refs should be published, the
+// private keys of spent ones may go. Digest is that of the inventory after it.
+type SyncResult struct {
+	Withdrawn, Unknown, Spent []mls.KeyPackageRef
+	Digest                    Digest
+}
+
+// A DeviceInfo is what a user sees of a device. SeenAt is exact to a day.
+type DeviceInfo struct {
+	Device  string
+	SeenAt  time.Time
+	Counts  []SuiteCounts
+	Pending int // Welcomes that wait, held ones not counted
+}
+
+// ListOptions narrow and page a listing.
+type ListOptions struct {
+	Suites  []mls.CipherSuite // none: all
+	Devices []string          // none: all
+	Limit   int               // KeyPackages; at least one is returned if there is one
+	Bytes   int               // of KeyPackages
+	After   string            // Next of the page before
+}
+
+// A ListedKeyPackage is one that can be handed out.
+type ListedKeyPackage struct {
+	Ref        mls.KeyPackageRef
+	Suite      mls.CipherSuite
+	LastResort bool
+	Lifetime   mls.Lifetime
+	ExpiresAt  time.Time
+	Bytes      []byte // bare
+}
+
+// A DeviceListing is the part of a page that belongs to one device.
+type DeviceListing struct {
+	Device      string
+	KeyPackages []ListedKeyPackage
+}
+
+// A Listing is a page of a user's KeyPackages. Next is empty on the last page.
+type Listing struct {
+	Devices []DeviceListing
+	Next    string
+}
+
+// A ReserveRequest asks for one KeyPackage of each device of Users and of each
+// of Devices, except those in Except and the calling device.
+type ReserveRequest struct {
+	Users          []UserID
+	Devices        []DeviceID
+	Except         []DeviceID
+	Suites         []mls.CipherSuite // by preference; none: what the server accepts
+	IdempotencyKey string
+}
+
+// A UserReserveStatus sums up the devices of a user, as in MIMI's
+// KeyMaterialUserCode.
+type UserReserveStatus string
+
+const (
+	UserSuccess      UserReserveStatus = "success"
+	UserPartial      UserReserveStatus = "partial"
+	UserExhausted    UserReserveStatus = "exhausted"
+	UserIncompatible UserReserveStatus = "incompatible"
+	UserUnknown      UserReserveStatus = "unknown_user"
+)
+
+// A DeviceReserveStatus says what a reservation got from one device.
+type DeviceReserveStatus string
+
+const (
+	DeviceReserved     DeviceReserveStatus = "reserved"
+	DeviceLastResort   DeviceReserveStatus = "last_resort"
+	DeviceExhausted    DeviceReserveStatus = "exhausted"    // nothing on the shelf
+	DeviceIncompatible DeviceReserveStatus = "incompatible" // only other cipher suites
+)
+
+// DeviceReserveStatuses lists every status.
+var DeviceReserveStatuses = []DeviceReserveStatus{DeviceReserved, DeviceLastResort, DeviceExhausted, DeviceIncompatible}
+
+// A ReservedDevice is the answer for one device. KeyPackage is nil unless
+// something was reserved.
+type ReservedDevice struct {
+	Device     string
+	Status     DeviceReserveStatus
+	KeyPackage *ListedKeyPackage
+}
+
+// A ReservedUser is the answer for one user.
+type ReservedUser struct {
+	User    UserID
+	Status  UserReserveStatus
+	Devices []ReservedDevice
+}
+
+// A Reservation answers a ReserveRequest with KeyPackages of one suite.
+type Reservation struct {
+	Suite    mls.CipherSuite
+	Users    []ReservedUser // in the order of the request
+	Repeated bool           // a retry: this is the first answer again
+}
+
+// A Posting is a Welcome to be posted.
+type Posting struct {
+	Welcome     *mls.Welcome // verified with its Verify
+	RatchetTree []byte       // nil if none
+	Context     []byte       // nil if none
+	Hold        bool
+	RequireAll  bool
+	DryRun      bool // decide, keep nothing
+}
+
+// An Outcome is what became of a Welcome, for its poster.
+type Outcome struct {
+	ID         WelcomeID
+	PostedAt   time.Time
+	Hold       bool // was posted with a hold
+	RequireAll bool
+	Repeated   bool // Post: these bytes had been posted before
+	Cancelled  bool
+	Recipients []Recipient // in the order of secrets[]
+}
+
+// ClaimOptions narrow a claim.
+type ClaimOptions struct {
+	// Refs limits the claim to Welcomes for these KeyPackages: the device says
+	// that it holds no other private key. nil means no filter.
+	Refs  []mls.KeyPackageRef
+	Skip  []WelcomeID // those in hand
+	Max   int         // Welcomes
+	Bytes int         // of Welcomes; one is returned however large it is
+}
+
+// A Delivery is a Welcome as one device gets it.
+type Delivery struct {
+	ID              WelcomeID
+	Ref             mls.KeyPackageRef
+	Welcome         []byte // bare, sliced to this recipient
+	PostedBy        UserID // empty if not posted by a user
+	PostedAt        time.Time
+	ExpiresAt       time.Time // the last time at which it is delivered again
+	Context         []byte
+	RatchetTree     []byte // nil if larger than TreeInline
+	RatchetTreeSize int
+	Redelivered     bool
+}
+
+// TreeInline is the largest ratchet tree that comes with a Delivery, in bytes.
+const TreeInline = 64 << 10
+
+// A ClaimResult answers a claim.
+type ClaimResult struct {
+	Deliveries []Delivery
+	More       bool // another claim would return others
+	Withheld   int  // left out because their ref is not in Refs
+	// NewlyWithheld counts those of Withheld that never were before.
+	NewlyWithheld int
+	Stock         Stock
+}
+
+// New reports whether a Welcome is among the deliveries that the device has
+// not been given before.
+func (r ClaimResult) New() bool {
+	for _, d := range r.Deliveries {
+		if !d.Redelivered {
+			return true
+		}
+	}
+	return false
+}
+
+// A KeyPackageStatus is what became of a KeyPackage. Zero times have not come.
+type KeyPackageStatus struct {
+	Ref         mls.KeyPackageRef
+	Device      DeviceID
+	Suite       mls.CipherSuite
+	LastResort  bool
+	State       KeyPackageState
+	Lifetime    mls.Lifetime
+	PublishedAt time.Time
+	ReservedAt  time.Time
+	HandedOutAt time.Time
+	EndedAt     time.Time
+	// Welcome matched it last. Set for its owner and for that Welcome's poster.
+	Welcome *WelcomeID
+}
+
+// A SweepResult counts what a sweep did.
+type SweepResult struct {
+	Retired             int // KeyPackages off the shelf
+	Expired             int // KeyPackages
+	Abandoned           int // reservations nobody used in time
+	ExpiredUnclaimed    int // recipients whose Welcome was never claimed
+	Lapsed              int // recipients that never settled
+	ForgottenWelcomes   int
+	ForgottenKeyPackage int // tombstones
+}
+
+// Stats are what a store holds. Counts are of rows as written: what has had
+// its time is counted where it was until it is swept.
+type Stats struct {
+	KeyPackages   map[KeyPackageState]int
+	Welcomes      map[WelcomeState]int // recipients
+	DevicesOK     int
+	DevicesLow    int
+	DevicesEmpty  int
+	Overdue       int       // pending although the device has claimed since
+	HoldsOverdue  int       // Welcomes held for longer than HoldOverdue
+	OldestPending time.Time // when it was posted; zero if none is pending
+	UsedBytes     int64
+	FreeBytes     int64 // inside the file, reusable
+	LimitBytes    int64 // 0: none
+	OpenReads     int   // read transactions
+}
