@@ -40,6 +40,8 @@ var (
 	// ErrTooMany: a request names more users, devices or recipients than are
 	// allowed.
 	ErrTooMany = errors.New("too many")
+	// ErrBadCursor: what was given as the place of a page is none.
+	ErrBadCursor = errors.New("bad cursor")
 	// ErrNoMatchingKeyPackage: no recipient of the Welcome (with RequireAll:
 	// not every one) has a KeyPackage that can open it. The error is a
 	// *[NoMatchError] with the verdict for each recipient.

@@ -181,8 +181,8 @@ func (r *KeyPackageRecord) Match(suite mls.CipherSuite, caller Caller, now time.
 	return ""
 }
 
-// Reserve marks the KeyPackage as handed to caller.
-func (r *KeyPackageRecord) Reserve(l Limits, caller Caller, now time.Time) {
+// Reserve marks the KeyPackage as handed to the caller with the id by.
+func (r *KeyPackageRecord) Reserve(l Limits, by string, now time.Time) {
 	if r.LastResort {
 		if r.HandedOutAt.IsZero() {
 			r.HandedOutAt = now
@@ -190,7 +190,7 @@ func (r *KeyPackageRecord) Reserve(l Limits, caller Caller, now time.Time) {
 		return
 	}
 	r.State = Reserved
-	r.ReservedBy, r.ReservedAt, r.Abandoned = caller.ID(), now, false
+	r.ReservedBy, r.ReservedAt, r.Abandoned = by, now, false
 	r.MatchableUntil = earlier(r.NotAfter(), now.Add(l.RetiredFor))
 }
 

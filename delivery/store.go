@@ -228,8 +228,8 @@ type DeviceInfo struct {
 type ListOptions struct {
 	Suites  []mls.CipherSuite // none: all
 	Devices []string          // none: all
-	Limit   int               // KeyPackages; at least one is returned if there is one
-	Bytes   int               // of KeyPackages
+	Limit   int               // KeyPackages; 0: any number
+	Bytes   int               // of KeyPackages; at least one is returned; 0: any
 	After   string            // Next of the page before
 }
 
@@ -339,8 +339,9 @@ type ClaimOptions struct {
 	// that it holds no other private key. nil means no filter.
 	Refs  []mls.KeyPackageRef
 	Skip  []WelcomeID // those in hand
-	Max   int         // Welcomes
-	Bytes int         // of Welcomes; one is returned however large it is
+	Max   int         // Welcomes; 0: any number
+	Bytes int         // of Welcomes; one is returned however large it is; 0: any
+
 }
 
 // A Delivery is a Welcome as one device gets it.

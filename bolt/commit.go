@@ -1,0 +1,298 @@
+package bolt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"syscall"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"welcomed/delivery"
+)
+
+// One commit takes at most this many events, and stops taking more once their
+// payloads come to batchBytes.
+const (
+	batchEvents = 1024
+	batchBytes  = 16 << 20
+)
+
+// An event is one decision, made inside a transaction that it may share with
+// others. It decides before it writes: when run returns an error it has written
+// nothing, so that one refusal never undoes a neighbour. run may be called more
+// than once and has to start afresh each time.
+type event struct {
+	ctx  context.Context
+	cost int // bytes of payload
+	run  func(*txn) error
+	err  error
+	done chan struct{}
+}
+
+// A committer runs events one transaction after the other. While a commit is
+// on its way to the disk, events gather and share the next one; an event that
+// comes alone waits for nobody.
+type committer struct {
+	store *Store
+	mu    sync.Mutex
+	queue []*event
+	more  chan struct{} // holds a token while the queue may have events
+	stop  bool
+	ended chan struct{} // closed when the writer has returned
+
+	durable     uint64     // the last transaction known to be on the disk
+	durableCond *sync.Cond // on mu
+	failure     error      // why the store cannot go on
+	failed      chan struct{}
+}
+
+func newCommitter(s *Store, durable uint64) *committer {
+	c := &committer{store: s, more: make(chan struct{}, 1), ended: make(chan struct{}), failed: make(chan struct{}), durable: durable}
+	c.durableCond = sync.NewCond(&c.mu)
+	return c
+}
+
+// do runs e and returns after its transaction is durable.
+func (c *committer) do(ctx context.Context, cost int, run func(*txn) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	e := &event{ctx: ctx, cost: cost, run: run, done: make(chan struct{})}
+	c.mu.Lock()
+	switch {
+	case c.failure != nil:
+		c.mu.Unlock()
+		return delivery.ErrOutcomeUnknown
+	case c.stop:
+		c.mu.Unlock()
+		return delivery.ErrClosed
+	}
+	c.queue = append(c.queue, e)
+	c.mu.Unlock()
+	select {
+	case c.more <- struct{}{}:
+	default:
+	}
+	<-e.done
+	return e.err
+}
+
+// loop is the only writer of the file.
+func (c *committer) loop() {
+	defer close(c.ended)
+	for range c.more {
+		for {
+			batch := c.take()
+			if len(batch) == 0 {
+				break
+			}
+			c.commit(batch)
+			for _, e := range batch {
+				close(e.done)
+			}
+		}
+		if c.stopped() {
+			return
+		}
+	}
+}
+
+func (c *committer) take() []*event {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n, cost := 0, 0
+	for n < len(c.queue) && n < batchEvents && (n == 0 || cost+c.queue[n].cost <= batchBytes) {
+		cost += c.queue[n].cost
+		n++
+	}
+	batch := c.queue[:n:n]
+	c.queue = c.queue[n:]
+	return batch
+}
+
+// close lets the queued events finish and ends the writer.
+func (c *committer) close() {
+	c.mu.Lock()
+	c.stop = true
+	c.mu.Unlock()
+	select {
+	case c.more <- struct{}{}:
+	default:
+	}
+	<-c.ended
+}
+
+func (c *committer) stopped() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.stop && len(c.queue) == 0
+}
+
+// commit runs the batch in one transaction. If an event breaks its promise not
+// to fail after it wrote, or if there is no room for all of them, each gets a
+// transaction of its own.
+func (c *committer) commit(batch []*event) {
+	err := c.try(batch)
+	if err == nil {
+		return
+	}
+	if len(batch) == 1 || !(errors.Is(err, errRetryAlone) || errors.Is(err, delivery.ErrFull)) {
+		for _, e := range batch {
+			e.err = err
+		}
+		return
+	}
+	for _, e := range batch {
+		e.err = nil
+		if err := c.try([]*event{e}); err != nil {
+			e.err = err
+		}
+	}
+}
+
+// errRetryAlone says that an event failed after it had written.
+var errRetryAlone = errors.New("an event failed half-way")
+
+// try runs the batch in one transaction and commits it if anything changed. An
+// error is that of all events; the error of one is kept with it.
+func (c *committer) try(batch []*event) error {
+	if c.broken() {
+		return delivery.ErrOutcomeUnknown
+	}
+	tx, err := c.store.db.Begin(true)
+	if err != nil {
+		return fmt.Errorf("begin a transaction: %w", err)
+	}
+	t := c.store.newTxn(tx)
+	for _, e := range batch {
+		if e.err = e.ctx.Err(); e.err != nil {
+			continue
+		}
+		before := t.writes
+		e.err = t.run(e.run)
+		if e.err != nil && t.writes != before {
+			_ = tx.Rollback()
+			if len(batch) == 1 {
+				return e.err
+			}
+			return errRetryAlone
+		}
+	}
+	if t.writes == 0 {
+		return tx.Rollback()
+	}
+	if err := t.flush(); err != nil {
+		_ = tx.Rollback()
+		return storeError(err)
+	}
+	id, started := uint64(tx.ID()), time.Now()
+	if err := tx.Commit(); err != nil {
+		return c.commitFailed(id, err)
+	}
+	c.committed(t, id)
+	if c.store.opts.ObserveCommit != nil {
+		c.store.opts.ObserveCommit(len(batch), time.Since(started))
+	}
+	return nil
+}
+
+func (c *committer) committed(t *txn, id uint64) {
+	c.store.commits.Add(1)
+	c.store.state.Store(&t.state)
+	c.mu.Lock()
+	c.durable = id
+	c.durableCond.Broadcast()
+	c.mu.Unlock()
+	c.store.watches.wake(t.woken)
+}
+
+// commitFailed tells a transaction that certainly is not in the file from one
+// that may be. The meta page is written last: if the file still shows the one
+// before, nothing of the transaction is visible and the callers may try again.
+func (c *committer) commitFailed(id uint64, cause error) error {
+	if !errors.Is(cause, syscall.EIO) && c.visible() < id {
+		return storeError(cause)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.failure = fmt.Errorf("%w: the last commit to %s failed (%v); start again to see what is in it", delivery.ErrOutcomeUnknown, c.store.path, cause)
+	c.durableCond.Broadcast()
+	close(c.failed)
+	return delivery.ErrOutcomeUnknown
+}
+
+// visible returns the transaction that a reader sees now.
+func (c *committer) visible() uint64 {
+	tx, err := c.store.db.Begin(false)
+	if err != nil {
+		return ^uint64(0)
+	}
+	defer tx.Rollback()
+	return uint64(tx.ID())
+}
+
+func (c *committer) broken() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.failure != nil
+}
+
+// wait returns when transaction id is durable: bbolt shows a commit to readers
+// before its last sync, and what such a reader saw may be gone after a power cut.
+func (c *committer) wait(id uint64) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.durable < id && c.failure == nil {
+		c.durableCond.Wait()
+	}
+	if c.durable < id {
+		return delivery.ErrOutcomeUnknown
+	}
+	return nil
+}
+
+// storeError says in the domain's words why a write was refused before it
+// became visible.
+func storeError(err error) error {
+	return fmt.Errorf("%w: %v", delivery.ErrFull, err)
+}
+
+// run calls fn and turns a panic (a corrupt row, a bug) into its error, so that
+// it costs one request and not the process.
+func (t *txn) run(fn func(*txn) error) (err error) {
+	defer func() {
+		switch p := recover(); p {
+		case nil:
+		case errCorrupt:
+			err = errCorrupt
+		default:
+			err = fmt.Errorf("panic in a transaction: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return fn(t)
+}
+
+// view runs fn on a snapshot and returns after all that it saw is durable.
+func (s *Store) view(ctx context.Context, fn func(*txn) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	tx, err := s.db.Begin(false)
+	if errors.Is(err, bbolt.ErrDatabaseNotOpen) {
+		return delivery.ErrClosed
+	}
+	if err != nil {
+		return fmt.Errorf("begin a read: %w", err)
+	}
+	err = s.newTxn(tx).run(fn)
+	id := uint64(tx.ID())
+	_ = tx.Rollback()
+	if waitErr := s.writer.wait(id); waitErr != nil {
+		return waitErr
+	}
+	return err
+}

@@ -1,0 +1,275 @@
+package bolt
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"time"
+
+	"welcomed/delivery"
+	"welcomed/mls"
+)
+
+// The kinds of rows in a device's part of the devices bucket.
+const (
+	rowDevice     = 0x00
+	rowShelf      = 0x10
+	rowKeyPackage = 0x20
+	rowInbox      = 0x30
+	rowMail       = 0x40
+	rowTombstone  = 0x50
+	rowInitKey    = 0x60
+)
+
+// A device is the row 0x00. It counts what every claim and publication asks
+// for.
+type device struct {
+	number       uint64
+	id           delivery.DeviceID
+	removed      bool // known only for its tombstones
+	seenAt       time.Time
+	available    int   // KeyPackages on the shelf, last resort not counted
+	waiting      int   // Welcomes held and pending
+	waitingBytes int64 // their sizes as delivered
+	pending      int   // Welcomes pending
+	overdue      int   // pending although the device has claimed since
+
+	dirty bool
+	level stockLevel // as last counted in the state row
+	was   int        // overdue as last counted
+}
+
+// A stockLevel is how a device stands in the devices metric.
+type stockLevel int
+
+const (
+	stockNone stockLevel = iota - 1 // not counted
+	stockOK
+	stockLow
+	stockEmpty
+)
+
+func (d *device) stockLevel(l *delivery.Limits) stockLevel {
+	switch {
+	case d.removed:
+		return stockNone
+	case d.available == 0:
+		return stockEmpty
+	case d.available < l.LowWatermark:
+		return stockLow
+	}
+	return stockOK
+}
+
+func (d *device) stock(l *delivery.Limits) delivery.Stock {
+	return delivery.Stock{
+		Available: d.available,
+		Low:       d.available < l.LowWatermark,
+		Room:      max(0, l.KeyPackagesPerDevice-d.available),
+	}
+}
+
+// key builds the key of a row of the device.
+func (d *device) key(kind byte, rest ...[]byte) []byte {
+	k := make([]byte, 0, 32)
+	k = binary.BigEndian.AppendUint64(k, d.number)
+	k = append(k, kind)
+	for _, r := range rest {
+		k = append(k, r...)
+	}
+	return k
+}
+
+func nameKey(id delivery.DeviceID) []byte {
+	return append(userPrefix(id.User), id.Name...)
+}
+
+func userPrefix(user delivery.UserID) []byte {
+	return append([]byte(user), 0)
+}
+
+// device returns the device if it exists, or existed and has tombstones; else
+// nil.
+func (t *txn) device(id delivery.DeviceID) *device {
+	number := t.get(bucketNames, nameKey(id))
+	if number == nil {
+		return nil
+	}
+	return t.deviceByNumber(readU64(number))
+}
+
+func (t *txn) deviceByNumber(number uint64) *device {
+	if d := t.devices[number]; d != nil {
+		return d
+	}
+	d := &device{number: number}
+	row := t.get(bucketDevices, d.key(rowDevice))
+	if row == nil {
+		return nil
+	}
+	dec := decoder(row)
+	dec.flags(&d.removed)
+	d.id = delivery.DeviceID{User: delivery.UserID(dec.string()), Name: dec.string()}
+	d.seenAt = dec.time()
+	d.available, d.waiting, d.pending = int(dec.number()), int(dec.number()), int(dec.number())
+	d.waitingBytes, d.overdue = int64(dec.number()), int(dec.number())
+	d.level = stockLevel(dec.number()) - 1
+	d.was = d.overdue
+	t.devices[number] = d
+	return d
+}
+
+// createDevice makes the device, or brings back one that was removed.
+func (t *txn) createDevice(id delivery.DeviceID) *device {
+	d := t.device(id)
+	if d == nil {
+		d = &device{number: t.next(), id: id, level: stockNone}
+		t.put(bucketNames, nameKey(id), u64(d.number))
+		t.devices[d.number] = d
+	}
+	d.removed = false
+	t.touch(d)
+	return d
+}
+
+// touch marks the device as seen and as changed.
+func (t *txn) touch(d *device) {
+	d.seenAt = t.now
+	t.change(d)
+}
+
+// change has flush write the device.
+func (t *txn) change(d *device) {
+	t.writes++
+	d.dirty = true
+}
+
+func (t *txn) flushDevice(d *device) {
+	if !d.dirty {
+		return
+	}
+	level := d.stockLevel(t.limits)
+	if level != d.level {
+		if d.level != stockNone {
+			t.state.stock[d.level]--
+		}
+		if level != stockNone {
+			t.state.stock[level]++
+		}
+	}
+	t.state.overdue += int64(d.overdue - d.was)
+	d.level, d.was, d.dirty = level, d.overdue, false
+
+	var e encoder
+	e.flags(d.removed)
+	e.string(string(d.id.User))
+	e.string(d.id.Name)
+	e.time(d.seenAt)
+	e.number(uint64(d.available))
+	e.number(uint64(d.waiting))
+	e.number(uint64(d.pending))
+	e.number(uint64(d.waitingBytes))
+	e.number(uint64(d.overdue))
+	e.number(uint64(level + 1))
+	t.put(bucketDevices, d.key(rowDevice), e)
+}
+
+// userDevices returns the user's devices by name, those removed left out.
+func (t *txn) userDevices(user delivery.UserID) []*device {
+	var numbers []uint64
+	for _, number := range t.scan(bucketNames, userPrefix(user), nil) {
+		numbers = append(numbers, readU64(number))
+	}
+	var devices []*device
+	for _, n := range numbers {
+		if d := t.deviceByNumber(n); d != nil && !d.removed {
+			devices = append(devices, d)
+		}
+	}
+	return devices
+}
+
+// Devices implements delivery.Store.
+func (s *Store) Devices(ctx context.Context, _ delivery.Caller, user delivery.UserID) (infos []delivery.DeviceInfo, err error) {
+	err = s.view(ctx, func(t *txn) error {
+		for _, d := range t.userDevices(user) {
+			infos = append(infos, delivery.DeviceInfo{
+				Device: d.id.Name, SeenAt: d.seenAt, Counts: t.inventory(d).Counts, Pending: d.pending,
+			})
+		}
+		return nil
+	})
+	return infos, err
+}
+
+// RemoveDevice implements delivery.Store.
+func (s *Store) RemoveDevice(ctx context.Context, _ delivery.Caller, id delivery.DeviceID) error {
+	return s.writer.do(ctx, 0, func(t *txn) error {
+		if d := t.device(id); d != nil && !d.removed {
+			t.removeDevice(d)
+		}
+		return nil
+	})
+}
+
+// RemoveUser implements delivery.Store.
+func (s *Store) RemoveUser(ctx context.Context, _ delivery.Caller, user delivery.UserID) error {
+	return s.writer.do(ctx, 0, func(t *txn) error {
+		for _, d := range t.userDevices(user) {
+			t.removeDevice(d)
+		}
+		return nil
+	})
+}
+
+// removeDevice withdraws what can be withdrawn. Welcomes that were delivered
+// can no longer be settled by a device that is gone: they lapse.
+func (t *txn) removeDevice(d *device) {
+	for _, k := range t.liveKeyPackages(d) {
+		t.withdraw(d, k)
+	}
+	for _, m := range t.inbox(d, inboxDelivered) {
+		m.rec.End(delivery.Lapsed, t.now)
+		t.closeMail(d, m)
+	}
+	d.removed = true
+	t.change(d)
+}
+
+// purge forgets a removed device once its last row is gone.
+func (t *txn) purge(d *device) {
+	if !d.removed || len(t.keys(bucketDevices, u64(d.number), 2)) > 1 {
+		return
+	}
+	t.del(bucketDevices, d.key(rowDevice))
+	t.del(bucketNames, nameKey(d.id))
+	delete(t.devices, d.number)
+}
+
+// refOwner finds who published a KeyPackage. nil if nobody did, or so long ago
+// that it is forgotten.
+func (t *txn) refOwner(ref mls.KeyPackageRef) (*device, *keyPackage) {
+	if len(ref) < refPrefix {
+		return nil, nil
+	}
+	v := t.get(bucketRefs, []byte(ref[:refPrefix]))
+	if v == nil {
+		return nil, nil
+	}
+	d := t.deviceByNumber(readU64(v))
+	k := t.keyPackage(d, readU64(v[8:]))
+	if k == nil {
+		panic(errCorrupt)
+	}
+	if k.rec.Ref != ref {
+		return nil, nil
+	}
+	return d, k
+}
+
+func cloneBytes(b []byte) []byte {
+	if len(b) == 0 {
+		return nil
+	}
+	return bytes.Clone(b)
+}

@@ -1,0 +1,161 @@
+package bolt
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"slices"
+
+	"welcomed/delivery"
+	"welcomed/mls"
+)
+
+// Inventory implements delivery.Store.
+func (s *Store) Inventory(ctx context.Context, _ delivery.Caller, id delivery.DeviceID) (inv delivery.Inventory, err error) {
+	err = s.view(ctx, func(t *txn) error {
+		inv = t.inventory(t.device(id))
+		return nil
+	})
+	return inv, err
+}
+
+// inventory counts what a device has; d may be nil.
+func (t *txn) inventory(d *device) (inv delivery.Inventory) {
+	counts := make(map[mls.CipherSuite]*delivery.SuiteCounts)
+	if d != nil {
+		for _, k := range t.liveKeyPackages(d) {
+			state := k.rec.StateAt(t.now)
+			if k.rec.Needed(t.now) {
+				inv.Refs = append(inv.Refs, k.rec.Ref)
+			}
+			if k.rec.LastResort && state == delivery.Available {
+				inv.LastResort = append(inv.LastResort, delivery.LastResort{Ref: k.rec.Ref, Suite: k.rec.Suite, HandedOutAt: k.rec.HandedOutAt})
+			}
+			c := counts[k.rec.Suite]
+			if c == nil {
+				c = &delivery.SuiteCounts{Suite: k.rec.Suite}
+				counts[k.rec.Suite] = c
+			}
+			countState(c, state)
+		}
+	}
+	for _, c := range counts {
+		inv.Counts = append(inv.Counts, *c)
+	}
+	slices.SortFunc(inv.Counts, func(a, b delivery.SuiteCounts) int { return cmp.Compare(a.Suite, b.Suite) })
+	slices.Sort(inv.Refs)
+	inv.Digest = digestOf(inv.Refs)
+	return inv
+}
+
+// countState counts a live row: one that is consumed waits for its Welcome to
+// be settled.
+func countState(c *delivery.SuiteCounts, s delivery.KeyPackageState) {
+	switch s {
+	case delivery.Available:
+		c.Available++
+	case delivery.Reserved:
+		c.Reserved++
+	case delivery.Retired:
+		c.Retired++
+	case delivery.Matched:
+		c.Matched++
+	case delivery.Consumed:
+		c.Delivered++
+	}
+}
+
+func digestOf(sorted []mls.KeyPackageRef) delivery.Digest {
+	h := sha256.New()
+	for _, ref := range sorted {
+		h.Write([]byte(ref))
+	}
+	return delivery.Digest(h.Sum(nil))
+}
+
+// Sync implements delivery.Store.
+func (s *Store) Sync(ctx context.Context, _ delivery.Caller, id delivery.DeviceID, digest delivery.Digest, refs []mls.KeyPackageRef) (result delivery.SyncResult, err error) {
+	err = s.writer.do(ctx, 0, func(t *txn) error {
+		result = delivery.SyncResult{}
+		d := t.device(id)
+		if t.inventory(d).Digest != digest {
+			return delivery.ErrInventoryChanged
+		}
+		held := make(map[mls.KeyPackageRef]bool, len(refs))
+		for _, ref := range refs {
+			if !held[ref] {
+				t.classify(d, ref, &result)
+			}
+			held[ref] = true
+		}
+		if d != nil {
+			t.withdrawOthers(d, held, &result)
+		}
+		result.Digest = t.inventory(d).Digest
+		return nil
+	})
+	return result, err
+}
+
+// classify sorts out a ref that the device holds the key of but need not, or
+// that is not here.
+func (t *txn) classify(d *device, ref mls.KeyPackageRef, result *delivery.SyncResult) {
+	owner, k := t.refOwner(ref)
+	switch {
+	case k == nil || d == nil || owner.number != d.number:
+		result.Unknown = append(result.Unknown, ref)
+	case !k.rec.Needed(t.now):
+		result.Spent = append(result.Spent, ref)
+	}
+}
+
+func (t *txn) withdrawOthers(d *device, held map[mls.KeyPackageRef]bool, result *delivery.SyncResult) {
+	for _, k := range t.liveKeyPackages(d) {
+		if held[k.rec.Ref] || k.rec.StateAt(t.now).Ended() {
+			continue
+		}
+		t.withdraw(d, k)
+		result.Withdrawn = append(result.Withdrawn, k.rec.Ref)
+	}
+}
+
+// Withdraw implements delivery.Store.
+func (s *Store) Withdraw(ctx context.Context, _ delivery.Caller, id delivery.DeviceID, ref mls.KeyPackageRef) error {
+	return s.writer.do(ctx, 0, func(t *txn) error {
+		owner, k := t.refOwner(ref)
+		switch {
+		case k == nil || owner.id != id:
+			return delivery.ErrNotFound
+		case k.rec.State == delivery.Consumed:
+			return delivery.ErrConsumed
+		}
+		t.withdraw(owner, k)
+		return nil
+	})
+}
+
+// KeyPackage implements delivery.Store.
+func (s *Store) KeyPackage(ctx context.Context, caller delivery.Caller, ref mls.KeyPackageRef) (status delivery.KeyPackageStatus, err error) {
+	err = s.view(ctx, func(t *txn) error {
+		owner, k := t.refOwner(ref)
+		if k == nil {
+			return delivery.ErrNotFound
+		}
+		owns := caller.Anonymous() || caller.User == owner.id.User
+		poster := k.rec.Welcome != (delivery.WelcomeID{}) && t.postedBy(caller, k.rec.Welcome)
+		reserver := k.rec.ReservedBy != "" && caller.ID() == k.rec.ReservedBy
+		if !owns && !poster && !reserver {
+			return delivery.ErrNotFound
+		}
+		r := k.rec
+		status = delivery.KeyPackageStatus{
+			Ref: r.Ref, Device: owner.id, Suite: r.Suite, LastResort: r.LastResort, State: r.StateAt(t.now), Lifetime: r.Lifetime,
+			PublishedAt: r.PublishedAt, ReservedAt: r.ReservedAt, HandedOutAt: r.HandedOutAt, EndedAt: r.EndedAt,
+		}
+		if r.Welcome != (delivery.WelcomeID{}) && (owns || poster) {
+			status.Welcome = &r.Welcome
+		}
+		return nil
+	})
+	return status, err
+}

@@ -1,0 +1,283 @@
+package bolt
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
+
+	"welcomed/delivery"
+)
+
+const (
+	// formatVersion is the version of the layout in doc.go. A file of a later
+	// one is left alone.
+	formatVersion = 1
+	// pageSize is the same on every machine, so that a file can be moved:
+	// some ARM kernels have pages of 16 KiB.
+	pageSize = 4096
+)
+
+// Options are what a store is opened with. The zero value of each field but
+// Limits is a working default.
+type Options struct {
+	Limits     delivery.Limits
+	Clock      delivery.Clock // nil: the machine's
+	TrustClock bool           // take the clock as it is, see delivery.ClockGuard
+	MaxSize    int64          // of the file in bytes; 0: what the disk holds
+	// LockTimeout is how long to wait for another process that has the file
+	// open; 0: one second.
+	LockTimeout time.Duration
+	// ObserveCommit, if not nil, is told of every commit how many events
+	// shared it and how long it took.
+	ObserveCommit func(events int, took time.Duration)
+}
+
+// A Store keeps everything in one file. It implements delivery.Store.
+type Store struct {
+	path    string
+	opts    Options
+	db      *bbolt.DB
+	guard   *delivery.ClockGuard
+	writer  *committer
+	state   atomic.Pointer[state] // as last committed
+	commits atomic.Int64
+	watches watches
+
+	pendingMu   sync.Mutex
+	pendingFrom []byte // where oldestPending starts
+
+	closing  sync.Once
+	closeErr error
+}
+
+var _ delivery.Store = (*Store)(nil)
+
+// Open opens the file, or makes it with mode 0600 if there is none or it is
+// empty. The error is one sentence that names the file; a file that cannot be
+// used is left as it is.
+func Open(path string, opts Options) (*Store, error) {
+	if opts.Clock == nil {
+		opts.Clock = delivery.SystemClock()
+	}
+	if opts.LockTimeout == 0 {
+		opts.LockTimeout = time.Second
+	}
+	db, err := openFile(path, opts)
+	if err != nil {
+		return nil, openError(path, err)
+	}
+	s := &Store{path: path, opts: opts, db: db}
+	if err := s.start(); err != nil {
+		_ = db.Close()
+		return nil, openError(path, err)
+	}
+	return s, nil
+}
+
+// errNotOurs: the file is a bbolt file, but of something else.
+var errNotOurs = errors.New("not a welcomed database")
+
+func openFile(path string, opts Options) (db *bbolt.DB, err error) {
+	if opts.MaxSize > math.MaxInt {
+		return nil, fmt.Errorf("a file of %d bytes cannot be mapped on this machine", opts.MaxSize)
+	}
+	// bbolt panics on some files that are cut short.
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%w: %v", berrors.ErrInvalid, p)
+		}
+	}()
+	return bbolt.Open(path, 0o600, &bbolt.Options{
+		Timeout:      opts.LockTimeout,
+		PageSize:     pageSize,
+		MaxSize:      int(opts.MaxSize),
+		FreelistType: bbolt.FreelistMapType,
+	})
+}
+
+func openError(path string, err error) error {
+	abs, absErr := filepath.Abs(path)
+	if absErr != nil {
+		abs = path
+	}
+	switch {
+	case errors.Is(err, berrors.ErrTimeout):
+		return fmt.Errorf("database %s is in use by another process", abs)
+	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum), errors.Is(err, berrors.ErrVersionMismatch), errors.Is(err, errCorrupt):
+		return fmt.Errorf("database %s is corrupt or not a database: %w; it was left as it is, restore a backup", abs, err)
+	case errors.Is(err, berrors.ErrMaxSizeReached), errors.Is(err, syscall.ENOSPC):
+		return fmt.Errorf("no room for database %s: %w", abs, err)
+	case errors.Is(err, os.ErrNotExist):
+		return fmt.Errorf("the directory of database %s does not exist", abs)
+	case errors.Is(err, os.ErrPermission), errors.Is(err, syscall.EROFS):
+		return fmt.Errorf("database %s cannot be written by this user: %w", abs, err)
+	}
+	return fmt.Errorf("open database %s: %w", abs, err)
+}
+
+// start checks the format, or lays it out in a new file, and starts the writer.
+func (s *Store) start() (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%w: %v", berrors.ErrInvalid, p)
+		}
+	}()
+	var restored bool
+	err = s.db.View(func(tx *bbolt.Tx) error {
+		restored, err = s.load(tx)
+		return err
+	})
+	if errors.Is(err, errEmpty) {
+		err = s.db.Update(s.create)
+	}
+	if err != nil {
+		return err
+	}
+	s.guard = delivery.NewClockGuard(s.opts.Clock, s.state.Load().seen, s.opts.TrustClock)
+	var durable uint64
+	if err := s.db.View(func(tx *bbolt.Tx) error { durable = uint64(tx.ID()); return nil }); err != nil {
+		return err
+	}
+	s.writer = newCommitter(s, durable)
+	go s.writer.loop()
+	if restored {
+		return s.retireShelves()
+	}
+	return nil
+}
+
+var errEmpty = errors.New("the file is new")
+
+// load reads the state row of a file in this format.
+func (s *Store) load(tx *bbolt.Tx) (restored bool, err error) {
+	meta := tx.Bucket(bucketMeta)
+	if meta == nil {
+		if name, _ := tx.Cursor().First(); name != nil {
+			return false, errNotOurs
+		}
+		return false, errEmpty
+	}
+	format := meta.Get(keyFormat)
+	if len(format) != 4 {
+		return false, errNotOurs
+	}
+	if v := binary.BigEndian.Uint32(format); v != formatVersion {
+		return false, fmt.Errorf("its format is version %d and this welcomed knows %d: use a newer welcomed, it was left as it is", v, formatVersion)
+	}
+	for _, name := range buckets {
+		if tx.Bucket(name) == nil {
+			return false, fmt.Errorf("%w: bucket %s is missing", errCorrupt, name)
+		}
+	}
+	state := decodeState(meta.Get(keyState))
+	s.state.Store(&state)
+	return meta.Get(keyRestored) != nil, nil
+}
+
+func (s *Store) create(tx *bbolt.Tx) error {
+	for _, name := range buckets {
+		if _, err := tx.CreateBucket(name); err != nil {
+			return err
+		}
+	}
+	s.state.Store(&state{seen: s.opts.Clock.Now()})
+	meta := tx.Bucket(bucketMeta)
+	if err := meta.Put(keyFormat, binary.BigEndian.AppendUint32(nil, formatVersion)); err != nil {
+		return err
+	}
+	return meta.Put(keyState, s.state.Load().encode())
+}
+
+// MarkRestored notes in the file at path that it is a copy or a backup. On the
+// next Open every KeyPackage on a shelf is retired, so that nothing is handed
+// out that was handed out after the copy was made; last-resort ones stay.
+func MarkRestored(path string) error {
+	if _, err := os.Stat(path); err != nil {
+		return openError(path, err)
+	}
+	db, err := openFile(path, Options{LockTimeout: time.Second})
+	if err != nil {
+		return openError(path, err)
+	}
+	defer db.Close()
+	err = db.Update(func(tx *bbolt.Tx) error {
+		if _, err := new(Store).load(tx); err != nil {
+			return err
+		}
+		return tx.Bucket(bucketMeta).Put(keyRestored, []byte{1})
+	})
+	if err != nil {
+		return openError(path, err)
+	}
+	return db.Close()
+}
+
+// retireShelves does what MarkRestored asked for, and takes the mark away, in
+// one transaction.
+func (s *Store) retireShelves() error {
+	return s.writer.do(context.Background(), 0, func(t *txn) error {
+		type place struct{ device, kp uint64 }
+		var found []place
+		for key := range t.scan(bucketDevices, nil, nil) {
+			if key[8] == rowShelf {
+				found = append(found, place{readU64(key), readU64(key[len(key)-8:])})
+			}
+		}
+		for _, p := range found {
+			d := t.deviceByNumber(p.device)
+			if k := t.keyPackage(d, p.kp); !k.rec.LastResort {
+				k.rec.Retire(*t.limits, t.now)
+				t.saveKeyPackage(d, k)
+			}
+		}
+		t.del(bucketMeta, keyRestored)
+		return nil
+	})
+}
+
+// Path returns the path that the store was opened with.
+func (s *Store) Path() string { return s.path }
+
+// Commits returns how many transactions were committed since Open.
+func (s *Store) Commits() int { return int(s.commits.Load()) }
+
+// Ready implements delivery.Store.
+func (s *Store) Ready(ctx context.Context) error {
+	err := s.view(ctx, func(t *txn) error {
+		if !bytes.Equal(t.get(bucketMeta, keyFormat), binary.BigEndian.AppendUint32(nil, formatVersion)) {
+			return errCorrupt
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if look := s.guard.Look(); look.Behind {
+		return fmt.Errorf("%w: it says %s, but %s has been seen", delivery.ErrClock, look.Now.UTC().Format(time.RFC3339), look.Seen.UTC().Format(time.RFC3339))
+	}
+	return nil
+}
+
+// Failed implements delivery.Store.
+func (s *Store) Failed() <-chan struct{} { return s.writer.failed }
+
+// Close implements delivery.Store.
+func (s *Store) Close() error {
+	s.closing.Do(func() {
+		s.writer.close()
+		s.closeErr = errors.Join(s.writer.failure, s.db.Close())
+	})
+	return s.closeErr
+}

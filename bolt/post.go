@@ -1,0 +1,279 @@
+package bolt
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+
+	"welcomed/delivery"
+	"welcomed/mls"
+)
+
+// sliceOverhead bounds what a sliced Welcome has beside its secret and its
+// encrypted_group_info: suite and two vector lengths, in bytes.
+const sliceOverhead = 2 + 4 + 4
+
+// Post implements delivery.Store.
+func (s *Store) Post(ctx context.Context, caller delivery.Caller, p delivery.Posting) (outcome delivery.Outcome, err error) {
+	id := delivery.IDOf(caller, p.Welcome.Bytes())
+	hash := treeHash(p.RatchetTree)
+	run := func(t *txn) error {
+		outcome, err = t.post(caller, id, hash, p)
+		return err
+	}
+	if p.DryRun {
+		err = s.view(ctx, run)
+	} else {
+		err = s.writer.do(ctx, len(p.Welcome.Bytes())+len(p.RatchetTree), run)
+	}
+	return outcome, err
+}
+
+func (t *txn) post(caller delivery.Caller, id delivery.WelcomeID, treeHash []byte, p delivery.Posting) (delivery.Outcome, error) {
+	if w := t.welcomeByID(id); w != nil {
+		return t.postAgain(w, treeHash, p)
+	}
+	if n := len(p.Welcome.Secrets); n > t.limits.RecipientsPerWelcome {
+		return delivery.Outcome{}, fmt.Errorf("%w: %d recipients, at most %d in one Welcome", delivery.ErrTooMany, n, t.limits.RecipientsPerWelcome)
+	}
+	verdicts, matched := t.judge(caller, p)
+	outcome := delivery.Outcome{ID: id, PostedAt: t.now, Hold: p.Hold, RequireAll: p.RequireAll}
+	for i := range verdicts {
+		outcome.Recipients = append(outcome.Recipients, verdicts[i].answer(p.Hold))
+	}
+	if matched == 0 || p.RequireAll && matched < len(verdicts) {
+		return delivery.Outcome{}, &delivery.NoMatchError{Recipients: outcome.Recipients}
+	}
+	if p.DryRun {
+		return outcome, nil
+	}
+	w := &welcome{
+		number: t.next(), id: id, poster: caller.ID(), suite: p.Welcome.CipherSuite, recipients: len(verdicts),
+		hold: p.Hold, requireAll: p.RequireAll, postedAt: t.now,
+		treeSize: len(p.RatchetTree), treeHash: treeHash, context: p.Context,
+	}
+	t.addWelcome(w, p)
+	for i := range verdicts {
+		t.addRecipient(w, i, &verdicts[i], p)
+	}
+	return t.outcome(w), nil
+}
+
+// postAgain answers a Welcome that is already here.
+func (t *txn) postAgain(w *welcome, treeHash []byte, p delivery.Posting) (delivery.Outcome, error) {
+	switch {
+	case !w.cancelledAt.IsZero():
+		return delivery.Outcome{}, delivery.ErrCancelled
+	case w.hold != p.Hold, w.requireAll != p.RequireAll, !bytes.Equal(w.treeHash, treeHash), !bytes.Equal(w.context, p.Context):
+		return delivery.Outcome{}, delivery.ErrPostedDifferently
+	}
+	outcome := t.outcome(w)
+	outcome.Repeated = true
+	return outcome, nil
+}
+
+// A verdict is what a post decided for one entry of secrets[].
+type verdict struct {
+	status delivery.Status // empty if it matches
+	ref    mls.KeyPackageRef
+	device *device // nil if the ref is unknown
+	kp     *keyPackage
+	show   bool // the poster may know the device
+	by     delivery.WelcomeID
+	size   int64
+}
+
+func (v *verdict) answer(hold bool) delivery.Recipient {
+	r := delivery.Recipient{Ref: v.ref, Status: v.status}
+	if v.show {
+		id := v.device.id
+		r.Device = &id
+	}
+	if v.by != (delivery.WelcomeID{}) {
+		by := v.by
+		r.By = &by
+	}
+	if v.status == "" {
+		r.Matched, r.Status = true, delivery.StatusPending
+		if hold {
+			r.Status = delivery.StatusHeld
+		}
+	}
+	return r
+}
+
+// judge decides for each recipient and counts those that match.
+func (t *txn) judge(caller delivery.Caller, p delivery.Posting) (verdicts []verdict, matched int) {
+	type load struct {
+		count int
+		bytes int64
+	}
+	added := make(map[uint64]load) // to the mailboxes by this Welcome
+	shared := int64(len(p.Welcome.EncryptedGroupInfo) + len(p.RatchetTree) + len(p.Context) + sliceOverhead)
+	verdicts = make([]verdict, len(p.Welcome.Secrets))
+	for i, secret := range p.Welcome.Secrets {
+		v := &verdicts[i]
+		v.ref, v.size = secret.NewMember, shared+int64(len(secret.Bytes()))
+		t.match(caller, p.Welcome.CipherSuite, v)
+		if v.status != "" {
+			continue
+		}
+		box := added[v.device.number]
+		if v.device.waiting+box.count >= t.limits.PendingPerDevice || v.device.waitingBytes+box.bytes+v.size > t.limits.PendingBytesPerDevice {
+			v.status = delivery.StatusMailboxFull
+			v.show = t.reservedBy(caller, v.kp)
+			continue
+		}
+		added[v.device.number] = load{box.count + 1, box.bytes + v.size}
+		v.show = true
+		matched++
+	}
+	return verdicts, matched
+}
+
+func (t *txn) match(caller delivery.Caller, suite mls.CipherSuite, v *verdict) {
+	v.device, v.kp = t.refOwner(v.ref)
+	if v.kp == nil {
+		v.status = delivery.StatusUnknown
+		return
+	}
+	v.status = v.kp.rec.Match(suite, caller, t.now)
+	v.show = t.reservedBy(caller, v.kp)
+	took := v.kp.rec.Welcome
+	if (v.status == delivery.StatusTaken || v.status == delivery.StatusConsumed) && took != (delivery.WelcomeID{}) && t.postedBy(caller, took) {
+		v.by = took
+	}
+}
+
+func (t *txn) reservedBy(caller delivery.Caller, k *keyPackage) bool {
+	return !caller.Anonymous() && k.rec.ReservedBy == caller.ID()
+}
+
+func (t *txn) addWelcome(w *welcome, p delivery.Posting) {
+	t.saveWelcome(w)
+	t.put(bucketWelcomeIDs, w.id[:welcomeIDPrefix], u64(w.number))
+	t.put(bucketPayloads, payloadKey(w.number, partGroupInfo), p.Welcome.EncryptedGroupInfo)
+	if p.RatchetTree != nil {
+		t.put(bucketPayloads, payloadKey(w.number, partTree), p.RatchetTree)
+	}
+	if w.hold {
+		t.setTimer(timerHold, t.now.Add(t.limits.HoldOverdue), u64(w.number))
+	}
+}
+
+func (t *txn) addRecipient(w *welcome, index int, v *verdict, p delivery.Posting) {
+	key := mailKey{w.number, uint32(index)}
+	row := &recipient{verdict: v.status, ref: v.ref, by: v.by}
+	if v.show {
+		row.device = v.device.number
+	}
+	if v.status == "" {
+		row.secret = p.Welcome.Secrets[index].Bytes()
+		t.addMailFor(w, key, v)
+	}
+	t.putRecipient(key, row)
+}
+
+// addMailFor matches the KeyPackage: from here on both end together.
+func (t *txn) addMailFor(w *welcome, key mailKey, v *verdict) {
+	t.saveMail(v.device, &mail{
+		mailKey: key, rec: t.limits.NewMailRecord(w.hold, t.now), id: w.id, kp: v.kp.number, size: v.size,
+	})
+	if !v.kp.rec.LastResort {
+		v.kp.rec.State, v.kp.mail = delivery.Matched, key
+	}
+	v.kp.rec.Welcome = w.id
+	v.kp.rec.Open++
+	t.saveKeyPackage(v.device, v.kp)
+	if !w.hold {
+		t.woken = append(t.woken, v.device.id)
+	}
+}
+
+// Outcome implements delivery.Store.
+func (s *Store) Outcome(ctx context.Context, caller delivery.Caller, id delivery.WelcomeID) (outcome delivery.Outcome, err error) {
+	err = s.view(ctx, func(t *txn) error {
+		w, err := t.posted(caller, id)
+		if err == nil {
+			outcome = t.outcome(w)
+		}
+		return err
+	})
+	return outcome, err
+}
+
+// posted returns a Welcome to its poster.
+func (t *txn) posted(caller delivery.Caller, id delivery.WelcomeID) (*welcome, error) {
+	w := t.welcomeByID(id)
+	if w == nil || !caller.May(w.poster) {
+		return nil, delivery.ErrNotFound
+	}
+	return w, nil
+}
+
+// Release implements delivery.Store.
+func (s *Store) Release(ctx context.Context, caller delivery.Caller, id delivery.WelcomeID) (outcome delivery.Outcome, err error) {
+	err = s.writer.do(ctx, 0, func(t *txn) error {
+		w, err := t.posted(caller, id)
+		switch {
+		case err != nil:
+			return err
+		case !w.cancelledAt.IsZero():
+			return delivery.ErrCancelled
+		case w.held():
+			t.release(w)
+		}
+		outcome = t.outcome(w)
+		return nil
+	})
+	return outcome, err
+}
+
+func (t *txn) release(w *welcome) {
+	w.releasedAt = t.now
+	t.uncountHold(w)
+	t.saveWelcome(w)
+	t.eachMail(w, func(d *device, m *mail) {
+		if m.rec.StateAt(t.now) == delivery.Held {
+			m.rec.Release(t.now)
+			t.saveMail(d, m)
+			t.woken = append(t.woken, d.id)
+		}
+	})
+}
+
+// Cancel implements delivery.Store.
+func (s *Store) Cancel(ctx context.Context, caller delivery.Caller, id delivery.WelcomeID) (outcome delivery.Outcome, err error) {
+	err = s.writer.do(ctx, 0, func(t *txn) error {
+		w, err := t.posted(caller, id)
+		if err != nil {
+			return err
+		}
+		if w.cancelledAt.IsZero() {
+			t.cancel(w)
+		}
+		outcome = t.outcome(w)
+		return nil
+	})
+	return outcome, err
+}
+
+func (t *txn) cancel(w *welcome) {
+	w.cancelledAt = t.now
+	t.uncountHold(w)
+	t.saveWelcome(w)
+	t.eachMail(w, func(d *device, m *mail) {
+		if s := m.rec.StateAt(t.now); s != delivery.Held && s != delivery.Pending {
+			return
+		}
+		m.rec.End(delivery.Cancelled, t.now)
+		t.saveMail(d, m)
+		t.settled(m)
+		k := t.keyPackage(d, m.kp)
+		k.rec.Open--
+		if k.rec.State == delivery.Matched {
+			k.rec.Reserve(*t.limits, w.poster, t.now)
+		}
+		t.saveKeyPackage(d, k)
+	})
+}

@@ -1,0 +1,236 @@
+package bolt
+
+import (
+	"context"
+	"fmt"
+
+	"welcomed/delivery"
+	"welcomed/mls"
+)
+
+// Publish implements delivery.Store.
+func (s *Store) Publish(ctx context.Context, _ delivery.Caller, id delivery.DeviceID, items []delivery.NewKeyPackage) (delivery.Publications, error) {
+	return s.publish(ctx, publication{id: id, items: items})
+}
+
+// Replace implements delivery.Store.
+func (s *Store) Replace(ctx context.Context, _ delivery.Caller, id delivery.DeviceID, suite mls.CipherSuite, items []delivery.NewKeyPackage) (delivery.Publications, error) {
+	return s.publish(ctx, publication{id: id, items: items, replace: true, suite: suite})
+}
+
+// A publication is a Publish or a Replace.
+type publication struct {
+	id      delivery.DeviceID
+	items   []delivery.NewKeyPackage
+	replace bool
+	suite   mls.CipherSuite // limits the replacement; 0: all
+}
+
+func (s *Store) publish(ctx context.Context, p publication) (answer delivery.Publications, err error) {
+	cost := 0
+	for _, item := range p.items {
+		cost += len(item.Bytes)
+	}
+	err = s.writer.do(ctx, cost, func(t *txn) error {
+		answer, err = t.publish(p)
+		return err
+	})
+	return answer, err
+}
+
+// A publishPlan is what a publication will do, decided before anything is
+// written.
+type publishPlan struct {
+	device  *device             // nil if it is new
+	known   map[int]*keyPackage // items published before
+	again   map[int]bool        // items that stand earlier in the same publication
+	added   []int               // items that are new
+	retired []*keyPackage
+}
+
+func (t *txn) publish(p publication) (delivery.Publications, error) {
+	plan, err := t.planPublication(p)
+	if err != nil {
+		return delivery.Publications{}, err
+	}
+	d := plan.device
+	if len(plan.added) > 0 {
+		d = t.createDevice(p.id)
+	}
+	for _, k := range plan.retired {
+		k.rec.Retire(*t.limits, t.now)
+		t.saveKeyPackage(d, k)
+	}
+	added := make(map[int]*keyPackage, len(plan.added))
+	for _, i := range plan.added {
+		added[i] = t.addKeyPackage(d, p.items[i])
+		t.retireLastResort(d, added[i])
+	}
+	return t.published(p, plan, added, d), nil
+}
+
+func (t *txn) planPublication(p publication) (publishPlan, error) {
+	plan := publishPlan{device: t.device(p.id), known: map[int]*keyPackage{}, again: map[int]bool{}}
+	var refusals refusals
+	seen, initKeys := map[mls.KeyPackageRef]bool{}, map[string]bool{}
+	for i, item := range p.items {
+		if seen[item.Ref] {
+			plan.again[i] = true
+			continue
+		}
+		seen[item.Ref] = true
+		if p.suite != 0 && item.Suite != p.suite {
+			refusals.add(delivery.ErrWrongSuite, i, item, delivery.ItemWrongSuite, "this replaces KeyPackages of "+p.suite.String())
+			continue
+		}
+		if owner, k := t.refOwner(item.Ref); k != nil {
+			if plan.device == nil || owner.number != plan.device.number {
+				refusals.add(delivery.ErrNotYours, i, item, delivery.ItemNotYours, "another device published these bytes")
+			}
+			plan.known[i] = k
+			continue
+		}
+		if code, detail, ok := t.limits.Judge(item, t.now); !ok {
+			refusals.add(delivery.ErrInvalidKeyPackage, i, item, code, detail)
+			continue
+		}
+		hash := initHash(item.InitKey)
+		if initKeys[string(hash)] || plan.device != nil && t.get(bucketDevices, plan.device.initKey(hash)) != nil {
+			refusals.add(delivery.ErrKeyPackageSpent, i, item, delivery.ItemInitKeyReused, "another KeyPackage of this device had this init_key")
+			continue
+		}
+		initKeys[string(hash)] = true
+		plan.added = append(plan.added, i)
+	}
+	t.refuseAllSpent(p, plan, &refusals)
+	if err := refusals.err(); err != nil {
+		return plan, err
+	}
+	if p.replace {
+		t.planRetirement(p, seen, &plan)
+	}
+	return plan, t.checkRoom(p, plan)
+}
+
+// refuseAllSpent refuses a publication in which nothing is of use any more.
+func (t *txn) refuseAllSpent(p publication, plan publishPlan, r *refusals) {
+	for _, k := range plan.known {
+		if !t.spent(k) {
+			return
+		}
+	}
+	if len(plan.known) == 0 || len(plan.known)+len(plan.again) < len(p.items) {
+		return
+	}
+	for i, item := range p.items {
+		r.add(delivery.ErrKeyPackageSpent, i, item, delivery.ItemSpent, "published before, and its end has come")
+	}
+}
+
+func (t *txn) spent(k *keyPackage) bool { return k.rec.StateAt(t.now).Ended() }
+
+// planRetirement finds what a replacement takes off the shelf.
+func (t *txn) planRetirement(p publication, keep map[mls.KeyPackageRef]bool, plan *publishPlan) {
+	if plan.device == nil {
+		return
+	}
+	for _, k := range t.onShelf(plan.device, p.suite) {
+		if !keep[k.rec.Ref] && k.rec.StateAt(t.now) == delivery.Available {
+			plan.retired = append(plan.retired, k)
+		}
+	}
+}
+
+// checkRoom refuses what does not fit on the shelf or makes a device too many.
+func (t *txn) checkRoom(p publication, plan publishPlan) error {
+	shelf, adding := 0, 0
+	if plan.device != nil {
+		shelf = plan.device.available
+	}
+	for _, k := range plan.retired {
+		if !k.rec.LastResort {
+			shelf--
+		}
+	}
+	for _, i := range plan.added {
+		if !p.items[i].LastResort {
+			adding++
+		}
+	}
+	if room := t.limits.KeyPackagesPerDevice - shelf; adding > max(0, room) {
+		return &delivery.StockFullError{Room: max(0, room)}
+	}
+	if len(plan.added) > 0 && (plan.device == nil || plan.device.removed) {
+		if n := len(t.userDevices(p.id.User)); n >= t.limits.DevicesPerUser {
+			return fmt.Errorf("%w: %s has %d", delivery.ErrDeviceLimit, p.id.User, n)
+		}
+	}
+	return nil
+}
+
+// retireLastResort leaves the newest last-resort KeyPackage of a suite on the
+// shelf.
+func (t *txn) retireLastResort(d *device, newest *keyPackage) {
+	if !newest.rec.LastResort || newest.rec.State != delivery.Available {
+		return
+	}
+	for _, k := range t.onShelf(d, newest.rec.Suite) {
+		if k.rec.LastResort && k.number != newest.number {
+			k.rec.Retire(*t.limits, t.now)
+			t.saveKeyPackage(d, k)
+		}
+	}
+}
+
+func (t *txn) published(p publication, plan publishPlan, added map[int]*keyPackage, d *device) delivery.Publications {
+	answer := delivery.Publications{Items: make([]delivery.Published, len(p.items))}
+	byRef := make(map[mls.KeyPackageRef]delivery.Published, len(p.items))
+	for i, item := range p.items {
+		if plan.again[i] {
+			answer.Items[i] = byRef[item.Ref]
+			if answer.Items[i].Status == delivery.Stored {
+				answer.Items[i].Status = delivery.AlreadyStored
+			}
+			continue
+		}
+		k, status := added[i], delivery.Stored
+		if k == nil {
+			k, status = plan.known[i], delivery.AlreadyStored
+			if t.spent(k) {
+				status = delivery.Spent
+			}
+		}
+		answer.Items[i] = delivery.Published{
+			Ref: item.Ref, Suite: item.Suite, LastResort: item.LastResort, Lifetime: item.Lifetime,
+			ExpiresAt: k.rec.ExpiresAt(*t.limits), Status: status,
+		}
+		byRef[item.Ref] = answer.Items[i]
+	}
+	if d == nil {
+		d = &device{}
+	}
+	answer.Stock = d.stock(t.limits)
+	return answer
+}
+
+// refusals gathers the refused items of a publication. The gravest kind is what
+// the publication is refused with.
+type refusals struct {
+	items map[error][]delivery.InvalidItem
+}
+
+func (r *refusals) add(kind error, index int, item delivery.NewKeyPackage, code delivery.ItemCode, detail string) {
+	if r.items == nil {
+		r.items = make(map[error][]delivery.InvalidItem)
+	}
+	r.items[kind] = append(r.items[kind], delivery.InvalidItem{Index: index, Ref: item.Ref.String(), Code: code, Detail: detail})
+}
+
+func (r *refusals) err() error {
+	for _, kind := range []error{delivery.ErrInvalidKeyPackage, delivery.ErrWrongSuite, delivery.ErrNotYours, delivery.ErrKeyPackageSpent} {
+		if items := r.items[kind]; len(items) > 0 {
+			return &delivery.PublishError{Err: kind, Items: items}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,314 @@
+package bolt
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"welcomed/delivery"
+	"welcomed/mls"
+)
+
+// Reserve implements delivery.Store.
+func (s *Store) Reserve(ctx context.Context, caller delivery.Caller, req delivery.ReserveRequest) (answer delivery.Reservation, err error) {
+	err = s.writer.do(ctx, 0, func(t *txn) error {
+		answer, err = t.reserve(caller, req)
+		return err
+	})
+	if err != nil {
+		return delivery.Reservation{}, err
+	}
+	// The bytes are read outside the writer. They are kept for longer than a
+	// reservation can be repeated.
+	err = s.view(ctx, func(t *txn) error {
+		for _, u := range answer.Users {
+			for _, d := range u.Devices {
+				if d.KeyPackage == nil {
+					continue
+				}
+				if _, k := t.refOwner(d.KeyPackage.Ref); k != nil {
+					*d.KeyPackage = t.listed(k)
+				}
+			}
+		}
+		return nil
+	})
+	return answer, err
+}
+
+func (t *txn) reserve(caller delivery.Caller, req delivery.ReserveRequest) (delivery.Reservation, error) {
+	if len(req.Suites) == 0 {
+		req.Suites = t.limits.CipherSuites
+	}
+	record := idempotencyRecord(caller, req)
+	if repeated, err := t.repeatedReservation(record); err != nil {
+		return delivery.Reservation{}, err
+	} else if repeated != nil {
+		return *repeated, nil
+	}
+	targets, err := t.reserveTargets(caller, req)
+	if err != nil {
+		return delivery.Reservation{}, err
+	}
+	offers := t.bestOffers(targets, req.Suites)
+	answer := delivery.Reservation{Suite: offers.suite}
+	for _, target := range targets {
+		user := delivery.ReservedUser{User: target.user, Devices: []delivery.ReservedDevice{}}
+		for _, d := range target.devices {
+			user.Devices = append(user.Devices, t.take(caller, d, offers))
+		}
+		user.Status = userStatus(target, user.Devices)
+		answer.Users = append(answer.Users, user)
+	}
+	t.keepReservation(record, answer)
+	return answer, nil
+}
+
+// A reserveTarget is a user and those of its devices that are asked for.
+type reserveTarget struct {
+	user    delivery.UserID
+	known   bool // the user has devices at all
+	devices []reserveDevice
+}
+
+// A reserveDevice is a device that may not exist.
+type reserveDevice struct {
+	id  delivery.DeviceID
+	row *device
+}
+
+func (t *txn) reserveTargets(caller delivery.Caller, req delivery.ReserveRequest) ([]*reserveTarget, error) {
+	var targets []*reserveTarget
+	byUser, asked := map[delivery.UserID]*reserveTarget{}, map[delivery.DeviceID]bool{}
+	for _, id := range req.Except {
+		asked[id] = true
+	}
+	target := func(user delivery.UserID) *reserveTarget {
+		if byUser[user] == nil {
+			byUser[user] = &reserveTarget{user: user}
+			targets = append(targets, byUser[user])
+		}
+		return byUser[user]
+	}
+	add := func(to *reserveTarget, id delivery.DeviceID, row *device) {
+		if !asked[id] && !caller.IsDevice(id) {
+			to.devices = append(to.devices, reserveDevice{id, row})
+		}
+		asked[id] = true
+	}
+	for _, user := range req.Users {
+		to := target(user)
+		for _, d := range t.userDevices(user) {
+			to.known = true
+			add(to, d.id, d)
+		}
+	}
+	for _, id := range req.Devices {
+		to, d := target(id.User), t.device(id)
+		if d != nil && d.removed {
+			d = nil
+		}
+		to.known = to.known || d != nil || len(t.userDevices(id.User)) > 0
+		add(to, id, d)
+	}
+	total := 0
+	for _, to := range targets {
+		total += len(to.devices)
+	}
+	if total > t.limits.DevicesPerReserve {
+		return nil, fmt.Errorf("%w: %d devices, at most %d in one reservation", delivery.ErrTooMany, total, t.limits.DevicesPerReserve)
+	}
+	return targets, nil
+}
+
+// offers are what the devices have in one cipher suite.
+type offers struct {
+	suite mls.CipherSuite
+	of    map[uint64]*keyPackage // by device number
+}
+
+// bestOffers picks the first suite that serves every device, else the one that
+// serves most.
+func (t *txn) bestOffers(targets []*reserveTarget, suites []mls.CipherSuite) offers {
+	var best offers
+	for i, suite := range suites {
+		found, all := offers{suite, map[uint64]*keyPackage{}}, true
+		for _, target := range targets {
+			for _, d := range target.devices {
+				k := t.offer(d.row, suite)
+				if k == nil {
+					all = false
+					continue
+				}
+				found.of[d.row.number] = k
+			}
+		}
+		if i == 0 || len(found.of) > len(best.of) {
+			best = found
+		}
+		if all {
+			break
+		}
+	}
+	return best
+}
+
+// offer is what the device would give next: the oldest KeyPackage that is no
+// last resort, else the last resort. nil if it has none.
+func (t *txn) offer(d *device, suite mls.CipherSuite) *keyPackage {
+	if d == nil {
+		return nil
+	}
+	for key := range t.scan(bucketDevices, d.shelfPrefix(suite), nil) {
+		if k := t.keyPackage(d, readU64(key[len(key)-8:])); k.rec.OnShelf(t.now) {
+			return k
+		}
+	}
+	return nil
+}
+
+// take reserves what the device offers.
+func (t *txn) take(caller delivery.Caller, target reserveDevice, o offers) delivery.ReservedDevice {
+	answer := delivery.ReservedDevice{Device: target.id.Name, Status: delivery.DeviceExhausted}
+	d := target.row
+	if d == nil {
+		return answer
+	}
+	k := o.of[d.number]
+	if k == nil {
+		if t.offersAnything(d) {
+			answer.Status = delivery.DeviceIncompatible
+		}
+		return answer
+	}
+	answer.Status = delivery.DeviceReserved
+	if k.rec.LastResort {
+		answer.Status = delivery.DeviceLastResort
+	}
+	if !k.rec.LastResort || k.rec.HandedOutAt.IsZero() {
+		k.rec.Reserve(*t.limits, caller.ID(), t.now)
+		t.saveKeyPackage(d, k)
+	}
+	answer.KeyPackage = &delivery.ListedKeyPackage{Ref: k.rec.Ref}
+	return answer
+}
+
+func (t *txn) offersAnything(d *device) bool {
+	return slices.ContainsFunc(t.onShelf(d, 0), func(k *keyPackage) bool { return k.rec.OnShelf(t.now) })
+}
+
+func userStatus(target *reserveTarget, devices []delivery.ReservedDevice) delivery.UserReserveStatus {
+	served, incompatible := 0, 0
+	for _, d := range devices {
+		switch d.Status {
+		case delivery.DeviceReserved, delivery.DeviceLastResort:
+			served++
+		case delivery.DeviceIncompatible:
+			incompatible++
+		}
+	}
+	switch {
+	case !target.known:
+		return delivery.UserUnknown
+	case served == len(devices):
+		return delivery.UserSuccess
+	case served > 0:
+		return delivery.UserPartial
+	case incompatible == len(devices):
+		return delivery.UserIncompatible
+	}
+	return delivery.UserExhausted
+}
+
+// An idempotency is what is kept of a reservation so that it can be repeated.
+type idempotency struct {
+	key     []byte // of its row; nil if the request has no key
+	request [sha256.Size]byte
+}
+
+func idempotencyRecord(caller delivery.Caller, req delivery.ReserveRequest) idempotency {
+	if req.IdempotencyKey == "" {
+		return idempotency{}
+	}
+	key := sha256.Sum256([]byte(caller.ID() + "\x00" + req.IdempotencyKey))
+	// Marshalling strings and numbers cannot fail.
+	body, _ := json.Marshal(req)
+	return idempotency{key: key[:16], request: sha256.Sum256(append(body, caller.Device...))}
+}
+
+// repeatedReservation returns the answer that the same request got before.
+func (t *txn) repeatedReservation(r idempotency) (*delivery.Reservation, error) {
+	if r.key == nil {
+		return nil, nil
+	}
+	row := t.get(bucketIdempotency, r.key)
+	if row == nil {
+		return nil, nil
+	}
+	d := decoder(row)
+	if due := d.time(); !t.now.Before(due) {
+		return nil, nil
+	}
+	if string(d.bytes()) != string(r.request[:]) {
+		return nil, delivery.ErrIdempotencyKeyReused
+	}
+	answer := decodeReservation(d.bytes())
+	return &answer, nil
+}
+
+// keepReservation remembers the answer without the bytes.
+func (t *txn) keepReservation(r idempotency, answer delivery.Reservation) {
+	if r.key == nil {
+		return
+	}
+	due := t.now.Add(t.limits.IdempotencyKept)
+	var e encoder
+	e.time(due)
+	e.bytes(r.request[:])
+	e.bytes(encodeReservation(answer))
+	t.put(bucketIdempotency, r.key, e)
+	t.setTimer(timerIdempotency, due, r.key)
+}
+
+func encodeReservation(r delivery.Reservation) []byte {
+	var e encoder
+	e.number(uint64(r.Suite))
+	e.number(uint64(len(r.Users)))
+	for _, u := range r.Users {
+		e.string(string(u.User))
+		e.string(string(u.Status))
+		e.number(uint64(len(u.Devices)))
+		for _, d := range u.Devices {
+			e.string(d.Device)
+			e.string(string(d.Status))
+			if d.KeyPackage == nil {
+				e.string("")
+			} else {
+				e.string(string(d.KeyPackage.Ref))
+			}
+		}
+	}
+	return e
+}
+
+func decodeReservation(row []byte) delivery.Reservation {
+	d := decoder(row)
+	r := delivery.Reservation{Repeated: true, Suite: mls.CipherSuite(d.number())}
+	for range d.number() {
+		u := delivery.ReservedUser{
+			User: delivery.UserID(d.string()), Status: delivery.UserReserveStatus(d.string()),
+			Devices: []delivery.ReservedDevice{},
+		}
+		for range d.number() {
+			device := delivery.ReservedDevice{Device: d.string(), Status: delivery.DeviceReserveStatus(d.string())}
+			if ref := d.string(); ref != "" {
+				device.KeyPackage = &delivery.ListedKeyPackage{Ref: mls.KeyPackageRef(ref)}
+			}
+			u.Devices = append(u.Devices, device)
+		}
+		r.Users = append(r.Users, u)
+	}
+	return r
+}

@@ -1,0 +1,225 @@
+package bolt
+
+import (
+	"context"
+	"time"
+
+	"welcomed/delivery"
+)
+
+const (
+	// sweepBatch bounds how long a sweep keeps the writer from the others.
+	sweepBatch = 500
+	// seenEvery is how often an idle server notes the time in the file.
+	seenEvery = time.Hour
+)
+
+// Sweep implements delivery.Store.
+func (s *Store) Sweep(ctx context.Context) (result delivery.SweepResult, err error) {
+	if !s.guard.Look().Sweep {
+		return result, delivery.ErrClock
+	}
+	if err := s.noteTime(ctx); err != nil {
+		return result, err
+	}
+	for _, kind := range sweepers {
+		for {
+			n, err := s.sweepKind(ctx, kind, &result)
+			if err != nil {
+				return result, err
+			}
+			if n < sweepBatch {
+				break
+			}
+		}
+	}
+	return result, nil
+}
+
+// A sweeper acts on the timers of one kind. fire finds out by itself whether
+// the timer is stale.
+type sweeper struct {
+	kind byte
+	fire func(*txn, timer, *delivery.SweepResult)
+}
+
+// In this order, so that what one of them ends the next can put away.
+var sweepers = []sweeper{
+	{timerKeyPackage, (*txn).fireKeyPackage},
+	{timerPending, (*txn).fireMail},
+	{timerDelivered, (*txn).fireMail},
+	{timerHold, (*txn).fireHold},
+	{timerSettled, (*txn).fireSettled},
+	{timerForget, (*txn).fireForget},
+	{timerIdempotency, (*txn).fireIdempotency},
+}
+
+// sweepKind fires one batch and returns how many timers it had.
+func (s *Store) sweepKind(ctx context.Context, w sweeper, result *delivery.SweepResult) (n int, err error) {
+	var swept delivery.SweepResult
+	// A look outside the writer, so that a sweep with nothing to do takes
+	// nobody's turn.
+	err = s.view(ctx, func(t *txn) error {
+		n = len(t.dueTimers(w.kind, 1))
+		return nil
+	})
+	if err != nil || n == 0 {
+		return 0, err
+	}
+	err = s.writer.do(ctx, 0, func(t *txn) error {
+		swept = delivery.SweepResult{}
+		due := t.dueTimers(w.kind, sweepBatch)
+		n = len(due)
+		for _, timer := range due {
+			t.del(bucketTimers, timer.key)
+			w.fire(t, timer, &swept)
+		}
+		return nil
+	})
+	if err == nil {
+		addSweep(result, swept)
+	}
+	return n, err
+}
+
+func addSweep(sum *delivery.SweepResult, r delivery.SweepResult) {
+	sum.Retired += r.Retired
+	sum.Expired += r.Expired
+	sum.Abandoned += r.Abandoned
+	sum.ExpiredUnclaimed += r.ExpiredUnclaimed
+	sum.Lapsed += r.Lapsed
+	sum.ForgottenWelcomes += r.ForgottenWelcomes
+	sum.ForgottenKeyPackage += r.ForgottenKeyPackage
+}
+
+// noteTime has an idle server keep the latest time seen.
+func (s *Store) noteTime(ctx context.Context) error {
+	if s.guard.Look().Seen.Sub(s.state.Load().seen) < seenEvery {
+		return nil
+	}
+	return s.writer.do(ctx, 0, func(t *txn) error {
+		t.writes++ // the state row, written by flush
+		return nil
+	})
+}
+
+func (t *txn) fireKeyPackage(timer timer, r *delivery.SweepResult) {
+	d := t.deviceByNumber(readU64(timer.row))
+	if d == nil {
+		return
+	}
+	k := t.keyPackage(d, readU64(timer.row[8:]))
+	if k == nil || !k.due.Equal(timer.due) {
+		return
+	}
+	k.due = time.Time{}
+	switch state := k.rec.StateAt(t.now); {
+	case state == delivery.Expired && k.rec.State != delivery.Expired:
+		k.rec.End(delivery.Expired, t.now)
+		r.Expired++
+	case state == delivery.Retired && k.rec.State == delivery.Available:
+		k.rec.State = delivery.Retired
+		r.Retired++
+	case state == delivery.Reserved:
+		k.rec.Abandoned = true
+		r.Abandoned++
+	case k.payload:
+		t.del(bucketKeyPackages, u64(k.number))
+		k.payload = false
+	case k.row == rowTombstone:
+		t.forgetKeyPackage(d, k)
+		r.ForgottenKeyPackage++
+		return
+	}
+	t.saveKeyPackage(d, k)
+}
+
+// forgetKeyPackage removes a tombstone.
+func (t *txn) forgetKeyPackage(d *device, k *keyPackage) {
+	t.del(bucketDevices, d.key(k.row, u64(k.number)))
+	t.del(bucketDevices, d.initKey(k.init))
+	t.del(bucketRefs, []byte(k.rec.Ref[:refPrefix]))
+	t.state.keyPackages[k.was]--
+	t.purge(d)
+}
+
+func (t *txn) fireMail(timer timer, r *delivery.SweepResult) {
+	d := t.deviceByNumber(readU64(timer.row))
+	if d == nil {
+		return
+	}
+	m := t.mail(d, readMailKey(timer.row[8:]))
+	if m == nil || !m.due.Equal(timer.due) {
+		return
+	}
+	m.due = time.Time{}
+	switch m.rec.StateAt(t.now) {
+	case delivery.WelcomeExpired:
+		m.rec.End(delivery.WelcomeExpired, t.now)
+		r.ExpiredUnclaimed++
+	case delivery.Lapsed:
+		m.rec.End(delivery.Lapsed, t.now)
+		r.Lapsed++
+	default:
+		return
+	}
+	t.closeMail(d, m)
+}
+
+func (t *txn) fireHold(timer timer, _ *delivery.SweepResult) {
+	w := t.welcome(readU64(timer.row))
+	if w == nil || !w.held() || w.holdCounted || !w.endedAt.IsZero() {
+		return
+	}
+	w.holdCounted = true
+	t.state.holdsOver++
+	t.saveWelcome(w)
+}
+
+// fireSettled puts a Welcome's payload away once its last recipient has ended.
+func (t *txn) fireSettled(timer timer, _ *delivery.SweepResult) {
+	w := t.welcome(readU64(timer.row))
+	if w == nil || !w.endedAt.IsZero() {
+		return
+	}
+	open := false
+	t.eachMail(w, func(_ *device, m *mail) { open = open || !m.rec.State.Ended() })
+	if open {
+		return
+	}
+	w.endedAt = t.now
+	t.uncountHold(w)
+	t.saveWelcome(w)
+	t.del(bucketPayloads, payloadKey(w.number, partGroupInfo))
+	t.del(bucketPayloads, payloadKey(w.number, partTree))
+	t.setTimer(timerForget, t.now.Add(t.limits.OutcomesKept), u64(w.number))
+}
+
+// fireForget removes a Welcome and its outcomes.
+func (t *txn) fireForget(timer timer, r *delivery.SweepResult) {
+	w := t.welcome(readU64(timer.row))
+	if w == nil {
+		return
+	}
+	t.eachMail(w, func(d *device, m *mail) {
+		t.del(bucketDevices, d.key(rowMail, m.bytes()))
+		t.state.welcomes[m.rec.State]--
+		t.purge(d)
+	})
+	for i := range w.recipients {
+		t.del(bucketRecipients, mailKey{w.number, uint32(i)}.bytes())
+	}
+	t.del(bucketWelcomeIDs, w.id[:welcomeIDPrefix])
+	t.del(bucketWelcomes, u64(w.number))
+	r.ForgottenWelcomes++
+}
+
+func (t *txn) fireIdempotency(timer timer, _ *delivery.SweepResult) {
+	row := t.get(bucketIdempotency, timer.row)
+	if row == nil {
+		return
+	}
+	if d := decoder(row); d.time().Equal(timer.due) {
+		t.del(bucketIdempotency, timer.row)
+	}
+}

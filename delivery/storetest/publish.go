@@ -1,0 +1,294 @@
+package storetest
+
+import (
+	"errors"
+	"time"
+
+	"welcomed/delivery"
+	"welcomed/mls/mlstest"
+)
+
+var publishPromises = []promise{
+	{"the first publication creates the device and fills its shelf", func(w *world) {
+		items := keyPackages(12)
+		p := w.publish(phone, items...)
+		for i, item := range p.Items {
+			same(w, "ref", item.Ref, items[i].Ref)
+			same(w, "status", item.Status, delivery.Stored)
+			same(w, "suite", item.Suite, items[i].Suite)
+			same(w, "lifetime", item.Lifetime, items[i].Lifetime)
+			at(w, "expires", item.ExpiresAt, w.clock.Now().Add(w.limits.ShelfAge))
+		}
+		same(w, "stock", p.Stock, delivery.Stock{Available: 12, Room: 488})
+		same(w, "devices", deviceNames(w.devices("alice")), []string{"phone"})
+		w.states(delivery.Available, items...)
+	}},
+	{"a stock below the watermark is low", func(w *world) {
+		same(w, "stock", w.publish(phone, keyPackages(9)...).Stock, delivery.Stock{Available: 9, Low: true, Room: 491})
+		same(w, "stock", w.publish(phone, keyPackage()).Stock, delivery.Stock{Available: 10, Room: 490})
+		w.reserve(bob, delivery.ReserveRequest{Devices: []deviceID{phone}})
+		same(w, "stock", w.claim(phone).Stock, delivery.Stock{Available: 9, Low: true, Room: 491})
+	}},
+	{"bytes that a Welcome may still name are already stored, and stay what they are", func(w *world) {
+		retired := w.one(phone)
+		w.replace(phone, 0, keyPackage())
+		reserved := w.one(tablet)
+		w.reserveOne(bob, tablet, reserved)
+		matched, available := w.one(laptop), w.one(laptop)
+		w.send(bob, matched)
+
+		w.idle("publishing again", func() {
+			for d, items := range map[deviceID][]kp{phone: {retired}, tablet: {reserved}, laptop: {matched, available}} {
+				for _, s := range publishedStatuses(w.publish(d, items...)) {
+					same(w, "status", s, delivery.AlreadyStored)
+				}
+			}
+		})
+		w.states(delivery.Retired, retired)
+		w.states(delivery.Reserved, reserved)
+		w.states(delivery.Matched, matched)
+		w.states(delivery.Available, available)
+	}},
+	{"consumed bytes are spent, whether or not the device has acknowledged", func(w *world) {
+		k := w.one(phone)
+		id := w.consume(phone, k)
+		w.refusedAsSpent(phone, k)
+		w.ack(phone, id)
+		w.refusedAsSpent(phone, k)
+		w.states(delivery.Consumed, k)
+	}},
+	{"withdrawn bytes are spent", func(w *world) {
+		k := w.one(phone)
+		w.withdraw(phone, k)
+		w.refusedAsSpent(phone, k)
+		w.states(delivery.Withdrawn, k)
+	}},
+	{"a publication is spent only if every item is", func(w *world) {
+		items := w.shelf(phone, 2)
+		w.join(phone, items[0])
+		w.withdraw(phone, items[1])
+		w.refusedAsSpent(phone, items...)
+	}},
+	{"other bytes with an init_key that was published before are refused", func(w *world) {
+		available, consumed, withdrawn := w.one(phone), w.one(phone), w.one(phone)
+		w.join(phone, consumed)
+		w.withdraw(phone, withdrawn)
+		for _, before := range []kp{available, consumed, withdrawn} {
+			fresh, reused := keyPackage(), keyPackage(mlstest.WithInitKey(before.InitKey))
+			_, err := w.store.Publish(w.ctx, self(phone), phone, []kp{fresh, reused})
+			w.publishRefused(err, delivery.ErrKeyPackageSpent, map[int]delivery.ItemCode{1: delivery.ItemInitKeyReused})
+			w.missing(fresh, reused)
+		}
+	}},
+	{"two KeyPackages with one init_key are refused together", func(w *world) {
+		a := keyPackage()
+		b := keyPackage(mlstest.WithInitKey(a.InitKey))
+		_, err := w.store.Publish(w.ctx, self(phone), phone, []kp{a, b})
+		w.publishRefused(err, delivery.ErrKeyPackageSpent, map[int]delivery.ItemCode{1: delivery.ItemInitKeyReused})
+		w.missing(a, b)
+	}},
+	{"a stranger who copies an init_key keeps nobody from publishing", func(w *world) {
+		k := keyPackage()
+		w.publish(dave, keyPackage(mlstest.WithInitKey(k.InitKey)))
+		same(w, "status", w.publish(phone, k).Items[0].Status, delivery.Stored)
+	}},
+	{"a retry with one of its hundred spent is not stuck", func(w *world) {
+		items := keyPackages(98)
+		w.publish(phone, items...)
+		w.join(phone, items[7])
+		p := w.publish(phone, append(items, keyPackages(2)...)...)
+		for i, s := range publishedStatuses(p) {
+			switch {
+			case i == 7:
+				same(w, "the consumed one", s, delivery.Spent)
+			case i < 98:
+				same(w, "an old one", s, delivery.AlreadyStored)
+			default:
+				same(w, "a new one", s, delivery.Stored)
+			}
+		}
+		same(w, "available", p.Stock.Available, 99)
+	}},
+	{"the same bytes twice in one publication are stored once", func(w *world) {
+		k := keyPackage()
+		p := w.publish(phone, k, k)
+		same(w, "items", len(p.Items), 2)
+		same(w, "first", p.Items[0].Status, delivery.Stored)
+		same(w, "available", p.Stock.Available, 1)
+		same(w, "listed", w.listed("alice"), refsOf(k))
+	}},
+	{"bytes of another device are refused", func(w *world) {
+		k, fresh := w.one(phone), keyPackage()
+		for _, thief := range []deviceID{tablet, dave} {
+			_, err := w.store.Publish(w.ctx, self(thief), thief, []kp{fresh, k})
+			w.publishRefused(err, delivery.ErrNotYours, map[int]delivery.ItemCode{1: delivery.ItemNotYours})
+		}
+		w.missing(fresh)
+		w.states(delivery.Available, k)
+		same(w, "devices", deviceNames(w.devices("alice")), []string{"phone"})
+	}},
+	{"one invalid item refuses the publication, and each is named", func(w *world) {
+		w.allow(func(l *delivery.Limits) { l.MaxLifetime = 100 * day; l.CipherSuites = l.CipherSuites[:3] })
+		good := keyPackage(w.lasting(-day, 50*day))
+		bad := []kp{
+			keyPackage(w.lasting(-day, 0)),
+			good,
+			keyPackage(w.lasting(day+time.Minute, 50*day)),
+			keyPackage(w.lasting(-51*day, 50*day)),
+			keyPackage(),
+			keyPackageOf(7, w.lasting(-day, 50*day)),
+		}
+		_, err := w.store.Publish(w.ctx, self(phone), phone, bad)
+		w.publishRefused(err, delivery.ErrInvalidKeyPackage, map[int]delivery.ItemCode{
+			0: delivery.ItemExpired, 2: delivery.ItemNotYetValid, 3: delivery.ItemLifetimeTooLong,
+			4: delivery.ItemLifetimeTooLong, 5: delivery.ItemUnsupportedCipherSuite,
+		})
+		w.missing(bad...)
+		same(w, "devices", len(w.devices("alice")), 0)
+	}},
+	{"any lifetime is accepted where the application sets no maximum", func(w *world) {
+		p := w.publish(phone, keyPackage(mlstest.WithLifetime(0, mlstest.NoEnd)), keyPackage(w.lasting(-1000*day, 1000*day)))
+		same(w, "statuses", publishedStatuses(p), []delivery.PublishedStatus{delivery.Stored, delivery.Stored})
+		same(w, "not_after", p.Items[0].Lifetime.NotAfter, uint64(mlstest.NoEnd))
+	}},
+	{"a not_before ahead by less than clocks differ is kept off the shelf until then", func(w *world) {
+		k := keyPackage(w.lasting(23*time.Hour, 90*day))
+		same(w, "status", w.publish(phone, k).Items[0].Status, delivery.Stored)
+		same(w, "listed", w.listed("alice"), []ref{})
+		same(w, "reserved", reservedRefs(w.reserve(bob, delivery.ReserveRequest{Users: []delivery.UserID{"alice"}})), []ref{})
+		w.clock.Advance(23*time.Hour + time.Second)
+		same(w, "listed", w.listed("alice"), refsOf(k))
+		w.reserveOne(bob, phone, k)
+	}},
+	{"a Welcome may name a KeyPackage before its not_before, for clocks differ", func(w *world) {
+		k := keyPackage(w.lasting(23*time.Hour, 90*day))
+		w.publish(phone, k)
+		w.first(phone, w.send(bob, k))
+	}},
+	{"a full shelf says how much room it has", func(w *world) {
+		w.allow(func(l *delivery.Limits) { l.KeyPackagesPerDevice = 5 })
+		stored, more := w.shelf(phone, 3), keyPackages(3)
+		_, err := w.store.Publish(w.ctx, self(phone), phone, append(more, stored...))
+		w.refused(err, delivery.ErrStockFull)
+		var full *delivery.StockFullError
+		same(w, "is a *StockFullError", errors.As(err, &full), true)
+		same(w, "room", full.Room, 2)
+		w.missing(more...)
+
+		p := w.publish(phone, append(more[:2], stored...)...)
+		same(w, "stock", p.Stock, delivery.Stock{Available: 5, Low: true})
+		w.publish(phone, keyPackage(mlstest.LastResort())) // is not counted
+		w.publish(tablet, keyPackages(5)...)               // has its own
+		w.reserveOne(bob, phone, stored[0])                // makes room
+		same(w, "status", w.publish(phone, more[2]).Items[0].Status, delivery.Stored)
+	}},
+	{"a user has so many devices and no more", func(w *world) {
+		w.allow(func(l *delivery.Limits) { l.DevicesPerUser = 2 })
+		w.shelf(phone, 1)
+		w.shelf(tablet, 1)
+		k := keyPackage()
+		_, err := w.store.Publish(w.ctx, self(laptop), laptop, []kp{k})
+		w.refused(err, delivery.ErrDeviceLimit)
+		w.missing(k)
+		w.publish(phone, keyPackage())
+		w.publish(dave, keyPackage())
+		w.must(w.store.RemoveDevice(w.ctx, self(phone), phone))
+		w.publish(laptop, k)
+		same(w, "devices", deviceNames(w.devices("alice")), []string{"laptop", "tablet"})
+	}},
+}
+
+// refusedAsSpent expects that items, published by d, are all spent.
+func (w *world) refusedAsSpent(d deviceID, items ...kp) {
+	w.t.Helper()
+	_, err := w.store.Publish(w.ctx, self(d), d, items)
+	reasons := map[int]delivery.ItemCode{}
+	for i := range items {
+		reasons[i] = delivery.ItemSpent
+	}
+	w.publishRefused(err, delivery.ErrKeyPackageSpent, reasons)
+}
+
+var replacePromises = []promise{
+	{"replacing retires what is on the shelf and never withdraws it", func(w *world) {
+		old, reserved := w.shelf(phone, 4), w.one(tablet)
+		w.reserveOne(carol, phone, old[0])
+		w.send(carol, old[1])
+		fresh := keyPackages(2)
+		p := w.replace(phone, 0, fresh...)
+		same(w, "statuses", publishedStatuses(p), []delivery.PublishedStatus{delivery.Stored, delivery.Stored})
+		same(w, "available", p.Stock.Available, 2)
+
+		w.states(delivery.Reserved, old[0])
+		w.states(delivery.Matched, old[1])
+		w.states(delivery.Retired, old[2:]...)
+		w.states(delivery.Available, append(fresh, reserved)...)
+		sameRefs(w, "listed", w.listed("alice"), append(fresh, reserved)...)
+	}},
+	{"a retired KeyPackage is never handed out and can be matched by anyone", func(w *world) {
+		old := w.shelf(phone, 2)
+		w.replace(phone, 0, keyPackages(1)...)
+		reserve := delivery.ReserveRequest{Devices: []deviceID{phone}}
+		w.reserve(bob, reserve)
+		same(w, "status", w.reserve(bob, reserve).Users[0].Devices[0].Status, delivery.DeviceExhausted)
+		a, b := w.send(bob, old[0]), w.send(nobody, old[1])
+		w.first(phone, a, b)
+	}},
+	{"bytes in both sets stay on the shelf", func(w *world) {
+		old := w.shelf(phone, 3)
+		fresh := keyPackage()
+		p := w.replace(phone, 0, old[1], fresh)
+		same(w, "statuses", publishedStatuses(p), []delivery.PublishedStatus{delivery.AlreadyStored, delivery.Stored})
+		w.states(delivery.Available, old[1], fresh)
+		w.states(delivery.Retired, old[0], old[2])
+	}},
+	{"replacing one suite leaves the others", func(w *world) {
+		one, two := keyPackage(), keyPackageOf(2)
+		w.publish(phone, one, two)
+		fresh := keyPackageOf(2)
+		w.replace(phone, 2, fresh)
+		w.states(delivery.Available, one, fresh)
+		w.states(delivery.Retired, two)
+	}},
+	{"a replacement that is refused retires nothing", func(w *world) {
+		w.allow(func(l *delivery.Limits) { l.KeyPackagesPerDevice = 3 })
+		spent, old := w.one(phone), w.shelf(phone, 3)
+		w.join(phone, spent)
+		refused := func(want error, items ...kp) {
+			w.t.Helper()
+			_, err := w.store.Replace(w.ctx, self(phone), phone, 0, items)
+			w.refused(err, want)
+			w.states(delivery.Available, old...)
+		}
+		fresh := keyPackage()
+		refused(delivery.ErrInvalidKeyPackage, fresh, keyPackage(w.lasting(-2*day, -day)))
+		refused(delivery.ErrKeyPackageSpent, spent)
+		refused(delivery.ErrKeyPackageSpent, fresh, keyPackage(mlstest.WithInitKey(old[0].InitKey)))
+		refused(delivery.ErrNotYours, fresh, w.one(tablet))
+		refused(delivery.ErrStockFull, keyPackages(4)...)
+		w.missing(fresh)
+	}},
+	{"a replacement of one suite takes no other", func(w *world) {
+		old := w.one(phone)
+		_, err := w.store.Replace(w.ctx, self(phone), phone, 1, []kp{keyPackage(), keyPackageOf(2)})
+		if !errors.Is(err, delivery.ErrWrongSuite) && !errors.Is(err, delivery.ErrInvalidKeyPackage) {
+			w.t.Fatalf("got %v", err)
+		}
+		w.states(delivery.Available, old)
+	}},
+	{"what is replaced makes room at once", func(w *world) {
+		w.allow(func(l *delivery.Limits) { l.KeyPackagesPerDevice = 3 })
+		old := w.shelf(phone, 3)
+		w.replace(phone, 0, keyPackages(3)...)
+		w.states(delivery.Retired, old...)
+	}},
+	{"replacing again with the same changes nothing", func(w *world) {
+		w.shelf(phone, 3)
+		fresh := keyPackages(2)
+		w.replace(phone, 0, fresh...)
+		w.idle("replacing again", func() {
+			p := w.replace(phone, 0, fresh...)
+			same(w, "statuses", publishedStatuses(p), []delivery.PublishedStatus{delivery.AlreadyStored, delivery.AlreadyStored})
+		})
+	}},
+}
