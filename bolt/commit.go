@@ -9,7 +9,7 @@ import (
 	"syscall"
 	"time"
 
-	"go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
 
 	"welcomed/delivery"
 )
@@ -282,7 +282,7 @@ func (s *Store) view(ctx context.Context, fn func(*txn) error) error {
 		return err
 	}
 	tx, err := s.db.Begin(false)
-	if errors.Is(err, bbolt.ErrDatabaseNotOpen) {
+	if errors.Is(err, berrors.ErrDatabaseNotOpen) {
 		return delivery.ErrClosed
 	}
 	if err != nil {

@@ -89,16 +89,13 @@ func Open(path string, opts Options) (*Store, error) {
 // errNotOurs: the file is a bbolt file, but of something else.
 var errNotOurs = errors.New("not a welcomed database")
 
-func openFile(path string, opts Options) (db *bbolt.DB, err error) {
+func openFile(path string, opts Options) (*bbolt.DB, error) {
 	if opts.MaxSize > math.MaxInt {
 		return nil, fmt.Errorf("a file of %d bytes cannot be mapped on this machine", opts.MaxSize)
 	}
-	// bbolt panics on some files that are cut short.
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("%w: %v", berrors.ErrInvalid, p)
-		}
-	}()
+	if err := checkWhole(path); err != nil {
+		return nil, err
+	}
 	return bbolt.Open(path, 0o600, &bbolt.Options{
 		Timeout:      opts.LockTimeout,
 		PageSize:     pageSize,

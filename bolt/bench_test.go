@@ -1,0 +1,126 @@
+package bolt
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"go.etcd.io/bbolt"
+
+	"welcomed/delivery"
+	"welcomed/mls"
+	"welcomed/mls/mlstest"
+)
+
+// BenchmarkClaim claims Welcomes of 1 KB for KeyPackages of 400 B, one device
+// each, through the store and, beside it in the same run, with the same rows
+// through bbolt's own db.Update and db.Batch. Run it with a fixed number of
+// claims: go test ./bolt -run '^$' -bench Claim -benchtime 10000x
+func BenchmarkClaim(b *testing.B) {
+	for _, callers := range []int{1, 16, 64, 256} {
+		for _, way := range []struct {
+			name  string
+			claim func(*Store, delivery.DeviceID) error
+		}{
+			{"group-commit", claimGrouped},
+			{"db.Update", func(s *Store, id delivery.DeviceID) error { return s.db.Update(s.claimIn(id)) }},
+			{"db.Batch", func(s *Store, id delivery.DeviceID) error { return s.db.Batch(s.claimIn(id)) }},
+		} {
+			b.Run(fmt.Sprintf("callers=%d/%s", callers, way.name), func(b *testing.B) {
+				s := openTest(b)
+				preload(b, s, b.N)
+				b.ResetTimer()
+				share(b.N, callers, func(i int) {
+					if err := way.claim(s, deviceNo(i)); err != nil {
+						b.Error(err)
+					}
+				})
+				b.StopTimer()
+				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "claims/s")
+				if s.state.Load().welcomes[delivery.Delivered] != int64(b.N) {
+					b.Errorf("%d delivered of %d", s.state.Load().welcomes[delivery.Delivered], b.N)
+				}
+			})
+		}
+	}
+}
+
+func claimGrouped(s *Store, id delivery.DeviceID) error {
+	r, err := s.Claim(context.Background(), delivery.Caller{}, id, delivery.ClaimOptions{Max: 10})
+	if err == nil && len(r.Deliveries) != 1 {
+		err = fmt.Errorf("%d deliveries", len(r.Deliveries))
+	}
+	return err
+}
+
+// claimIn is the same event for a transaction that bbolt runs.
+func (s *Store) claimIn(id delivery.DeviceID) func(*bbolt.Tx) error {
+	return func(tx *bbolt.Tx) error {
+		t := s.newTxn(tx)
+		plan := t.planClaim(t.device(id), delivery.ClaimOptions{Max: 10})
+		t.claim(plan)
+		t.claimed(plan)
+		if err := t.flush(); err != nil {
+			return err
+		}
+		s.state.Store(&t.state)
+		return nil
+	}
+}
+
+// share spreads n calls over callers.
+func share(n, callers int, call func(int)) {
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range callers {
+		wg.Go(func() {
+			for i := next.Add(1) - 1; i < int64(n); i = next.Add(1) - 1 {
+				call(int(i))
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// deviceNo scatters the devices over the file as arrivals do.
+func deviceNo(i int) delivery.DeviceID {
+	return delivery.DeviceID{User: delivery.UserID(fmt.Sprintf("user-%08x", uint32(i)*2654435761)), Name: "d"}
+}
+
+// preload makes n devices with one matched pair each, many in one commit.
+func preload(b *testing.B, s *Store, n int) {
+	b.Helper()
+	const each = 500
+	for from := 0; from < n; from += each {
+		err := s.writer.do(context.Background(), 0, func(t *txn) error {
+			for i := from; i < min(n, from+each); i++ {
+				if err := t.preloadPair(i); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func (t *txn) preloadPair(i int) error {
+	item := delivery.NewKeyPackage{
+		Ref: mls.KeyPackageRef(mlstest.Random(32)), Suite: 1, Lifetime: mls.Lifetime{NotAfter: math.MaxUint64},
+		InitKey: mlstest.Random(32), Bytes: mlstest.Random(400),
+	}
+	if _, err := t.publish(publication{id: deviceNo(i), items: []delivery.NewKeyPackage{item}}); err != nil {
+		return err
+	}
+	w, err := mls.ParseWelcome(mlstest.WelcomeSize(870, 1, item.Ref))
+	if err != nil {
+		return err
+	}
+	_, err = t.post(delivery.Caller{}, delivery.IDOf(delivery.Caller{}, w.Bytes()), nil, delivery.Posting{Welcome: w})
+	return err
+}

@@ -1,0 +1,65 @@
+package bolt
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"os"
+
+	berrors "go.etcd.io/bbolt/errors"
+)
+
+// The two meta pages of a bbolt file, each behind a page header.
+const (
+	metaHeader = 16
+	metaMagic  = 0xED0CDAED
+	metaSize   = 64
+	// Offsets in a meta: magic 0, version 4, page size 8, flags 12, root 16,
+	// freelist 32, pages in use 40, transaction 48, checksum 56.
+	metaPageSize = 8
+	metaPages    = 40
+	metaTxn      = 48
+	metaChecksum = 56
+)
+
+// checkWhole refuses a file that is shorter than its newest meta page says, as
+// a copy that was interrupted is. bbolt would map it and die of a fault in the
+// middle of a request. A file that does not exist or is empty is whole.
+func checkWhole(path string) error {
+	f, err := os.Open(path)
+	if os.IsNotExist(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil || info.Size() == 0 || !info.Mode().IsRegular() {
+		return err
+	}
+	head := make([]byte, 2*pageSize)
+	if n, err := io.ReadFull(f, head); err != nil {
+		return fmt.Errorf("%w: only %d bytes long", berrors.ErrInvalid, n)
+	}
+	var newest, pages uint64
+	for _, page := range [][]byte{head[:pageSize], head[pageSize:]} {
+		meta := page[metaHeader : metaHeader+metaSize]
+		if txn := binary.NativeEndian.Uint64(meta[metaTxn:]); validMeta(meta) && txn >= newest {
+			newest, pages = txn, binary.NativeEndian.Uint64(meta[metaPages:])
+		}
+	}
+	if want := pages * pageSize; want > uint64(info.Size()) {
+		return fmt.Errorf("%w: %d bytes long, %d are missing", berrors.ErrInvalid, info.Size(), want-uint64(info.Size()))
+	}
+	return nil
+}
+
+func validMeta(meta []byte) bool {
+	sum := fnv.New64a()
+	sum.Write(meta[:metaChecksum])
+	return binary.NativeEndian.Uint32(meta) == metaMagic &&
+		binary.NativeEndian.Uint32(meta[metaPageSize:]) == pageSize &&
+		binary.NativeEndian.Uint64(meta[metaChecksum:]) == sum.Sum64()
+}
