@@ -204,7 +204,7 @@ func (t *txn) closeMail(d *device, m *mail) {
 	}
 	k.rec.Open--
 	if k.rec.State == delivery.Matched {
-		k.rec.End(delivery.Expired, t.now)
+		k.rec.End(delivery.Expired, m.rec.EndedAt)
 	}
 	t.saveKeyPackage(d, k)
 }

@@ -39,6 +39,9 @@ func (s *Store) Reserve(ctx context.Context, caller delivery.Caller, req deliver
 }
 
 func (t *txn) reserve(caller delivery.Caller, req delivery.ReserveRequest) (delivery.Reservation, error) {
+	if n := len(req.Users); n > t.limits.UsersPerReserve {
+		return delivery.Reservation{}, fmt.Errorf("%w: %d users, at most %d in one reservation", delivery.ErrTooMany, n, t.limits.UsersPerReserve)
+	}
 	if len(req.Suites) == 0 {
 		req.Suites = t.limits.CipherSuites
 	}

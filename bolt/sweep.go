@@ -115,7 +115,7 @@ func (t *txn) fireKeyPackage(timer timer, r *delivery.SweepResult) {
 	k.due = time.Time{}
 	switch state := k.rec.StateAt(t.now); {
 	case state == delivery.Expired && k.rec.State != delivery.Expired:
-		k.rec.End(delivery.Expired, t.now)
+		k.rec.End(delivery.Expired, k.rec.MatchableUntil)
 		r.Expired++
 	case state == delivery.Retired && k.rec.State == delivery.Available:
 		k.rec.State = delivery.Retired
@@ -155,10 +155,10 @@ func (t *txn) fireMail(timer timer, r *delivery.SweepResult) {
 	m.due = time.Time{}
 	switch m.rec.StateAt(t.now) {
 	case delivery.WelcomeExpired:
-		m.rec.End(delivery.WelcomeExpired, t.now)
+		m.rec.End(delivery.WelcomeExpired, m.rec.Until)
 		r.ExpiredUnclaimed++
 	case delivery.Lapsed:
-		m.rec.End(delivery.Lapsed, t.now)
+		m.rec.End(delivery.Lapsed, m.rec.Until)
 		r.Lapsed++
 	default:
 		return
@@ -182,17 +182,22 @@ func (t *txn) fireSettled(timer timer, _ *delivery.SweepResult) {
 	if w == nil || !w.endedAt.IsZero() {
 		return
 	}
-	open := false
-	t.eachMail(w, func(_ *device, m *mail) { open = open || !m.rec.State.Ended() })
+	open, last := false, w.postedAt
+	t.eachMail(w, func(_ *device, m *mail) {
+		open = open || !m.rec.State.Ended()
+		if m.rec.EndedAt.After(last) {
+			last = m.rec.EndedAt
+		}
+	})
 	if open {
 		return
 	}
-	w.endedAt = t.now
+	w.endedAt = last
 	t.uncountHold(w)
 	t.saveWelcome(w)
 	t.del(bucketPayloads, payloadKey(w.number, partGroupInfo))
 	t.del(bucketPayloads, payloadKey(w.number, partTree))
-	t.setTimer(timerForget, t.now.Add(t.limits.OutcomesKept), u64(w.number))
+	t.setTimer(timerForget, last.Add(t.limits.OutcomesKept), u64(w.number))
 }
 
 // fireForget removes a Welcome and its outcomes.
