@@ -61,10 +61,10 @@ type claimPlan struct {
 
 func (t *txn) planClaim(d *device, opts delivery.ClaimOptions) (plan claimPlan) {
 	if d == nil || d.removed {
-		plan.stock = (&device{}).stock(t.limits)
+		plan.stock = t.stock(nil)
 		return plan
 	}
-	plan.device, plan.stock = d, d.stock(t.limits)
+	plan.device, plan.stock = d, t.stock(d)
 	room := claimRoom{mails: orUnlimited(opts.Max), bytes: int64(orUnlimited(opts.Bytes))}
 	skipped := 0
 	for _, m := range t.inbox(d, inboxNew) {

@@ -28,11 +28,12 @@ type device struct {
 	id           delivery.DeviceID
 	removed      bool // known only for its tombstones
 	seenAt       time.Time
-	available    int   // KeyPackages on the shelf, last resort not counted
-	waiting      int   // Welcomes held and pending
-	waitingBytes int64 // their sizes as delivered
-	pending      int   // Welcomes pending
-	overdue      int   // pending although the device has claimed since
+	available    int       // KeyPackages on the shelf, last resort not counted
+	shelfUntil   time.Time // before it none of them has aged; zero if there are none
+	waiting      int       // Welcomes held and pending
+	waitingBytes int64     // their sizes as delivered
+	pending      int       // Welcomes pending
+	overdue      int       // pending although the device has claimed since
 
 	dirty bool
 	level stockLevel // as last counted in the state row
@@ -61,11 +62,52 @@ func (d *device) stockLevel(l *delivery.Limits) stockLevel {
 	return stockOK
 }
 
-func (d *device) stock(l *delivery.Limits) delivery.Stock {
+// stock is what the device, which may be nil, has left to be handed out.
+func (t *txn) stock(d *device) delivery.Stock {
+	available := 0
+	if d != nil {
+		available = t.available(d)
+	}
 	return delivery.Stock{
-		Available: d.available,
-		Low:       d.available < l.LowWatermark,
-		Room:      max(0, l.KeyPackagesPerDevice-d.available),
+		Available: available,
+		Low:       available < t.limits.LowWatermark,
+		Room:      max(0, t.limits.KeyPackagesPerDevice-available),
+	}
+}
+
+// available counts the shelf as it is now. What the row says is right until the
+// first KeyPackage has aged; from then until the next sweep it is counted.
+func (t *txn) available(d *device) int {
+	if d.shelfUntil.IsZero() || t.now.Before(d.shelfUntil) {
+		return d.available
+	}
+	n := 0
+	for _, k := range t.onShelf(d, 0) {
+		if !k.rec.LastResort && k.rec.StateAt(t.now) == delivery.Available {
+			n++
+		}
+	}
+	return n
+}
+
+// renewShelfUntil looks for the next KeyPackage to age once the last known time
+// has passed.
+func (t *txn) renewShelfUntil(d *device) {
+	if d.shelfUntil.IsZero() || t.now.Before(d.shelfUntil) {
+		return
+	}
+	d.shelfUntil = time.Time{}
+	for _, k := range t.onShelf(d, 0) {
+		if !k.rec.LastResort {
+			d.ages(k.rec.ShelfUntil)
+		}
+	}
+}
+
+// ages notes that a KeyPackage on the shelf ages at a time.
+func (d *device) ages(at time.Time) {
+	if d.shelfUntil.IsZero() || at.Before(d.shelfUntil) {
+		d.shelfUntil = at
 	}
 }
 
@@ -110,7 +152,7 @@ func (t *txn) deviceByNumber(number uint64) *device {
 	dec := decoder(row)
 	dec.flags(&d.removed)
 	d.id = delivery.DeviceID{User: delivery.UserID(dec.string()), Name: dec.string()}
-	d.seenAt = dec.time()
+	d.seenAt, d.shelfUntil = dec.time(), dec.time()
 	d.available, d.waiting, d.pending = int(dec.number()), int(dec.number()), int(dec.number())
 	d.waitingBytes, d.overdue = int64(dec.number()), int(dec.number())
 	d.level = stockLevel(dec.number()) - 1
@@ -148,6 +190,7 @@ func (t *txn) flushDevice(d *device) {
 	if !d.dirty {
 		return
 	}
+	t.renewShelfUntil(d)
 	level := d.stockLevel(t.limits)
 	if level != d.level {
 		if d.level != stockNone {
@@ -165,6 +208,7 @@ func (t *txn) flushDevice(d *device) {
 	e.string(string(d.id.User))
 	e.string(d.id.Name)
 	e.time(d.seenAt)
+	e.time(d.shelfUntil)
 	e.number(uint64(d.available))
 	e.number(uint64(d.waiting))
 	e.number(uint64(d.pending))

@@ -136,8 +136,12 @@ func (t *txn) countKeyPackage(d *device, k *keyPackage) {
 		delta = -1
 		t.del(bucketDevices, d.shelfKey(k))
 	}
-	if !k.rec.LastResort {
-		d.available += delta
+	if k.rec.LastResort {
+		return
+	}
+	d.available += delta
+	if is {
+		d.ages(k.rec.ShelfUntil)
 	}
 }
 

@@ -145,7 +145,7 @@ func (t *txn) planRetirement(p publication, keep map[mls.KeyPackageRef]bool, pla
 func (t *txn) checkRoom(p publication, plan publishPlan) error {
 	shelf, adding := 0, 0
 	if plan.device != nil {
-		shelf = plan.device.available
+		shelf = t.available(plan.device)
 	}
 	for _, k := range plan.retired {
 		if !k.rec.LastResort {
@@ -206,10 +206,7 @@ func (t *txn) published(p publication, plan publishPlan, added map[int]*keyPacka
 		}
 		byRef[item.Ref] = answer.Items[i]
 	}
-	if d == nil {
-		d = &device{}
-	}
-	answer.Stock = d.stock(t.limits)
+	answer.Stock = t.stock(d)
 	return answer
 }
 

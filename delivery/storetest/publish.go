@@ -37,7 +37,10 @@ var publishPromises = []promise{
 		matched, available := w.one(laptop), w.one(laptop)
 		w.send(bob, matched)
 
+		w.clock.Advance(time.Hour)
 		w.idle("publishing again", func() {
+			again := w.publish(laptop, available).Items[0]
+			at(w, "expires", again.ExpiresAt, w.clock.Now().Add(w.limits.ShelfAge-time.Hour-2*time.Second))
 			for d, items := range map[deviceID][]kp{phone: {retired}, tablet: {reserved}, laptop: {matched, available}} {
 				for _, s := range publishedStatuses(w.publish(d, items...)) {
 					same(w, "status", s, delivery.AlreadyStored)
@@ -252,8 +255,9 @@ var replacePromises = []promise{
 	}},
 	{"a replacement that is refused retires nothing", func(w *world) {
 		w.allow(func(l *delivery.Limits) { l.KeyPackagesPerDevice = 3 })
-		spent, old := w.one(phone), w.shelf(phone, 3)
+		spent := w.one(phone)
 		w.join(phone, spent)
+		old := w.shelf(phone, 3)
 		refused := func(want error, items ...kp) {
 			w.t.Helper()
 			_, err := w.store.Replace(w.ctx, self(phone), phone, 0, items)

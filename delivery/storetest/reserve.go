@@ -68,6 +68,17 @@ var listPromises = []promise{
 			same(w, name, got, all)
 		}
 	}},
+	{"a listing without limits is whole", func(w *world) {
+		items := w.shelf(phone, 5)
+		l, err := w.store.List(w.ctx, bob, "alice", delivery.ListOptions{})
+		w.must(err)
+		same(w, "listed", listedRefs(l), refsOf(items...))
+	}},
+	{"a place that no page named is refused", func(w *world) {
+		w.shelf(phone, 1)
+		_, err := w.store.List(w.ctx, bob, "alice", delivery.ListOptions{After: "\x00"})
+		w.refused(err, delivery.ErrBadCursor)
+	}},
 	{"what is listed is the receiver's to keep", func(w *world) {
 		k := w.one(phone)
 		clear(w.list("alice").Devices[0].KeyPackages[0].Bytes)
@@ -118,6 +129,11 @@ var reservePromises = []promise{
 		w.shelf(phone, 1)
 		r := w.reserve(bob, delivery.ReserveRequest{Users: []delivery.UserID{"dave", "erin", "alice"}})
 		same(w, "answer", reservedStatuses(r), []string{"dave success: phone reserved", "erin unknown_user", "alice success: phone reserved"})
+	}},
+	{"a device or user that does not exist gives nothing and harms nobody", func(w *world) {
+		k := w.one(phone)
+		r := w.reserve(bob, delivery.ReserveRequest{Devices: []deviceID{tablet, phone, dave}})
+		same(w, "reserved", reservedRefs(r), refsOf(k))
 	}},
 	{"a user is served in part if some devices have nothing", func(w *world) {
 		w.join(tablet, w.one(tablet))
@@ -333,6 +349,9 @@ var lastResortPromises = []promise{
 		w.became(bob, given, delivery.StatusDelivered)
 		w.again(phone, given)
 		w.refusedAsSpent(phone, last)
+		w.needs(phone, last)
+		w.ack(phone, given)
+		w.needs(phone)
 	}},
 }
 

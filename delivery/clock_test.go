@@ -1,0 +1,88 @@
+package delivery
+
+import (
+	"testing"
+	"time"
+)
+
+type testClock struct {
+	now     time.Time
+	elapsed time.Duration
+}
+
+func (c *testClock) Now() time.Time         { return c.now }
+func (c *testClock) Elapsed() time.Duration { return c.elapsed }
+
+// A clockStep lets time pass, sets the wall clock, and expects a judgement.
+type clockStep struct {
+	passes, jumps time.Duration
+	behind, sweep bool
+}
+
+func TestClockGuard(t *testing.T) {
+	start := time.Date(2030, time.March, 4, 9, 0, 0, 0, time.UTC)
+	for _, test := range []struct {
+		name  string
+		seen  time.Duration // relative to the clock; new where zero
+		trust bool
+		steps []clockStep
+	}{
+		{"a new store trusts its clock", 0, false, []clockStep{{sweep: true}}},
+		{"time that passes is no jump", 0, false, []clockStep{
+			{passes: 400 * day, sweep: true}, {passes: 400 * day, sweep: true}}},
+		{"a little behind is not behind", 0, false, []clockStep{
+			{jumps: -time.Hour, sweep: true}, {jumps: -time.Second, behind: true}, {passes: time.Second, sweep: true}}},
+		{"a little ahead is no jump", 0, false, []clockStep{{jumps: day, sweep: true}}},
+		{"a jump ahead is trusted after an hour", 0, false, []clockStep{
+			{jumps: day + time.Second}, {passes: time.Hour - time.Second}, {passes: time.Second, sweep: true}}},
+		{"another jump starts the hour anew", 0, false, []clockStep{
+			{jumps: 2 * day}, {passes: 50 * time.Minute}, {jumps: 2 * day}, {passes: 50 * time.Minute}, {passes: 10 * time.Minute, sweep: true}}},
+		{"a jump that is taken back was none", 0, false, []clockStep{
+			{jumps: 900 * day}, {passes: time.Minute}, {jumps: -900 * day, sweep: true}}},
+		{"a jump that was trusted wrongly leaves the clock behind", 0, false, []clockStep{
+			{jumps: 2 * day}, {passes: time.Hour, sweep: true}, {jumps: -2 * day, behind: true}}},
+		{"a clock corrected from the past has not jumped", 0, false, []clockStep{
+			{jumps: -900 * day, behind: true}, {jumps: 900 * day, sweep: true}}},
+		{"a clock corrected from the past far beyond what was seen has", 0, false, []clockStep{
+			{jumps: -900 * day, behind: true}, {jumps: 902 * day}, {passes: time.Hour, sweep: true}}},
+		{"a start in the past is behind", 2 * time.Hour, false, []clockStep{
+			{behind: true}, {passes: time.Hour, sweep: true}}},
+		{"a start far ahead has jumped", -2 * day, false, []clockStep{{}, {passes: time.Hour, sweep: true}}},
+		{"a start a little ahead has not", -day, false, []clockStep{{sweep: true}}},
+		{"who trusts the clock does not wait", -900 * day, true, []clockStep{
+			{sweep: true}, {jumps: 900 * day, sweep: true}}},
+		{"who trusts the clock is still not ready behind", 2 * time.Hour, true, []clockStep{{behind: true}}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c := &testClock{now: start, elapsed: time.Minute}
+			var seen time.Time
+			if test.seen != 0 {
+				seen = start.Add(test.seen)
+			}
+			g := NewClockGuard(c, seen, test.trust)
+			last := seen
+			for i, step := range test.steps {
+				c.now, c.elapsed = c.now.Add(step.passes+step.jumps), c.elapsed+step.passes
+				r := g.Look()
+				if r.Behind != step.behind || r.Sweep != step.sweep {
+					t.Fatalf("step %d: behind %v, sweep %v; want %v, %v", i, r.Behind, r.Sweep, step.behind, step.sweep)
+				}
+				if !r.Now.Equal(c.now) || r.Seen.Before(last) || r.Sweep && r.Seen.Before(r.Now) {
+					t.Fatalf("step %d: now %v, seen %v, before that %v", i, r.Now, r.Seen, last)
+				}
+				last = r.Seen
+			}
+		})
+	}
+}
+
+// What a server wrote down while it did not trust its clock must not make a
+// later start trust it.
+func TestClockGuardKeepsNoUntrustedTime(t *testing.T) {
+	start := time.Date(2030, time.March, 4, 9, 0, 0, 0, time.UTC)
+	c := &testClock{now: start.Add(30 * day)}
+	seen := NewClockGuard(c, start, false).Look().Seen
+	if !seen.Equal(start) {
+		t.Fatalf("seen %v", seen)
+	}
+}

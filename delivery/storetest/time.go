@@ -1,0 +1,498 @@
+package storetest
+
+import (
+	"fmt"
+	"time"
+
+	"welcomed/delivery"
+	"welcomed/mls/mlstest"
+)
+
+// bothWays runs a test twice in one world: where what has had its time was not
+// swept yet, and where it was. The answers must be the same.
+func bothWays(test func(w *world, passes func(time.Duration))) func(*world) {
+	return func(w *world) {
+		for _, swept := range []bool{false, true} {
+			w.t.Logf("swept: %v", swept)
+			test(w, func(d time.Duration) {
+				w.t.Helper()
+				w.clock.Advance(d)
+				if swept {
+					w.sweep()
+				}
+			})
+			w.must(w.store.RemoveUser(w.ctx, nobody, "alice"))
+			w.sweep()
+		}
+	}
+}
+
+var timePromises = []promise{
+	{"a KeyPackage leaves the shelf with age and can still be matched", bothWays(func(w *world, passes func(time.Duration)) {
+		items := w.shelf(phone, 3)
+		passes(w.limits.ShelfAge - time.Minute)
+		same(w, "listed", len(w.listed("alice")), 3)
+		passes(2 * time.Minute)
+		same(w, "listed", w.listed("alice"), []ref{})
+		same(w, "answer", reservedStatuses(w.reserve(bob, alice)), []string{"alice exhausted: phone exhausted"})
+		w.states(delivery.Retired, items...)
+		w.needs(phone, items...)
+		w.first(phone, w.send(bob, items[0]))
+		passes(w.limits.RetiredFor - time.Hour)
+		w.join(phone, items[1])
+		passes(2 * time.Hour)
+		w.states(delivery.Expired, items[2])
+		w.mismatch(bob, items[2], delivery.StatusExpired)
+		w.refusedAsSpent(phone, items[2])
+	})},
+	{"what is no longer handed out is no stock", bothWays(func(w *world, passes func(time.Duration)) {
+		w.shelf(phone, 2)
+		w.shelf(phone, 1, w.lasting(-day, 3*day))
+		passes(2*day + time.Minute)
+		same(w, "stock", w.claim(phone).Stock.Available, 2)
+		passes(w.limits.ShelfAge)
+		same(w, "stock", w.claim(phone).Stock.Available, 0)
+		same(w, "counts", w.inventory(phone).Counts, []delivery.SuiteCounts{{Suite: 1, Retired: 2}})
+	})},
+	{"what has under a day left is not handed out and can still be matched", bothWays(func(w *world, passes func(time.Duration)) {
+		items := []kp{w.one(phone, w.lasting(-day, 3*day)), w.one(phone, w.lasting(-day, 3*day))}
+		passes(2*day - time.Minute)
+		same(w, "listed", len(w.listed("alice")), 2)
+		passes(2 * time.Minute)
+		same(w, "listed", w.listed("alice"), []ref{})
+		same(w, "answer", reservedStatuses(w.reserve(bob, alice)), []string{"alice exhausted: phone exhausted"})
+		w.first(phone, w.send(bob, items[0]))
+		passes(day)
+		w.states(delivery.Expired, items[1])
+		w.mismatch(bob, items[1], delivery.StatusExpired)
+	})},
+	{"what is published with under a day left can be matched", func(w *world) {
+		k := w.one(phone, w.lasting(-day, 12*time.Hour))
+		same(w, "listed", w.listed("alice"), []ref{})
+		w.needs(phone, k)
+		w.first(phone, w.send(bob, k))
+	}},
+	{"a reservation ends and takes the KeyPackage with it", bothWays(func(w *world, passes func(time.Duration)) {
+		a, b := w.one(phone), w.one(phone)
+		w.reserveOne(bob, phone, a)
+		w.reserveOne(bob, phone, b)
+		passes(w.limits.RetiredFor - time.Hour)
+		w.join(phone, a)
+		passes(2 * time.Hour)
+		w.states(delivery.Expired, b)
+		w.mismatch(bob, b, delivery.StatusExpired)
+		w.needs(phone)
+	})},
+	{"a Welcome that was accepted in time is delivered after not_after", bothWays(func(w *world, passes func(time.Duration)) {
+		k := w.one(phone, w.lasting(-day, 2*day))
+		id := w.send(bob, k)
+		passes(10 * day)
+		w.states(delivery.Matched, k)
+		w.needs(phone, k)
+		w.first(phone, id)
+		w.states(delivery.Consumed, k)
+	})},
+	{"a Welcome that nobody claims expires, and its KeyPackage with it", bothWays(func(w *world, passes func(time.Duration)) {
+		pending, held := w.one(phone), w.one(phone)
+		a, b := w.send(bob, pending), w.post(bob, welcome(held), hold).ID
+		passes(w.limits.WelcomeKept - time.Hour)
+		w.became(bob, a, delivery.StatusPending)
+		passes(2 * time.Hour)
+		w.nothing(phone)
+		w.became(bob, a, delivery.StatusExpired)
+		w.became(bob, b, delivery.StatusExpired)
+		w.cancel(bob, a)
+		w.became(bob, a, delivery.StatusExpired)
+		w.sweep()
+		w.states(delivery.Expired, pending, held)
+		w.mismatch(bob, pending, delivery.StatusExpired)
+		w.refusedAsSpent(phone, held)
+		w.needs(phone)
+		same(w, "posted again", statuses(w.outcome(bob, b).Recipients), []delivery.Status{"expired"})
+	})},
+	{"a Welcome in whose time nobody may join is not matched by another", func(w *world) {
+		k := w.one(phone)
+		w.send(bob, k)
+		w.clock.Advance(31 * day)
+		_, err := w.tryPost(carol, welcome(k))
+		w.noMatch(err)
+	}},
+	{"a last resort outlives the Welcomes that nobody claims", func(w *world) {
+		last := w.one(phone, mlstest.LastResort())
+		w.send(bob, last)
+		w.clock.Advance(31 * day)
+		w.sweep()
+		w.nothing(phone)
+		w.states(delivery.Available, last)
+		w.first(phone, w.send(bob, last))
+	}},
+	{"redelivery ends, and the Welcome has lapsed", bothWays(func(w *world, passes func(time.Duration)) {
+		id := w.consume(phone, w.one(phone))
+		passes(w.limits.Redelivery - time.Hour)
+		w.again(phone, id)
+		passes(2 * time.Hour)
+		w.nothing(phone)
+		w.became(bob, id, delivery.StatusLapsed)
+	})},
+	{"a sweep counts what it ended, once", func(w *world) {
+		w.shelf(tablet, 2)
+		w.reserveOne(carol, laptop, w.one(laptop))
+		w.shelf(dave, 3, w.lasting(-day, 3*day))
+		unclaimed, held := w.one(phone), w.one(phone)
+		w.send(bob, unclaimed)
+		w.post(bob, welcome(held), hold)
+		w.consumeHolding(phone, w.one(phone))
+
+		swept := w.sweep()
+		same(w, "nothing is due", swept, delivery.SweepResult{})
+		w.clock.Advance(2*day + time.Hour)
+		swept = w.sweep()
+		same(w, "off the shelf", swept.Retired, 3)
+		same(w, "abandoned", swept.Abandoned, 1)
+		w.clock.Advance(day)
+		same(w, "expired", w.sweep().Expired, 3)
+		w.clock.Advance(12 * day)
+		same(w, "lapsed", w.sweep().Lapsed, 1)
+		w.clock.Advance(15 * day)
+		same(w, "never claimed", w.sweep().ExpiredUnclaimed, 2)
+		w.clock.Advance(60 * day)
+		swept = w.sweep()
+		same(w, "off the shelf", swept.Retired, 2)
+		same(w, "forgotten", swept.ForgottenWelcomes, 3)
+		same(w, "again", w.sweep(), delivery.SweepResult{})
+	}},
+	{"a reservation that nobody uses is counted as abandoned once, and stays good", func(w *world) {
+		used, unused := w.one(phone), w.one(phone)
+		w.reserveOne(bob, phone, used)
+		w.reserveOne(bob, phone, unused)
+		w.join(phone, used)
+		w.clock.Advance(day + time.Minute)
+		same(w, "abandoned", w.sweep().Abandoned, 1)
+		same(w, "abandoned", w.sweep().Abandoned, 0)
+		w.clock.Advance(day + time.Minute)
+		same(w, "abandoned", w.sweep().Abandoned, 0)
+		w.mismatch(carol, unused, delivery.StatusTaken)
+		w.first(phone, w.send(bob, unused))
+	}},
+	{"a spent KeyPackage is refused until not_after", func(w *world) {
+		for end, spend := range map[delivery.KeyPackageState]func(k kp){
+			delivery.Consumed:  func(k kp) { w.join(phone, k) },
+			delivery.Withdrawn: func(k kp) { w.withdraw(phone, k) },
+		} {
+			k := w.one(phone, w.lasting(-day, 200*day))
+			spend(k)
+			w.clock.Advance(199 * day)
+			w.sweep()
+			w.refusedAsSpent(phone, k)
+			w.states(end, k)
+			w.clock.Advance(2 * day)
+			w.sweep()
+			w.missing(k)
+		}
+	}},
+	{"a spent KeyPackage is remembered for at least 30 days", func(w *world) {
+		k := w.one(phone, w.lasting(-day, 2*day))
+		w.withdraw(phone, k)
+		w.clock.Advance(29 * day)
+		w.sweep()
+		w.states(delivery.Withdrawn, k)
+		w.clock.Advance(2 * day)
+		same(w, "forgotten", w.sweep().ForgottenKeyPackage, 1)
+		w.missing(k)
+		same(w, "remembered", w.stats().KeyPackages[delivery.Withdrawn], 0)
+	}},
+	{"a spent KeyPackage without end is forgotten after 400 days, its init_key too", func(w *world) {
+		k := w.one(phone)
+		w.join(phone, k)
+		w.clock.Advance(399 * day)
+		w.sweep()
+		w.refusedAsSpent(phone, k)
+		w.clock.Advance(2 * day)
+		same(w, "forgotten", w.sweep().ForgottenKeyPackage, 1)
+		same(w, "remembered", w.stats().KeyPackages[delivery.Consumed], 0)
+		w.publish(phone, keyPackage(mlstest.WithInitKey(k.InitKey)))
+	}},
+	{"a consumed KeyPackage is remembered while its Welcome may come again", func(w *world) {
+		w.allow(func(l *delivery.Limits) { l.TombstoneKept = time.Hour })
+		k := w.one(phone, w.lasting(-day, 2*day))
+		id := w.consume(phone, k)
+		w.clock.Advance(5 * day)
+		w.sweep()
+		w.states(delivery.Consumed, k)
+		w.needs(phone, k)
+		w.again(phone, id)
+		w.ack(phone, id)
+		w.nothing(phone)
+	}},
+	{"a sweep ends everything that is due, however much it is", func(w *world) {
+		short := w.lasting(-day, 2*day)
+		for i := range 15 {
+			d := deviceID{User: "alice", Name: fmt.Sprintf("device%d", i)}
+			w.publish(d, keyPackages(100, short)...)
+		}
+		w.clock.Advance(3 * day)
+		same(w, "expired", w.sweep().Expired, 1500)
+		same(w, "expired", w.stats().KeyPackages[delivery.Expired], 1500)
+		w.clock.Advance(31 * day)
+		same(w, "forgotten", w.sweep().ForgottenKeyPackage, 1500)
+		same(w, "remembered", w.stats().KeyPackages[delivery.Expired], 0)
+	}},
+	{"outcomes are kept for 30 days after the last recipient's end", func(w *world) {
+		a, b := w.one(phone), w.one(tablet)
+		id := w.send(bob, a, b)
+		w.first(phone, id)
+		w.ack(phone, id)
+		w.clock.Advance(20 * day)
+		w.sweep()
+		w.first(tablet, id)
+		w.ack(tablet, id)
+		w.clock.Advance(29 * day)
+		w.sweep()
+		w.became(bob, id, "acknowledged", "acknowledged")
+		w.clock.Advance(2 * day)
+		same(w, "forgotten", w.sweep().ForgottenWelcomes, 1)
+		_, err := w.store.Outcome(w.ctx, bob, id)
+		w.refused(err, delivery.ErrNotFound)
+		same(w, "remembered", w.stats().Welcomes[delivery.Acknowledged], 0)
+		w.settleRefused(phone, id, a.Ref, delivery.ErrNotFound)
+	}},
+	{"an outcome outlives what is remembered of its KeyPackages and devices", func(w *world) {
+		short := w.lasting(-day, 2*day)
+		settled, lapsed, removed, late := w.one(phone, short), w.one(tablet, short), w.one(laptop, short), w.one(dave, short)
+		id := w.send(bob, settled, lapsed, removed, late)
+		w.first(phone, id)
+		w.ack(phone, id)
+		w.first(tablet, id)
+		w.must(w.store.RemoveDevice(w.ctx, self(laptop), laptop))
+		w.clock.Advance(20 * day)
+		w.sweep()
+		w.clock.Advance(9 * day)
+		w.first(dave, id)
+		w.clock.Advance(6 * day)
+		w.sweep()
+		w.sweep() // forgetting may take two steps
+		w.missing(settled, lapsed, removed)
+		w.became(bob, id, "acknowledged", "lapsed", "withdrawn", "delivered")
+		w.ack(phone, id)
+		w.reject(phone, id, delivery.ReasonOther)
+		w.ack(tablet, id)
+		w.cancel(bob, id)
+		w.became(bob, id, "acknowledged", "acknowledged", "withdrawn", "delivered")
+		w.again(dave, id)
+	}},
+	{"an outcome is not forgotten while a recipient may still acknowledge", func(w *world) {
+		a, b := w.one(phone), w.one(tablet)
+		id := w.send(bob, a, b)
+		w.first(phone, id)
+		w.reject(phone, id, delivery.ReasonOther)
+		w.clock.Advance(29 * day)
+		w.sweep()
+		w.first(tablet, id)
+		w.clock.Advance(13 * day)
+		w.sweep()
+		w.became(bob, id, "rejected", "delivered")
+		w.again(tablet, id)
+		w.ack(tablet, id)
+	}},
+}
+
+var clockPromises = []promise{
+	{"a clock behind the latest time seen is not ready and ends nothing", func(w *world) {
+		w.shelf(phone, 1)
+		w.clock.Jump(-30 * time.Minute)
+		w.must(w.store.Ready(w.ctx))
+		w.sweep()
+		w.clock.Jump(-31 * time.Minute)
+		w.notReady()
+		w.clock.Jump(31 * time.Minute)
+		w.must(w.store.Ready(w.ctx))
+		w.sweep()
+	}},
+	{"a clock that went back between starts is not ready", func(w *world) {
+		w.shelf(phone, 1)
+		w.clock.Advance(5 * day)
+		w.shelf(phone, 1)
+		w.must(w.store.Close())
+		w.clock.Jump(-2 * time.Hour)
+		w.store.Store = w.fixture.Open(w.t, w.clock, w.limits)
+		w.notReady()
+		w.reopen()
+		w.notReady()
+		w.clock.Advance(2 * time.Hour)
+		w.must(w.store.Ready(w.ctx))
+		w.sweep()
+	}},
+	{"after a jump ahead the store serves, and ends nothing until the time has held", func(w *world) {
+		k := w.one(phone)
+		id := w.send(bob, k)
+		w.must(w.store.Ready(w.ctx))
+		w.clock.Jump(2 * day)
+		w.servesButDoesNotSweep()
+		w.clock.Advance(59 * time.Minute)
+		w.servesButDoesNotSweep()
+		w.clock.Advance(2 * time.Minute)
+		w.sweep()
+		w.first(phone, id)
+	}},
+	{"a jump ahead between starts is not trusted either", func(w *world) {
+		w.shelf(phone, 1)
+		w.must(w.store.Close())
+		w.clock.Jump(3 * day)
+		w.store.Store = w.fixture.Open(w.t, w.clock, w.limits)
+		w.servesButDoesNotSweep()
+		w.reopen() // shall not launder it
+		w.servesButDoesNotSweep()
+		w.clock.Advance(61 * time.Minute)
+		w.sweep()
+	}},
+	{"a jump ahead that is corrected leaves no trace", func(w *world) {
+		w.shelf(phone, 1)
+		w.clock.Jump(1000 * day)
+		w.servesButDoesNotSweep()
+		w.clock.Jump(-1000 * day)
+		w.must(w.store.Ready(w.ctx))
+		w.sweep()
+		w.clock.Jump(1000 * day)
+		w.reopen()
+		w.servesButDoesNotSweep()
+		w.must(w.store.Close())
+		w.clock.Jump(-1000 * day)
+		w.store.Store = w.fixture.Open(w.t, w.clock, w.limits)
+		w.must(w.store.Ready(w.ctx))
+		w.sweep()
+	}},
+	{"a jump ahead that is corrected has ended nothing", func(w *world) {
+		items := w.shelf(phone, 3)
+		w.reserveOne(bob, phone, items[0])
+		given, waiting := w.consumeHolding(phone, items[1]), w.send(bob, items[2])
+		w.clock.Jump(1000 * day)
+		w.must(w.store.Ready(w.ctx))
+		w.nothing(phone)
+		w.servesButDoesNotSweep()
+		w.clock.Jump(-1000 * day)
+		w.sweep()
+		w.states(delivery.Reserved, items[0])
+		w.first2(phone, []welcomeID{waiting}, given)
+	}},
+	{"time that passes is no jump", func(w *world) {
+		w.shelf(phone, 1)
+		for range 3 {
+			w.clock.Advance(40 * day)
+			w.must(w.store.Ready(w.ctx))
+			w.sweep()
+		}
+	}},
+}
+
+func (w *world) notReady() {
+	w.t.Helper()
+	w.refused(w.store.Ready(w.ctx), delivery.ErrClock)
+	_, err := w.store.Sweep(w.ctx)
+	w.refused(err, delivery.ErrClock)
+}
+
+func (w *world) servesButDoesNotSweep() {
+	w.t.Helper()
+	w.must(w.store.Ready(w.ctx))
+	_, err := w.store.Sweep(w.ctx)
+	w.refused(err, delivery.ErrClock)
+	w.join(dave, w.one(dave))
+}
+
+var statsPromises = []promise{
+	{"an empty store is empty", func(w *world) {
+		for name, n := range census(w.stats()) {
+			same(w, name, n, int64(0))
+		}
+		w.must(w.store.Ready(w.ctx))
+		same(w, "swept", w.sweep(), delivery.SweepResult{})
+	}},
+	{"devices are counted by their stock", func(w *world) {
+		w.publish(phone, keyPackages(10)...)
+		w.publish(tablet, keyPackages(9)...)
+		w.publish(laptop, keyPackage(mlstest.LastResort()))
+		s := w.stats()
+		same(w, "ok, low, empty", []int{s.DevicesOK, s.DevicesLow, s.DevicesEmpty}, []int{1, 1, 1})
+		w.reserve(bob, alice)
+		s = w.stats()
+		same(w, "ok, low, empty", []int{s.DevicesOK, s.DevicesLow, s.DevicesEmpty}, []int{0, 2, 1})
+		w.must(w.store.RemoveUser(w.ctx, nobody, "alice"))
+		s = w.stats()
+		same(w, "ok, low, empty", []int{s.DevicesOK, s.DevicesLow, s.DevicesEmpty}, []int{0, 0, 0})
+	}},
+	{"what waits although the device has claimed since is overdue", func(w *world) {
+		w.nothing(phone)
+		items := w.shelf(phone, 3)
+		for _, k := range items {
+			w.send(bob, k)
+		}
+		same(w, "overdue", w.stats().Overdue, 0)
+		w.clock.Advance(time.Minute)
+		a := w.claim(phone, atMost(1)).Deliveries[0].ID
+		same(w, "overdue", w.stats().Overdue, 2)
+		w.clock.Advance(time.Minute)
+		late := w.send(bob, w.one(phone))
+		same(w, "overdue", w.stats().Overdue, 2)
+		w.clock.Advance(time.Minute)
+		r := w.claim(phone, skip(a))
+		same(w, "given", r.Deliveries[2].ID, late)
+		same(w, "overdue", w.stats().Overdue, 0)
+	}},
+	{"what was overdue and ends otherwise is overdue no more", func(w *world) {
+		items := w.shelf(phone, 4)
+		w.send(bob, items[0])
+		withdrawn, cancelled := w.send(bob, items[1]), w.send(bob, items[2])
+		w.send(bob, items[3])
+		w.clock.Advance(time.Minute)
+		w.claim(phone, atMost(1))
+		same(w, "overdue", w.stats().Overdue, 3)
+		w.withdraw(phone, items[1])
+		w.cancel(bob, cancelled)
+		w.became(bob, withdrawn, delivery.StatusWithdrawn)
+		same(w, "overdue", w.stats().Overdue, 1)
+		w.clock.Advance(31 * day)
+		w.sweep()
+		same(w, "overdue", w.stats().Overdue, 0)
+	}},
+	{"what came after the last claim does not become overdue in another's place", func(w *world) {
+		items := w.shelf(phone, 3)
+		a, _ := w.send(bob, items[0]), w.send(bob, items[1])
+		w.clock.Advance(time.Minute)
+		w.given(w.claim(phone, atMost(1)), a)
+		w.clock.Advance(time.Minute)
+		w.send(bob, items[2])
+		same(w, "overdue", w.stats().Overdue, 1)
+		w.withdraw(phone, items[1])
+		same(w, "overdue", w.stats().Overdue, 0)
+	}},
+	{"what is overdue is so after a restart", func(w *world) {
+		items := w.shelf(phone, 3)
+		w.post(bob, welcome(items[0]), hold)
+		w.send(bob, items[1])
+		w.send(bob, items[2])
+		w.clock.Advance(2 * time.Hour)
+		w.claim(phone, atMost(1))
+		w.sweep()
+		for range 2 {
+			s := w.stats()
+			same(w, "overdue", []int{s.Overdue, s.HoldsOverdue}, []int{1, 1})
+			w.reopen()
+		}
+	}},
+	{"the oldest pending Welcome is known, held ones not counted", func(w *world) {
+		items := w.shelf(phone, 3)
+		w.post(bob, welcome(items[2]), hold)
+		same(w, "none", w.stats().OldestPending.IsZero(), true)
+		w.clock.Advance(time.Minute)
+		oldest := w.clock.Now()
+		a := w.send(bob, items[0])
+		w.clock.Advance(time.Minute)
+		next := w.clock.Now()
+		b := w.send(bob, items[1])
+		at(w, "oldest", w.stats().OldestPending, oldest)
+		w.given(w.claim(phone, atMost(1)), a)
+		at(w, "oldest", w.stats().OldestPending, next)
+		w.cancel(bob, b)
+		same(w, "none", w.stats().OldestPending.IsZero(), true)
+	}},
+}
