@@ -66,11 +66,9 @@ func (t *txn) planClaim(d *device, opts delivery.ClaimOptions) (plan claimPlan) 
 	}
 	plan.device, plan.stock = d, t.stock(d)
 	room := claimRoom{mails: orUnlimited(opts.Max), bytes: int64(orUnlimited(opts.Bytes))}
-	skipped := 0
 	for _, m := range t.inbox(d, inboxNew) {
 		if m.rec.StateAt(t.now) != delivery.Pending {
-			skipped++ // its time has passed, the next sweep ends it
-			continue
+			continue // its time has passed, the next sweep ends it
 		}
 		if t.wanted(d, m, opts, &plan) {
 			plan.fresh = appendIfRoom(plan.fresh, m, &room)
@@ -85,7 +83,7 @@ func (t *txn) planClaim(d *device, opts delivery.ClaimOptions) (plan claimPlan) 
 	}
 	plan.more = room.refused
 	plan.reorder = plan.reorder && len(plan.again) > 0
-	plan.overdue = d.pending - skipped - len(plan.fresh)
+	plan.overdue = d.pending - len(plan.fresh)
 	plan.changes = len(plan.fresh) > 0 || plan.newly > 0 || plan.reorder || plan.overdue != d.overdue || t.now.Sub(d.seenAt) >= seenExact
 	return plan
 }
@@ -170,7 +168,7 @@ func (t *txn) claim(plan claimPlan) {
 			t.saveMail(d, m)
 		}
 	}
-	d.overdue = plan.overdue
+	d.overdue, d.claimed = plan.overdue, t.state.sequence
 	t.touch(d)
 }
 

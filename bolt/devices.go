@@ -34,6 +34,7 @@ type device struct {
 	waitingBytes int64     // their sizes as delivered
 	pending      int       // Welcomes pending
 	overdue      int       // pending although the device has claimed since
+	claimed      uint64    // the sequence at its last claim
 
 	dirty bool
 	level stockLevel // as last counted in the state row
@@ -154,7 +155,7 @@ func (t *txn) deviceByNumber(number uint64) *device {
 	d.id = delivery.DeviceID{User: delivery.UserID(dec.string()), Name: dec.string()}
 	d.seenAt, d.shelfUntil = dec.time(), dec.time()
 	d.available, d.waiting, d.pending = int(dec.number()), int(dec.number()), int(dec.number())
-	d.waitingBytes, d.overdue = int64(dec.number()), int(dec.number())
+	d.waitingBytes, d.overdue, d.claimed = int64(dec.number()), int(dec.number()), dec.number()
 	d.level = stockLevel(dec.number()) - 1
 	d.was = d.overdue
 	t.devices[number] = d
@@ -214,6 +215,7 @@ func (t *txn) flushDevice(d *device) {
 	e.number(uint64(d.pending))
 	e.number(uint64(d.waitingBytes))
 	e.number(uint64(d.overdue))
+	e.number(d.claimed)
 	e.number(uint64(level + 1))
 	t.put(bucketDevices, d.key(rowDevice), e)
 }

@@ -32,7 +32,7 @@ type mail struct {
 	id    delivery.WelcomeID
 	kp    uint64
 	size  int64  // as delivered
-	order uint64 // when it was given last, in the sequence
+	order uint64 // in the sequence: when it was given last; while pending, when it was released
 	due   time.Time
 
 	stored   bool
@@ -124,8 +124,14 @@ func (t *txn) setMailTimer(d *device, m *mail) {
 func (t *txn) countMail(d *device, m *mail) {
 	if m.stored {
 		t.addMail(d, m.was, m.size, -1)
+		if m.was == delivery.Pending && m.wasOrder <= d.claimed {
+			d.overdue--
+		}
 	}
 	t.addMail(d, m.rec.State, m.size, 1)
+	if m.rec.State == delivery.Pending && m.order <= d.claimed {
+		d.overdue++
+	}
 }
 
 func (t *txn) addMail(d *device, s delivery.WelcomeState, size int64, n int) {
@@ -137,7 +143,6 @@ func (t *txn) addMail(d *device, s delivery.WelcomeState, size int64, n int) {
 	d.waitingBytes += int64(n) * size
 	if s == delivery.Pending {
 		d.pending += n
-		d.overdue = min(d.overdue, d.pending)
 	}
 }
 

@@ -177,7 +177,7 @@ func (t *txn) addRecipient(w *welcome, index int, v *verdict, p delivery.Posting
 // addMailFor matches the KeyPackage: from here on both end together.
 func (t *txn) addMailFor(w *welcome, key mailKey, v *verdict) {
 	t.saveMail(v.device, &mail{
-		mailKey: key, rec: t.limits.NewMailRecord(w.hold, t.now), id: w.id, kp: v.kp.number, size: v.size,
+		mailKey: key, rec: t.limits.NewMailRecord(w.hold, t.now), id: w.id, kp: v.kp.number, size: v.size, order: t.next(),
 	})
 	if !v.kp.rec.LastResort {
 		v.kp.rec.State, v.kp.mail = delivery.Matched, key
@@ -236,6 +236,7 @@ func (t *txn) release(w *welcome) {
 	t.eachMail(w, func(d *device, m *mail) {
 		if m.rec.StateAt(t.now) == delivery.Held {
 			m.rec.Release(t.now)
+			m.order = t.next()
 			t.saveMail(d, m)
 			t.woken = append(t.woken, d.id)
 		}
