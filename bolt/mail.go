@@ -116,8 +116,13 @@ func (t *txn) setMailTimer(d *device, m *mail) {
 	if due.Equal(m.due) {
 		return
 	}
-	if m.due = due; !due.IsZero() {
-		t.setTimer(kind, due, append(u64(d.number), m.bytes()...))
+	if m.due = due; due.IsZero() {
+		return
+	}
+	row := append(u64(d.number), m.bytes()...)
+	t.setTimer(kind, due, row)
+	if kind == timerPending {
+		t.store.pendingBefore(timerKey(kind, due, row))
 	}
 }
 

@@ -67,7 +67,8 @@ type Store interface {
 	RemoveUser(ctx context.Context, caller Caller, user UserID) error
 
 	// List returns a page of the KeyPackages that can be handed out now, by
-	// device and age. It reserves nothing.
+	// device, cipher suite and age, last-resort ones behind the others of their
+	// suite. It reserves nothing.
 	List(ctx context.Context, caller Caller, user UserID, opts ListOptions) (Listing, error)
 
 	// Reserve hands one KeyPackage of each device to the caller, in one

@@ -87,6 +87,13 @@ var claimPromises = []promise{
 			w.clock.Advance(time.Minute)
 		}
 		w.again(phone, ids...)
+		newer := w.shelf(phone, 2)
+		first, second := w.send(bob, newer[0]), w.send(bob, newer[1])
+		w.given(w.claim(phone, skip(ids...), holding(newer[1])), second)
+		w.given(w.claim(phone, skip(append(ids, second)...)), first)
+		w.given(w.claim(phone, skip(ids...)), second, first)
+		w.ack(phone, first)
+		w.ack(phone, second)
 		var got []welcomeID
 		for range 6 {
 			w.clock.Advance(time.Minute)

@@ -476,6 +476,15 @@ var holdPromises = []promise{
 		same(w, "overdue", w.stats().HoldsOverdue, 1)
 		w.release(bob, id)
 		same(w, "overdue", w.stats().HoldsOverdue, 0)
+
+		k := w.one(phone)
+		w.post(bob, welcome(k), hold)
+		w.clock.Advance(2 * time.Hour)
+		w.sweep()
+		same(w, "overdue", w.stats().HoldsOverdue, 1)
+		w.withdraw(phone, k) // and with it the last recipient
+		w.sweep()
+		same(w, "overdue", w.stats().HoldsOverdue, 0)
 	}},
 	{"a hold does not lapse before the Welcome itself", func(w *world) {
 		kept, lost := w.one(phone), w.one(tablet)

@@ -2,7 +2,6 @@ package storetest
 
 import (
 	"bytes"
-	"slices"
 	"time"
 
 	"welcomed/delivery"
@@ -118,10 +117,8 @@ var reservePromises = []promise{
 	}},
 	{"a device that is named twice gives one", func(w *world) {
 		items := w.shelf(phone, 3)
-		r := w.reserve(bob, delivery.ReserveRequest{Users: []delivery.UserID{"alice", "alice"}, Devices: []deviceID{phone, phone}})
-		got := reservedRefs(r)
-		slices.Sort(got)
-		same(w, "reserved", slices.Compact(got), refsOf(items[0]))
+		r := w.reserve(bob, delivery.ReserveRequest{Users: alice.Users, Devices: []deviceID{phone, phone}})
+		same(w, "reserved", reservedRefs(r), refsOf(items[0]))
 		w.states(delivery.Available, items[1:]...)
 	}},
 	{"users are answered in the order of the request, unknown ones too", func(w *world) {
@@ -161,6 +158,12 @@ var reservePromises = []promise{
 		r := w.reserve(bob, delivery.ReserveRequest{Users: alice.Users, Suites: []mls.CipherSuite{1, 2}})
 		same(w, "suite", r.Suite, mls.CipherSuite(2))
 		same(w, "answer", reservedStatuses(r), []string{"alice partial: laptop incompatible phone reserved tablet reserved"})
+	}},
+	{"of suites that serve as many the preferred one is used", func(w *world) {
+		w.publish(phone, keyPackageOf(2), keyPackageOf(3))
+		w.publish(tablet, keyPackageOf(1))
+		r := w.reserve(bob, delivery.ReserveRequest{Users: alice.Users, Suites: []mls.CipherSuite{7, 3, 2, 1}})
+		same(w, "suite", r.Suite, mls.CipherSuite(3))
 	}},
 	{"without preference the server's order of suites applies", func(w *world) {
 		w.allow(func(l *delivery.Limits) { l.CipherSuites = []mls.CipherSuite{3, 1} })
@@ -207,7 +210,11 @@ var reservePromises = []promise{
 		req := delivery.ReserveRequest{Users: alice.Users, IdempotencyKey: "k1"}
 		w.reserve(bob, req)
 		w.join(phone, k)
-		same(w, "reserved", reservedRefs(w.reserve(bob, req)), refsOf(k))
+		w.clock.Advance(23 * time.Hour)
+		w.sweep()
+		r := w.reserve(bob, req)
+		same(w, "reserved", reservedRefs(r), refsOf(k))
+		same(w, "bytes", bytes.Equal(r.Users[0].Devices[0].KeyPackage.Bytes, k.Bytes), true)
 	}},
 	{"an idempotency key is good for one request", func(w *world) {
 		w.shelf(phone, 3)
@@ -290,6 +297,7 @@ var lastResortPromises = []promise{
 			w.clock.Advance(time.Minute)
 		}
 		w.states(delivery.Available, last)
+		w.idle("handing out the last resort again", func() { w.reserve(carol, alice) })
 		at(w, "first handed out", w.inventory(phone).LastResort[0].HandedOutAt, handedOut)
 	}},
 	{"a last resort counts neither as stock nor as one of many", func(w *world) {
@@ -324,6 +332,7 @@ var lastResortPromises = []promise{
 		id, other := w.send(bob, last), w.send(carol, last)
 		w.cancel(bob, id)
 		w.states(delivery.Available, last)
+		same(w, "handed out", w.inventory(phone).LastResort[0].HandedOutAt.IsZero(), true)
 		w.became(bob, id, delivery.StatusCancelled)
 		w.first(phone, other)
 	}},

@@ -44,6 +44,8 @@ var timePromises = []promise{
 		w.states(delivery.Expired, items[2])
 		w.mismatch(bob, items[2], delivery.StatusExpired)
 		w.refusedAsSpent(phone, items[2])
+		p := w.publish(phone, items[2], keyPackage())
+		same(w, "statuses", publishedStatuses(p), []delivery.PublishedStatus{delivery.Spent, delivery.Stored})
 	})},
 	{"what is no longer handed out is no stock", bothWays(func(w *world, passes func(time.Duration)) {
 		w.shelf(phone, 2)
