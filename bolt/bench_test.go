@@ -60,7 +60,7 @@ func claimGrouped(s *Store, id delivery.DeviceID) error {
 func (s *Store) claimIn(id delivery.DeviceID) func(*bbolt.Tx) error {
 	return func(tx *bbolt.Tx) error {
 		t := s.newTxn(tx)
-		plan := t.planClaim(t.device(id), delivery.ClaimOptions{Max: 10})
+		plan := t.planClaim(t.device(id), newClaimFilter(delivery.ClaimOptions{Max: 10}))
 		t.claim(plan)
 		t.claimed(plan)
 		if err := t.flush(); err != nil {

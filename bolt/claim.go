@@ -17,10 +17,11 @@ const seenExact = 24 * time.Hour
 
 // Claim implements delivery.Store.
 func (s *Store) Claim(ctx context.Context, _ delivery.Caller, id delivery.DeviceID, opts delivery.ClaimOptions) (delivery.ClaimResult, error) {
+	filter := newClaimFilter(opts)
 	var plan claimPlan
 	var result delivery.ClaimResult
 	err := s.view(ctx, func(t *txn) error {
-		if plan = t.planClaim(t.device(id), opts); !plan.changes {
+		if plan = t.planClaim(t.device(id), filter); !plan.changes {
 			result = t.claimed(plan)
 		}
 		return nil
@@ -29,7 +30,7 @@ func (s *Store) Claim(ctx context.Context, _ delivery.Caller, id delivery.Device
 		return result, err
 	}
 	err = s.writer.do(ctx, 0, func(t *txn) error {
-		plan = t.planClaim(t.device(id), opts)
+		plan = t.planClaim(t.device(id), filter)
 		t.claim(plan)
 		return nil
 	})
@@ -38,11 +39,35 @@ func (s *Store) Claim(ctx context.Context, _ delivery.Caller, id delivery.Device
 	}
 	// What was claimed stays until it is settled, so its bytes can be read
 	// outside the writer.
-	err = s.view(context.WithoutCancel(ctx), func(t *txn) error {
+	err = s.viewCommitted(ctx, func(t *txn) error {
 		result = t.claimed(plan)
 		return nil
 	})
 	return result, err
+}
+
+// A claimFilter is what a claim's options say, made ready for thousands of
+// comparisons.
+type claimFilter struct {
+	refs  map[mls.KeyPackageRef]bool // nil: no filter
+	skip  map[delivery.WelcomeID]bool
+	max   int
+	bytes int64
+}
+
+func newClaimFilter(opts delivery.ClaimOptions) claimFilter {
+	f := claimFilter{skip: make(map[delivery.WelcomeID]bool, len(opts.Skip)), max: orUnlimited(opts.Max), bytes: int64(orUnlimited(opts.Bytes))}
+	for _, id := range opts.Skip {
+		f.skip[id] = true
+	}
+	if opts.Refs == nil {
+		return f
+	}
+	f.refs = make(map[mls.KeyPackageRef]bool, len(opts.Refs))
+	for _, ref := range opts.Refs {
+		f.refs[ref] = true
+	}
+	return f
 }
 
 // A claimPlan is what a claim will do, decided before anything is written.
@@ -59,23 +84,23 @@ type claimPlan struct {
 	stock    delivery.Stock
 }
 
-func (t *txn) planClaim(d *device, opts delivery.ClaimOptions) (plan claimPlan) {
+func (t *txn) planClaim(d *device, f claimFilter) (plan claimPlan) {
 	if d == nil || d.removed {
 		plan.stock = t.stock(nil)
 		return plan
 	}
 	plan.device, plan.stock = d, t.stock(d)
-	room := claimRoom{mails: orUnlimited(opts.Max), bytes: int64(orUnlimited(opts.Bytes))}
+	room := claimRoom{mails: f.max, bytes: f.bytes}
 	for _, m := range t.inbox(d, inboxNew) {
-		if m.rec.StateAt(t.now) != delivery.Pending {
+		if m.rec.StateAt(t.now) != delivery.Pending || !t.opens(d, m) {
 			continue // its time has passed, the next sweep ends it
 		}
-		if t.wanted(d, m, opts, &plan) {
+		if t.wanted(d, m, f, &plan) {
 			plan.fresh = appendIfRoom(plan.fresh, m, &room)
 		}
 	}
 	for _, m := range t.inbox(d, inboxDelivered) {
-		if m.rec.StateAt(t.now) == delivery.Delivered && t.wanted(d, m, opts, &plan) {
+		if m.rec.StateAt(t.now) == delivery.Delivered && t.wanted(d, m, f, &plan) {
 			before := len(plan.again)
 			plan.again = appendIfRoom(plan.again, m, &room)
 			plan.reorder = plan.reorder || len(plan.again) == before
@@ -88,12 +113,19 @@ func (t *txn) planClaim(d *device, opts delivery.ClaimOptions) (plan claimPlan) 
 	return plan
 }
 
+// opens reports whether the mail's KeyPackage is there to be consumed. It always
+// is; if a damaged file says otherwise, the device still gets the other Welcomes.
+func (t *txn) opens(d *device, m *mail) bool {
+	k := t.keyPackage(d, m.kp)
+	return k != nil && (k.rec.LastResort || k.rec.State == delivery.Matched)
+}
+
 // wanted applies the filters of a claim and notes what the device cannot open.
-func (t *txn) wanted(d *device, m *mail, opts delivery.ClaimOptions, plan *claimPlan) bool {
-	if slices.Contains(opts.Skip, m.id) {
+func (t *txn) wanted(d *device, m *mail, f claimFilter, plan *claimPlan) bool {
+	if f.skip[m.id] {
 		return false
 	}
-	if opts.Refs == nil || slices.Contains(opts.Refs, t.refOf(d, m)) {
+	if f.refs == nil || f.refs[t.refOf(d, m)] {
 		return true
 	}
 	if m.rec.WithheldAt.IsZero() {
@@ -144,11 +176,7 @@ func (t *txn) claim(plan claimPlan) {
 		return
 	}
 	for _, m := range plan.fresh {
-		k := t.keyPackage(d, m.kp)
-		if k == nil || k.rec.State.Ended() {
-			panic(errCorrupt) // a pending Welcome always has its KeyPackage
-		}
-		if !k.rec.LastResort {
+		if k := t.keyPackage(d, m.kp); !k.rec.LastResort {
 			k.rec.End(delivery.Consumed, t.now)
 			t.saveKeyPackage(d, k)
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -20,6 +21,9 @@ const (
 	batchEvents = 1024
 	batchBytes  = 16 << 20
 )
+
+// headroom is what payloads leave free under the size limit, in bytes.
+const headroom = 2 << 20
 
 // An event is one decision, made inside a transaction that it may share with
 // others. It decides before it writes: when run returns an error it has written
@@ -109,8 +113,9 @@ func (c *committer) take() []*event {
 		cost += c.queue[n].cost
 		n++
 	}
-	batch := c.queue[:n:n]
-	c.queue = c.queue[n:]
+	batch := slices.Clone(c.queue[:n])
+	// What is left moves to the front: events that are done are not kept alive.
+	c.queue = slices.Delete(c.queue, 0, n)
 	return batch
 }
 
@@ -169,7 +174,7 @@ func (c *committer) try(batch []*event) error {
 	}
 	t := c.store.newTxn(tx)
 	for _, e := range batch {
-		if e.err = e.ctx.Err(); e.err != nil {
+		if e.err = c.admit(e); e.err != nil {
 			continue
 		}
 		before := t.writes
@@ -187,9 +192,10 @@ func (c *committer) try(batch []*event) error {
 	}
 	if err := t.flush(); err != nil {
 		_ = tx.Rollback()
-		return storeError(err)
+		return errors.Join(errRetryAlone, err)
 	}
 	id, started := uint64(tx.ID()), time.Now()
+	t.store.fileSize.Store(tx.Size())
 	if err := tx.Commit(); err != nil {
 		return c.commitFailed(id, err)
 	}
@@ -200,9 +206,28 @@ func (c *committer) try(batch []*event) error {
 	return nil
 }
 
+// admit refuses an event whose caller is gone, and one that brings payload when
+// little room is left under the size limit: what is left is for claims,
+// settlements and sweeps, which make room again but need pages to do so.
+func (c *committer) admit(e *event) error {
+	if err := e.ctx.Err(); err != nil {
+		return err
+	}
+	if limit := c.store.opts.MaxSize; e.cost > 0 && limit > 0 && c.store.room() < int64(2*e.cost)+min(headroom, limit/4) {
+		return fmt.Errorf("%w: little is left of the %d bytes that the file may have", delivery.ErrFull, limit)
+	}
+	return nil
+}
+
+// room is how much more fits under the size limit, in bytes.
+func (s *Store) room() int64 {
+	return s.opts.MaxSize - s.fileSize.Load() + int64(s.db.Stats().FreePageN)*pageSize
+}
+
 func (c *committer) committed(t *txn, id uint64) {
 	c.store.commits.Add(1)
-	c.store.state.Store(&t.state)
+	state := t.state // not &t.state, which would keep all of t
+	c.store.state.Store(&state)
 	c.mu.Lock()
 	c.durable = id
 	c.durableCond.Broadcast()
@@ -274,6 +299,17 @@ func (t *txn) run(fn func(*txn) error) (err error) {
 		}
 	}()
 	return fn(t)
+}
+
+// viewCommitted reads what an event of this call has committed. The caller may
+// be gone, but not the commit: if it cannot be read, the outcome is unknown to
+// the caller, who may repeat the event.
+func (s *Store) viewCommitted(ctx context.Context, fn func(*txn) error) error {
+	err := s.view(context.WithoutCancel(ctx), fn)
+	if errors.Is(err, delivery.ErrClosed) {
+		return delivery.ErrOutcomeUnknown
+	}
+	return err
 }
 
 // view runs fn on a snapshot and returns after all that it saw is durable.

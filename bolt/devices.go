@@ -271,8 +271,9 @@ func (s *Store) RemoveUser(ctx context.Context, _ delivery.Caller, user delivery
 // removeDevice withdraws what can be withdrawn. Welcomes that were delivered
 // can no longer be settled by a device that is gone: they lapse.
 func (t *txn) removeDevice(d *device) {
+	open := t.openMails(d)
 	for _, k := range t.liveKeyPackages(d) {
-		t.withdraw(d, k)
+		t.withdrawWith(d, k, open[k.number])
 	}
 	for _, m := range t.inbox(d, inboxDelivered) {
 		m.rec.End(delivery.Lapsed, t.now)
@@ -280,6 +281,7 @@ func (t *txn) removeDevice(d *device) {
 	}
 	d.removed = true
 	t.change(d)
+	t.purge(d)
 }
 
 // purge forgets a removed device once its last row is gone.
@@ -287,6 +289,7 @@ func (t *txn) purge(d *device) {
 	if !d.removed || len(t.keys(bucketDevices, u64(d.number), 2)) > 1 {
 		return
 	}
+	t.flushDevice(d) // takes it out of the counts
 	t.del(bucketDevices, d.key(rowDevice))
 	t.del(bucketNames, nameKey(d.id))
 	delete(t.devices, d.number)

@@ -16,6 +16,7 @@ import (
 
 	"welcomed/bolt"
 	"welcomed/delivery"
+	"welcomed/delivery/storetest"
 	"welcomed/mls"
 	"welcomed/mls/mlstest"
 )
@@ -168,6 +169,36 @@ func TestAFullDiskLosesNothing(t *testing.T) {
 		must(t, s.Close())
 		return open(t, path, bolt.Options{})
 	})
+}
+
+// At the size limit, what makes room goes on, and then there is room again.
+func TestTheSizeLimitIsRecoveredFrom(t *testing.T) {
+	clock := storetest.NewClock()
+	s := open(t, filepath.Join(t.TempDir(), "welcomed.db"), bolt.Options{MaxSize: 8 << 20, Clock: clock})
+	signer := mlstest.NewSigner(1, "bob")
+	bob := delivery.DeviceID{User: "bob", Name: "phone"}
+	item := newKeyPackage(t, signer)
+	_, err := s.Publish(t.Context(), delivery.Caller{}, bob, []delivery.NewKeyPackage{item})
+	must(t, err)
+	w, err := mls.ParseWelcome(mlstest.Welcome(1, item.Ref))
+	must(t, err)
+	posted, err := s.Post(t.Context(), delivery.Caller{}, delivery.Posting{Welcome: w})
+	must(t, err)
+	if _, err := fill(t, s); !errors.Is(err, delivery.ErrFull) {
+		t.Fatalf("got %v, want ErrFull", err)
+	}
+	r, err := s.Claim(t.Context(), delivery.Caller{}, bob, delivery.ClaimOptions{})
+	must(t, err)
+	if len(r.Deliveries) != 1 {
+		t.Fatalf("%d Welcomes", len(r.Deliveries))
+	}
+	must(t, s.Acknowledge(t.Context(), delivery.Caller{}, bob, posted.ID, ""))
+	must(t, s.RemoveDevice(t.Context(), delivery.Caller{}, alice))
+	clock.Advance(25 * time.Hour)
+	_, err = s.Sweep(t.Context())
+	must(t, err)
+	_, err = s.Publish(t.Context(), delivery.Caller{}, alice, []delivery.NewKeyPackage{newKeyPackage(t, signer)})
+	must(t, err)
 }
 
 // What was on a shelf when a copy was made is not handed out again from the

@@ -110,11 +110,12 @@ func (t *txn) classify(d *device, ref mls.KeyPackageRef, result *delivery.SyncRe
 }
 
 func (t *txn) withdrawOthers(d *device, held map[mls.KeyPackageRef]bool, result *delivery.SyncResult) {
+	open := t.openMails(d)
 	for _, k := range t.liveKeyPackages(d) {
-		if held[k.rec.Ref] || k.rec.StateAt(t.now).Ended() {
+		if held[k.rec.Ref] || k.rec.State == delivery.Consumed || !k.rec.Needed(t.sure) {
 			continue
 		}
-		t.withdraw(d, k)
+		t.withdrawWith(d, k, open[k.number])
 		result.Withdrawn = append(result.Withdrawn, k.rec.Ref)
 	}
 }

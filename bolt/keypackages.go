@@ -222,20 +222,30 @@ func (t *txn) addKeyPackage(d *device, item delivery.NewKeyPackage) *keyPackage 
 
 // withdraw ends a KeyPackage at its owner's wish, and with it the Welcomes that
 // wait for it. One that has ended, or is consumed, stays as it is.
-func (t *txn) withdraw(d *device, k *keyPackage) {
-	if k.rec.StateAt(t.now).Ended() {
+func (t *txn) withdraw(d *device, k *keyPackage) { t.withdrawWith(d, k, t.mailsFor(d, k)) }
+
+// withdrawWith is withdraw where the KeyPackage's open mails are known.
+func (t *txn) withdrawWith(d *device, k *keyPackage, mails []*mail) {
+	if k.rec.State == delivery.Consumed {
 		return
 	}
-	for _, m := range t.mailsFor(d, k) {
-		if s := m.rec.StateAt(t.now); s == delivery.Held || s == delivery.Pending {
+	changed := false
+	for _, m := range mails {
+		if s := m.rec.StateAt(t.sure); s == delivery.Held || s == delivery.Pending {
 			m.rec.End(delivery.WelcomeWithdrawn, t.now)
 			t.saveMail(d, m)
 			t.settled(m)
 			k.rec.Open--
+			changed = true
 		}
 	}
-	k.rec.End(delivery.Withdrawn, t.now)
-	t.saveKeyPackage(d, k)
+	if !k.rec.StateAt(t.sure).Ended() {
+		k.rec.End(delivery.Withdrawn, t.now)
+		changed = true
+	}
+	if changed {
+		t.saveKeyPackage(d, k)
+	}
 }
 
 // listed is the KeyPackage as a reserver or lister gets it.

@@ -119,11 +119,7 @@ func (t *txn) setMailTimer(d *device, m *mail) {
 	if m.due = due; due.IsZero() {
 		return
 	}
-	row := append(u64(d.number), m.bytes()...)
-	t.setTimer(kind, due, row)
-	if kind == timerPending {
-		t.store.pendingBefore(timerKey(kind, due, row))
-	}
+	t.setTimer(kind, due, append(u64(d.number), m.bytes()...))
 }
 
 func (t *txn) countMail(d *device, m *mail) {
@@ -186,13 +182,18 @@ func (t *txn) mailsFor(d *device, k *keyPackage) []*mail {
 	if !k.rec.LastResort {
 		return []*mail{t.mail(d, k.mail)}
 	}
-	var mails []*mail
+	return t.openMails(d)[k.number]
+}
+
+// openMails returns the device's mails that have not ended, by KeyPackage.
+func (t *txn) openMails(d *device) map[uint64][]*mail {
+	open := make(map[uint64][]*mail)
 	for key, row := range t.scan(bucketDevices, d.key(rowMail), nil) {
-		if m := decodeMail(readMailKey(key[9:]), row); m.kp == k.number && !m.rec.State.Ended() {
-			mails = append(mails, m)
+		if m := decodeMail(readMailKey(key[9:]), row); !m.rec.State.Ended() {
+			open[m.kp] = append(open[m.kp], m)
 		}
 	}
-	return mails
+	return open
 }
 
 // mailsOf returns the mails that the device got in one Welcome.

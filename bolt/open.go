@@ -46,14 +46,15 @@ type Options struct {
 
 // A Store keeps everything in one file. It implements delivery.Store.
 type Store struct {
-	path    string
-	opts    Options
-	db      *bbolt.DB
-	guard   *delivery.ClockGuard
-	writer  *committer
-	state   atomic.Pointer[state] // as last committed
-	commits atomic.Int64
-	watches watches
+	path     string
+	opts     Options
+	db       *bbolt.DB
+	guard    *delivery.ClockGuard
+	writer   *committer
+	state    atomic.Pointer[state] // as last committed
+	commits  atomic.Int64
+	fileSize atomic.Int64 // bytes, at the last commit
+	watches  watches
 
 	pendingMu   sync.Mutex
 	pendingFrom []byte // where oldestPending starts
@@ -144,7 +145,12 @@ func (s *Store) start() (err error) {
 	}
 	s.guard = delivery.NewClockGuard(s.opts.Clock, s.state.Load().seen, s.opts.TrustClock)
 	var durable uint64
-	if err := s.db.View(func(tx *bbolt.Tx) error { durable = uint64(tx.ID()); return nil }); err != nil {
+	err = s.db.View(func(tx *bbolt.Tx) error {
+		durable = uint64(tx.ID())
+		s.fileSize.Store(tx.Size())
+		return nil
+	})
+	if err != nil {
 		return err
 	}
 	s.writer = newCommitter(s, durable)

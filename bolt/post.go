@@ -234,7 +234,7 @@ func (t *txn) release(w *welcome) {
 	t.uncountHold(w)
 	t.saveWelcome(w)
 	t.eachMail(w, func(d *device, m *mail) {
-		if m.rec.StateAt(t.now) == delivery.Held {
+		if m.rec.StateAt(t.sure) == delivery.Held {
 			m.rec.Release(t.now)
 			m.order = t.next()
 			t.saveMail(d, m)
@@ -264,7 +264,7 @@ func (t *txn) cancel(w *welcome) {
 	t.uncountHold(w)
 	t.saveWelcome(w)
 	t.eachMail(w, func(d *device, m *mail) {
-		if s := m.rec.StateAt(t.now); s != delivery.Held && s != delivery.Pending {
+		if s := m.rec.StateAt(t.sure); s != delivery.Held && s != delivery.Pending {
 			return
 		}
 		m.rec.End(delivery.Cancelled, t.now)

@@ -22,7 +22,7 @@ func (s *Store) Reserve(ctx context.Context, caller delivery.Caller, req deliver
 	}
 	// The bytes are read outside the writer. They are kept for longer than a
 	// reservation can be repeated.
-	err = s.view(ctx, func(t *txn) error {
+	err = s.viewCommitted(ctx, func(t *txn) error {
 		for _, u := range answer.Users {
 			for _, d := range u.Devices {
 				if d.KeyPackage == nil {

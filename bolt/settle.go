@@ -40,7 +40,7 @@ func (s *Store) settle(ctx context.Context, device delivery.DeviceID, id deliver
 		undelivered := 0
 		for _, m := range mails {
 			open := m.rec.State == delivery.Delivered
-			changed, err := m.rec.Settle(as.state, t.now)
+			changed, err := m.rec.Settle(as.state, t.sure, t.now)
 			if err != nil {
 				undelivered++
 			}

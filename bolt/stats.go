@@ -69,16 +69,6 @@ func (t *txn) oldestPending() time.Time {
 	return time.Time{}
 }
 
-// pendingBefore has oldestPending start anew if a Welcome is posted before the
-// place where it would start: the clock has been set back.
-func (s *Store) pendingBefore(key []byte) {
-	s.pendingMu.Lock()
-	defer s.pendingMu.Unlock()
-	if bytes.Compare(key, s.pendingFrom) < 0 {
-		s.pendingFrom = nil
-	}
-}
-
 // timerState returns Held or Pending if the entry is not stale, else 0.
 func (t *txn) timerState(key []byte) delivery.WelcomeState {
 	d := t.deviceByNumber(readU64(key[9:]))

@@ -2,60 +2,86 @@ package bolt
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"welcomed/delivery"
 )
 
 const (
-	// sweepBatch bounds how long a sweep keeps the writer from the others.
-	sweepBatch = 500
+	// These bound how long a sweep keeps the writer from the others. A Welcome
+	// may have thousands of recipients.
+	sweepRows     = 500
+	sweepWelcomes = 10
 	// seenEvery is how often an idle server notes the time in the file.
 	seenEvery = time.Hour
 )
 
-// Sweep implements delivery.Store.
+// Sweep implements delivery.Store. What cannot be swept does not keep the rest
+// from it; the error then says what could not.
 func (s *Store) Sweep(ctx context.Context) (result delivery.SweepResult, err error) {
 	if !s.guard.Look().Sweep {
 		return result, delivery.ErrClock
 	}
-	if err := s.noteTime(ctx); err != nil {
-		return result, err
+	errs := []error{s.noteTime(ctx)}
+	for _, w := range sweepers {
+		errs = append(errs, s.sweepAll(ctx, w, &result))
 	}
-	for _, kind := range sweepers {
-		for {
-			n, err := s.sweepKind(ctx, kind, &result)
-			if err != nil {
-				return result, err
-			}
-			if n < sweepBatch {
-				break
-			}
-		}
-	}
-	return result, nil
+	return result, errors.Join(errs...)
 }
 
-// A sweeper acts on the timers of one kind. fire finds out by itself whether
-// the timer is stale.
+// A sweeper acts on the timers of one kind, at most batch of them in one
+// transaction. fire finds out by itself whether a timer is stale.
 type sweeper struct {
-	kind byte
-	fire func(*txn, timer, *delivery.SweepResult)
+	kind  byte
+	batch int
+	fire  func(*txn, timer, *delivery.SweepResult)
 }
 
 // In this order, so that what one of them ends the next can put away.
 var sweepers = []sweeper{
-	{timerKeyPackage, (*txn).fireKeyPackage},
-	{timerPending, (*txn).fireMail},
-	{timerDelivered, (*txn).fireMail},
-	{timerHold, (*txn).fireHold},
-	{timerSettled, (*txn).fireSettled},
-	{timerForget, (*txn).fireForget},
-	{timerIdempotency, (*txn).fireIdempotency},
+	{timerKeyPackage, sweepRows, (*txn).fireKeyPackage},
+	{timerPending, sweepRows, (*txn).fireMail},
+	{timerDelivered, sweepRows, (*txn).fireMail},
+	{timerHold, sweepRows, (*txn).fireHold},
+	{timerSettled, sweepWelcomes, (*txn).fireSettled},
+	{timerForget, sweepWelcomes, (*txn).fireForget},
+	{timerIdempotency, sweepRows, (*txn).fireIdempotency},
 }
 
-// sweepKind fires one batch and returns how many timers it had.
-func (s *Store) sweepKind(ctx context.Context, w sweeper, result *delivery.SweepResult) (n int, err error) {
+// sweepAll fires the timers of a kind that are due. On a full disk it goes on
+// with fewer at a time, which need fewer pages; a timer whose row cannot be read
+// is dropped, so that it does not stand before the others for ever.
+func (s *Store) sweepAll(ctx context.Context, w sweeper, result *delivery.SweepResult) error {
+	var dropped []error
+	for size := w.batch; ; {
+		n, err := s.sweepBatch(ctx, w, size, result)
+		switch {
+		case err == nil && n < size:
+			return errors.Join(dropped...)
+		case err == nil:
+		case cannotGoOn(ctx, err), size == 1 && errors.Is(err, delivery.ErrFull):
+			return errors.Join(append(dropped, err)...)
+		case errors.Is(err, delivery.ErrFull):
+			size /= 2
+		case size > 1:
+			size = 1
+		default:
+			dropped = append(dropped, err)
+			if err := s.dropTimer(ctx, w); err != nil {
+				return errors.Join(append(dropped, err)...)
+			}
+			size = w.batch
+		}
+	}
+}
+
+func cannotGoOn(ctx context.Context, err error) bool {
+	return ctx.Err() != nil || errors.Is(err, delivery.ErrClosed) || errors.Is(err, delivery.ErrOutcomeUnknown)
+}
+
+// sweepBatch fires at most size timers and returns how many it did.
+func (s *Store) sweepBatch(ctx context.Context, w sweeper, size int, result *delivery.SweepResult) (n int, err error) {
 	var swept delivery.SweepResult
 	// A look outside the writer, so that a sweep with nothing to do takes
 	// nobody's turn.
@@ -68,7 +94,7 @@ func (s *Store) sweepKind(ctx context.Context, w sweeper, result *delivery.Sweep
 	}
 	err = s.writer.do(ctx, 0, func(t *txn) error {
 		swept = delivery.SweepResult{}
-		due := t.dueTimers(w.kind, sweepBatch)
+		due := t.dueTimers(w.kind, size)
 		n = len(due)
 		for _, timer := range due {
 			t.del(bucketTimers, timer.key)
@@ -80,6 +106,16 @@ func (s *Store) sweepKind(ctx context.Context, w sweeper, result *delivery.Sweep
 		addSweep(result, swept)
 	}
 	return n, err
+}
+
+// dropTimer removes the first timer of a kind that is due.
+func (s *Store) dropTimer(ctx context.Context, w sweeper) error {
+	return s.writer.do(ctx, 0, func(t *txn) error {
+		for _, timer := range t.dueTimers(w.kind, 1) {
+			t.del(bucketTimers, timer.key)
+		}
+		return nil
+	})
 }
 
 func addSweep(sum *delivery.SweepResult, r delivery.SweepResult) {
@@ -123,7 +159,7 @@ func (t *txn) fireKeyPackage(timer timer, r *delivery.SweepResult) {
 	case state == delivery.Reserved:
 		k.rec.Abandoned = true
 		r.Abandoned++
-	case k.payload:
+	case k.row == rowTombstone && k.payload:
 		t.del(bucketKeyPackages, u64(k.number))
 		k.payload = false
 	case k.row == rowTombstone:

@@ -35,7 +35,8 @@ type txn struct {
 	tx      *bbolt.Tx
 	store   *Store
 	limits  *delivery.Limits
-	now     time.Time
+	now     time.Time // never before sure
+	sure    time.Time // the latest trusted time: what ends things for good goes by it
 	state   state
 	writes  int // rows written so far
 	opened  map[string]*bbolt.Bucket
@@ -47,6 +48,10 @@ func (s *Store) newTxn(tx *bbolt.Tx) *txn {
 	reading := s.guard.Look()
 	t := &txn{tx: tx, store: s, limits: &s.opts.Limits, now: reading.Now.UTC().Truncate(time.Millisecond),
 		opened: make(map[string]*bbolt.Bucket, len(buckets)), devices: make(map[uint64]*device)}
+	t.sure = reading.Seen.UTC().Truncate(time.Millisecond)
+	if t.now.Before(t.sure) {
+		t.now = t.sure
+	}
 	t.state = *s.state.Load()
 	t.state.seen = reading.Seen
 	return t

@@ -212,7 +212,7 @@ func TestMailRecordSettle(t *testing.T) {
 			m.End(s, testNow)
 		}
 		now := testNow.Add(test.after)
-		changed, err := m.Settle(test.settle, now)
+		changed, err := m.Settle(test.settle, now, now)
 		if changed != test.changed || !errors.Is(err, test.err) || m.StateAt(now) != test.want {
 			t.Errorf("%s: %v, %v, %v", test.name, m.StateAt(now), changed, err)
 		}

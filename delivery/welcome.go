@@ -188,11 +188,12 @@ func (m *MailRecord) Deliver(l Limits, now time.Time) {
 // End moves the recipient to a state that has Ended.
 func (m *MailRecord) End(s WelcomeState, now time.Time) { m.State, m.EndedAt = s, now }
 
-// Settle applies an acknowledgement or a rejection: s is Acknowledged or
-// Rejected. It reports whether anything changed, and returns [ErrNotDelivered]
+// Settle applies an acknowledgement or a rejection at now: s is Acknowledged or
+// Rejected. Whether the redelivery is over is judged by sure, a time that is
+// certain. It reports whether anything changed, and returns [ErrNotDelivered]
 // for a recipient that was never given the Welcome.
-func (m *MailRecord) Settle(s WelcomeState, now time.Time) (changed bool, err error) {
-	switch current := m.StateAt(now); {
+func (m *MailRecord) Settle(s WelcomeState, sure, now time.Time) (changed bool, err error) {
+	switch current := m.StateAt(sure); {
 	case m.DeliveredAt.IsZero():
 		return false, ErrNotDelivered
 	case current == Delivered, s == Acknowledged && current != Acknowledged:

@@ -50,6 +50,7 @@ var chapters = []struct {
 	{"Stats", statsPromises},
 	{"Durability", durabilityPromises},
 	{"Concurrency", concurrencyPromises},
+	{"Mended", mendedPromises},
 }
 
 // Run tests the stores that are kept in the fixtures of newFixture, of which

@@ -1,0 +1,137 @@
+package bolt
+
+import (
+	"errors"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"welcomed/delivery"
+	"welcomed/delivery/storetest"
+	"welcomed/mls"
+	"welcomed/mls/mlstest"
+)
+
+var phone = delivery.DeviceID{User: "alice", Name: "phone"}
+
+func openAt(t *testing.T, clock delivery.Clock) *Store {
+	t.Helper()
+	s, err := Open(t.TempDir()+"/welcomed.db", Options{Limits: delivery.DefaultLimits(), Clock: clock})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func publishOne(t *testing.T, s *Store, device delivery.DeviceID) delivery.NewKeyPackage {
+	t.Helper()
+	kp, err := mls.ParseKeyPackage(mlstest.NewSigner(1, "alice").KeyPackage())
+	must(t, err)
+	item := delivery.Publication(kp)
+	_, err = s.Publish(t.Context(), delivery.Caller{}, device, []delivery.NewKeyPackage{item})
+	must(t, err)
+	return item
+}
+
+// A removed device is forgotten with its last row, and is then in no count,
+// also when both happen in one commit.
+func TestARemovedDeviceIsForgotten(t *testing.T) {
+	remove := func(x *txn) error { x.removeDevice(x.device(phone)); return nil }
+	sweep := func(x *txn) error {
+		for _, due := range x.dueTimers(timerKeyPackage, 10) {
+			x.del(bucketTimers, due.key)
+			x.fireKeyPackage(due, &delivery.SweepResult{})
+		}
+		return nil
+	}
+	for name, events := range map[string][]func(*txn) error{
+		"removed, then swept": {remove, sweep},
+		"swept, then removed": {sweep, remove},
+	} {
+		t.Run(name, func(t *testing.T) {
+			clock := storetest.NewClock()
+			s := openAt(t, clock)
+			item := publishOne(t, s, phone)
+			must(t, s.Withdraw(t.Context(), delivery.Caller{}, phone, item.Ref))
+			clock.Advance(2 * seenExact)
+			_, err := s.Sweep(t.Context())
+			must(t, err)
+			clock.Advance(500 * seenExact)
+			for _, err := range gather(t, s, events) {
+				must(t, err)
+			}
+			must(t, s.view(t.Context(), func(x *txn) error {
+				if x.device(phone) != nil || x.state.stock != [3]int64{} {
+					t.Errorf("device %v, counted %v", x.device(phone), x.state.stock)
+				}
+				return nil
+			}))
+		})
+	}
+}
+
+// One row that cannot be read does not keep a sweep from the others.
+func TestASweepPassesADamagedRow(t *testing.T) {
+	clock := storetest.NewClock()
+	s := openAt(t, clock)
+	damaged := publishOne(t, s, phone)
+	other := publishOne(t, s, delivery.DeviceID{User: "alice", Name: "tablet"})
+	must(t, s.writer.do(t.Context(), 0, func(x *txn) error {
+		d, k := x.refOwner(damaged.Ref)
+		x.put(bucketDevices, d.key(rowKeyPackage, u64(k.number)), []byte{0xff})
+		return nil
+	}))
+	clock.Advance(s.opts.Limits.ShelfAge + time.Hour)
+	if _, err := s.Sweep(t.Context()); !errors.Is(err, errCorrupt) {
+		t.Errorf("the sweep says %v", err)
+	}
+	must(t, s.view(t.Context(), func(x *txn) error {
+		if _, k := x.refOwner(other.Ref); k.rec.State != delivery.Retired {
+			t.Errorf("the other is %v", k.rec.State)
+		}
+		return nil
+	}))
+	_, err := s.Sweep(t.Context())
+	must(t, err)
+}
+
+// The queue does not keep events alive that are done.
+func TestFinishedEventsAreLetGo(t *testing.T) {
+	s := openTest(t)
+	const n = 40
+	freed := make(chan struct{}, n)
+	entered, release := make(chan struct{}), make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = s.writer.do(t.Context(), 0, func(*txn) error { close(entered); <-release; return nil }) })
+	<-entered
+	for i := range n {
+		wg.Go(func() {
+			payload := make([]byte, 1<<20)
+			runtime.AddCleanup(&payload[0], func(struct{}) { freed <- struct{}{} }, struct{}{})
+			_ = s.writer.do(t.Context(), len(payload), func(*txn) error { payload[0] = 1; return nil })
+		})
+		for s.writer.waiting() != i+1 {
+		}
+	}
+	close(release)
+	wg.Wait()
+	must(t, s.writer.do(t.Context(), 0, func(*txn) error { return nil }))
+	deadline := time.After(30 * time.Second)
+	for range n {
+		runtime.GC()
+		select {
+		case <-freed:
+		case <-deadline:
+			t.Fatal("events that are done are kept")
+		}
+	}
+}
