@@ -1,0 +1,110 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/urfave/cli/v3"
+)
+
+// The exit codes of welcomed.
+const (
+	exitOK     = 0
+	exitFailed = 1
+	exitUsage  = 2 // a flag, its value or the command does not exist
+)
+
+// An environment is what a command has around it.
+type environment struct {
+	lookup func(string) (string, bool)
+	stdin  io.Reader
+	stdout io.Writer
+	stderr io.Writer
+}
+
+// Run runs the command that args[1:] name and returns the exit code. What went
+// wrong is on stderr by then. When ctx ends, a server stops as on SIGTERM.
+func Run(ctx context.Context, args []string, lookup func(string) (string, bool), stdin io.Reader, stdout, stderr io.Writer) int {
+	err := root(environment{lookup, stdin, stdout, stderr}).Run(ctx, args)
+	if err == nil {
+		return exitOK
+	}
+	fmt.Fprintf(stderr, "welcomed: %s\n", sentence(err))
+	if _, ok := errors.AsType[failure](err); ok {
+		return exitFailed
+	}
+	return exitUsage
+}
+
+// A failure is an error of a command, as opposed to one of its command line.
+type failure struct{ error }
+
+func (f failure) Unwrap() error { return f.error }
+
+// sentence puts joined errors on one line.
+func sentence(err error) string {
+	return strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ")
+}
+
+func root(env environment) *cli.Command {
+	commands := []*cli.Command{
+		serveCommand(env),
+		demoCommand(env),
+		inspectCommand(env),
+		healthCommand(env),
+		versionCommand(env),
+	}
+	for _, c := range commands {
+		c.Before = func(ctx context.Context, cmd *cli.Command) (context.Context, error) {
+			return ctx, fromEnvironment(env, cmd)
+		}
+		c.Action = failing(c.Action)
+		if c.ArgValidator == nil {
+			c.ArgValidator = noArguments
+		}
+		c.OnUsageError = usageError
+	}
+	return &cli.Command{
+		Name:            "welcomed",
+		Usage:           "keeps MLS KeyPackages and Welcomes for devices that are offline",
+		Commands:        commands,
+		Action:          noCommand,
+		OnUsageError:    usageError,
+		ExitErrHandler:  func(context.Context, *cli.Command, error) {}, // Run decides
+		HideHelpCommand: true,
+		Reader:          env.stdin,
+		Writer:          env.stdout,
+		ErrWriter:       env.stderr,
+	}
+}
+
+func failing(action cli.ActionFunc) cli.ActionFunc {
+	return func(ctx context.Context, cmd *cli.Command) error {
+		if err := action(ctx, cmd); err != nil {
+			return failure{err}
+		}
+		return nil
+	}
+}
+
+// usageError keeps the help text away: the sentence would be lost above it.
+func usageError(_ context.Context, cmd *cli.Command, err error, _ bool) error {
+	return fmt.Errorf("%w; see %s --help", err, cmd.FullName())
+}
+
+func noArguments(_ context.Context, cmd *cli.Command) error {
+	if cmd.Args().Present() {
+		return fmt.Errorf("%s takes no arguments, but there is %q", cmd.Name, cmd.Args().First())
+	}
+	return nil
+}
+
+func noCommand(_ context.Context, cmd *cli.Command) error {
+	if cmd.Args().Present() {
+		return fmt.Errorf("no command is called %q; see welcomed --help", cmd.Args().First())
+	}
+	return cli.ShowRootCommandHelp(cmd)
+}

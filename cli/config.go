@@ -1,0 +1,134 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v3"
+
+	"welcomed/delivery"
+)
+
+const (
+	defaultListen      = "127.0.0.1:9420"
+	defaultAdminListen = "127.0.0.1:9421"
+)
+
+// authNone is the only kind of authentication so far.
+const authNone = "none"
+
+// A config is what the flags of serve say.
+type config struct {
+	listen, adminListen string
+	auth                string
+	insecureNoAuth      bool
+	db                  string
+	maxSize             int64
+	trustClock          bool
+	sweepEvery          time.Duration
+	limits              delivery.Limits
+	logFormat, logLevel string
+}
+
+func defaultConfig(env environment) *config {
+	return &config{
+		listen:      defaultListen,
+		adminListen: defaultAdminListen,
+		auth:        authNone,
+		db:          defaultDB(env),
+		sweepEvery:  time.Minute,
+		limits:      delivery.DefaultLimits(),
+		logFormat:   "text",
+		logLevel:    "info",
+	}
+}
+
+// defaultDB is in the directory that systemd made for the service, if it did;
+// STATE_DIRECTORY may be a list.
+func defaultDB(env environment) string {
+	directories, _ := env.lookup("STATE_DIRECTORY")
+	if first, _, _ := strings.Cut(directories, ":"); first != "" {
+		return filepath.Join(first, "welcomed.db")
+	}
+	return "./welcomed.db"
+}
+
+func (c *config) flags() []cli.Flag {
+	return append([]cli.Flag{
+		textFlag("listen", &c.listen, "serve the API on `ADDRESS`"),
+		textFlag("admin-listen", &c.adminListen, "serve metrics and health on `ADDRESS`"),
+		valueFlag("auth", choice(&c.auth, authNone), "`KIND` of authentication; none: everybody who reaches --listen may ask"),
+		boolFlag("insecure-no-auth", &c.insecureNoAuth, "allow --auth none where other machines reach --listen"),
+		textFlag("db", &c.db, "keep everything in `FILE`"),
+		valueFlag("max-size", size(&c.maxSize, 0), "at most `BYTES` of the file; 0: what the disk holds"),
+		boolFlag("trust-clock", &c.trustClock, "believe the clock although it jumped ahead"),
+		valueFlag("sweep-every", duration(&c.sweepEvery, time.Second), "end what has had its time every `DURATION`"),
+		valueFlag("log-format", choice(&c.logFormat, "text", "json"), "`FORMAT` of the log on stderr: text or json"),
+		valueFlag("log-level", choice(&c.logLevel, "debug", "info", "warn", "error"), "`LEVEL` of the log: debug, info, warn or error"),
+	}, c.limitFlags()...)
+}
+
+func (c *config) limitFlags() []cli.Flag {
+	l := &c.limits
+	return []cli.Flag{
+		valueFlag("cipher-suites", cipherSuites(&l.CipherSuites), "accept these `SUITES`, the first ones preferred"),
+		valueFlag("max-key-packages-per-publish", number(&l.KeyPackagesPerPublish, 1), "at most `N` KeyPackages of one request"),
+		valueFlag("max-key-packages-per-device", number(&l.KeyPackagesPerDevice, 1), "at most `N` KeyPackages on a device's shelf"),
+		valueFlag("max-devices-per-user", number(&l.DevicesPerUser, 1), "at most `N` devices of a user"),
+		valueFlag("max-users-per-reserve", number(&l.UsersPerReserve, 1), "at most `N` users of one reservation"),
+		valueFlag("max-devices-per-reserve", number(&l.DevicesPerReserve, 1), "at most `N` devices of one reservation"),
+		valueFlag("max-key-package-size", size(&l.KeyPackageBytes, 1), "at most `BYTES` of a KeyPackage"),
+		valueFlag("max-welcome-size", size(&l.WelcomeBytes, 1), "at most `BYTES` of a Welcome, its ratchet tree and context"),
+		valueFlag("max-context-size", size(&l.ContextBytes, 0), "at most `BYTES` of a Welcome's context"),
+		valueFlag("max-recipients-per-welcome", number(&l.RecipientsPerWelcome, 1), "at most `N` recipients of a Welcome"),
+		valueFlag("max-pending-per-device", number(&l.PendingPerDevice, 1), "at most `N` Welcomes that wait for a device"),
+		valueFlag("max-pending-size-per-device", size(&l.PendingBytesPerDevice, 1), "at most `BYTES` that wait for a device"),
+		valueFlag("low-watermark", number(&l.LowWatermark, 0), "a device with fewer than `N` KeyPackages is low"),
+		valueFlag("shelf-age", duration(&l.ShelfAge, time.Second), "KeyPackages leave the shelf after `DURATION`"),
+		valueFlag("retired-for", duration(&l.RetiredFor, 0), "Welcomes may still name them for `DURATION` then"),
+		valueFlag("lifetime-margin", duration(&l.LifetimeMargin, 0), "hand out none with less than `DURATION` of lifetime left"),
+		valueFlag("max-lifetime", duration(&l.MaxLifetime, 0), "longest lifetime accepted, `DURATION`; 0: any"),
+		valueFlag("clock-skew", duration(&l.ClockSkew, 0), "a lifetime may begin `DURATION` in the future"),
+		valueFlag("welcome-kept", duration(&l.WelcomeKept, time.Second), "keep an unclaimed Welcome for `DURATION`"),
+		valueFlag("redelivery", duration(&l.Redelivery, 0), "deliver a claimed Welcome again for `DURATION`"),
+		valueFlag("outcomes-kept", duration(&l.OutcomesKept, 0), "tell posters what became of a Welcome for `DURATION`"),
+		valueFlag("tombstone-kept", duration(&l.TombstoneKept, 0), "remember ended KeyPackages for at least `DURATION`"),
+		valueFlag("tombstone-kept-most", duration(&l.TombstoneKeptMost, 0), "and for at most `DURATION`"),
+		valueFlag("reservation-overdue", duration(&l.ReservationOverdue, time.Second), "count a reservation as abandoned after `DURATION`"),
+		valueFlag("hold-overdue", duration(&l.HoldOverdue, time.Second), "count a hold as overdue after `DURATION`"),
+		valueFlag("idempotency-kept", duration(&l.IdempotencyKept, 0), "remember an Idempotency-Key for `DURATION`"),
+	}
+}
+
+// check refuses settings that contradict each other.
+func (c *config) check() error {
+	l := c.limits
+	switch {
+	case l.TombstoneKeptMost < l.TombstoneKept:
+		return fmt.Errorf("--tombstone-kept-most %s is less than --tombstone-kept %s",
+			formatDuration(l.TombstoneKeptMost), formatDuration(l.TombstoneKept))
+	case l.LowWatermark > l.KeyPackagesPerDevice:
+		return fmt.Errorf("--low-watermark %d is more than a shelf holds, --max-key-packages-per-device %d",
+			l.LowWatermark, l.KeyPackagesPerDevice)
+	case l.ContextBytes > l.WelcomeBytes:
+		return fmt.Errorf("--max-context-size %s is more than --max-welcome-size %s",
+			formatSize(int64(l.ContextBytes)), formatSize(int64(l.WelcomeBytes)))
+	case c.db == "":
+		return fmt.Errorf("--db is empty")
+	}
+	return nil
+}
+
+func (c *config) logger(w io.Writer) *slog.Logger {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(c.logLevel)) // the flag allows no other words
+	opts := &slog.HandlerOptions{Level: level}
+	if c.logFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, opts))
+	}
+	return slog.New(slog.NewTextHandler(w, opts))
+}

@@ -1,0 +1,216 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v3"
+
+	"welcomed/mls"
+)
+
+// envName returns the name of a flag in the environment.
+func envName(flag string) string {
+	return "WELCOMED_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// named makes the help say what a flag is called in the environment. The value
+// is read by fromEnvironment, whose errors name the variable.
+func named(flag string) cli.ValueSourceChain {
+	return cli.NewValueSourceChain(envHint(envName(flag)))
+}
+
+type envHint string
+
+func (h envHint) Lookup() (string, bool) { return "", false }
+func (h envHint) IsFromEnv() bool        { return true }
+func (h envHint) Key() string            { return string(h) }
+func (h envHint) String() string         { return string(h) }
+func (h envHint) GoString() string       { return string(h) }
+
+// fromEnvironment sets the flags that the command line did not. An empty
+// variable counts as none: compose files have no other way to leave one out.
+func fromEnvironment(env environment, cmd *cli.Command) error {
+	for _, flag := range cmd.Flags {
+		name := flag.Names()[0]
+		value, ok := env.lookup(envName(name))
+		if flag.IsSet() || !ok || value == "" {
+			continue
+		}
+		if err := cmd.Set(name, value); err != nil {
+			return fmt.Errorf("invalid value %q for %s: %w", value, envName(name), err)
+		}
+	}
+	return nil
+}
+
+func textFlag(name string, p *string, usage string) cli.Flag {
+	return &cli.StringFlag{Name: name, Usage: usage, Value: *p, Destination: p, Sources: named(name)}
+}
+
+func boolFlag(name string, p *bool, usage string) cli.Flag {
+	return &cli.BoolFlag{Name: name, Usage: usage, Value: *p, Destination: p, Sources: named(name)}
+}
+
+// valueFlag is a flag whose default is what v has now.
+func valueFlag(name string, v cli.Value, usage string) cli.Flag {
+	return &cli.GenericFlag{Name: name, Usage: usage, Value: v, Sources: named(name)}
+}
+
+// A value is a cli.Value that sets a T somewhere.
+type value[T any] struct {
+	p      *T
+	parse  func(string) (T, error)
+	format func(T) string
+}
+
+func (v value[T]) Set(s string) error {
+	t, err := v.parse(strings.TrimSpace(s))
+	if err == nil {
+		*v.p = t
+	}
+	return err
+}
+
+func (v value[T]) String() string { return v.format(*v.p) }
+func (v value[T]) Get() any       { return *v.p }
+
+// number is a whole number that is at least least.
+func number(p *int, least int) cli.Value {
+	return value[int]{p, func(s string) (int, error) {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < least {
+			return 0, fmt.Errorf("not a whole number of at least %d", least)
+		}
+		return n, nil
+	}, strconv.Itoa}
+}
+
+// duration is a time of at least least, in the units of time.ParseDuration and
+// in days of 24 hours.
+func duration(p *time.Duration, least time.Duration) cli.Value {
+	return value[time.Duration]{p, func(s string) (time.Duration, error) {
+		d, err := parseDuration(s)
+		if err == nil && d < least {
+			err = fmt.Errorf("less than %s", formatDuration(least))
+		}
+		return d, err
+	}, formatDuration}
+}
+
+const day = 24 * time.Hour
+
+// longest is about 100 years, far from where time.Duration overflows.
+const longest = 36500 * day
+
+func parseDuration(s string) (time.Duration, error) {
+	days, rest, found := strings.Cut(s, "d")
+	if !found {
+		days, rest = "0", s
+	} else if rest == "" {
+		rest = "0"
+	}
+	n, err := strconv.Atoi(days)
+	d, restErr := time.ParseDuration(rest)
+	if err != nil || restErr != nil || n < 0 || d < 0 || n > int(longest/day) || d > longest {
+		return 0, errors.New("not a duration like 90d, 12h or 30s")
+	}
+	return time.Duration(n)*day + d, nil
+}
+
+func formatDuration(d time.Duration) string {
+	switch {
+	case d == 0:
+		return "0"
+	case d%day == 0:
+		return strconv.Itoa(int(d/day)) + "d"
+	}
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
+
+var units = []struct {
+	name  string
+	bytes int64
+}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"B", 1}}
+
+// size is a number of bytes, with or without a unit, that is at least least.
+func size[T int | int64](p *T, least T) cli.Value {
+	return value[T]{p, func(s string) (T, error) {
+		n, err := parseSize(s)
+		if err == nil && (n < int64(least) || int64(T(n)) != n) {
+			err = fmt.Errorf("less than %d bytes or more than this machine can address", least)
+		}
+		return T(n), err
+	}, func(n T) string { return formatSize(int64(n)) }}
+}
+
+func parseSize(s string) (int64, error) {
+	unit := int64(1)
+	for _, u := range units {
+		if digits, ok := strings.CutSuffix(s, u.name); ok {
+			s, unit = strings.TrimSpace(digits), u.bytes
+			break
+		}
+	}
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil || n < 0 || n > math.MaxInt64/unit {
+		return 0, errors.New("not a size like 65536, 64KiB, 4MiB or 8GiB")
+	}
+	return n * unit, nil
+}
+
+func formatSize(n int64) string {
+	for _, u := range units {
+		if n >= u.bytes && n%u.bytes == 0 && u.bytes > 1 {
+			return strconv.FormatInt(n/u.bytes, 10) + u.name
+		}
+	}
+	return strconv.FormatInt(n, 10)
+}
+
+// cipherSuites is a list of suite numbers.
+func cipherSuites(p *[]mls.CipherSuite) cli.Value {
+	return value[[]mls.CipherSuite]{p, parseSuites, formatSuites}
+}
+
+func parseSuites(s string) (suites []mls.CipherSuite, err error) {
+	for item := range strings.SplitSeq(s, ",") {
+		n, err := strconv.ParseUint(strings.TrimSpace(item), 10, 16)
+		suite := mls.CipherSuite(n)
+		if err != nil || !suite.Known() || slices.Contains(suites, suite) {
+			return nil, errors.New("not a list of different suites from 1 to 7, like 1,2,3")
+		}
+		suites = append(suites, suite)
+	}
+	return suites, nil
+}
+
+func formatSuites(suites []mls.CipherSuite) string {
+	numbers := make([]string, len(suites))
+	for i, s := range suites {
+		numbers[i] = strconv.Itoa(int(s))
+	}
+	return strings.Join(numbers, ",")
+}
+
+// choice is one of some words.
+func choice(p *string, words ...string) cli.Value {
+	return value[string]{p, func(s string) (string, error) {
+		if !slices.Contains(words, s) {
+			return "", fmt.Errorf("it can be %s", strings.Join(words, ", "))
+		}
+		return s, nil
+	}, func(s string) string { return s }}
+}

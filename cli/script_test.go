@@ -1,0 +1,264 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"welcomed/mls"
+	"welcomed/mls/mlstest"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"welcomed": func() {
+			os.Exit(Run(context.Background(), os.Args, os.LookupEnv, os.Stdin, os.Stdout, os.Stderr))
+		},
+	})
+}
+
+func TestScript(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:   filepath.Join("testdata", "script"),
+		Setup: func(env *testscript.Env) error { return writeObjects(env.WorkDir) },
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exitcode": exitcodeScript,
+			"http":     httpScript,
+			"mode":     modeScript,
+			"serve":    serveScript,
+			"signal":   signalScript,
+		},
+	})
+}
+
+// writeObjects makes the files that the scripts inspect. Each defect is one.
+func writeObjects(dir string) error {
+	kp, p521 := mlstest.NewSigner(1, "alice").KeyPackage(), mlstest.NewSigner(5, "bob").KeyPackage()
+	welcome := mlstest.WelcomeFor(kp, mlstest.NewSigner(1, "carol").KeyPackage())
+	tampered := bytes.Clone(kp)
+	tampered[len(tampered)-1] ^= 1
+	files := map[string][]byte{
+		"bare.mls":       kp,
+		"wrapped.mls":    mls.Wrap(mls.WireFormatKeyPackage, kp),
+		"p521.mls":       p521,
+		"hex.txt":        []byte(hex.EncodeToString(kp) + "\n"),
+		"base64.txt":     []byte(base64.StdEncoding.EncodeToString(kp) + "\n"),
+		"base64url.txt":  []byte(base64.RawURLEncoding.EncodeToString(kp)),
+		"tampered.mls":   tampered,
+		"truncated.mls":  kp[:len(kp)-1],
+		"expired.mls":    mlstest.NewSigner(1, "dave").KeyPackage(mlstest.WithLifetime(0, 1600000000)),
+		"lastresort.mls": mlstest.NewSigner(1, "erin").KeyPackage(mlstest.LastResort()),
+		"hostile.mls":    mlstest.NewSigner(1, "\x1b[2J").KeyPackage(),
+		"welcome.mls":    mls.Wrap(mls.WireFormatWelcome, welcome),
+		"cutwelcome.mls": mls.Wrap(mls.WireFormatWelcome, welcome[:len(welcome)-1]),
+		"message.mls":    mls.Wrap(mls.WireFormatPrivateMessage, append(mlstest.Vector([]byte("group")), make([]byte, 8+1+2)...)),
+		"empty":          nil,
+	}
+	for name, b := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), b, 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// exitcodeScript is "exitcode N program args…".
+func exitcodeScript(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exitcode N program args…")
+	}
+	code := 0
+	if exit, ok := errors.AsType[*exec.ExitError](ts.Exec(args[1], args[2:]...)); ok {
+		code = exit.ExitCode()
+	}
+	if strconv.Itoa(code) != args[0] {
+		ts.Fatalf("exit code %d, want %s", code, args[0])
+	}
+}
+
+// httpScript is "http METHOD address/path [file]": it sends the file as
+// message/mls; the answer, which has to be a good one, is stdout.
+func httpScript(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: http METHOD address/path [file]")
+	}
+	body := ""
+	if len(args) > 2 {
+		body = ts.ReadFile(args[2])
+	}
+	req, err := http.NewRequest(args[0], "http://"+args[1], strings.NewReader(body))
+	ts.Check(err)
+	if body != "" {
+		req.Header.Set("Content-Type", "message/mls")
+	}
+	resp, err := http.DefaultClient.Do(req)
+	ts.Check(err)
+	defer resp.Body.Close()
+	_, err = io.Copy(ts.Stdout(), resp.Body)
+	ts.Check(err)
+	if resp.StatusCode >= 300 {
+		ts.Fatalf("%s", resp.Status)
+	}
+}
+
+// modeScript is "mode 0600 file".
+func modeScript(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: mode 0600 file")
+	}
+	info, err := os.Stat(ts.MkAbs(args[1]))
+	ts.Check(err)
+	if got := fmt.Sprintf("%04o", info.Mode().Perm()); got != args[0] {
+		ts.Fatalf("%s has mode %s, not %s", args[1], got, args[0])
+	}
+}
+
+// A served is a server that a test has started.
+type served struct {
+	*exec.Cmd
+	log  *logBuffer
+	done chan error
+}
+
+// startServed starts a server on free ports and waits until it is serving.
+func startServed(dir string, env []string, args ...string) (*served, servingLine, error) {
+	args = append([]string{"serve", "--log-format", "json", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"}, args...)
+	s := &served{Cmd: exec.Command("welcomed", args...), log: newLogBuffer(), done: make(chan error, 1)}
+	s.Dir, s.Env, s.Stderr = dir, env, s.log
+	if err := s.Start(); err != nil {
+		return nil, servingLine{}, err
+	}
+	go func() { s.done <- s.Wait() }()
+	line, err := s.log.serving(s.done)
+	return s, line, err
+}
+
+// serveScript is "serve flags…". $API and $ADMIN are the server's addresses
+// then.
+func serveScript(ts *testscript.TestScript, neg bool, args []string) {
+	if neg {
+		ts.Fatalf("serve has to succeed; use exitcode 1 welcomed serve")
+	}
+	var env []string
+	for _, name := range []string{"PATH", "HOME", "TMPDIR", "GOCOVERDIR", "STATE_DIRECTORY", "WELCOMED_DB", "WELCOMED_SHELF_AGE"} {
+		if v := ts.Getenv(name); v != "" {
+			env = append(env, name+"="+v)
+		}
+	}
+	s, line, err := startServed(ts.MkAbs("."), env, args...)
+	ts.Check(err)
+	ts.Defer(func() { s.Process.Kill() })
+	servers.Store(ts.Getenv("WORK"), s)
+	ts.Setenv("API", line.Listen)
+	ts.Setenv("ADMIN", line.AdminListen)
+}
+
+// servers are the ones started last, by the directory of their script.
+var servers sync.Map
+
+// signalScript is "signal TERM|INT": it sends the signal to the server
+// and checks that it ends with exit code 0.
+func signalScript(ts *testscript.TestScript, neg bool, args []string) {
+	signals := map[string]syscall.Signal{"TERM": syscall.SIGTERM, "INT": syscall.SIGINT}
+	v, ok := servers.Load(ts.Getenv("WORK"))
+	if neg || !ok || len(args) != 1 || signals[args[0]] == 0 {
+		ts.Fatalf("usage: signal TERM|INT, after serve")
+	}
+	s := v.(*served)
+	ts.Check(s.Process.Signal(signals[args[0]]))
+	select {
+	case err := <-s.done:
+		ts.Logf("%s", s.log.String())
+		ts.Check(err)
+	case <-time.After(20 * time.Second):
+		ts.Fatalf("the server does not end:\n%s", s.log.String())
+	}
+}
+
+// A logBuffer keeps a JSON log and waits for the line that says where the
+// server listens.
+type logBuffer struct {
+	mu    sync.Mutex
+	all   bytes.Buffer
+	lines *io.PipeWriter
+	found chan servingLine
+}
+
+type servingLine struct {
+	Msg, Listen, DB, Version string
+	AdminListen              string `json:"admin_listen"`
+}
+
+func newLogBuffer() *logBuffer {
+	r, w := io.Pipe()
+	b := &logBuffer{lines: w, found: make(chan servingLine, 1)}
+	go func() {
+		defer io.Copy(io.Discard, r)
+		for d := json.NewDecoder(r); ; {
+			var line servingLine
+			if err := d.Decode(&line); err != nil {
+				return
+			}
+			if line.Msg == "serving" {
+				b.found <- line
+			}
+		}
+	}()
+	return b
+}
+
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	b.all.Write(p)
+	b.mu.Unlock()
+	return b.lines.Write(p)
+}
+
+func (b *logBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.all.String()
+}
+
+// wait waits until the log has the words.
+func (b *logBuffer) wait(t *testing.T, words string) {
+	t.Helper()
+	for range 1000 {
+		if strings.Contains(b.String(), words) {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatalf("the log never says %q:\n%s", words, b)
+}
+
+func (b *logBuffer) serving(done chan error) (servingLine, error) {
+	select {
+	case line := <-b.found:
+		if line.Listen == "" || line.AdminListen == "" || line.DB == "" || line.Version == "" {
+			return line, errors.New("the serving line says too little: " + b.String())
+		}
+		return line, nil
+	case <-done:
+		return servingLine{}, errors.New("the server ended: " + b.String())
+	case <-time.After(20 * time.Second):
+		return servingLine{}, errors.New("the server does not serve: " + b.String())
+	}
+}

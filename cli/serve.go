@@ -1,0 +1,157 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"sync"
+	"syscall"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/urfave/cli/v3"
+
+	"welcomed/bolt"
+	"welcomed/delivery"
+	"welcomed/metrics"
+	"welcomed/server"
+)
+
+func serveCommand(env environment) *cli.Command {
+	c := defaultConfig(env)
+	return &cli.Command{
+		Name:  "serve",
+		Usage: "run the server until SIGTERM or SIGINT",
+		Flags: c.flags(),
+		Action: func(ctx context.Context, _ *cli.Command) error {
+			ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
+			defer stop()
+			log := c.logger(env.stderr)
+			defer context.AfterFunc(ctx, func() {
+				stop() // a second signal ends the process at once
+				log.Info("stopping")
+			})()
+			return serve(ctx, c, log)
+		},
+	}
+}
+
+func serve(ctx context.Context, c *config, log *slog.Logger) error {
+	i, err := assemble(c, log)
+	if err != nil {
+		return err
+	}
+	log.Info("serving", "listen", i.api.Addr().String(), "admin_listen", i.admin.Addr().String(),
+		"db", c.db, "version", currentVersion())
+	return i.run(ctx)
+}
+
+// An instance is a server with everything that it needs.
+type instance struct {
+	api, admin net.Listener
+	store      delivery.Store
+	server     *server.Server
+	sweeper    *sweeper
+}
+
+// assemble opens what an instance needs. On an error nothing stays open.
+func assemble(c *config, log *slog.Logger) (_ *instance, err error) {
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	i := &instance{}
+	defer func() {
+		if err != nil {
+			i.closeListeners()
+		}
+	}()
+	if err := i.listen(c); err != nil {
+		return nil, err
+	}
+	registry := prometheus.NewRegistry()
+	m := metrics.New(registry, currentVersion())
+	file, err := openStore(c, m)
+	if err != nil {
+		return nil, err
+	}
+	i.store = m.Store(file)
+	i.sweeper = &sweeper{store: i.store, every: c.sweepEvery, log: log}
+	i.server = server.New(server.Options{
+		Store:          i.store,
+		Limits:         c.limits,
+		Log:            log,
+		Version:        currentVersion(),
+		Observe:        m.ObserveRequest,
+		InsecureNoAuth: c.insecureNoAuth,
+		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{
+			ErrorHandling: promhttp.ContinueOnError,
+			ErrorLog:      slog.NewLogLogger(log.Handler(), slog.LevelError),
+		}),
+	})
+	return i, nil
+}
+
+func (i *instance) listen(c *config) (err error) {
+	addr, err := net.ResolveTCPAddr("tcp", c.listen)
+	if err != nil {
+		return fmt.Errorf("--listen %s: %w", c.listen, err)
+	}
+	if c.auth == authNone && !c.insecureNoAuth && !addr.IP.IsLoopback() {
+		return fmt.Errorf("--auth none lets everybody in who reaches --listen %s, which is not a loopback address: listen on %s, or allow it with --insecure-no-auth",
+			c.listen, defaultListen)
+	}
+	if i.api, err = net.Listen("tcp", addr.String()); err != nil {
+		return fmt.Errorf("--listen %s: %w", c.listen, reason(err))
+	}
+	if i.admin, err = net.Listen("tcp", c.adminListen); err != nil {
+		return fmt.Errorf("--admin-listen %s: %w", c.adminListen, reason(err))
+	}
+	return nil
+}
+
+// reason leaves out of a network error what the sentence around it says.
+func reason(err error) error {
+	if op, ok := errors.AsType[*net.OpError](err); ok {
+		return op.Err
+	}
+	return err
+}
+
+func (i *instance) closeListeners() {
+	for _, l := range []net.Listener{i.api, i.admin} {
+		if l != nil {
+			l.Close()
+		}
+	}
+}
+
+func openStore(c *config, m *metrics.Metrics) (*bolt.Store, error) {
+	if err := os.MkdirAll(filepath.Dir(c.db), 0o700); err != nil {
+		return nil, fmt.Errorf("make the directory of --db: %w", err)
+	}
+	return bolt.Open(c.db, bolt.Options{
+		Limits:        c.limits,
+		TrustClock:    c.trustClock,
+		MaxSize:       c.maxSize,
+		ObserveCommit: m.ObserveCommit,
+	})
+}
+
+// run serves until ctx is done or the store has failed, and takes everything
+// apart: no new requests, running ones finish, the sweeper stops, the store
+// closes.
+func (i *instance) run(ctx context.Context) error {
+	sweeping, stopSweeping := context.WithCancel(context.WithoutCancel(ctx))
+	var sweeper sync.WaitGroup
+	sweeper.Go(func() { i.sweeper.run(sweeping) })
+
+	err := i.server.Serve(ctx, i.api, i.admin)
+	stopSweeping()
+	sweeper.Wait()
+	return errors.Join(err, i.store.Close())
+}

@@ -1,0 +1,144 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"welcomed/delivery"
+	"welcomed/server"
+)
+
+func TestARunningUploadIsFinishedBeforeTheServerEnds(t *testing.T) {
+	s, upload := serveWithOpenUpload(t)
+	s.signal(t)
+	select {
+	case err := <-s.done:
+		t.Fatalf("the server ended with an upload open: %v\n%s", err, s.log)
+	case <-time.After(200 * time.Millisecond): // it had every chance
+	}
+	fmt.Fprint(upload, "0123456789")
+	if answer := readAll(upload); !strings.HasPrefix(answer, "HTTP/1.1 400 ") {
+		t.Errorf("the upload was answered %q", answer)
+	}
+	if err := <-s.done; err != nil {
+		t.Errorf("%v\n%s", err, s.log)
+	}
+}
+
+func TestASecondSignalEndsTheServerAtOnce(t *testing.T) {
+	s, _ := serveWithOpenUpload(t)
+	s.signal(t)
+	s.log.wait(t, "stopping")
+	s.signal(t)
+	select {
+	case err := <-s.done:
+		if err == nil {
+			t.Error("the server says that it ended well, with an upload open")
+		}
+	case <-time.After(10 * time.Second):
+		t.Errorf("the server goes on:\n%s", s.log)
+	}
+}
+
+// serveWithOpenUpload returns a server that has read the header of a request
+// and waits for ten bytes of its body.
+func serveWithOpenUpload(t *testing.T) (*served, net.Conn) {
+	t.Helper()
+	s, line, err := startServed(t.TempDir(), os.Environ())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Process.Kill() })
+	conn, err := net.Dial("tcp", line.Listen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	fmt.Fprintf(conn, "POST /v1/welcomes HTTP/1.1\r\nHost: %s\r\nContent-Type: message/mls\r\n"+
+		"Content-Length: 10\r\nExpect: 100-continue\r\n\r\n", line.Listen)
+	// A handler that reads the body says so first.
+	first := make([]byte, len("HTTP/1.1 100 Continue\r\n\r\n"))
+	conn.SetDeadline(time.Now().Add(30 * time.Second))
+	if n, err := conn.Read(first); err != nil || !strings.HasPrefix(string(first), "HTTP/1.1 100 ") {
+		t.Fatalf("got %q, %v", first[:n], err)
+	}
+	return s, conn
+}
+
+func (s *served) signal(t *testing.T) {
+	t.Helper()
+	if err := s.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func readAll(conn net.Conn) string {
+	b := make([]byte, 1<<10)
+	n, _ := conn.Read(b)
+	return string(b[:n])
+}
+
+// A broken store goes on until it does not, like one whose disk breaks.
+type broken struct {
+	delivery.Store
+	failed chan struct{}
+}
+
+var errDisk = errors.New("the disk broke")
+
+func (f *broken) Failed() <-chan struct{} { return f.failed }
+
+func (f *broken) Sweep(context.Context) (delivery.SweepResult, error) {
+	return delivery.SweepResult{}, nil
+}
+
+func (f *broken) Close() error { return errDisk }
+
+func TestAStoreThatFailsEndsTheServerWithItsReason(t *testing.T) {
+	store := &broken{failed: make(chan struct{})}
+	i := &instance{
+		store:   store,
+		server:  server.New(server.Options{Store: store, Limits: delivery.DefaultLimits()}),
+		sweeper: &sweeper{store: store, every: time.Hour, log: slog.New(slog.DiscardHandler)},
+	}
+	if err := i.listen(&config{listen: "127.0.0.1:0", adminListen: "127.0.0.1:0", auth: authNone}); err != nil {
+		t.Fatal(err)
+	}
+	close(store.failed)
+	err := i.run(t.Context())
+	if !errors.Is(err, errDisk) {
+		t.Errorf("got %v", err)
+	}
+	if s := sentence(err); strings.Contains(s, "\n") {
+		t.Errorf("%q is more than a line", s)
+	}
+}
+
+func TestAnAssemblyThatFailsLeavesNothingOpen(t *testing.T) {
+	c := defaultConfig(environment{lookup: func(string) (string, bool) { return "", false }})
+	c.listen, c.adminListen = "127.0.0.1:0", "127.0.0.1:0"
+	c.db = filepath.Join(t.TempDir(), "file", "welcomed.db")
+	if err := os.WriteFile(filepath.Dir(c.db), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	taken, err := net.Listen("tcp", c.listen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.listen = taken.Addr().String()
+	taken.Close()
+	for range 2 { // the second time the port would be taken
+		if _, err := assemble(c, slog.New(slog.DiscardHandler)); !errors.Is(err, syscall.ENOTDIR) {
+			t.Fatalf("got %v", err)
+		}
+	}
+}

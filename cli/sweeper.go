@@ -1,0 +1,61 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"welcomed/delivery"
+)
+
+// A sweeper has a store end what has had its time.
+type sweeper struct {
+	store     delivery.Store
+	every     time.Duration
+	log       *slog.Logger
+	untrusted bool // the clock, at the last sweep
+}
+
+// run sweeps at once, because the server may have been off for long, and then
+// regularly until ctx is done.
+func (s *sweeper) run(ctx context.Context) {
+	ticker := time.NewTicker(s.every)
+	defer ticker.Stop()
+	for {
+		s.sweep(ctx)
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+func (s *sweeper) sweep(ctx context.Context) {
+	result, err := s.store.Sweep(ctx)
+	if ctx.Err() != nil {
+		return
+	}
+	s.judgeClock(err)
+	switch {
+	case errors.Is(err, delivery.ErrClock), errors.Is(err, delivery.ErrClosed):
+	case err != nil:
+		s.log.Error("sweep failed", "error", err)
+	case result != delivery.SweepResult{}:
+		s.log.Debug("swept", "result", result)
+	}
+}
+
+// judgeClock says once that the clock is not trusted, and once that it is
+// again.
+func (s *sweeper) judgeClock(err error) {
+	untrusted := errors.Is(err, delivery.ErrClock)
+	switch {
+	case untrusted && !s.untrusted:
+		s.log.Warn("the clock is not trusted, so nothing expires until it has held for an hour; --trust-clock if it is right", "error", err)
+	case !untrusted && s.untrusted:
+		s.log.Info("the clock is trusted again")
+	}
+	s.untrusted = untrusted
+}

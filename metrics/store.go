@@ -1,0 +1,138 @@
+package metrics
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"welcomed/delivery"
+	"welcomed/mls"
+)
+
+// Store returns next with every outcome counted, and has next asked at each
+// scrape what it holds. It is called once.
+func (m *Metrics) Store(next delivery.Store) delivery.Store {
+	m.registry.MustRegister(newHoldings(next, m.now))
+	return &store{Store: next, metrics: m}
+}
+
+// A store counts what the store below it answers.
+type store struct {
+	delivery.Store
+	metrics *Metrics
+}
+
+func (s *store) Publish(ctx context.Context, caller delivery.Caller, device delivery.DeviceID, items []delivery.NewKeyPackage) (delivery.Publications, error) {
+	p, err := s.Store.Publish(ctx, caller, device, items)
+	s.metrics.countPublished(p, err)
+	return p, err
+}
+
+func (s *store) Replace(ctx context.Context, caller delivery.Caller, device delivery.DeviceID, suite mls.CipherSuite, items []delivery.NewKeyPackage) (delivery.Publications, error) {
+	p, err := s.Store.Replace(ctx, caller, device, suite, items)
+	s.metrics.countPublished(p, err)
+	return p, err
+}
+
+func (m *Metrics) countPublished(p delivery.Publications, err error) {
+	if err != nil {
+		return
+	}
+	for _, item := range p.Items {
+		if item.Status == delivery.Stored {
+			m.published.Inc()
+		}
+	}
+}
+
+func (s *store) Reserve(ctx context.Context, caller delivery.Caller, req delivery.ReserveRequest) (delivery.Reservation, error) {
+	r, err := s.Store.Reserve(ctx, caller, req)
+	if err == nil && !r.Repeated {
+		s.metrics.countReserved(r)
+	}
+	return r, err
+}
+
+func (m *Metrics) countReserved(r delivery.Reservation) {
+	for _, user := range r.Users {
+		for _, device := range user.Devices {
+			m.reserved.WithLabelValues(string(device.Status)).Inc()
+		}
+	}
+}
+
+// Post counts the verdicts on a Welcome where they are decided. A refused one
+// is not kept, so posting it again decides, and counts, again.
+func (s *store) Post(ctx context.Context, caller delivery.Caller, p delivery.Posting) (delivery.Outcome, error) {
+	o, err := s.Store.Post(ctx, caller, p)
+	var refused *delivery.NoMatchError
+	switch {
+	case p.DryRun:
+	case errors.As(err, &refused):
+		s.metrics.countMismatches(refused.Recipients)
+	case err == nil && !o.Repeated:
+		s.metrics.countMismatches(o.Recipients)
+		s.metrics.countMatches(o.Recipients)
+	}
+	return o, err
+}
+
+func (m *Metrics) countMismatches(recipients []delivery.Recipient) {
+	for _, r := range recipients {
+		if !r.Matched && slices.Contains(delivery.Mismatches, r.Status) {
+			m.mismatch(atPost, r.Status, 1)
+		}
+	}
+}
+
+func (m *Metrics) countMatches(recipients []delivery.Recipient) {
+	for _, r := range recipients {
+		if r.Matched {
+			m.matched.Inc()
+		}
+	}
+}
+
+func (s *store) Claim(ctx context.Context, caller delivery.Caller, device delivery.DeviceID, opts delivery.ClaimOptions) (delivery.ClaimResult, error) {
+	r, err := s.Store.Claim(ctx, caller, device, opts)
+	if err == nil {
+		s.metrics.countClaim(r)
+	}
+	return r, err
+}
+
+func (m *Metrics) countClaim(r delivery.ClaimResult) {
+	m.mismatch(atClaim, mismatchWithheld, r.NewlyWithheld)
+	if len(r.Deliveries) == 0 {
+		m.claims.WithLabelValues(string(claimEmpty)).Inc()
+	}
+	for _, d := range r.Deliveries {
+		outcome := claimDelivered
+		if d.Redelivered {
+			outcome = claimRedelivered
+		}
+		m.claims.WithLabelValues(string(outcome)).Inc()
+	}
+}
+
+// Reject counts what succeeds. The store does not tell a rejection that
+// changed something from one that is sent again or comes after an
+// acknowledgement.
+func (s *store) Reject(ctx context.Context, caller delivery.Caller, device delivery.DeviceID, id delivery.WelcomeID, ref mls.KeyPackageRef, reason delivery.Reason, detail string) error {
+	err := s.Store.Reject(ctx, caller, device, id, ref, reason, detail)
+	if err == nil && slices.Contains(delivery.Reasons, reason) {
+		s.metrics.rejections.WithLabelValues(string(reason)).Inc()
+		s.metrics.mismatch(atReject, mismatchRejected, 1)
+	}
+	return err
+}
+
+// Sweep counts also what one that failed did before: each batch stands.
+func (s *store) Sweep(ctx context.Context) (delivery.SweepResult, error) {
+	r, err := s.Store.Sweep(ctx)
+	s.metrics.ObserveSweep(r)
+	if err == nil {
+		s.metrics.swept.Set(float64(s.metrics.now().Unix()))
+	}
+	return r, err
+}

@@ -1,0 +1,84 @@
+package server
+
+import (
+	"net/http"
+	"time"
+
+	"welcomed/mls"
+)
+
+type aboutJSON struct {
+	Version      string            `json:"version"`
+	Time         time.Time         `json:"time"`
+	CipherSuites []mls.CipherSuite `json:"cipher_suites"`
+	Limits       limitsJSON        `json:"limits"`
+	Healthy      bool              `json:"healthy"`
+}
+
+// limitsJSON are the limits that a client can run into: numbers, sizes in
+// bytes, times in seconds.
+type limitsJSON struct {
+	KeyPackagesPerPublish int   `json:"key_packages_per_publish"`
+	KeyPackagesPerDevice  int   `json:"key_packages_per_device"`
+	DevicesPerUser        int   `json:"devices_per_user"`
+	UsersPerReserve       int   `json:"users_per_reserve"`
+	DevicesPerReserve     int   `json:"devices_per_reserve"`
+	KeyPackageBytes       int   `json:"key_package_bytes"`
+	WelcomeBytes          int   `json:"welcome_bytes"`
+	ContextBytes          int   `json:"context_bytes"`
+	RecipientsPerWelcome  int   `json:"recipients_per_welcome"`
+	PendingPerDevice      int   `json:"pending_per_device"`
+	PendingBytesPerDevice int64 `json:"pending_bytes_per_device"`
+	LowWatermark          int   `json:"low_watermark"`
+	ClaimMax              int   `json:"claim_max"`
+
+	ShelfAge        int64 `json:"shelf_age"`
+	MaxLifetime     int64 `json:"max_lifetime"` // 0: any
+	ClockSkew       int64 `json:"clock_skew"`
+	LifetimeMargin  int64 `json:"lifetime_margin"`
+	WelcomeKept     int64 `json:"welcome_kept"`
+	Redelivery      int64 `json:"redelivery"`
+	OutcomesKept    int64 `json:"outcomes_kept"`
+	IdempotencyKept int64 `json:"idempotency_kept"`
+	Wait            int64 `json:"wait"`
+}
+
+// about handles GET /v1.
+func (s *Server) about(w http.ResponseWriter, r *request) error {
+	return answer(w, http.StatusOK, aboutJSON{
+		Version:      s.options.Version,
+		Time:         utc(time.Now()),
+		CipherSuites: s.limits.CipherSuites,
+		Limits:       s.limitsJSON(),
+		Healthy:      s.store.Ready(r.Context()) == nil,
+	})
+}
+
+func (s *Server) limitsJSON() limitsJSON {
+	l := s.limits
+	seconds := func(d time.Duration) int64 { return int64(d / time.Second) }
+	return limitsJSON{
+		KeyPackagesPerPublish: l.KeyPackagesPerPublish,
+		KeyPackagesPerDevice:  l.KeyPackagesPerDevice,
+		DevicesPerUser:        l.DevicesPerUser,
+		UsersPerReserve:       l.UsersPerReserve,
+		DevicesPerReserve:     l.DevicesPerReserve,
+		KeyPackageBytes:       l.KeyPackageBytes,
+		WelcomeBytes:          l.WelcomeBytes,
+		ContextBytes:          l.ContextBytes,
+		RecipientsPerWelcome:  l.RecipientsPerWelcome,
+		PendingPerDevice:      l.PendingPerDevice,
+		PendingBytesPerDevice: l.PendingBytesPerDevice,
+		LowWatermark:          l.LowWatermark,
+		ClaimMax:              maxClaim,
+		ShelfAge:              seconds(l.ShelfAge),
+		MaxLifetime:           seconds(l.MaxLifetime),
+		ClockSkew:             seconds(l.ClockSkew),
+		LifetimeMargin:        seconds(l.LifetimeMargin),
+		WelcomeKept:           seconds(l.WelcomeKept),
+		Redelivery:            seconds(l.Redelivery),
+		OutcomesKept:          seconds(l.OutcomesKept),
+		IdempotencyKept:       seconds(l.IdempotencyKept),
+		Wait:                  seconds(s.times.poll),
+	}
+}

@@ -1,0 +1,74 @@
+package server
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+
+	"github.com/julienschmidt/httprouter"
+)
+
+// Admin returns the handler of the listener for those who run the server. It
+// only reads.
+func (s *Server) Admin() http.Handler {
+	router := httprouter.New()
+	router.HandlerFunc(http.MethodGet, "/", s.index)
+	router.HandlerFunc(http.MethodGet, "/livez", s.alive)
+	router.HandlerFunc(http.MethodGet, "/readyz", s.ready)
+	if s.options.Metrics != nil {
+		router.Handler(http.MethodGet, "/metrics", s.options.Metrics)
+	}
+	return refuseRebound(router)
+}
+
+// refuseRebound keeps out a web page whose name resolves to this machine (DNS
+// rebinding): whoever comes over loopback has to say so in Host.
+func refuseRebound(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok && loopbackHost(local.String()) && !loopbackHost(r.Host) {
+			http.Error(w, fmt.Sprintf("Host is %q, not this machine", r.Host), http.StatusForbidden)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (s *Server) index(w http.ResponseWriter, _ *http.Request) {
+	text := "welcomed " + s.options.Version + "\n\n/livez    the process runs\n/readyz   it can serve, or why not\n"
+	if s.options.Metrics != nil {
+		text += "/metrics  for Prometheus\n"
+	}
+	plain(w, http.StatusOK, text)
+}
+
+// alive fails when only a restart helps.
+func (s *Server) alive(w http.ResponseWriter, _ *http.Request) {
+	select {
+	case <-s.store.Failed():
+		plain(w, http.StatusServiceUnavailable, "the store has failed\n")
+	default:
+		plain(w, http.StatusOK, "ok\n")
+	}
+}
+
+// ready asks the store.
+func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
+	select {
+	case <-s.draining:
+		plain(w, http.StatusServiceUnavailable, "shutting down\n")
+		return
+	default:
+	}
+	if err := s.store.Ready(r.Context()); err != nil {
+		plain(w, http.StatusServiceUnavailable, strings.ReplaceAll(err.Error(), "\n", " ")+"\n")
+		return
+	}
+	plain(w, http.StatusOK, "ok\n")
+}
+
+func plain(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	writeBody(w, status, "text/plain; charset=utf-8", []byte(text))
+}

@@ -1,0 +1,263 @@
+package server
+
+import (
+	"fmt"
+	"mime"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"welcomed/delivery"
+	"welcomed/mls"
+)
+
+// Welcomes that a claim returns if it does not say how many, and at most.
+const (
+	defaultClaim = 10
+	maxClaim     = 100
+)
+
+type deliveryJSON struct {
+	ID              string          `json:"id"`
+	Ref             string          `json:"ref"`
+	Welcome         []byte          `json:"welcome"`
+	PostedBy        delivery.UserID `json:"posted_by,omitempty"`
+	PostedAt        time.Time       `json:"posted_at"`
+	ExpiresAt       time.Time       `json:"expires_at"`
+	Context         []byte          `json:"context,omitempty"`
+	RatchetTree     []byte          `json:"ratchet_tree,omitempty"`
+	RatchetTreeSize int             `json:"ratchet_tree_size,omitempty"`
+	Redelivered     bool            `json:"redelivered"`
+}
+
+type claimJSON struct {
+	Welcomes []deliveryJSON `json:"welcomes"`
+	More     bool           `json:"more"`
+	Withheld int            `json:"withheld"`
+	Stock    stockJSON      `json:"stock"`
+}
+
+// claim handles POST /v1/users/:user/devices/:device/claim.
+func (s *Server) claim(w http.ResponseWriter, r *request) error {
+	frame, err := r.framing(framingMessage)
+	if err != nil {
+		return err
+	}
+	wait, err := s.readWait(r)
+	if err != nil {
+		return err
+	}
+	opts, err := readClaim(r)
+	if err != nil {
+		return err
+	}
+	raw := acceptsMessage(r.Header)
+	if raw {
+		opts.Max = 1
+	}
+	result, err := s.awaitWelcomes(r, opts, wait)
+	if err != nil {
+		return err
+	}
+	if raw {
+		return frame.answerDelivery(w, r, result)
+	}
+	return answer(w, http.StatusOK, frame.claim(result))
+}
+
+// awaitWelcomes claims, and as long as there is only what the device was given
+// before it waits and claims again. The answer is that of the last claim, so
+// what a claim consumed is always in it.
+func (s *Server) awaitWelcomes(r *request, opts delivery.ClaimOptions, wait time.Duration) (delivery.ClaimResult, error) {
+	wake, stop := s.store.Watch(r.device)
+	defer stop()
+	enough := time.NewTimer(wait)
+	defer enough.Stop()
+	for {
+		result, err := s.store.Claim(r.Context(), r.caller, r.device, opts)
+		if err != nil || result.New() || wait == 0 {
+			return result, err
+		}
+		select {
+		case <-wake:
+		case <-enough.C:
+			return result, nil
+		case <-s.draining:
+			return result, nil
+		case <-r.Context().Done():
+			return result, r.Context().Err()
+		}
+	}
+}
+
+// readWait reads the query parameter wait: a duration or a number of seconds.
+func (s *Server) readWait(r *request) (time.Duration, error) {
+	text := r.query.Get("wait")
+	if !r.query.Has("wait") {
+		return 0, nil
+	}
+	wait, err := time.ParseDuration(text)
+	if seconds, notSeconds := strconv.ParseUint(text, 10, 31); notSeconds == nil {
+		wait, err = time.Duration(seconds)*time.Second, nil
+	}
+	if err != nil || wait < 0 {
+		return 0, fmt.Errorf("%w: wait=%q, want a duration (30s) or a number of seconds", errBadRequest, text)
+	}
+	return min(wait, s.times.poll), nil
+}
+
+func readClaim(r *request) (opts delivery.ClaimOptions, err error) {
+	var body struct {
+		Refs []string `json:"refs"`
+		Skip []string `json:"skip"`
+		Max  *int     `json:"max"`
+	}
+	if err = r.readJSON(&body); err != nil {
+		return opts, err
+	}
+	opts.Max, opts.Bytes = defaultClaim, answerBytes
+	if body.Max != nil {
+		opts.Max = *body.Max
+	}
+	if opts.Max < 1 || opts.Max > maxClaim {
+		return opts, fmt.Errorf("%w: max is %d, want 1 to %d", errBadRequest, opts.Max, maxClaim)
+	}
+	if opts.Refs, err = parseRefs(body.Refs); err != nil {
+		return opts, err
+	}
+	for i, text := range body.Skip {
+		id, err := delivery.ParseWelcomeID(text)
+		if err != nil {
+			return opts, fmt.Errorf("%w: skip[%d]: %q is not the id of a Welcome", errBadRequest, i, text)
+		}
+		opts.Skip = append(opts.Skip, id)
+	}
+	return opts, nil
+}
+
+// acceptsMessage reports whether the client asks for one raw Welcome.
+func acceptsMessage(h http.Header) bool {
+	for _, accept := range h.Values("Accept") {
+		for part := range strings.SplitSeq(accept, ",") {
+			if is, _, err := mime.ParseMediaType(part); err == nil && is == mediaMLS {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (f framing) claim(result delivery.ClaimResult) claimJSON {
+	welcomes := make([]deliveryJSON, len(result.Deliveries))
+	for i, d := range result.Deliveries {
+		welcomes[i] = deliveryJSON{
+			ID:              d.ID.String(),
+			Ref:             d.Ref.String(),
+			Welcome:         f.wrap(mls.WireFormatWelcome, d.Welcome),
+			PostedBy:        d.PostedBy,
+			PostedAt:        utc(d.PostedAt),
+			ExpiresAt:       utc(d.ExpiresAt),
+			Context:         d.Context,
+			RatchetTree:     d.RatchetTree,
+			RatchetTreeSize: d.RatchetTreeSize,
+			Redelivered:     d.Redelivered,
+		}
+	}
+	return claimJSON{welcomes, result.More, result.Withheld, newStock(result.Stock)}
+}
+
+// answerDelivery answers with one raw Welcome, or that there is none.
+func (f framing) answerDelivery(w http.ResponseWriter, r *request, result delivery.ClaimResult) error {
+	h := w.Header()
+	h.Set("Welcome-More", strconv.FormatBool(result.More))
+	if len(result.Deliveries) == 0 {
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	}
+	d := result.Deliveries[0]
+	h.Set("Welcome-Id", d.ID.String())
+	h.Set("Key-Package-Ref", d.Ref.String())
+	h.Set("Welcome-Redelivered", strconv.FormatBool(d.Redelivered))
+	if d.RatchetTreeSize > 0 {
+		// No character of an id needs escaping here.
+		h.Set("Link", fmt.Sprintf(`</v1/users/%s/devices/%s/welcomes/%s/ratchet-tree>; rel="ratchet-tree"`, r.device.User, r.device.Name, d.ID))
+	}
+	writeBody(w, http.StatusOK, mediaMLS, f.wrap(mls.WireFormatWelcome, d.Welcome))
+	return nil
+}
+
+// ratchetTree handles GET /v1/users/:user/devices/:device/welcomes/:id/ratchet-tree.
+func (s *Server) ratchetTree(w http.ResponseWriter, r *request) error {
+	tree, err := s.store.RatchetTree(r.Context(), r.caller, r.device, r.welcome)
+	if err != nil {
+		return err
+	}
+	return answerContent(w, r, "application/octet-stream", tree)
+}
+
+// acknowledge handles POST /v1/users/:user/devices/:device/welcomes/:id/ack.
+func (s *Server) acknowledge(w http.ResponseWriter, r *request) error {
+	var body struct {
+		Ref *string `json:"ref"`
+	}
+	if err := r.readJSON(&body); err != nil {
+		return err
+	}
+	ref, err := optionalRef(body.Ref)
+	if err != nil {
+		return err
+	}
+	if err := s.store.Acknowledge(r.Context(), r.caller, r.device, r.welcome, ref); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// reject handles POST /v1/users/:user/devices/:device/welcomes/:id/reject.
+func (s *Server) reject(w http.ResponseWriter, r *request) error {
+	var body struct {
+		Ref    *string         `json:"ref"`
+		Reason delivery.Reason `json:"reason"`
+		Detail string          `json:"detail"`
+	}
+	if err := r.readJSON(&body); err != nil {
+		return err
+	}
+	ref, err := optionalRef(body.Ref)
+	if err != nil {
+		return err
+	}
+	if err := validReason(body.Reason, body.Detail); err != nil {
+		return err
+	}
+	if err := s.store.Reject(r.Context(), r.caller, r.device, r.welcome, ref, body.Reason, body.Detail); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// optionalRef reads a ref that may be absent. An empty one is none: a client
+// with a ref it has lost does not mean all.
+func optionalRef(text *string) (mls.KeyPackageRef, error) {
+	if text == nil {
+		return "", nil
+	}
+	return parseRef(*text)
+}
+
+func validReason(reason delivery.Reason, detail string) error {
+	if !slices.Contains(delivery.Reasons, reason) {
+		return fmt.Errorf("%w: reason is %q, want one of %v", errBadRequest, reason, delivery.Reasons)
+	}
+	unprintable := func(c rune) bool { return !unicode.IsPrint(c) }
+	if utf8.RuneCountInString(detail) > 256 || strings.ContainsFunc(detail, unprintable) {
+		return fmt.Errorf("%w: detail is at most 256 printable characters", errBadRequest)
+	}
+	return nil
+}

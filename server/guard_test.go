@@ -1,0 +1,86 @@
+package server_test
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"welcomed/server"
+)
+
+func TestWithoutAuthenticationOnlyThisMachineIsServed(t *testing.T) {
+	s := start(t, nil)
+	open := start(t, func(o *server.Options) { o.InsecureNoAuth = true })
+	for _, row := range []struct {
+		header, value string
+		ok            bool
+	}{
+		{"Host", "localhost", true},
+		{"Host", "LocalHost:9420", true},
+		{"Host", "127.0.0.1:9420", true},
+		{"Host", "127.8.7.6", true},
+		{"Host", "[::1]:9420", true},
+		{"Host", "[::1]", true},
+		{"Origin", "http://localhost:5173", true},
+		{"Host", "example.org", false},
+		{"Host", "localhost.example.org", false},
+		{"Host", "127.0.0.1.example.org:9420", false},
+		{"Host", "10.0.0.1", false},
+		{"Host", "[2001:db8::1]:9420", false},
+		{"Forwarded", "for=1.2.3.4", false},
+		{"Via", "1.1 proxy", false},
+		{"X-Real-IP", "1.2.3.4", false},
+		{"X-Forwarded-For", "1.2.3.4", false},
+		{"x-forwarded-anything", "", false},
+		{"Origin", "https://example.org", false},
+		{"Origin", "null", false},
+	} {
+		for _, path := range []string{"/v1", shelf} {
+			r := s.call("GET", path, nil, row.header, row.value)
+			if row.ok {
+				r.want(200)
+			} else {
+				r.refused(403, "proxied_without_auth")
+			}
+			open.call("GET", path, nil, row.header, row.value).want(200)
+		}
+	}
+	same(t, "no host", raw(t, s.api, "GET /v1 HTTP/1.0\r\n\r\n").StatusCode, 403)
+}
+
+func (s *service) adminGet(path string, host string) reply {
+	s.t.Helper()
+	req, err := http.NewRequest("GET", "http://"+s.admin+path, nil)
+	must(s.t, err)
+	req.Host = host
+	resp, err := http.DefaultTransport.RoundTrip(req)
+	must(s.t, err)
+	defer resp.Body.Close()
+	body := make([]byte, 1000)
+	n, _ := resp.Body.Read(body)
+	return reply{t: s.t, what: path, status: resp.StatusCode, header: resp.Header, body: body[:n]}
+}
+
+func TestTheAdminListener(t *testing.T) {
+	s := start(t, func(o *server.Options) {
+		o.Metrics = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "a_metric 1\n") })
+	})
+	for path, want := range map[string]string{"/": "welcomed v0-test", "/livez": "ok\n", "/readyz": "ok\n", "/metrics": "a_metric 1\n"} {
+		r := s.adminGet(path, "localhost:1")
+		r.want(200)
+		same(t, path, strings.HasPrefix(string(r.body), want), true)
+		s.adminGet(path, "example.org").want(403)
+	}
+	s.adminGet("/nothing", "").want(404)
+	s.adminGet("/v1", "").want(404)
+	s.call("GET", "/metrics", nil).want(404)
+
+	s.store.ready = func() error { return errors.New("the clock\nis behind") }
+	notReady := s.adminGet("/readyz", "")
+	notReady.want(503)
+	same(t, "reason", string(notReady.body), "the clock is behind\n")
+	s.adminGet("/livez", "").want(200)
+	same(t, "healthy", s.call("GET", "/v1", nil).want(200).at("healthy"), any(false))
+}

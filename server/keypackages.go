@@ -1,0 +1,155 @@
+package server
+
+import (
+	"fmt"
+	"net/http"
+	"time"
+
+	"welcomed/delivery"
+	"welcomed/mls"
+)
+
+// A keyPackageJSON is what every answer about a KeyPackage has.
+type keyPackageJSON struct {
+	Ref        string          `json:"ref"`
+	Suite      mls.CipherSuite `json:"cipher_suite"`
+	LastResort bool            `json:"last_resort"`
+	NotBefore  uint64          `json:"not_before,string"`
+	NotAfter   uint64          `json:"not_after,string"`
+	ExpiresAt  time.Time       `json:"expires_at,omitzero"`
+}
+
+type publishedJSON struct {
+	keyPackageJSON
+	Status delivery.PublishedStatus `json:"status"`
+}
+
+type stockJSON struct {
+	Available int  `json:"available"`
+	Low       bool `json:"low"`
+}
+
+type shelfJSON struct {
+	stockJSON
+	Room int `json:"room"`
+}
+
+type publicationsJSON struct {
+	KeyPackages []publishedJSON `json:"key_packages"`
+	Stock       shelfJSON       `json:"stock"`
+}
+
+// publish handles POST /v1/users/:user/devices/:device/key-packages.
+func (s *Server) publish(w http.ResponseWriter, r *request) error {
+	items, err := s.readPublication(r)
+	if err != nil {
+		return err
+	}
+	if len(items) == 0 {
+		return errNoKeyPackages
+	}
+	published, err := s.store.Publish(r.Context(), r.caller, r.device, items)
+	if err != nil {
+		return err
+	}
+	return answer(w, http.StatusCreated, newPublications(published))
+}
+
+// replace handles PUT /v1/users/:user/devices/:device/key-packages. A list that
+// is there and empty takes everything off the shelf; one that was forgotten
+// does not.
+func (s *Server) replace(w http.ResponseWriter, r *request) error {
+	suites, err := r.suites()
+	if err != nil {
+		return err
+	}
+	items, err := s.readPublication(r)
+	if err != nil {
+		return err
+	}
+	if items == nil {
+		return errNoKeyPackages
+	}
+	published, err := s.store.Replace(r.Context(), r.caller, r.device, only(suites), items)
+	if err != nil {
+		return err
+	}
+	return answer(w, http.StatusOK, newPublications(published))
+}
+
+func only(suites []mls.CipherSuite) mls.CipherSuite {
+	if len(suites) == 0 {
+		return 0
+	}
+	return suites[0]
+}
+
+// readPublication reads the KeyPackages in the body and checks what can be
+// checked without a store. It returns nil if the body has no list of them.
+func (s *Server) readPublication(r *request) ([]delivery.NewKeyPackage, error) {
+	var body struct {
+		KeyPackages []blob `json:"key_packages"`
+	}
+	raw, err := r.readMessage(&body)
+	if err != nil {
+		return nil, err
+	}
+	if raw != nil {
+		body.KeyPackages = []blob{raw}
+	}
+	if n, most := len(body.KeyPackages), s.limits.KeyPackagesPerPublish; n > most {
+		return nil, fmt.Errorf("%w: %d, at most %d in one request", errTooManyKeyPackages, n, most)
+	}
+	if body.KeyPackages == nil {
+		return nil, nil
+	}
+	return s.verify(r.Context(), body.KeyPackages)
+}
+
+func newPublications(p delivery.Publications) publicationsJSON {
+	list := make([]publishedJSON, len(p.Items))
+	for i, k := range p.Items {
+		list[i] = publishedJSON{newKeyPackage(k.Ref, k.Suite, k.LastResort, k.Lifetime, k.ExpiresAt), k.Status}
+	}
+	return publicationsJSON{list, shelfJSON{newStock(p.Stock), p.Stock.Room}}
+}
+
+func newKeyPackage(ref mls.KeyPackageRef, suite mls.CipherSuite, lastResort bool, life mls.Lifetime, expiresAt time.Time) keyPackageJSON {
+	return keyPackageJSON{ref.String(), suite, lastResort, life.NotBefore, life.NotAfter, utc(expiresAt)}
+}
+
+func newStock(s delivery.Stock) stockJSON { return stockJSON{s.Available, s.Low} }
+
+type keyPackageStatusJSON struct {
+	keyPackageJSON
+	User        delivery.UserID `json:"user"`
+	Device      string          `json:"device"`
+	State       string          `json:"state"`
+	PublishedAt time.Time       `json:"published_at,omitzero"`
+	ReservedAt  time.Time       `json:"reserved_at,omitzero"`
+	HandedOutAt time.Time       `json:"handed_out_at,omitzero"`
+	EndedAt     time.Time       `json:"ended_at,omitzero"`
+	Welcome     string          `json:"welcome,omitempty"`
+}
+
+// keyPackage handles GET /v1/key-packages/:ref.
+func (s *Server) keyPackage(w http.ResponseWriter, r *request) error {
+	k, err := s.store.KeyPackage(r.Context(), r.caller, r.ref)
+	if err != nil {
+		return err
+	}
+	status := keyPackageStatusJSON{
+		keyPackageJSON: newKeyPackage(k.Ref, k.Suite, k.LastResort, k.Lifetime, time.Time{}),
+		User:           k.Device.User,
+		Device:         k.Device.Name,
+		State:          k.State.String(),
+		PublishedAt:    utc(k.PublishedAt),
+		ReservedAt:     utc(k.ReservedAt),
+		HandedOutAt:    utc(k.HandedOutAt),
+		EndedAt:        utc(k.EndedAt),
+	}
+	if k.Welcome != nil {
+		status.Welcome = k.Welcome.String()
+	}
+	return answer(w, http.StatusOK, status)
+}

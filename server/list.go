@@ -1,0 +1,85 @@
+package server
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+
+	"welcomed/delivery"
+	"welcomed/mls"
+)
+
+// answerBytes is how many bytes of MLS objects an answer carries. In base64
+// they are 8 MiB.
+const answerBytes = 6 << 20
+
+// A listedJSON is a KeyPackage that can be handed out.
+type listedJSON struct {
+	keyPackageJSON
+	Bytes []byte `json:"bytes"`
+}
+
+func (f framing) listed(k delivery.ListedKeyPackage) listedJSON {
+	return listedJSON{
+		newKeyPackage(k.Ref, k.Suite, k.LastResort, k.Lifetime, k.ExpiresAt),
+		f.wrap(mls.WireFormatKeyPackage, k.Bytes),
+	}
+}
+
+type listedDeviceJSON struct {
+	Device      string       `json:"device"`
+	KeyPackages []listedJSON `json:"key_packages"`
+}
+
+type listingJSON struct {
+	User    delivery.UserID    `json:"user"`
+	Devices []listedDeviceJSON `json:"devices"`
+	Next    string             `json:"next,omitempty"`
+}
+
+// list handles GET /v1/users/:user/key-packages.
+func (s *Server) list(w http.ResponseWriter, r *request) error {
+	frame, err := r.framing(framingBare)
+	if err != nil {
+		return err
+	}
+	opts, err := listOptions(r)
+	if err != nil {
+		return err
+	}
+	page, err := s.store.List(r.Context(), r.caller, r.user, opts)
+	if err != nil {
+		return err
+	}
+	return answer(w, http.StatusOK, frame.listing(r.user, page))
+}
+
+func listOptions(r *request) (opts delivery.ListOptions, err error) {
+	opts = delivery.ListOptions{Devices: r.query["device"], Limit: 1000, Bytes: answerBytes, After: r.query.Get("after")}
+	if opts.Suites, err = r.suites(); err != nil {
+		return opts, err
+	}
+	for _, device := range opts.Devices {
+		if err := delivery.ValidIdentifier(device); err != nil {
+			return opts, fmt.Errorf("device id: %w", err)
+		}
+	}
+	if r.query.Has("limit") {
+		opts.Limit, err = strconv.Atoi(r.query.Get("limit"))
+		if err != nil || opts.Limit < 1 || opts.Limit > 5000 {
+			return opts, fmt.Errorf("%w: limit=%q, want a number from 1 to 5000", errBadRequest, r.query.Get("limit"))
+		}
+	}
+	return opts, nil
+}
+
+func (f framing) listing(user delivery.UserID, page delivery.Listing) listingJSON {
+	devices := make([]listedDeviceJSON, len(page.Devices))
+	for i, d := range page.Devices {
+		devices[i] = listedDeviceJSON{d.Device, make([]listedJSON, len(d.KeyPackages))}
+		for j, k := range d.KeyPackages {
+			devices[i].KeyPackages[j] = f.listed(k)
+		}
+	}
+	return listingJSON{user, devices, page.Next}
+}

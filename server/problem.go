@@ -1,0 +1,174 @@
+package server
+
+import (
+	"errors"
+	"log/slog"
+	"net/http"
+	"strings"
+
+	"welcomed/delivery"
+	"welcomed/mls"
+)
+
+// What the server itself refuses, before a store is asked.
+var (
+	errBadRequest           = errors.New("bad request")
+	errEmptyRefs            = errors.New("refs is empty, which would withdraw everything: say all=1")
+	errMethodNotAllowed     = errors.New("method not allowed")
+	errNoKeyPackages        = errors.New("there are no key_packages")
+	errPrecondition         = errors.New("precondition failed")
+	errPreconditionRequired = errors.New("If-Match with the digest of the inventory is required")
+	errProxied              = errors.New("there is no authentication, so only direct requests from this machine are served")
+	errRange                = errors.New("range not satisfiable")
+	errSlow                 = errors.New("the body did not come in time")
+	errTooLarge             = errors.New("too large")
+	errTooManyKeyPackages   = errors.New("too many KeyPackages")
+	errTooManyRecipients    = errors.New("too many recipients")
+	errMediaType            = errors.New("unsupported media type")
+)
+
+// answers maps what can go wrong to what the client is told. What is not here
+// is our fault: 500, no details, and one line in the log. Errors of mls that
+// are not here are 422 with their own code.
+var answers = []struct {
+	err    error
+	status int
+	code   string
+}{
+	{delivery.ErrBadIdentifier, http.StatusBadRequest, "bad_identifier"},
+	{mls.ErrMalformed, http.StatusBadRequest, string(mls.CodeMalformed)},
+	{&mls.Error{Code: mls.CodeWrongMessageType}, http.StatusBadRequest, string(mls.CodeWrongMessageType)},
+	{errBadRequest, http.StatusBadRequest, "bad_request"},
+	{delivery.ErrBadCursor, http.StatusBadRequest, "bad_request"},
+	{errEmptyRefs, http.StatusBadRequest, "empty_refs"},
+	{errNoKeyPackages, http.StatusBadRequest, "no_key_packages"},
+	{errTooManyKeyPackages, http.StatusBadRequest, "too_many_key_packages"},
+
+	{errProxied, http.StatusForbidden, "proxied_without_auth"},
+	{delivery.ErrNotFound, http.StatusNotFound, "not_found"},
+	{errMethodNotAllowed, http.StatusMethodNotAllowed, "method_not_allowed"},
+	{errSlow, http.StatusRequestTimeout, "request_timeout"},
+
+	{delivery.ErrKeyPackageSpent, http.StatusConflict, "key_package_spent"},
+	{delivery.ErrNotYours, http.StatusConflict, "not_yours"},
+	{delivery.ErrStockFull, http.StatusConflict, "stock_full"},
+	{delivery.ErrDeviceLimit, http.StatusConflict, "device_limit"},
+	{delivery.ErrConsumed, http.StatusConflict, "consumed"},
+	{delivery.ErrNoMatchingKeyPackage, http.StatusConflict, "no_matching_key_package"},
+	{delivery.ErrPostedDifferently, http.StatusConflict, "posted_differently"},
+	{delivery.ErrCancelled, http.StatusConflict, "cancelled"},
+	{delivery.ErrNotDelivered, http.StatusConflict, "not_delivered"},
+
+	{delivery.ErrInventoryChanged, http.StatusPreconditionFailed, "inventory_changed"},
+	{errPrecondition, http.StatusPreconditionFailed, "precondition_failed"},
+	{errTooLarge, http.StatusRequestEntityTooLarge, "too_large"},
+	{errMediaType, http.StatusUnsupportedMediaType, "unsupported_media_type"},
+	{errRange, http.StatusRequestedRangeNotSatisfiable, "range_not_satisfiable"},
+	{delivery.ErrInvalidKeyPackage, http.StatusUnprocessableEntity, "invalid_key_package"},
+	{delivery.ErrWrongSuite, http.StatusUnprocessableEntity, "wrong_suite"},
+	{delivery.ErrIdempotencyKeyReused, http.StatusUnprocessableEntity, "idempotency_key_reused"},
+	{delivery.ErrTooMany, http.StatusUnprocessableEntity, "too_many"},
+	{errTooManyRecipients, http.StatusUnprocessableEntity, "too_many_recipients"},
+	{errPreconditionRequired, http.StatusPreconditionRequired, "precondition_required"},
+
+	{delivery.ErrOutcomeUnknown, http.StatusServiceUnavailable, "outcome_unknown"},
+	{delivery.ErrClosed, http.StatusServiceUnavailable, "shutting_down"},
+	{delivery.ErrClock, http.StatusServiceUnavailable, "clock_not_trusted"},
+	{delivery.ErrFull, http.StatusInsufficientStorage, "store_full"},
+}
+
+// A problem is an error as the client sees it (RFC 9457).
+type problem struct {
+	Type      string `json:"type"`
+	Title     string `json:"title"`
+	Status    int    `json:"status"`
+	Code      string `json:"code"`
+	Detail    string `json:"detail,omitempty"`
+	RequestID string `json:"request_id"`
+
+	Invalid    *[]invalidItem   `json:"invalid,omitempty"`
+	Room       *int             `json:"room,omitempty"`
+	Recipients *[]recipientJSON `json:"recipients,omitempty"`
+}
+
+type invalidItem struct {
+	Index  int               `json:"index"`
+	Ref    string            `json:"ref,omitempty"`
+	Code   delivery.ItemCode `json:"code"`
+	Detail string            `json:"detail"`
+}
+
+// fail answers with err.
+func (s *Server) fail(w *response, r *request, err error) {
+	if r.Context().Err() != nil && errors.Is(err, r.Context().Err()) {
+		return // the client is gone
+	}
+	p := problemOf(err)
+	if p.Status == http.StatusInternalServerError {
+		s.log.Error("request failed", slog.String("route", r.route.path), slog.String("method", knownMethod(r.Method)),
+			slog.String("request_id", r.id), slog.Any("error", err))
+	}
+	if w.status != 0 {
+		panic(http.ErrAbortHandler) // half an answer must not look like a whole one
+	}
+	if p.Status == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", "1")
+	}
+	w.Header().Set("Cache-Control", "no-store") // ServeContent removes it
+	p.RequestID = r.id
+	if p.Invalid == nil && r.publishes() && p.Status < 500 {
+		p.Invalid = &[]invalidItem{}
+	}
+	_ = answerAs(w, p.Status, "application/problem+json", p) // strings and numbers encode
+}
+
+func problemOf(err error) problem {
+	p := classify(err)
+	p.Type, p.Title = "about:blank", http.StatusText(p.Status)
+	if refused, ok := errors.AsType[*delivery.PublishError](err); ok {
+		p.Invalid = invalidItems(refused.Items)
+	}
+	if full, ok := errors.AsType[*delivery.StockFullError](err); ok {
+		p.Room = &full.Room
+	}
+	if unmatched, ok := errors.AsType[*delivery.NoMatchError](err); ok {
+		recipients := recipientsJSON(unmatched.Recipients)
+		p.Recipients = &recipients
+	}
+	return p
+}
+
+// classify finds the status and the code. The words of an error are for the
+// client where it can do something about it, else only its name is.
+func classify(err error) problem {
+	for _, a := range answers {
+		if !errors.Is(err, a.err) {
+			continue
+		}
+		if a.status >= 500 {
+			err = a.err
+		}
+		return problem{Status: a.status, Code: a.code, Detail: clip(err.Error())}
+	}
+	if refused, ok := errors.AsType[*mls.Error](err); ok {
+		return problem{Status: http.StatusUnprocessableEntity, Code: string(refused.Code), Detail: clip(refused.Error())}
+	}
+	return problem{Status: http.StatusInternalServerError, Code: "internal"}
+}
+
+// clip bounds words that may have those of the client in them.
+func clip(detail string) string {
+	const most = 500
+	if len(detail) > most {
+		detail = strings.ToValidUTF8(detail[:most], "") + "…"
+	}
+	return detail
+}
+
+func invalidItems(items []delivery.InvalidItem) *[]invalidItem {
+	list := make([]invalidItem, len(items))
+	for i, item := range items {
+		list[i] = invalidItem(item)
+	}
+	return &list
+}

@@ -1,0 +1,104 @@
+package server_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"welcomed/delivery"
+	"welcomed/server"
+)
+
+// A refusingStore answers every inventory with its error, or panics.
+type refusingStore struct {
+	delivery.Store
+	err   error
+	panic any
+}
+
+func (s *refusingStore) Inventory(context.Context, delivery.Caller, delivery.DeviceID) (delivery.Inventory, error) {
+	if s.panic != nil {
+		panic(s.panic)
+	}
+	return delivery.Inventory{}, s.err
+}
+
+// TestWhatTheStoreRefusesHasAStatus: the words of a 5xx are not for clients.
+func TestWhatTheStoreRefusesHasAStatus(t *testing.T) {
+	store := &refusingStore{}
+	s := start(t, func(o *server.Options) { o.Store = store })
+	for _, row := range []struct {
+		err    error
+		status int
+		code   string
+	}{
+		{delivery.ErrBadIdentifier, 400, "bad_identifier"},
+		{delivery.ErrBadCursor, 400, "bad_request"},
+		{delivery.ErrNotFound, 404, "not_found"},
+		{delivery.ErrInvalidKeyPackage, 422, "invalid_key_package"},
+		{delivery.ErrKeyPackageSpent, 409, "key_package_spent"},
+		{delivery.ErrNotYours, 409, "not_yours"},
+		{delivery.ErrStockFull, 409, "stock_full"},
+		{delivery.ErrDeviceLimit, 409, "device_limit"},
+		{delivery.ErrWrongSuite, 422, "wrong_suite"},
+		{delivery.ErrConsumed, 409, "consumed"},
+		{delivery.ErrInventoryChanged, 412, "inventory_changed"},
+		{delivery.ErrIdempotencyKeyReused, 422, "idempotency_key_reused"},
+		{delivery.ErrTooMany, 422, "too_many"},
+		{delivery.ErrNoMatchingKeyPackage, 409, "no_matching_key_package"},
+		{delivery.ErrPostedDifferently, 409, "posted_differently"},
+		{delivery.ErrCancelled, 409, "cancelled"},
+		{delivery.ErrNotDelivered, 409, "not_delivered"},
+		{delivery.ErrFull, 507, "store_full"},
+		{delivery.ErrOutcomeUnknown, 503, "outcome_unknown"},
+		{delivery.ErrClosed, 503, "shutting_down"},
+		{delivery.ErrClock, 503, "clock_not_trusted"},
+	} {
+		store.err = fmt.Errorf("in /secret/path: %w", row.err)
+		r := s.call("GET", shelf, nil)
+		detail := r.refused(row.status, row.code).text("detail")
+		same(t, row.code+" says where", strings.Contains(detail, "secret"), row.status < 500)
+		same(t, row.code+" says when", r.header.Get("Retry-After") != "", row.status == 503)
+	}
+	same(t, "log", s.log.String(), "")
+}
+
+func TestA500IsLoggedOnceAndSaysNothing(t *testing.T) {
+	store := &refusingStore{err: errors.New("row 7 is broken")}
+	s := start(t, func(o *server.Options) { o.Store = store })
+	r := s.call("GET", shelf, nil, "Request-Id", "id-7")
+	r.refused(500, "internal")
+	same(t, "body", strings.Contains(string(r.body), "row 7"), false)
+	same(t, "lines", strings.Count(s.log.String(), "\n"), 1)
+	for _, part := range []string{"row 7 is broken", "id-7", "/v1/users/:user/devices/:device/key-packages"} {
+		same(t, part, strings.Contains(s.log.String(), part), true)
+	}
+	s.saw(observation{"/v1/users/:user/devices/:device/key-packages", "GET", 500})
+}
+
+func TestADetailIsNotAnEcho(t *testing.T) {
+	s := start(t, nil)
+	r := s.call("POST", phone+"/claim", object{"skip": []string{strings.Repeat("é", 100_000)}})
+	r.refused(400, "bad_request")
+	same(t, "short", len(r.body) < 1000, true)
+}
+
+func TestAPanicIsA500(t *testing.T) {
+	store := &refusingStore{panic: "broken"}
+	s := start(t, func(o *server.Options) { o.Store = store })
+	s.call("GET", shelf, nil).refused(500, "internal")
+	same(t, "log", strings.Contains(s.log.String(), "panic: broken"), true)
+	s.call("GET", "/v1/users/alice/x", nil).refused(404, "not_found")
+}
+
+func TestLabelsComeFromNoRequest(t *testing.T) {
+	s := start(t, nil)
+	s.call("GET", "/v1/users/alice/nothing", nil).want(404)
+	s.saw(observation{"none", "GET", 404})
+	s.call("BREW", "/v1", nil).want(405)
+	s.saw(observation{"none", "other", 405})
+	s.call("GET", shelf, nil).want(200)
+	s.saw(observation{"/v1/users/:user/devices/:device/key-packages", "GET", 200})
+}

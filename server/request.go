@@ -1,0 +1,352 @@
+package server
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/julienschmidt/httprouter"
+
+	"welcomed/delivery"
+	"welcomed/mls"
+)
+
+const (
+	mediaJSON = "application/json"
+	mediaMLS  = "message/mls" // RFC 9420 §17.10
+)
+
+// A request is a request whose path and query have been read.
+type request struct {
+	*http.Request
+	id     string // Request-Id
+	route  route
+	caller delivery.Caller
+
+	// What the path names; zero where the route does not.
+	user    delivery.UserID
+	device  delivery.DeviceID
+	welcome delivery.WelcomeID
+	ref     mls.KeyPackageRef
+
+	query url.Values // only parameters that the route has
+	limit int        // of the body
+}
+
+func (s *Server) newRequest(w *response, hr *http.Request, rt route) *request {
+	r := &request{Request: hr, id: requestID(hr), route: rt}
+	w.Header().Set("Request-Id", r.id)
+	if hr.Body == nil || hr.Body == http.NoBody {
+		return r
+	}
+	// Until the end of the body, where net/http lifts it. Also where the body is
+	// not read: what is left of it is thrown away before the next request.
+	deadline := time.Now().Add(s.times.body)
+	_ = http.NewResponseController(w.ResponseWriter).SetReadDeadline(deadline) // a recorder has none
+	if rt.body != nil {
+		r.limit = rt.body(s.limits)
+		r.Body = http.MaxBytesReader(w.ResponseWriter, hr.Body, int64(r.limit))
+	}
+	return r
+}
+
+// requestID returns the id that the client chose, if it can stand in a log and
+// a header, or a new one.
+func requestID(r *http.Request) string {
+	id := r.Header.Get("Request-Id")
+	outside := func(c rune) bool { return c <= ' ' || c > '~' }
+	if id == "" || len(id) > 64 || strings.ContainsFunc(id, outside) {
+		return rand.Text()
+	}
+	return id
+}
+
+// publishes reports whether the answer to a refusal has "invalid".
+func (r *request) publishes() bool {
+	return r.route.path == shelfPath && (r.Method == http.MethodPost || r.Method == http.MethodPut)
+}
+
+// readPath reads the path's parameters, which are still escaped.
+func (r *request) readPath(params httprouter.Params) error {
+	for _, p := range params {
+		value, err := url.PathUnescape(p.Value)
+		if err != nil {
+			return fmt.Errorf("%w: %w", errBadRequest, err)
+		}
+		if err := r.readParam(p.Key, value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *request) readParam(key, value string) (err error) {
+	switch key {
+	case "user":
+		r.user = delivery.UserID(value)
+		if err = delivery.ValidIdentifier(value); err != nil {
+			err = fmt.Errorf("user id: %w", err)
+		}
+	case "device":
+		r.device = delivery.DeviceID{User: r.user, Name: value}
+		err = r.device.Valid()
+	case "id":
+		r.welcome, err = delivery.ParseWelcomeID(value)
+	case "ref":
+		if r.ref, err = mls.ParseKeyPackageRef(value); err != nil {
+			err = fmt.Errorf("%w: %q is not the ref of a KeyPackage", delivery.ErrNotFound, value)
+		}
+	}
+	return err
+}
+
+// readQuery reads the query. A parameter that the route does not have is
+// refused: with a misspelt hold a Welcome would be out too early.
+func (r *request) readQuery() error {
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return fmt.Errorf("%w: query: %w", errBadRequest, err)
+	}
+	known := strings.Fields(r.route.query)
+	for name, values := range query {
+		switch {
+		case slices.Contains(known, name+"*"):
+		case !slices.Contains(known, name):
+			return fmt.Errorf("%w: unknown query parameter %q", errBadRequest, name)
+		case len(values) > 1:
+			return fmt.Errorf("%w: query parameter %s is given twice", errBadRequest, name)
+		}
+	}
+	r.query = query
+	return nil
+}
+
+// flag reads a query parameter that is on or off.
+func (r *request) flag(name string) (bool, error) {
+	switch v := r.query.Get(name); {
+	case !r.query.Has(name), v == "0", v == "false":
+		return false, nil
+	case v == "1", v == "true":
+		return true, nil
+	default:
+		return false, fmt.Errorf("%w: %s=%q, want 0, 1, true or false", errBadRequest, name, v)
+	}
+}
+
+// choice reads a query parameter that has one of some values, by default the
+// first of them.
+func (r *request) choice(name string, values ...string) (string, error) {
+	if !r.query.Has(name) {
+		return values[0], nil
+	}
+	if v := r.query.Get(name); slices.Contains(values, v) {
+		return v, nil
+	}
+	return "", fmt.Errorf("%w: %s=%q, want %s", errBadRequest, name, r.query.Get(name), strings.Join(values, " or "))
+}
+
+// suites reads the repeatable query parameter cipher_suite.
+func (r *request) suites() ([]mls.CipherSuite, error) {
+	var suites []mls.CipherSuite
+	for _, v := range r.query["cipher_suite"] {
+		n, err := strconv.ParseUint(v, 10, 16)
+		if err != nil || n == 0 {
+			return nil, fmt.Errorf("%w: cipher_suite=%q, want a number from 1 to 65535", errBadRequest, v)
+		}
+		suites = append(suites, mls.CipherSuite(n))
+	}
+	return suites, nil
+}
+
+// A framing says how MLS objects are written in an answer.
+type framing string
+
+const (
+	framingBare    framing = "bare"
+	framingMessage framing = "mls_message"
+)
+
+// framing reads the query parameter framing; usual is what is meant without it.
+func (r *request) framing(usual framing) (framing, error) {
+	other := framingBare
+	if usual == framingBare {
+		other = framingMessage
+	}
+	f, err := r.choice("framing", string(usual), string(other))
+	return framing(f), err
+}
+
+func (f framing) wrap(format mls.WireFormat, bare []byte) []byte {
+	if f == framingMessage {
+		return mls.Wrap(format, bare)
+	}
+	return bare
+}
+
+// readBody reads the whole body, which is not compressed.
+func (r *request) readBody() ([]byte, error) {
+	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
+		return nil, fmt.Errorf("%w: Content-Encoding is %q, only identity is read", errMediaType, encoding)
+	}
+	if r.Body == nil {
+		return nil, nil
+	}
+	if r.ContentLength > int64(r.limit) {
+		return nil, fmt.Errorf("%w: the body has %d bytes, at most %d are read", errTooLarge, r.ContentLength, r.limit)
+	}
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, r.bodyError(err)
+	}
+	return body, nil
+}
+
+func (r *request) bodyError(err error) error {
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return fmt.Errorf("%w: the body has more than %d bytes", errTooLarge, r.limit)
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return errSlow
+	}
+	if r.Context().Err() != nil {
+		return r.Context().Err()
+	}
+	return fmt.Errorf("%w: the body ended early", errBadRequest)
+}
+
+// mediaType returns what the body is, one of those that are read.
+func (r *request) mediaType(read ...string) (string, error) {
+	is, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil || !slices.Contains(read, is) {
+		return "", fmt.Errorf("%w: Content-Type is %q, want %s", errMediaType, r.Header.Get("Content-Type"), strings.Join(read, " or "))
+	}
+	return is, nil
+}
+
+// readJSON reads a body that is JSON. An empty one is {}.
+func (r *request) readJSON(v any) error {
+	body, err := r.readBody()
+	if err != nil || len(body) == 0 {
+		return err
+	}
+	if _, err := r.mediaType(mediaJSON); err != nil {
+		return err
+	}
+	return parseJSON(body, v)
+}
+
+// readMessage reads a body that is one MLS object (raw) or JSON, which goes to
+// v. An empty one is {}.
+func (r *request) readMessage(v any) (raw []byte, err error) {
+	body, err := r.readBody()
+	if err != nil {
+		return nil, err
+	}
+	if len(body) == 0 && r.Header.Get("Content-Type") == "" {
+		return nil, nil
+	}
+	is, err := r.mediaType(mediaJSON, mediaMLS)
+	switch {
+	case err != nil:
+		return nil, err
+	case is == mediaMLS:
+		return body, nil
+	case len(body) == 0:
+		return nil, nil
+	}
+	return nil, parseJSON(body, v)
+}
+
+// parseJSON reads one value with no member that v does not have: whoever
+// misspells a name should hear of it.
+func parseJSON(body []byte, v any) error {
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		return fmt.Errorf("%w: %s", errBadRequest, jsonError(err))
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return fmt.Errorf("%w: JSON: something follows the value", errBadRequest)
+	}
+	return nil
+}
+
+// jsonError returns what is wrong in words that know no Go.
+func jsonError(err error) string {
+	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		return fmt.Sprintf("JSON: %q cannot be a %s", wrong.Field, wrong.Value)
+	}
+	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
+		return "JSON: ends early"
+	}
+	return "JSON: " + strings.TrimPrefix(err.Error(), "json: ")
+}
+
+// A blob is bytes in base64: standard or URL-safe, padded or not.
+type blob []byte
+
+// UnmarshalText refuses white space, which package base64 would skip.
+func (b *blob) UnmarshalText(text []byte) (err error) {
+	if bytes.ContainsAny(text, "\r\n") {
+		return errors.New("white space in base64")
+	}
+	alphabet := base64.StdEncoding
+	if bytes.ContainsAny(text, "-_") {
+		alphabet = base64.URLEncoding
+	}
+	if !bytes.HasSuffix(text, []byte("=")) {
+		alphabet = alphabet.WithPadding(base64.NoPadding)
+	}
+	*b, err = alphabet.Strict().AppendDecode(make([]byte, 0, len(text)*3/4), text)
+	return err
+}
+
+// A deviceJSON names a device in a body.
+type deviceJSON struct {
+	User   delivery.UserID `json:"user"`
+	Device string          `json:"device"`
+}
+
+// parseRefs reads refs in a body; nil stays nil.
+func parseRefs(texts []string) ([]mls.KeyPackageRef, error) {
+	if texts == nil {
+		return nil, nil
+	}
+	refs := make([]mls.KeyPackageRef, len(texts))
+	for i, text := range texts {
+		ref, err := parseRef(text)
+		if err != nil {
+			return nil, fmt.Errorf("refs[%d]: %w", i, err)
+		}
+		refs[i] = ref
+	}
+	return refs, nil
+}
+
+func parseRef(text string) (mls.KeyPackageRef, error) {
+	ref, err := mls.ParseKeyPackageRef(text)
+	if err != nil {
+		return "", fmt.Errorf("%w: %q is not the ref of a KeyPackage", errBadRequest, text)
+	}
+	return ref, nil
+}
+
+func refStrings(refs []mls.KeyPackageRef) []string {
+	texts := make([]string, len(refs))
+	for i, ref := range refs {
+		texts[i] = ref.String()
+	}
+	return texts
+}

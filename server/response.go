@@ -1,0 +1,140 @@
+package server
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// statusClientGone is what is observed where nobody was left to be answered.
+const statusClientGone = 499
+
+// A response notes the status and gives the client time to take the answer,
+// but not for ever.
+type response struct {
+	http.ResponseWriter
+	times  timeouts
+	status int // 0: nothing was written
+}
+
+func (s *Server) newResponse(w http.ResponseWriter) *response {
+	h := w.Header()
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	r := &response{ResponseWriter: w, times: s.times}
+	r.setDeadline(0)
+	return r
+}
+
+// Unwrap is for [http.ResponseController].
+func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+func (w *response) WriteHeader(status int) {
+	if w.status == 0 && status >= 200 {
+		w.status = status
+		size, _ := strconv.Atoi(w.Header().Get("Content-Length"))
+		w.setDeadline(size)
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *response) Write(b []byte) (int, error) {
+	if w.status == 0 {
+		w.WriteHeader(http.StatusOK)
+	}
+	return w.ResponseWriter.Write(b)
+}
+
+// setDeadline cuts off a client that does not take size bytes in time. It also
+// ends the deadline of the request before on the same connection.
+func (w *response) setDeadline(size int) {
+	deadline := time.Now().Add(w.times.writing(size))
+	_ = http.NewResponseController(w.ResponseWriter).SetWriteDeadline(deadline) // a recorder has none
+}
+
+func (w *response) code() int {
+	if w.status == 0 {
+		return statusClientGone
+	}
+	return w.status
+}
+
+// answer writes v as JSON.
+func answer(w http.ResponseWriter, status int, v any) error {
+	return answerAs(w, status, mediaJSON, v)
+}
+
+func answerAs(w http.ResponseWriter, status int, mediaType string, v any) error {
+	body, err := encode(v)
+	if err == nil {
+		writeBody(w, status, mediaType, body)
+	}
+	return err
+}
+
+func encode(v any) ([]byte, error) {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return nil, fmt.Errorf("encode answer: %w", err)
+	}
+	return append(body, '\n'), nil
+}
+
+// writeBody writes an answer. That the client does not take it is nobody's
+// error: whoever asks again is answered again.
+func writeBody(w http.ResponseWriter, status int, mediaType string, body []byte) {
+	w.Header().Set("Content-Type", mediaType)
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(status)
+	_, _ = w.Write(body)
+}
+
+// answerContent writes body with an ETag over all of it, or the part of it that
+// was asked for, or that it has not changed.
+func answerContent(w http.ResponseWriter, r *request, mediaType string, body []byte) error {
+	sum := sha256.Sum256(body)
+	w.Header().Set("ETag", `"`+hex.EncodeToString(sum[:16])+`"`)
+	w.Header().Set("Content-Type", mediaType)
+	c := &contentWriter{ResponseWriter: w}
+	http.ServeContent(c, r.Request, "", time.Time{}, bytes.NewReader(body))
+	return c.err
+}
+
+// A contentWriter keeps what [http.ServeContent] refuses from being written: a
+// refusal is a problem as any other.
+type contentWriter struct {
+	http.ResponseWriter
+	err error
+}
+
+func (c *contentWriter) WriteHeader(status int) {
+	switch status {
+	case http.StatusRequestedRangeNotSatisfiable:
+		c.err = errRange
+	case http.StatusPreconditionFailed:
+		c.err = errPrecondition
+	default:
+		if status >= 400 {
+			c.err = errors.New("serve content: " + http.StatusText(status))
+			return
+		}
+		c.ResponseWriter.WriteHeader(status)
+	}
+}
+
+func (c *contentWriter) Write(b []byte) (int, error) {
+	if c.err != nil {
+		return len(b), nil
+	}
+	return c.ResponseWriter.Write(b)
+}
+
+// utc is how times are written: RFC 3339, to the millisecond. The zero time
+// stays zero, which omitzero leaves out.
+func utc(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }

@@ -1,0 +1,180 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"github.com/julienschmidt/httprouter"
+
+	"welcomed/delivery"
+)
+
+const (
+	userPath    = "/v1/users/:user"
+	devicePath  = userPath + "/devices/:device"
+	shelfPath   = devicePath + "/key-packages"
+	welcomePath = "/v1/welcomes/:id"
+	mailPath    = devicePath + "/welcomes/:id"
+)
+
+// A route is a line of the API table. A path that has GET has HEAD too.
+type route struct {
+	method, path string
+	handle       func(*Server, http.ResponseWriter, *request) error
+	body         func(delivery.Limits) int // most bytes of a request; nil: its body is not read
+	query        string                    // the parameters, a star behind those that may be repeated
+}
+
+var routes = []route{
+	{"GET", "/v1", (*Server).about, nil, ""},
+
+	{"POST", shelfPath, (*Server).publish, publicationBody, ""},
+	{"PUT", shelfPath, (*Server).replace, publicationBody, "cipher_suite"},
+	{"GET", shelfPath, (*Server).inventory, nil, ""},
+	{"POST", shelfPath + "/sync", (*Server).sync, smallBody, "all"},
+	{"DELETE", shelfPath + "/:ref", (*Server).withdraw, nil, ""},
+
+	{"GET", userPath + "/devices", (*Server).devices, nil, ""},
+	{"DELETE", devicePath, (*Server).removeDevice, nil, ""},
+	{"DELETE", userPath, (*Server).removeUser, nil, ""},
+
+	{"GET", userPath + "/key-packages", (*Server).list, nil, "cipher_suite* device* limit after framing"},
+	{"POST", "/v1/key-packages/reserve", (*Server).reserve, reserveBody, "framing"},
+	{"GET", "/v1/key-packages/:ref", (*Server).keyPackage, nil, ""},
+
+	{"POST", "/v1/welcomes", (*Server).post, postBody, "hold require dry_run"},
+	{"GET", welcomePath, (*Server).outcome, nil, ""},
+	{"POST", welcomePath + "/release", (*Server).release, smallBody, ""},
+	{"DELETE", welcomePath, (*Server).cancel, nil, ""},
+
+	{"POST", devicePath + "/claim", (*Server).claim, smallBody, "wait framing"},
+	{"GET", mailPath + "/ratchet-tree", (*Server).ratchetTree, nil, ""},
+	{"POST", mailPath + "/ack", (*Server).acknowledge, smallBody, ""},
+	{"POST", mailPath + "/reject", (*Server).reject, smallBody, ""},
+}
+
+// slack is room for what is around the bytes in a request, and for spaces.
+const slack = 64 << 10
+
+func smallBody(delivery.Limits) int { return 1 << 20 }
+
+func publicationBody(l delivery.Limits) int {
+	return l.KeyPackagesPerPublish*(l.KeyPackageBytes*4/3+8) + slack
+}
+
+func postBody(l delivery.Limits) int { return l.WelcomeBytes*4/3 + slack }
+
+func reserveBody(l delivery.Limits) int {
+	const entry = 2*255 + 32
+	return (l.UsersPerReserve+2*l.DevicesPerReserve)*entry + slack
+}
+
+// API returns the handler of the API.
+func (s *Server) API() http.Handler {
+	router := httprouter.New()
+	router.RedirectTrailingSlash = false
+	router.RedirectFixedPath = false
+	for _, rt := range routes {
+		router.Handle(rt.method, rt.path, s.serve(rt))
+		if rt.method == http.MethodGet {
+			router.Handle(http.MethodHead, rt.path, s.serve(rt))
+		}
+	}
+	router.NotFound = s.unrouted((*Server).noSuchPath)
+	router.MethodNotAllowed = s.unrouted((*Server).noSuchMethod)
+	router.GlobalOPTIONS = s.unrouted((*Server).allowed)
+	return routeEscaped(router)
+}
+
+// routeEscaped has next route by the path as it was sent, so that an escaped
+// slash is part of an id and not the end of it.
+func routeEscaped(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		u := *r.URL
+		u.Path, u.RawPath = r.URL.EscapedPath(), ""
+		if u.Path == "" {
+			u.Path = "/"
+		}
+		escaped := *r
+		escaped.URL = &u
+		next.ServeHTTP(w, &escaped)
+	})
+}
+
+const unroutedPath = "none"
+
+func (s *Server) unrouted(handle func(*Server, http.ResponseWriter, *request) error) http.Handler {
+	serve := s.serve(route{path: unroutedPath, handle: handle})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { serve(w, r, nil) })
+}
+
+func (s *Server) noSuchPath(_ http.ResponseWriter, r *request) error {
+	return fmt.Errorf("%w: there is no such path", delivery.ErrNotFound)
+}
+
+// noSuchMethod answers where the path has other methods; the router has set
+// Allow.
+func (s *Server) noSuchMethod(_ http.ResponseWriter, r *request) error {
+	return fmt.Errorf("%w: %s", errMethodNotAllowed, r.Method)
+}
+
+// allowed answers OPTIONS; the router has set Allow.
+func (s *Server) allowed(w http.ResponseWriter, _ *request) error {
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// serve does for the handler of a route what every handler needs.
+func (s *Server) serve(rt route) httprouter.Handle {
+	return func(hw http.ResponseWriter, hr *http.Request, params httprouter.Params) {
+		start := time.Now()
+		w := s.newResponse(hw)
+		r := s.newRequest(w, hr, rt)
+		defer func() { s.options.Observe(rt.path, knownMethod(r.Method), w.code(), time.Since(start)) }()
+		defer s.recover(w, r)
+		if err := s.run(w, r, params); err != nil {
+			s.fail(w, r, err)
+		}
+	}
+}
+
+func (s *Server) run(w http.ResponseWriter, r *request, params httprouter.Params) (err error) {
+	if r.route.path != unroutedPath {
+		if r.caller, err = s.authenticate(r.Request); err != nil {
+			return err
+		}
+		if err = r.readPath(params); err != nil {
+			return err
+		}
+		if err = r.readQuery(); err != nil {
+			return err
+		}
+	}
+	return r.route.handle(s, w, r)
+}
+
+// recover answers a panic of a handler; it is deferred.
+func (s *Server) recover(w *response, r *request) {
+	v := recover()
+	if v == nil {
+		return
+	}
+	if err, ok := v.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+		panic(v)
+	}
+	s.fail(w, r, fmt.Errorf("panic: %v\n%s", v, debug.Stack()))
+}
+
+// knownMethod returns method if it is a standard one: what a client makes up
+// is no label.
+func knownMethod(method string) string {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch,
+		http.MethodDelete, http.MethodConnect, http.MethodOptions, http.MethodTrace:
+		return method
+	}
+	return "other"
+}

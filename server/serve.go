@@ -1,0 +1,95 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// timeouts bound how long a client can keep the server waiting.
+type timeouts struct {
+	header time.Duration // to come whole
+	body   time.Duration // to come whole
+	idle   time.Duration // between two requests of a connection
+	write  time.Duration // for an answer to be taken, besides what its size allows
+	rate   int           // bytes of an answer that are taken in a second, at least
+	poll   time.Duration // a claim waits at most
+	grace  time.Duration // for requests under way, when the server stops
+}
+
+var defaultTimeouts = timeouts{
+	header: 10 * time.Second,
+	body:   30 * time.Second,
+	idle:   120 * time.Second,
+	write:  30 * time.Second,
+	rate:   32 << 10,
+	poll:   50 * time.Second,
+	grace:  20 * time.Second,
+}
+
+// writing returns how long an answer of size bytes may take.
+func (t timeouts) writing(size int) time.Duration {
+	return t.write + time.Duration(size)*time.Second/time.Duration(t.rate)
+}
+
+// maxHeader is the largest header that is read.
+const maxHeader = 32 << 10
+
+// errStoreFailed is why Serve returns; why the store has failed is what its
+// Close returns.
+var errStoreFailed = errors.New("the store cannot go on")
+
+// Serve answers on both listeners until ctx is done, which is no error, or the
+// store has failed. Then it takes no new connections, ends the waiting of
+// claims with what they have, and lets running requests finish; the admin
+// listener goes last. The listeners are closed when it returns. A Server serves
+// once.
+func (s *Server) Serve(ctx context.Context, api, admin net.Listener) error {
+	apiServer, adminServer := s.httpServer(s.API()), s.httpServer(s.Admin())
+	adminServer.ReadTimeout, adminServer.WriteTimeout = s.times.body, s.times.write
+	ended := make(chan error, 2)
+	var serving sync.WaitGroup
+	serving.Go(func() { ended <- apiServer.Serve(api) })
+	serving.Go(func() { ended <- adminServer.Serve(admin) })
+
+	var err error
+	select {
+	case <-ctx.Done():
+	case <-s.store.Failed():
+		err = errStoreFailed
+	case err = <-ended:
+		err = fmt.Errorf("serve: %w", err)
+	}
+	s.drain()
+	err = errors.Join(err, stop(apiServer, s.times.grace))
+	_ = stop(adminServer, time.Second) // nothing is lost when a scrape is cut off
+	serving.Wait()
+	return err
+}
+
+func (s *Server) httpServer(h http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: s.times.header,
+		IdleTimeout:       s.times.idle,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
+
+		DisableGeneralOptionsHandler: true, // OPTIONS * is a request as any other
+	}
+}
+
+// stop lets running requests finish, but no longer than grace.
+func stop(srv *http.Server, grace time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), grace)
+	defer cancel()
+	if err := srv.Shutdown(ctx); err != nil {
+		return errors.Join(fmt.Errorf("requests still running after %s were cut off: %w", grace, err), srv.Close())
+	}
+	return nil
+}

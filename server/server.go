@@ -1,0 +1,65 @@
+package server
+
+import (
+	"log/slog"
+	"net/http"
+	"runtime"
+	"sync"
+	"time"
+
+	"welcomed/delivery"
+)
+
+// Options are what a [Server] needs.
+type Options struct {
+	Store   delivery.Store
+	Limits  delivery.Limits // those of the store
+	Log     *slog.Logger    // nil: nothing is logged
+	Version string
+
+	// Observe, if not nil, is told of every request that was answered. The
+	// route is a pattern ("/v1/users/:user/devices/:device/claim") or "none",
+	// the method one of the standard ones or "other", and the code 499 if the
+	// client left before there was an answer.
+	Observe func(route, method string, code int, took time.Duration)
+
+	// InsecureNoAuth serves everybody although there is no authentication:
+	// requests through a proxy and from other hosts are not refused.
+	InsecureNoAuth bool
+
+	// Metrics is /metrics of the admin listener; nil: there is none.
+	Metrics http.Handler
+}
+
+// A Server answers requests with what a store decides.
+type Server struct {
+	store     delivery.Store
+	limits    delivery.Limits
+	log       *slog.Logger
+	options   Options
+	times     timeouts
+	verifiers verifiers
+	draining  chan struct{} // closed when the server is told to stop
+	drain     func()
+}
+
+// New returns a server that is not serving yet.
+func New(o Options) *Server {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Observe == nil {
+		o.Observe = func(string, string, int, time.Duration) {}
+	}
+	s := &Server{
+		store:     o.Store,
+		limits:    o.Limits,
+		log:       o.Log,
+		options:   o,
+		times:     defaultTimeouts,
+		verifiers: make(verifiers, runtime.GOMAXPROCS(0)),
+		draining:  make(chan struct{}),
+	}
+	s.drain = sync.OnceFunc(func() { close(s.draining) })
+	return s
+}

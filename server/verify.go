@@ -1,0 +1,94 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync"
+
+	"welcomed/delivery"
+	"welcomed/mls"
+)
+
+// verifiers bounds the signature checks under way, of all requests together:
+// one token each.
+type verifiers chan struct{}
+
+// each calls check for 0 to n-1, side by side, and returns when all have
+// returned. It gives up when ctx is done. A panic is an error.
+func (v verifiers) each(ctx context.Context, n int, check func(i int)) error {
+	var running sync.WaitGroup
+	defer running.Wait()
+	panics := make(chan error, n)
+	for i := range n {
+		select {
+		case v <- struct{}{}:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		running.Go(func() {
+			defer func() {
+				if p := recover(); p != nil {
+					panics <- fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+				}
+				<-v
+			}()
+			check(i)
+		})
+	}
+	running.Wait()
+	close(panics)
+	return <-panics
+}
+
+// itemTooLarge is the code of an item that exceeds KeyPackageBytes.
+const itemTooLarge delivery.ItemCode = "too_large"
+
+// verify reads the items of a publication, each on a processor of its own as
+// far as there are any. The error names every item that is refused.
+func (s *Server) verify(ctx context.Context, items []blob) ([]delivery.NewKeyPackage, error) {
+	accepted := make([]delivery.NewKeyPackage, len(items))
+	verdicts := make([]*delivery.InvalidItem, len(items))
+	err := s.verifiers.each(ctx, len(items), func(i int) {
+		accepted[i], verdicts[i] = s.verifyItem(i, items[i])
+	})
+	if err != nil {
+		return nil, err
+	}
+	var refused []delivery.InvalidItem
+	for _, v := range verdicts {
+		if v != nil {
+			refused = append(refused, *v)
+		}
+	}
+	if refused != nil {
+		return nil, &delivery.PublishError{Err: delivery.ErrInvalidKeyPackage, Items: refused}
+	}
+	return accepted, nil
+}
+
+// verifyItem returns what is published, or why it is not.
+func (s *Server) verifyItem(index int, b []byte) (delivery.NewKeyPackage, *delivery.InvalidItem) {
+	kp, err := mls.ReadKeyPackage(b)
+	if err != nil {
+		return delivery.NewKeyPackage{}, refuseItem(index, "", err)
+	}
+	ref := kp.Ref().String()
+	if n, most := len(kp.Bytes()), s.limits.KeyPackageBytes; n > most {
+		return delivery.NewKeyPackage{}, &delivery.InvalidItem{Index: index, Ref: ref, Code: itemTooLarge,
+			Detail: fmt.Sprintf("%d bytes, at most %d are accepted", n, most)}
+	}
+	if err := kp.Verify(); err != nil {
+		return delivery.NewKeyPackage{}, refuseItem(index, ref, err)
+	}
+	return delivery.Publication(kp), nil
+}
+
+func refuseItem(index int, ref string, err error) *delivery.InvalidItem {
+	item := &delivery.InvalidItem{Index: index, Ref: ref, Code: delivery.ItemCode(mls.CodeMalformed), Detail: err.Error()}
+	if refused, ok := errors.AsType[*mls.Error](err); ok {
+		item.Code = delivery.ItemCode(refused.Code)
+	}
+	return item
+}

@@ -1,0 +1,188 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"welcomed/delivery"
+	"welcomed/mls"
+)
+
+type recipientJSON struct {
+	Ref         string          `json:"ref"`
+	User        delivery.UserID `json:"user,omitempty"`
+	Device      string          `json:"device,omitempty"`
+	Status      delivery.Status `json:"status"`
+	By          string          `json:"by,omitempty"`
+	ReleasedAt  time.Time       `json:"released_at,omitzero"`
+	DeliveredAt time.Time       `json:"delivered_at,omitzero"`
+	WithheldAt  time.Time       `json:"withheld_at,omitzero"`
+	EndedAt     time.Time       `json:"ended_at,omitzero"`
+	Reason      delivery.Reason `json:"reason,omitempty"`
+	Detail      string          `json:"detail,omitempty"`
+}
+
+type outcomeJSON struct {
+	ID         string          `json:"id"`
+	PostedAt   time.Time       `json:"posted_at,omitzero"`
+	Hold       bool            `json:"hold"`
+	Require    string          `json:"require"`
+	Cancelled  bool            `json:"cancelled"`
+	Recipients []recipientJSON `json:"recipients"`
+}
+
+const (
+	requireAny = "any"
+	requireAll = "all"
+)
+
+// post handles POST /v1/welcomes.
+func (s *Server) post(w http.ResponseWriter, r *request) error {
+	posting, err := s.readPosting(r)
+	if err != nil {
+		return err
+	}
+	outcome, err := s.store.Post(r.Context(), r.caller, posting)
+	if err != nil {
+		return err
+	}
+	status := http.StatusCreated
+	if outcome.Repeated || posting.DryRun {
+		status = http.StatusOK
+	}
+	if !posting.DryRun {
+		w.Header().Set("Location", "/v1/welcomes/"+outcome.ID.String())
+	}
+	return answer(w, status, struct {
+		ID         string          `json:"id"`
+		Recipients []recipientJSON `json:"recipients"`
+	}{outcome.ID.String(), recipientsJSON(outcome.Recipients)})
+}
+
+func (s *Server) readPosting(r *request) (p delivery.Posting, err error) {
+	if p.Hold, err = r.flag("hold"); err != nil {
+		return p, err
+	}
+	if p.DryRun, err = r.flag("dry_run"); err != nil {
+		return p, err
+	}
+	require, err := r.choice("require", requireAny, requireAll)
+	if err != nil {
+		return p, err
+	}
+	p.RequireAll = require == requireAll
+	return p, s.readWelcome(r, &p)
+}
+
+// readWelcome reads the Welcome and what comes with it.
+func (s *Server) readWelcome(r *request, p *delivery.Posting) error {
+	var body struct {
+		Welcome     *blob `json:"welcome"`
+		RatchetTree *blob `json:"ratchet_tree"`
+		Context     *blob `json:"context"`
+	}
+	raw, err := r.readMessage(&body)
+	switch {
+	case err != nil:
+		return err
+	case raw == nil && body.Welcome == nil:
+		return fmt.Errorf("%w: there is no welcome", errBadRequest)
+	case raw == nil:
+		raw = *body.Welcome
+	}
+	p.RatchetTree, p.Context = orNil(body.RatchetTree), orNil(body.Context)
+	if p.Welcome, err = mls.ReadWelcome(raw); err != nil {
+		return err
+	}
+	if err := s.limitPosting(p); err != nil {
+		return err
+	}
+	return p.Welcome.Verify()
+}
+
+func orNil(b *blob) []byte {
+	if b == nil || len(*b) == 0 {
+		return nil
+	}
+	return *b
+}
+
+func (s *Server) limitPosting(p *delivery.Posting) error {
+	total := len(p.Welcome.Bytes()) + len(p.RatchetTree) + len(p.Context)
+	switch recipients := len(p.Welcome.Secrets); {
+	case len(p.Context) > s.limits.ContextBytes:
+		return fmt.Errorf("%w: context has %d bytes, at most %d are accepted", errTooLarge, len(p.Context), s.limits.ContextBytes)
+	case total > s.limits.WelcomeBytes:
+		return fmt.Errorf("%w: Welcome, ratchet tree and context have %d bytes, at most %d are accepted", errTooLarge, total, s.limits.WelcomeBytes)
+	case recipients > s.limits.RecipientsPerWelcome:
+		return fmt.Errorf("%w: %d, at most %d in one Welcome", errTooManyRecipients, recipients, s.limits.RecipientsPerWelcome)
+	}
+	return nil
+}
+
+// outcome handles GET /v1/welcomes/:id.
+func (s *Server) outcome(w http.ResponseWriter, r *request) error {
+	return answerOutcome(w, r, s.store.Outcome)
+}
+
+// release handles POST /v1/welcomes/:id/release.
+func (s *Server) release(w http.ResponseWriter, r *request) error {
+	if err := r.readJSON(&struct{}{}); err != nil {
+		return err
+	}
+	return answerOutcome(w, r, s.store.Release)
+}
+
+// cancel handles DELETE /v1/welcomes/:id.
+func (s *Server) cancel(w http.ResponseWriter, r *request) error {
+	return answerOutcome(w, r, s.store.Cancel)
+}
+
+func answerOutcome(w http.ResponseWriter, r *request, ask func(context.Context, delivery.Caller, delivery.WelcomeID) (delivery.Outcome, error)) error {
+	outcome, err := ask(r.Context(), r.caller, r.welcome)
+	if err != nil {
+		return err
+	}
+	require := requireAny
+	if outcome.RequireAll {
+		require = requireAll
+	}
+	return answer(w, http.StatusOK, outcomeJSON{
+		ID:         outcome.ID.String(),
+		PostedAt:   utc(outcome.PostedAt),
+		Hold:       outcome.Hold,
+		Require:    require,
+		Cancelled:  outcome.Cancelled,
+		Recipients: recipientsJSON(outcome.Recipients),
+	})
+}
+
+func recipientsJSON(recipients []delivery.Recipient) []recipientJSON {
+	list := make([]recipientJSON, len(recipients))
+	for i, r := range recipients {
+		list[i] = newRecipient(r)
+	}
+	return list
+}
+
+func newRecipient(r delivery.Recipient) recipientJSON {
+	j := recipientJSON{
+		Ref:         r.Ref.String(),
+		Status:      r.Status,
+		ReleasedAt:  utc(r.ReleasedAt),
+		DeliveredAt: utc(r.DeliveredAt),
+		WithheldAt:  utc(r.WithheldAt),
+		EndedAt:     utc(r.EndedAt),
+		Reason:      r.Reason,
+		Detail:      r.Detail,
+	}
+	if r.Device != nil {
+		j.User, j.Device = r.Device.User, r.Device.Name
+	}
+	if r.By != nil {
+		j.By = r.By.String()
+	}
+	return j
+}
