@@ -10,11 +10,12 @@ import (
 
 // Acknowledge implements delivery.Store.
 func (s *Store) Acknowledge(ctx context.Context, _ delivery.Caller, device delivery.DeviceID, id delivery.WelcomeID, ref mls.KeyPackageRef) error {
-	return s.settle(ctx, device, id, ref, settlement{state: delivery.Acknowledged})
+	_, err := s.settle(ctx, device, id, ref, settlement{state: delivery.Acknowledged})
+	return err
 }
 
 // Reject implements delivery.Store.
-func (s *Store) Reject(ctx context.Context, _ delivery.Caller, device delivery.DeviceID, id delivery.WelcomeID, ref mls.KeyPackageRef, reason delivery.Reason, detail string) error {
+func (s *Store) Reject(ctx context.Context, _ delivery.Caller, device delivery.DeviceID, id delivery.WelcomeID, ref mls.KeyPackageRef, reason delivery.Reason, detail string) (int, error) {
 	return s.settle(ctx, device, id, ref, settlement{delivery.Rejected, reason, detail})
 }
 
@@ -25,8 +26,9 @@ type settlement struct {
 	detail string
 }
 
-func (s *Store) settle(ctx context.Context, device delivery.DeviceID, id delivery.WelcomeID, ref mls.KeyPackageRef, as settlement) error {
-	return s.writer.do(ctx, 0, func(t *txn) error {
+func (s *Store) settle(ctx context.Context, device delivery.DeviceID, id delivery.WelcomeID, ref mls.KeyPackageRef, as settlement) (settled int, err error) {
+	err = s.writer.do(ctx, 0, func(t *txn) error {
+		settled = 0
 		d, mails, err := t.received(device, id)
 		if err != nil {
 			return err
@@ -45,6 +47,7 @@ func (s *Store) settle(ctx context.Context, device delivery.DeviceID, id deliver
 				undelivered++
 			}
 			if changed {
+				settled++
 				t.applySettlement(d, m, open, as)
 			}
 		}
@@ -53,6 +56,7 @@ func (s *Store) settle(ctx context.Context, device delivery.DeviceID, id deliver
 		}
 		return nil
 	})
+	return settled, err
 }
 
 // applySettlement writes a mail that has just been settled. open says that it

@@ -11,6 +11,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"welcomed/delivery"
+	"welcomed/server"
 )
 
 const (
@@ -31,6 +32,12 @@ type config struct {
 	trustClock          bool
 	sweepEvery          time.Duration
 	limits              delivery.Limits
+	headerRead          time.Duration
+	bodyRead            time.Duration
+	idle                time.Duration
+	longPoll            time.Duration
+	claimWelcomes       int
+	answerBytes         int
 	logFormat, logLevel string
 }
 
@@ -42,8 +49,16 @@ func defaultConfig(env environment) *config {
 		db:          defaultDB(env),
 		sweepEvery:  time.Minute,
 		limits:      delivery.DefaultLimits(),
-		logFormat:   "text",
-		logLevel:    "info",
+		headerRead:  10 * time.Second,
+		bodyRead:    30 * time.Second,
+		idle:        120 * time.Second,
+		longPoll:    50 * time.Second,
+
+		claimWelcomes: 10,
+		answerBytes:   8 << 20,
+
+		logFormat: "text",
+		logLevel:  "info",
 	}
 }
 
@@ -69,6 +84,12 @@ func (c *config) flags() []cli.Flag {
 		valueFlag("sweep-every", duration(&c.sweepEvery, time.Second), "end what has had its time every `DURATION`"),
 		valueFlag("log-format", choice(&c.logFormat, "text", "json"), "`FORMAT` of the log on stderr: text or json"),
 		valueFlag("log-level", choice(&c.logLevel, "debug", "info", "warn", "error"), "`LEVEL` of the log: debug, info, warn or error"),
+		valueFlag("header-read", duration(&c.headerRead, time.Second), "a request's header has `DURATION` to come"),
+		valueFlag("body-read", duration(&c.bodyRead, time.Second), "a request's body has `DURATION` to come"),
+		valueFlag("idle", duration(&c.idle, time.Second), "close connections that are idle for `DURATION`"),
+		valueFlag("long-poll", duration(&c.longPoll, time.Second), "claims may wait for at most `DURATION`"),
+		valueFlag("claim-welcomes", number(&c.claimWelcomes, 1), "a claim returns `N` Welcomes if it does not say how many, at most 100"),
+		valueFlag("max-answer-size", size(&c.answerBytes, 1), "at most `BYTES` of Welcomes or KeyPackages in an answer, or one"),
 	}, c.limitFlags()...)
 }
 
@@ -117,6 +138,8 @@ func (c *config) check() error {
 	case l.ContextBytes > l.WelcomeBytes:
 		return fmt.Errorf("--max-context-size %s is more than --max-welcome-size %s",
 			formatSize(int64(l.ContextBytes)), formatSize(int64(l.WelcomeBytes)))
+	case c.claimWelcomes > server.MaxClaimWelcomes:
+		return fmt.Errorf("--claim-welcomes %d is more than a client may ask for, %d", c.claimWelcomes, server.MaxClaimWelcomes)
 	case c.db == "":
 		return fmt.Errorf("--db is empty")
 	}

@@ -88,6 +88,12 @@ func assemble(c *config, log *slog.Logger) (_ *instance, err error) {
 		Version:        currentVersion(),
 		Observe:        m.ObserveRequest,
 		InsecureNoAuth: c.insecureNoAuth,
+		HeaderRead:     c.headerRead,
+		BodyRead:       c.bodyRead,
+		Idle:           c.idle,
+		LongPoll:       c.longPoll,
+		ClaimWelcomes:  c.claimWelcomes,
+		AnswerBytes:    c.answerBytes,
 		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{
 			ErrorHandling: promhttp.ContinueOnError,
 			ErrorLog:      slog.NewLogLogger(log.Handler(), slog.LevelError),

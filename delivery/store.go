@@ -122,9 +122,10 @@ type Store interface {
 	Acknowledge(ctx context.Context, caller Caller, device DeviceID, id WelcomeID, ref mls.KeyPackageRef) error
 
 	// Reject settles a delivered Welcome: device could not join. It refuses as
-	// Acknowledge does; after an acknowledgement it changes nothing.
+	// Acknowledge does; repeating it, or rejecting after an acknowledgement,
+	// changes nothing. It returns how many entries it has settled.
 	// ReasonNoMatchingKeyPackage withdraws a last-resort KeyPackage.
-	Reject(ctx context.Context, caller Caller, device DeviceID, id WelcomeID, ref mls.KeyPackageRef, reason Reason, detail string) error
+	Reject(ctx context.Context, caller Caller, device DeviceID, id WelcomeID, ref mls.KeyPackageRef, reason Reason, detail string) (settled int, err error)
 
 	// KeyPackage returns what became of a KeyPackage. ErrNotFound unless the
 	// caller owns it, reserved it, or posted the Welcome that it matched.

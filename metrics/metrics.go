@@ -101,7 +101,7 @@ func (m *Metrics) countDelivery() {
 	m.claims = m.counters("welcome_claims_total",
 		"Welcomes that claims returned, and looks into a mailbox that returned none (empty).", "outcome")
 	m.rejections = m.counters("welcome_rejections_total",
-		"Rejections that were accepted, by the device's reason; one that is sent again counts again.", "reason")
+		"Recipients that could not join, by the device's reason.", "reason")
 	m.unclaimed = m.counter("welcomes_expired_unclaimed_total",
 		"Recipients that never claimed their Welcome.")
 	m.lapsed = m.counter("welcomes_lapsed_total",

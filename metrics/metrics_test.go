@@ -23,6 +23,7 @@ type answering struct {
 	claim       delivery.ClaimResult
 	sweep       delivery.SweepResult
 	stats       delivery.Stats
+	settled     int
 	err         error
 }
 
@@ -46,8 +47,8 @@ func (a *answering) Claim(context.Context, delivery.Caller, delivery.DeviceID, d
 	return a.claim, a.err
 }
 
-func (a *answering) Reject(context.Context, delivery.Caller, delivery.DeviceID, delivery.WelcomeID, mls.KeyPackageRef, delivery.Reason, string) error {
-	return a.err
+func (a *answering) Reject(context.Context, delivery.Caller, delivery.DeviceID, delivery.WelcomeID, mls.KeyPackageRef, delivery.Reason, string) (int, error) {
+	return a.settled, a.err
 }
 
 func (a *answering) Sweep(context.Context) (delivery.SweepResult, error) { return a.sweep, a.err }
@@ -195,8 +196,9 @@ func TestCounting(t *testing.T) {
 		{"what is withheld counts once", answering{claim: delivery.ClaimResult{Withheld: 5, NewlyWithheld: 2}}, claim,
 			map[string]float64{"welcome_claims_total{outcome=empty}": 1, "welcome_mismatches_total{at=claim,reason=withheld}": 2}},
 		{"a failed claim counts nothing", answering{err: errFailed}, claim, nil},
-		{"a rejection counts its reason", answering{}, reject,
+		{"a rejection counts its reason", answering{settled: 1}, reject,
 			map[string]float64{"welcome_rejections_total{reason=declined}": 1, "welcome_mismatches_total{at=reject,reason=rejected}": 1}},
+		{"a rejection that changes nothing counts nothing", answering{}, reject, nil},
 		{"a refused rejection counts nothing", answering{err: delivery.ErrNotDelivered}, reject, nil},
 		{"a sweep counts what nobody wanted", answering{sweep: delivery.SweepResult{Abandoned: 1, ExpiredUnclaimed: 2, Lapsed: 3}}, sweep, map[string]float64{
 			"key_packages_reserved_total{outcome=abandoned}": 1, "welcomes_expired_unclaimed_total": 2, "welcomes_lapsed_total": 3,

@@ -115,16 +115,13 @@ func (m *Metrics) countClaim(r delivery.ClaimResult) {
 	}
 }
 
-// Reject counts what succeeds. The store does not tell a rejection that
-// changed something from one that is sent again or comes after an
-// acknowledgement.
-func (s *store) Reject(ctx context.Context, caller delivery.Caller, device delivery.DeviceID, id delivery.WelcomeID, ref mls.KeyPackageRef, reason delivery.Reason, detail string) error {
-	err := s.Store.Reject(ctx, caller, device, id, ref, reason, detail)
+func (s *store) Reject(ctx context.Context, caller delivery.Caller, device delivery.DeviceID, id delivery.WelcomeID, ref mls.KeyPackageRef, reason delivery.Reason, detail string) (int, error) {
+	settled, err := s.Store.Reject(ctx, caller, device, id, ref, reason, detail)
 	if err == nil && slices.Contains(delivery.Reasons, reason) {
-		s.metrics.rejections.WithLabelValues(string(reason)).Inc()
-		s.metrics.mismatch(atReject, mismatchRejected, 1)
+		s.metrics.rejections.WithLabelValues(string(reason)).Add(float64(settled))
+		s.metrics.mismatch(atReject, mismatchRejected, settled)
 	}
-	return err
+	return settled, err
 }
 
 // Sweep counts also what one that failed did before: each batch stands.

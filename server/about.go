@@ -70,7 +70,7 @@ func (s *Server) limitsJSON() limitsJSON {
 		PendingPerDevice:      l.PendingPerDevice,
 		PendingBytesPerDevice: l.PendingBytesPerDevice,
 		LowWatermark:          l.LowWatermark,
-		ClaimMax:              maxClaim,
+		ClaimMax:              MaxClaimWelcomes,
 		ShelfAge:              seconds(l.ShelfAge),
 		MaxLifetime:           seconds(l.MaxLifetime),
 		ClockSkew:             seconds(l.ClockSkew),

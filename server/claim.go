@@ -15,11 +15,10 @@ import (
 	"welcomed/mls"
 )
 
-// Welcomes that a claim returns if it does not say how many, and at most.
-const (
-	defaultClaim = 10
-	maxClaim     = 100
-)
+// MaxClaimWelcomes is how many Welcomes a claim may ask for.
+const MaxClaimWelcomes = 100
+
+const defaultClaim = 10
 
 type deliveryJSON struct {
 	ID              string          `json:"id"`
@@ -51,7 +50,7 @@ func (s *Server) claim(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	opts, err := readClaim(r)
+	opts, err := s.readClaim(r)
 	if err != nil {
 		return err
 	}
@@ -110,7 +109,7 @@ func (s *Server) readWait(r *request) (time.Duration, error) {
 	return min(wait, s.times.poll), nil
 }
 
-func readClaim(r *request) (opts delivery.ClaimOptions, err error) {
+func (s *Server) readClaim(r *request) (opts delivery.ClaimOptions, err error) {
 	var body struct {
 		Refs []string `json:"refs"`
 		Skip []string `json:"skip"`
@@ -119,12 +118,12 @@ func readClaim(r *request) (opts delivery.ClaimOptions, err error) {
 	if err = r.readJSON(&body); err != nil {
 		return opts, err
 	}
-	opts.Max, opts.Bytes = defaultClaim, answerBytes
+	opts.Max, opts.Bytes = s.options.ClaimWelcomes, s.objectBytes()
 	if body.Max != nil {
 		opts.Max = *body.Max
 	}
-	if opts.Max < 1 || opts.Max > maxClaim {
-		return opts, fmt.Errorf("%w: max is %d, want 1 to %d", errBadRequest, opts.Max, maxClaim)
+	if opts.Max < 1 || opts.Max > MaxClaimWelcomes {
+		return opts, fmt.Errorf("%w: max is %d, want 1 to %d", errBadRequest, opts.Max, MaxClaimWelcomes)
 	}
 	if opts.Refs, err = parseRefs(body.Refs); err != nil {
 		return opts, err
@@ -235,7 +234,7 @@ func (s *Server) reject(w http.ResponseWriter, r *request) error {
 	if err := validReason(body.Reason, body.Detail); err != nil {
 		return err
 	}
-	if err := s.store.Reject(r.Context(), r.caller, r.device, r.welcome, ref, body.Reason, body.Detail); err != nil {
+	if _, err := s.store.Reject(r.Context(), r.caller, r.device, r.welcome, ref, body.Reason, body.Detail); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -83,4 +84,17 @@ func TestTheAdminListener(t *testing.T) {
 	same(t, "reason", string(notReady.body), "the clock is behind\n")
 	s.adminGet("/livez", "").want(200)
 	same(t, "healthy", s.call("GET", "/v1", nil).want(200).at("healthy"), any(false))
+}
+
+func TestAFailedStoreIsNotAlive(t *testing.T) {
+	failed := make(chan struct{})
+	admin := server.New(server.Options{Store: &watchedStore{failed: failed}}).Admin()
+	for _, want := range []int{200, 503} {
+		w := httptest.NewRecorder()
+		admin.ServeHTTP(w, httptest.NewRequest("GET", "/livez", nil))
+		same(t, "status", w.Code, want)
+		if want == 200 {
+			close(failed)
+		}
+	}
 }

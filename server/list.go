@@ -9,9 +9,11 @@ import (
 	"welcomed/mls"
 )
 
-// answerBytes is how many bytes of MLS objects an answer carries. In base64
-// they are 8 MiB.
-const answerBytes = 6 << 20
+const defaultAnswerBytes = 8 << 20
+
+// objectBytes is how many bytes of MLS objects an answer carries: base64 makes
+// four of three.
+func (s *Server) objectBytes() int { return s.options.AnswerBytes / 4 * 3 }
 
 // A listedJSON is a KeyPackage that can be handed out.
 type listedJSON struct {
@@ -43,7 +45,7 @@ func (s *Server) list(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	opts, err := listOptions(r)
+	opts, err := s.listOptions(r)
 	if err != nil {
 		return err
 	}
@@ -54,8 +56,8 @@ func (s *Server) list(w http.ResponseWriter, r *request) error {
 	return answer(w, http.StatusOK, frame.listing(r.user, page))
 }
 
-func listOptions(r *request) (opts delivery.ListOptions, err error) {
-	opts = delivery.ListOptions{Devices: r.query["device"], Limit: 1000, Bytes: answerBytes, After: r.query.Get("after")}
+func (s *Server) listOptions(r *request) (opts delivery.ListOptions, err error) {
+	opts = delivery.ListOptions{Devices: r.query["device"], Limit: 1000, Bytes: s.objectBytes(), After: r.query.Get("after")}
 	if opts.Suites, err = r.suites(); err != nil {
 		return opts, err
 	}

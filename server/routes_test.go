@@ -208,11 +208,13 @@ func TestRefusals(t *testing.T) {
 		{"a reservation of too many users", "POST", "/v1/key-packages/reserve", `{"users":["a","b","c"]}`, nil, 422, "too_many"},
 		{"a reservation of too many devices", "POST", "/v1/key-packages/reserve", object{"devices": make([]object, 3)}, nil, 422, "too_many"},
 		{"a user twice", "POST", "/v1/key-packages/reserve", `{"users":["a","a"]}`, nil, 400, "bad_request"},
+		{"a device twice", "POST", "/v1/key-packages/reserve", `{"devices":[{"user":"a","device":"b"},{"user":"a","device":"b"}]}`, nil, 400, "bad_request"},
 		{"a user that cannot be", "POST", "/v1/key-packages/reserve", `{"users":["a/b"]}`, nil, 400, "bad_identifier"},
 		{"a device without a name", "POST", "/v1/key-packages/reserve", `{"devices":[{"user":"a"}]}`, nil, 400, "bad_identifier"},
 		{"suite 0", "POST", "/v1/key-packages/reserve", `{"users":["a"],"cipher_suites":[0]}`, nil, 400, "bad_request"},
 		{"suite 65536", "POST", "/v1/key-packages/reserve", `{"users":["a"],"cipher_suites":[65536]}`, nil, 400, "bad_request"},
 		{"a long idempotency key", "POST", "/v1/key-packages/reserve", `{"users":["a"]}`, []string{"Idempotency-Key", strings.Repeat("k", 256)}, 400, "bad_request"},
+		{"an idempotency key that cannot be printed", "POST", "/v1/key-packages/reserve", `{"users":["a"]}`, []string{"Idempotency-Key", "é"}, 400, "bad_request"},
 		{"an idempotency key of another request", "POST", "/v1/key-packages/reserve", `{"users":["bob"]}`, reused, 422, "idempotency_key_reused"},
 
 		{"no Welcome", "POST", "/v1/welcomes", nil, nil, 400, "bad_request"},

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,14 +23,16 @@ type timeouts struct {
 	grace  time.Duration // for requests under way, when the server stops
 }
 
-var defaultTimeouts = timeouts{
-	header: 10 * time.Second,
-	body:   30 * time.Second,
-	idle:   120 * time.Second,
-	write:  30 * time.Second,
-	rate:   32 << 10,
-	poll:   50 * time.Second,
-	grace:  20 * time.Second,
+func newTimeouts(o Options) timeouts {
+	return timeouts{
+		header: cmp.Or(o.HeaderRead, 10*time.Second),
+		body:   cmp.Or(o.BodyRead, 30*time.Second),
+		idle:   cmp.Or(o.Idle, 120*time.Second),
+		write:  30 * time.Second,
+		rate:   32 << 10,
+		poll:   cmp.Or(o.LongPoll, 50*time.Second),
+		grace:  20 * time.Second,
+	}
 }
 
 // writing returns how long an answer of size bytes may take.

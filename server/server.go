@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"log/slog"
 	"net/http"
 	"runtime"
@@ -27,6 +28,14 @@ type Options struct {
 	// requests through a proxy and from other hosts are not refused.
 	InsecureNoAuth bool
 
+	// What clients may take. Zero is the default.
+	HeaderRead    time.Duration // for a header to come whole; 10 s
+	BodyRead      time.Duration // for a body to come whole; 30 s
+	Idle          time.Duration // between two requests of a connection; 120 s
+	LongPoll      time.Duration // a claim waits at most; 50 s
+	ClaimWelcomes int           // that a claim returns if it does not say how many; 10
+	AnswerBytes   int           // of an answer with MLS objects in base64; 8 MiB
+
 	// Metrics is /metrics of the admin listener; nil: there is none.
 	Metrics http.Handler
 }
@@ -48,6 +57,8 @@ func New(o Options) *Server {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	o.ClaimWelcomes = cmp.Or(o.ClaimWelcomes, defaultClaim)
+	o.AnswerBytes = cmp.Or(o.AnswerBytes, defaultAnswerBytes)
 	if o.Observe == nil {
 		o.Observe = func(string, string, int, time.Duration) {}
 	}
@@ -56,7 +67,7 @@ func New(o Options) *Server {
 		limits:    o.Limits,
 		log:       o.Log,
 		options:   o,
-		times:     defaultTimeouts,
+		times:     newTimeouts(o),
 		verifiers: make(verifiers, runtime.GOMAXPROCS(0)),
 		draining:  make(chan struct{}),
 	}

@@ -266,7 +266,12 @@ var settlePromises = []promise{
 	{"a rejection is shown to the poster with its reason", func(w *world) {
 		k := w.one(phone)
 		id := w.consume(phone, k)
-		w.must(w.store.Reject(w.ctx, self(phone), phone, id, k.Ref, delivery.ReasonUndecryptable, "no such epoch"))
+		n, err := w.store.Reject(w.ctx, self(phone), phone, id, k.Ref, delivery.ReasonUndecryptable, "no such epoch")
+		w.must(err)
+		same(w, "settled", n, 1)
+		n, err = w.store.Reject(w.ctx, self(phone), phone, id, k.Ref, delivery.ReasonUndecryptable, "no such epoch")
+		w.must(err)
+		same(w, "settled again", n, 0)
 		r := w.became(bob, id, delivery.StatusRejected).Recipients[0]
 		same(w, "reason", r.Reason, delivery.ReasonUndecryptable)
 		same(w, "detail", r.Detail, "no such epoch")
@@ -367,5 +372,6 @@ var settlePromises = []promise{
 func (w *world) settleRefused(d deviceID, id welcomeID, r ref, want error) {
 	w.t.Helper()
 	w.refused(w.store.Acknowledge(w.ctx, self(d), d, id, r), want)
-	w.refused(w.store.Reject(w.ctx, self(d), d, id, r, delivery.ReasonOther, ""), want)
+	_, err := w.store.Reject(w.ctx, self(d), d, id, r, delivery.ReasonOther, "")
+	w.refused(err, want)
 }

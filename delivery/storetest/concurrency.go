@@ -208,7 +208,7 @@ var concurrencyPromises = []promise{
 				if i%2 == 0 {
 					err = w.store.Acknowledge(w.ctx, self(phone), phone, id, "")
 				} else {
-					err = w.store.Reject(w.ctx, self(phone), phone, id, "", delivery.ReasonOther, "")
+					_, err = w.store.Reject(w.ctx, self(phone), phone, id, "", delivery.ReasonOther, "")
 				}
 				if err != nil {
 					w.t.Error(err)

@@ -60,7 +60,8 @@ var durabilityPromises = []promise{
 		w.withdraw(phone, items[7])
 		w.given(w.claim(phone, holding(items[2:6]...)), ids[2:6]...)
 		w.ack(phone, ids[3])
-		w.must(w.store.Reject(w.ctx, self(phone), phone, ids[4], items[4].Ref, delivery.ReasonUnsupported, "why"))
+		_, err := w.store.Reject(w.ctx, self(phone), phone, ids[4], items[4].Ref, delivery.ReasonUnsupported, "why")
+		w.must(err)
 		want := []delivery.Status{"held", "pending", "delivered", "acknowledged", "rejected", "delivered", "cancelled", "withdrawn"}
 		var before []delivery.Outcome
 		for i, id := range ids {
@@ -174,8 +175,11 @@ var durabilityPromises = []promise{
 			"cancel":      func() error { _, err := w.store.Cancel(gone, carol, waiting); return err },
 			"claim":       func() error { _, err := w.store.Claim(gone, self(phone), phone, claimOptions()); return err },
 			"acknowledge": func() error { return w.store.Acknowledge(gone, self(phone), phone, given, "") },
-			"reject":      func() error { return w.store.Reject(gone, self(phone), phone, given, "", delivery.ReasonOther, "") },
-			"remove":      func() error { return w.store.RemoveDevice(gone, self(phone), phone) },
+			"reject": func() error {
+				_, err := w.store.Reject(gone, self(phone), phone, given, "", delivery.ReasonOther, "")
+				return err
+			},
+			"remove": func() error { return w.store.RemoveDevice(gone, self(phone), phone) },
 		} {
 			before, commits := census(w.stats()), w.commits()
 			if err := event(); errors.Is(err, context.Canceled) {

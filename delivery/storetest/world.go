@@ -502,7 +502,8 @@ func (w *world) ack(d deviceID, id welcomeID) {
 // reject rejects id without a ref.
 func (w *world) reject(d deviceID, id welcomeID, reason delivery.Reason) {
 	w.t.Helper()
-	w.must(w.store.Reject(w.ctx, self(d), d, id, "", reason, ""))
+	_, err := w.store.Reject(w.ctx, self(d), d, id, "", reason, "")
+	w.must(err)
 }
 
 // join lets d consume k and acknowledge.
