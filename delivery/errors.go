@@ -50,9 +50,9 @@ var (
 	// hold, require, ratchet tree or context.
 	ErrPostedDifferently = errors.New("posted differently before")
 	// ErrCancelled: the Welcome was cancelled by its poster.
-	ErrCancelled = errors.New("Welcome cancelled")
+	ErrCancelled = errors.New("cancelled by its poster")
 	// ErrNotDelivered: the device was not given this Welcome yet.
-	ErrNotDelivered = errors.New("Welcome not delivered yet")
+	ErrNotDelivered = errors.New("not delivered yet")
 )
 
 // What may go wrong in any method of a [Store].

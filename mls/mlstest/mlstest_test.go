@@ -38,7 +38,7 @@ func TestWhatIsMadeIsValid(t *testing.T) {
 
 func TestKeyPackagesDiffer(t *testing.T) {
 	s := mlstest.NewSigner(1, "alice/phone")
-	if string(s.KeyPackage()) == string(s.KeyPackage()) {
+	if a, b := s.KeyPackage(), s.KeyPackage(); string(a) == string(b) {
 		t.Error("two KeyPackages are the same")
 	}
 }
