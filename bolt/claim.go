@@ -2,6 +2,7 @@ package bolt
 
 import (
 	"context"
+	"errors"
 	"math"
 	"slices"
 	"strings"
@@ -21,7 +22,7 @@ func (s *Store) Claim(ctx context.Context, _ delivery.Caller, id delivery.Device
 	var plan claimPlan
 	var result delivery.ClaimResult
 	err := s.view(ctx, func(t *txn) error {
-		if plan = t.planClaim(t.device(id), filter); !plan.changes {
+		if plan = t.planClaim(t.device(id), filter); len(plan.fresh) == 0 {
 			result = t.claimed(plan)
 		}
 		return nil
@@ -29,11 +30,18 @@ func (s *Store) Claim(ctx context.Context, _ delivery.Caller, id delivery.Device
 	if err != nil || !plan.changes {
 		return result, err
 	}
+	onlyNotes := len(plan.fresh) == 0
 	err = s.writer.do(ctx, 0, func(t *txn) error {
 		plan = t.planClaim(t.device(id), filter)
 		t.claim(plan)
 		return nil
 	})
+	if errors.Is(err, delivery.ErrFull) && onlyNotes {
+		// A full disk keeps us from taking notes, not the device from what it
+		// was given.
+		result.NewlyWithheld = 0
+		return result, nil
+	}
 	if err != nil {
 		return delivery.ClaimResult{}, err
 	}

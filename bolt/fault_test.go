@@ -163,11 +163,17 @@ func TestAFullDiskLosesNothing(t *testing.T) {
 		t.Skipf("a small file system cannot be mounted here: %v", err)
 	}
 	t.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) })
-	path := filepath.Join(dir, "welcomed.db")
-	s := open(t, path, bolt.Options{})
+	path, clock := filepath.Join(dir, "welcomed.db"), storetest.NewClock()
+	s := open(t, path, bolt.Options{Clock: clock})
 	checkFull(t, s, func() *bolt.Store {
+		// Not even that a device was seen can be noted now.
+		_ = os.WriteFile(filepath.Join(dir, "ballast"), make([]byte, 4<<20), 0o600)
+		clock.Advance(25 * time.Hour)
+		_, err := s.Claim(t.Context(), delivery.Caller{}, alice, delivery.ClaimOptions{})
+		must(t, err)
+		must(t, os.Remove(filepath.Join(dir, "ballast")))
 		must(t, s.Close())
-		return open(t, path, bolt.Options{})
+		return open(t, path, bolt.Options{Clock: clock})
 	})
 }
 
