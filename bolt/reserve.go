@@ -42,9 +42,6 @@ func (t *txn) reserve(caller delivery.Caller, req delivery.ReserveRequest) (deli
 	if n := len(req.Users); n > t.limits.UsersPerReserve {
 		return delivery.Reservation{}, fmt.Errorf("%w: %d users, at most %d in one reservation", delivery.ErrTooMany, n, t.limits.UsersPerReserve)
 	}
-	if len(req.Suites) == 0 {
-		req.Suites = t.limits.CipherSuites
-	}
 	record := idempotencyRecord(caller, req)
 	if repeated, err := t.repeatedReservation(record); err != nil {
 		return delivery.Reservation{}, err
@@ -55,7 +52,7 @@ func (t *txn) reserve(caller delivery.Caller, req delivery.ReserveRequest) (deli
 	if err != nil {
 		return delivery.Reservation{}, err
 	}
-	offers := t.bestOffers(targets, req.Suites)
+	offers := t.bestOffers(targets, t.reservable(req.Suites))
 	answer := delivery.Reservation{Suite: offers.suite}
 	for _, target := range targets {
 		user := delivery.ReservedUser{User: target.user, Devices: []delivery.ReservedDevice{}}
@@ -126,6 +123,21 @@ func (t *txn) reserveTargets(caller delivery.Caller, req delivery.ReserveRequest
 	return targets, nil
 }
 
+// reservable returns those of suites that are accepted here, each once: a
+// request must not have the shelves searched for thousands of others.
+func (t *txn) reservable(suites []mls.CipherSuite) []mls.CipherSuite {
+	if len(suites) == 0 {
+		return t.limits.CipherSuites
+	}
+	var accepted []mls.CipherSuite
+	for _, suite := range suites {
+		if t.limits.Accepts(suite) && !slices.Contains(accepted, suite) {
+			accepted = append(accepted, suite)
+		}
+	}
+	return accepted
+}
+
 // offers are what the devices have in one cipher suite.
 type offers struct {
 	suite mls.CipherSuite
@@ -136,7 +148,7 @@ type offers struct {
 // serves most.
 func (t *txn) bestOffers(targets []*reserveTarget, suites []mls.CipherSuite) offers {
 	var best offers
-	for i, suite := range suites {
+	for _, suite := range suites {
 		found, all := offers{suite, map[uint64]*keyPackage{}}, true
 		for _, target := range targets {
 			for _, d := range target.devices {
@@ -148,7 +160,7 @@ func (t *txn) bestOffers(targets []*reserveTarget, suites []mls.CipherSuite) off
 				found.of[d.row.number] = k
 			}
 		}
-		if i == 0 || len(found.of) > len(best.of) {
+		if len(found.of) > len(best.of) {
 			best = found
 		}
 		if all {

@@ -48,7 +48,9 @@ func serve(ctx context.Context, c *config, log *slog.Logger) error {
 	}
 	log.Info("serving", "listen", i.api.Addr().String(), "admin_listen", i.admin.Addr().String(),
 		"db", c.db, "version", currentVersion())
-	return i.run(ctx)
+	err = i.run(ctx)
+	log.Info("stopped")
+	return err
 }
 
 // An instance is a server with everything that it needs.

@@ -263,7 +263,7 @@ type ReserveRequest struct {
 	Users          []UserID
 	Devices        []DeviceID
 	Except         []DeviceID
-	Suites         []mls.CipherSuite // by preference; none: what the server accepts
+	Suites         []mls.CipherSuite // by preference; none: what the server accepts; others are passed over
 	IdempotencyKey string
 }
 
@@ -309,9 +309,9 @@ type ReservedUser struct {
 
 // A Reservation answers a ReserveRequest with KeyPackages of one suite.
 type Reservation struct {
-	Suite    mls.CipherSuite
-	Users    []ReservedUser // in the order of the request
-	Repeated bool           // a retry: this is the first answer again
+	Suite    mls.CipherSuite // 0 if nothing was reserved
+	Users    []ReservedUser  // in the order of the request
+	Repeated bool            // a retry: this is the first answer again
 }
 
 // A Posting is a Welcome to be posted.

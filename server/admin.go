@@ -13,6 +13,7 @@ import (
 // only reads.
 func (s *Server) Admin() http.Handler {
 	router := httprouter.New()
+	router.RedirectTrailingSlash, router.RedirectFixedPath = false, false
 	router.HandlerFunc(http.MethodGet, "/", s.index)
 	router.HandlerFunc(http.MethodGet, "/livez", s.alive)
 	router.HandlerFunc(http.MethodGet, "/readyz", s.ready)

@@ -100,8 +100,8 @@ func (s *Server) readWait(r *request) (time.Duration, error) {
 		return 0, nil
 	}
 	wait, err := time.ParseDuration(text)
-	if seconds, notSeconds := strconv.ParseUint(text, 10, 31); notSeconds == nil {
-		wait, err = time.Duration(seconds)*time.Second, nil
+	if seconds, notSeconds := strconv.ParseUint(text, 10, 64); notSeconds == nil {
+		wait, err = time.Duration(min(seconds, 3600))*time.Second, nil
 	}
 	if err != nil || wait < 0 {
 		return 0, fmt.Errorf("%w: wait=%q, want a duration (30s) or a number of seconds", errBadRequest, text)
@@ -138,16 +138,23 @@ func (s *Server) readClaim(r *request) (opts delivery.ClaimOptions, err error) {
 	return opts, nil
 }
 
-// acceptsMessage reports whether the client asks for one raw Welcome.
+// acceptsMessage reports whether the client asks for one raw Welcome, rather
+// than for JSON.
 func acceptsMessage(h http.Header) bool {
+	quality := make(map[string]float64)
 	for _, accept := range h.Values("Accept") {
 		for part := range strings.SplitSeq(accept, ",") {
-			if is, _, err := mime.ParseMediaType(part); err == nil && is == mediaMLS {
-				return true
+			is, params, err := mime.ParseMediaType(part)
+			if err != nil {
+				continue
+			}
+			quality[is] = 1
+			if q, err := strconv.ParseFloat(params["q"], 64); err == nil {
+				quality[is] = q
 			}
 		}
 	}
-	return false
+	return quality[mediaMLS] > quality[mediaJSON]
 }
 
 func (f framing) claim(result delivery.ClaimResult) claimJSON {

@@ -150,6 +150,31 @@ func TestRefsNarrowAClaim(t *testing.T) {
 	same(t, "max", words(all.at("welcomes", 0, "ref"), all.at("more"), len(all.list("welcomes"))), refOf(kps[0])+" true 1")
 }
 
+func TestAClaimIsRawOnlyIfThatIsPreferred(t *testing.T) {
+	s := start(t, nil)
+	for accept, status := range map[string]int{
+		"message/mls":                         204,
+		"application/json;q=0.5, message/mls": 204,
+		"message/mls;q=0":                     200,
+		"application/json, message/mls;q=0.1": 200,
+		"application/json":                    200,
+		"*/*":                                 200,
+	} {
+		if got := s.call("POST", phone+"/claim", nil, "Accept", accept).status; got != status {
+			t.Errorf("Accept: %s: %d, want %d", accept, got, status)
+		}
+	}
+}
+
+func TestALongWaitIsTheLongestWait(t *testing.T) {
+	s := start(t, func(o *server.Options) { o.LongPoll = time.Second })
+	for _, wait := range []string{"2h", "99999999999", "18446744073709551615"} {
+		if got, err := s.server.ReadWait("wait=" + wait); err != nil || got != time.Second {
+			t.Errorf("wait=%s: %v, %v", wait, got, err)
+		}
+	}
+}
+
 func TestARawClaim(t *testing.T) {
 	s := start(t, nil)
 	const accept, raw = "Accept", "application/json;q=0.1, message/mls"

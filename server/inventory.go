@@ -48,6 +48,7 @@ func (s *Server) inventory(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
+	r.Header.Del("Range") // a part of it would be of no use
 	return answerContent(w, r, mediaJSON, body)
 }
 

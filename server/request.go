@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -272,6 +273,9 @@ func (r *request) readMessage(v any) (raw []byte, err error) {
 // parseJSON reads one value with no member that v does not have: whoever
 // misspells a name should hear of it.
 func parseJSON(body []byte, v any) error {
+	if err := checkNames(body, v); err != nil {
+		return err
+	}
 	d := json.NewDecoder(bytes.NewReader(body))
 	d.DisallowUnknownFields()
 	if err := d.Decode(v); err != nil {
@@ -284,6 +288,42 @@ func parseJSON(body []byte, v any) error {
 }
 
 // jsonError returns what is wrong in words that know no Go.
+// checkNames refuses an object in which a name stands twice or in another case
+// than v has it: package json would take the last one, whatever its case.
+func checkNames(body []byte, v any) error {
+	d := json.NewDecoder(bytes.NewReader(body))
+	if open, err := d.Token(); err != nil || open != json.Delim('{') {
+		return nil // parseJSON says what is wrong
+	}
+	known, seen := jsonNames(v), map[string]bool{}
+	for d.More() {
+		token, err := d.Token()
+		name, isName := token.(string)
+		var value json.RawMessage
+		if err != nil || !isName || d.Decode(&value) != nil {
+			return nil
+		}
+		if !known[name] {
+			return fmt.Errorf("%w: JSON: unknown field %q", errBadRequest, name)
+		}
+		if seen[name] {
+			return fmt.Errorf("%w: JSON: %q stands twice", errBadRequest, name)
+		}
+		seen[name] = true
+	}
+	return nil
+}
+
+// jsonNames returns the names of the fields of the struct that v points to.
+func jsonNames(v any) map[string]bool {
+	names := make(map[string]bool)
+	for field := range reflect.TypeOf(v).Elem().Fields() {
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		names[name] = true
+	}
+	return names
+}
+
 func jsonError(err error) string {
 	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		return fmt.Sprintf("JSON: %q cannot be a %s", wrong.Field, wrong.Value)

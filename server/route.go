@@ -62,10 +62,14 @@ const slack = 64 << 10
 func smallBody(delivery.Limits) int { return 1 << 20 }
 
 func publicationBody(l delivery.Limits) int {
-	return l.KeyPackagesPerPublish*(l.KeyPackageBytes*4/3+8) + slack
+	return l.KeyPackagesPerPublish*(inBase64(l.KeyPackageBytes)+8) + slack
 }
 
-func postBody(l delivery.Limits) int { return l.WelcomeBytes*4/3 + slack }
+func postBody(l delivery.Limits) int { return inBase64(l.WelcomeBytes) + slack }
+
+// inBase64 is how many bytes of JSON n bytes are at most. Some encoders escape
+// the slash, which is one character in 64.
+func inBase64(n int) int { return n*4/3 + n/16 }
 
 func reserveBody(l delivery.Limits) int {
 	const entry = 2*255 + 32

@@ -273,8 +273,10 @@ func TestARefusalSaysWhatCanBeDone(t *testing.T) {
 		body   string
 		detail string
 	}{
-		"an unknown member": {`{"keyPackages":[]}`, `unknown field "keyPackages"`},
-		"another type":      {`{"key_packages":3}`, `"key_packages" cannot be a number`},
+		"an unknown member":      {`{"keyPackages":[]}`, `unknown field "keyPackages"`},
+		"a member in capitals":   {`{"KEY_PACKAGES":[]}`, `unknown field "KEY_PACKAGES"`},
+		"a member that is twice": {`{"key_packages":["AA"],"key_packages":[]}`, `"key_packages" stands twice`},
+		"another type":           {`{"key_packages":3}`, `"key_packages" cannot be a number`},
 	} {
 		if detail := s.call("POST", shelf, want.body).want(400).text("detail"); !strings.Contains(detail, want.detail) || strings.Contains(detail, "Go") {
 			t.Errorf("%s: %s", what, detail)

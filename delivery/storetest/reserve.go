@@ -142,6 +142,13 @@ var reservePromises = []promise{
 		r := w.reserve(bob, delivery.ReserveRequest{Users: alice.Users, Suites: []mls.CipherSuite{1, 3}})
 		same(w, "answer", reservedStatuses(r), []string{"alice incompatible: phone incompatible"})
 	}},
+	{"suites that are not accepted here are passed over", func(w *world) {
+		w.publish(phone, keyPackageOf(2))
+		r := w.reserve(bob, delivery.ReserveRequest{Users: alice.Users, Suites: []mls.CipherSuite{65535, 2, 77, 2}})
+		same(w, "suite", r.Suite, mls.CipherSuite(2))
+		r = w.reserve(bob, delivery.ReserveRequest{Users: alice.Users, Suites: []mls.CipherSuite{77}})
+		same(w, "suite of nothing", r.Suite, mls.CipherSuite(0))
+	}},
 	{"the first suite that serves every device is used for all", func(w *world) {
 		w.publish(phone, keyPackageOf(1), keyPackageOf(2), keyPackageOf(3))
 		w.publish(tablet, keyPackageOf(2), keyPackageOf(3))
