@@ -83,6 +83,8 @@ func TestTheAdminListener(t *testing.T) {
 	notReady.want(503)
 	same(t, "reason", string(notReady.body), "the clock is behind\n")
 	s.adminGet("/livez", "").want(200)
+	s.adminGet("/livez/", "").want(404)
+	s.adminGet("/LIVEZ", "").want(404)
 	same(t, "healthy", s.call("GET", "/v1", nil).want(200).at("healthy"), any(false))
 }
 
