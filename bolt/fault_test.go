@@ -83,6 +83,35 @@ func TestOpenRefuses(t *testing.T) {
 	}
 }
 
+// Wherever a page is damaged, opening says so in one line or goes well; it never
+// dies.
+func TestOpenSurvivesADamagedPage(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "welcomed.db")
+	makeStore(t, path)
+	whole, err := os.ReadFile(path)
+	must(t, err)
+	refused := 0
+	for page := 0; page < len(whole)/4096; page++ {
+		damaged := bytes.Clone(whole)
+		copy(damaged[page*4096:], mlstest.Random(4096))
+		path := filepath.Join(dir, fmt.Sprintf("%d.db", page))
+		write(t, path, damaged)
+		s, err := bolt.Open(path, bolt.Options{Limits: delivery.DefaultLimits()})
+		if err == nil {
+			must(t, s.Close())
+			continue
+		}
+		refused++
+		if strings.Contains(err.Error(), "\n") || !strings.Contains(err.Error(), path) {
+			t.Errorf("page %d: %q is not one line with the path", page, err)
+		}
+	}
+	if refused == 0 {
+		t.Error("no damage was seen")
+	}
+}
+
 func TestOpenRefusesAFileInUse(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "welcomed.db")
 	open(t, path, bolt.Options{})

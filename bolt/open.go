@@ -90,13 +90,19 @@ func Open(path string, opts Options) (*Store, error) {
 // errNotOurs: the file is a bbolt file, but of something else.
 var errNotOurs = errors.New("not a welcomed database")
 
-func openFile(path string, opts Options) (*bbolt.DB, error) {
+func openFile(path string, opts Options) (db *bbolt.DB, err error) {
 	if opts.MaxSize > math.MaxInt {
 		return nil, fmt.Errorf("a file of %d bytes cannot be mapped on this machine", opts.MaxSize)
 	}
 	if err := checkWhole(path); err != nil {
 		return nil, err
 	}
+	// bbolt panics where pages are damaged that it reads while opening.
+	defer func() {
+		if p := recover(); p != nil {
+			db, err = nil, fmt.Errorf("%w: %v", berrors.ErrInvalid, p)
+		}
+	}()
 	return bbolt.Open(path, 0o600, &bbolt.Options{
 		Timeout:      opts.LockTimeout,
 		PageSize:     pageSize,

@@ -77,7 +77,7 @@ func (c *config) flags() []cli.Flag {
 		textFlag("listen", &c.listen, "serve the API on `ADDRESS`"),
 		textFlag("admin-listen", &c.adminListen, "serve metrics and health on `ADDRESS`"),
 		valueFlag("auth", choice(&c.auth, authNone), "`KIND` of authentication; none: everybody who reaches --listen may ask"),
-		boolFlag("insecure-no-auth", &c.insecureNoAuth, "allow --auth none where other machines reach --listen"),
+		boolFlag("insecure-no-auth", &c.insecureNoAuth, "with --auth none, serve other machines too, also through proxies"),
 		textFlag("db", &c.db, "keep everything in `FILE`"),
 		valueFlag("max-size", size(&c.maxSize, 0), "at most `BYTES` of the file; 0: what the disk holds"),
 		boolFlag("trust-clock", &c.trustClock, "believe the clock although it jumped ahead"),
