@@ -195,7 +195,7 @@ func TestAFullDiskLosesNothing(t *testing.T) {
 	path, clock := filepath.Join(dir, "welcomed.db"), storetest.NewClock()
 	s := open(t, path, bolt.Options{Clock: clock})
 	checkFull(t, s, func() *bolt.Store {
-		// Not even that a device was seen can be noted now.
+		// With no block left on the disk, a device is answered all the same.
 		_ = os.WriteFile(filepath.Join(dir, "ballast"), make([]byte, 4<<20), 0o600)
 		clock.Advance(25 * time.Hour)
 		_, err := s.Claim(t.Context(), delivery.Caller{}, alice, delivery.ClaimOptions{})

@@ -135,3 +135,26 @@ func TestFinishedEventsAreLetGo(t *testing.T) {
 		}
 	}
 }
+
+// On a disk with no page left, a device still gets its answer when there is
+// nothing to write but that it was seen.
+func TestAFullFileDoesNotFailAClaimThatOnlyTakesNotes(t *testing.T) {
+	clock := storetest.NewClock()
+	s := openAt(t, clock)
+	publishOne(t, s, phone)
+	s.db.MaxSize = int(s.fileSize.Load())
+	// While somebody reads, no page that a commit frees can be used again.
+	reader, err := s.db.Begin(false)
+	must(t, err)
+	defer reader.Rollback()
+	touch := func(x *txn) error { x.touch(x.device(phone)); return nil }
+	for err == nil {
+		err = s.writer.do(t.Context(), 0, touch)
+	}
+	if !errors.Is(err, delivery.ErrFull) {
+		t.Fatal(err)
+	}
+	clock.Advance(2 * seenExact)
+	_, err = s.Claim(t.Context(), delivery.Caller{}, phone, delivery.ClaimOptions{})
+	must(t, err)
+}

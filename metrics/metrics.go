@@ -1,5 +1,5 @@
 // Package metrics has every metric of welcomed in one place. Their names and
-// labels are API: the README, the dashboard and the alert rules use them.
+// labels are API: dashboards and alert rules rely on them.
 //
 // They answer two questions as rates: are joiners being lost, and are devices
 // running out of KeyPackages? What happens is counted from what the store
