@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
 
 	"welcomed/delivery"
@@ -48,14 +49,19 @@ type committer struct {
 	stop  bool
 	ended chan struct{} // closed when the writer has returned
 
+	log     *changeLog
+	rows    *rowMap // as last committed
+	merging bool    // the log, until it is empty or something else is to do
+
 	durable     uint64     // the last transaction known to be on the disk
 	durableCond *sync.Cond // on mu
 	failure     error      // why the store cannot go on
 	failed      chan struct{}
 }
 
-func newCommitter(s *Store, durable uint64) *committer {
-	c := &committer{store: s, more: make(chan struct{}, 1), ended: make(chan struct{}), failed: make(chan struct{}), durable: durable}
+func newCommitter(s *Store, durable uint64, log *changeLog, rows *rowMap) *committer {
+	c := &committer{store: s, more: make(chan struct{}, 1), ended: make(chan struct{}), failed: make(chan struct{}),
+		durable: durable, log: log, rows: rows}
 	c.durableCond = sync.NewCond(&c.mu)
 	return c
 }
@@ -88,19 +94,34 @@ func (c *committer) do(ctx context.Context, cost int, run func(*txn) error) erro
 // loop is the only writer of the file.
 func (c *committer) loop() {
 	defer close(c.ended)
-	for range c.more {
-		for {
-			batch := c.take()
-			if len(batch) == 0 {
-				break
-			}
-			c.commit(batch)
-			for _, e := range batch {
-				close(e.done)
+	idle := time.NewTimer(idleAfter)
+	defer idle.Stop()
+	for {
+		select {
+		case <-c.more:
+			c.serve()
+			idle.Reset(idleAfter)
+		case <-idle.C:
+			if c.mergeIdle() {
+				idle.Reset(0)
 			}
 		}
 		if c.stopped() {
 			return
+		}
+	}
+}
+
+// serve commits what is queued.
+func (c *committer) serve() {
+	for {
+		batch := c.take()
+		if len(batch) == 0 {
+			return
+		}
+		c.commit(batch)
+		for _, e := range batch {
+			close(e.done)
 		}
 	}
 }
@@ -172,7 +193,7 @@ func (c *committer) try(batch []*event) error {
 	if err != nil {
 		return fmt.Errorf("begin a transaction: %w", err)
 	}
-	t := c.store.newTxn(tx)
+	t := c.store.newTxn(tx, c.rows.copy())
 	for _, e := range batch {
 		if e.err = c.admit(e); e.err != nil {
 			continue
@@ -190,19 +211,38 @@ func (c *committer) try(batch []*event) error {
 	if t.writes == 0 {
 		return tx.Rollback()
 	}
-	if err := t.flush(); err != nil {
-		_ = tx.Rollback()
-		return errors.Join(errRetryAlone, err)
+	started := time.Now()
+	if err := c.persist(t, c.mergeRows(len(t.logged))); err != nil {
+		return err
 	}
-	id, started := uint64(tx.ID()), time.Now()
-	t.store.fileSize.Store(tx.Size())
-	if err := tx.Commit(); err != nil {
-		return c.commitFailed(id, err)
-	}
-	c.committed(t, id)
+	c.store.commits.Add(1)
 	if c.store.opts.ObserveCommit != nil {
 		c.store.opts.ObserveCommit(len(batch), time.Since(started))
 	}
+	return nil
+}
+
+// persist puts what t has changed into the log, merges up to that many rows,
+// and commits. On an error nothing of t has happened, unless it is
+// ErrOutcomeUnknown.
+func (c *committer) persist(t *txn, merge int) error {
+	c.log.begin()
+	err := t.run(func(t *txn) error { return t.flush(c.log, merge) })
+	if err != nil {
+		c.log.rollback()
+		_ = t.tx.Rollback()
+		return errors.Join(errRetryAlone, err)
+	}
+	id := uint64(t.tx.ID())
+	c.store.fileSize.Store(t.tx.Size())
+	// A reader may see the commit before Commit returns.
+	c.store.layers.Store(&[2]layer{{id - 1, c.rows}, {id, t.rows}})
+	if err := t.tx.Commit(); err != nil {
+		c.log.rollback()
+		return c.commitFailed(id, err)
+	}
+	c.rows = t.rows
+	c.committed(t, id)
 	return nil
 }
 
@@ -225,7 +265,6 @@ func (s *Store) room() int64 {
 }
 
 func (c *committer) committed(t *txn, id uint64) {
-	c.store.commits.Add(1)
 	state := t.state // not &t.state, which would keep all of t
 	c.store.state.Store(&state)
 	c.mu.Lock()
@@ -317,18 +356,41 @@ func (s *Store) view(ctx context.Context, fn func(*txn) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	tx, err := s.db.Begin(false)
+	tx, rows, err := s.beginRead()
 	if errors.Is(err, berrors.ErrDatabaseNotOpen) {
 		return delivery.ErrClosed
 	}
 	if err != nil {
 		return fmt.Errorf("begin a read: %w", err)
 	}
-	err = s.newTxn(tx).run(fn)
+	err = s.newTxn(tx, rows).run(fn)
 	id := uint64(tx.ID())
 	_ = tx.Rollback()
 	if waitErr := s.writer.wait(id); waitErr != nil {
 		return waitErr
 	}
 	return err
+}
+
+// A layer is what belongs to one transaction of the file: the changed rows
+// above its buckets.
+type layer struct {
+	id   uint64
+	rows *rowMap
+}
+
+// beginRead returns a transaction and the changed rows that belong to it.
+func (s *Store) beginRead() (*bbolt.Tx, *rowMap, error) {
+	for {
+		tx, err := s.db.Begin(false)
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, l := range s.layers.Load() {
+			if l.id == uint64(tx.ID()) {
+				return tx, l.rows, nil
+			}
+		}
+		_ = tx.Rollback() // two commits came between: look again
+	}
 }

@@ -23,7 +23,7 @@ import (
 const (
 	// formatVersion is the version of the layout in doc.go. A file of a later
 	// one is left alone.
-	formatVersion = 1
+	formatVersion = 2
 	// pageSize is the same on every machine, so that a file can be moved:
 	// some ARM kernels have pages of 16 KiB.
 	pageSize = 4096
@@ -51,7 +51,8 @@ type Store struct {
 	db       *bbolt.DB
 	guard    *delivery.ClockGuard
 	writer   *committer
-	state    atomic.Pointer[state] // as last committed
+	state    atomic.Pointer[state]    // as last committed
+	layers   atomic.Pointer[[2]layer] // of the transactions that a reader may see
 	commits  atomic.Int64
 	fileSize atomic.Int64 // bytes, at the last commit
 	watches  watches
@@ -150,20 +151,28 @@ func (s *Store) start() (err error) {
 		return err
 	}
 	s.guard = delivery.NewClockGuard(s.opts.Clock, s.state.Load().seen, s.opts.TrustClock)
-	var durable uint64
-	err = s.db.View(func(tx *bbolt.Tx) error {
-		durable = uint64(tx.ID())
-		s.fileSize.Store(tx.Size())
-		return nil
-	})
-	if err != nil {
+	if err := s.startWriter(); err != nil {
 		return err
 	}
-	s.writer = newCommitter(s, durable)
-	go s.writer.loop()
 	if restored {
 		return s.retireShelves()
 	}
+	return nil
+}
+
+// startWriter reads the log and begins to take events.
+func (s *Store) startWriter() error {
+	tx, err := s.db.Begin(false)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	id, rows := uint64(tx.ID()), newRowMap()
+	log := loadLog(tx.Bucket(bucketLog.name), s.state.Load().merged, rows)
+	s.fileSize.Store(tx.Size())
+	s.layers.Store(&[2]layer{{id, rows}})
+	s.writer = newCommitter(s, id, log, rows)
+	go s.writer.loop()
 	return nil
 }
 
@@ -171,7 +180,7 @@ var errEmpty = errors.New("the file is new")
 
 // load reads the state row of a file in this format.
 func (s *Store) load(tx *bbolt.Tx) (restored bool, err error) {
-	meta := tx.Bucket(bucketMeta)
+	meta := tx.Bucket(bucketMeta.name)
 	if meta == nil {
 		if name, _ := tx.Cursor().First(); name != nil {
 			return false, errNotOurs
@@ -185,9 +194,9 @@ func (s *Store) load(tx *bbolt.Tx) (restored bool, err error) {
 	if v := binary.BigEndian.Uint32(format); v != formatVersion {
 		return false, fmt.Errorf("its format is version %d and this welcomed knows %d: use a newer welcomed, it was left as it is", v, formatVersion)
 	}
-	for _, name := range buckets {
-		if tx.Bucket(name) == nil {
-			return false, fmt.Errorf("%w: bucket %s is missing", errCorrupt, name)
+	for _, b := range buckets {
+		if tx.Bucket(b.name) == nil {
+			return false, fmt.Errorf("%w: bucket %s is missing", errCorrupt, b.name)
 		}
 	}
 	state := decodeState(meta.Get(keyState))
@@ -196,13 +205,13 @@ func (s *Store) load(tx *bbolt.Tx) (restored bool, err error) {
 }
 
 func (s *Store) create(tx *bbolt.Tx) error {
-	for _, name := range buckets {
-		if _, err := tx.CreateBucket(name); err != nil {
+	for _, b := range buckets {
+		if _, err := tx.CreateBucket(b.name); err != nil {
 			return err
 		}
 	}
-	s.state.Store(&state{seen: s.opts.Clock.Now()})
-	meta := tx.Bucket(bucketMeta)
+	s.state.Store(&state{seen: s.opts.Clock.Now(), merged: 1})
+	meta := tx.Bucket(bucketMeta.name)
 	if err := meta.Put(keyFormat, binary.BigEndian.AppendUint32(nil, formatVersion)); err != nil {
 		return err
 	}
@@ -225,7 +234,7 @@ func MarkRestored(path string) error {
 		if _, err := new(Store).load(tx); err != nil {
 			return err
 		}
-		return tx.Bucket(bucketMeta).Put(keyRestored, []byte{1})
+		return tx.Bucket(bucketMeta.name).Put(keyRestored, []byte{1})
 	})
 	if err != nil {
 		return openError(path, err)

@@ -12,42 +12,56 @@ import (
 	"welcomed/delivery"
 )
 
+// A bucket is one of the file. What is written to a logged one goes to the log
+// first and is merged later; the others are appended to in the order of arrival,
+// or small, and are written at once.
+type bucket struct {
+	id     byte // in the log
+	name   []byte
+	logged bool
+	fill   float64 // how full a page is left when it splits
+}
+
 var (
-	bucketMeta        = []byte("meta")
-	bucketNames       = []byte("names")
-	bucketDevices     = []byte("devices")
-	bucketRefs        = []byte("refs")
-	bucketKeyPackages = []byte("key_packages")
-	bucketWelcomes    = []byte("welcomes")
-	bucketWelcomeIDs  = []byte("welcome_ids")
-	bucketRecipients  = []byte("recipients")
-	bucketPayloads    = []byte("payloads")
-	bucketTimers      = []byte("timers")
-	bucketIdempotency = []byte("idempotency")
+	bucketMeta        = &bucket{id: 0, name: []byte("meta"), fill: 0.5}
+	bucketNames       = &bucket{id: 1, name: []byte("names"), logged: true, fill: 0.5}
+	bucketDevices     = &bucket{id: 2, name: []byte("devices"), logged: true, fill: 0.5}
+	bucketRefs        = &bucket{id: 3, name: []byte("refs"), logged: true, fill: 0.5}
+	bucketKeyPackages = &bucket{id: 4, name: []byte("key_packages"), fill: 1}
+	bucketWelcomes    = &bucket{id: 5, name: []byte("welcomes"), fill: 1}
+	bucketWelcomeIDs  = &bucket{id: 6, name: []byte("welcome_ids"), logged: true, fill: 0.5}
+	bucketRecipients  = &bucket{id: 7, name: []byte("recipients"), fill: 1}
+	bucketPayloads    = &bucket{id: 8, name: []byte("payloads"), fill: 1}
+	bucketTimers      = &bucket{id: 9, name: []byte("timers"), logged: true, fill: 0.5}
+	bucketIdempotency = &bucket{id: 10, name: []byte("idempotency"), logged: true, fill: 0.5}
+	bucketLog         = &bucket{id: 11, name: []byte("log"), fill: 1}
 )
 
-var buckets = [][]byte{bucketMeta, bucketNames, bucketDevices, bucketRefs, bucketKeyPackages, bucketWelcomes,
-	bucketWelcomeIDs, bucketRecipients, bucketPayloads, bucketTimers, bucketIdempotency}
+// buckets are all of them, by id.
+var buckets = [...]*bucket{bucketMeta, bucketNames, bucketDevices, bucketRefs, bucketKeyPackages, bucketWelcomes,
+	bucketWelcomeIDs, bucketRecipients, bucketPayloads, bucketTimers, bucketIdempotency, bucketLog}
 
 // A txn is one bbolt transaction with the rows of this format on top. Events
 // that share a commit share it.
 type txn struct {
 	tx      *bbolt.Tx
+	rows    *rowMap // changes that are not in their buckets yet
+	logged  []byte  // those of this transaction, as they go to the log
 	store   *Store
 	limits  *delivery.Limits
 	now     time.Time // never before sure
 	sure    time.Time // the latest trusted time: what ends things for good goes by it
 	state   state
 	writes  int // rows written so far
-	opened  map[string]*bbolt.Bucket
+	opened  [len(buckets)]*bbolt.Bucket
 	devices map[uint64]*device // loaded, written back by flush
 	woken   []delivery.DeviceID
 }
 
-func (s *Store) newTxn(tx *bbolt.Tx) *txn {
+func (s *Store) newTxn(tx *bbolt.Tx, rows *rowMap) *txn {
 	reading := s.guard.Look()
-	t := &txn{tx: tx, store: s, limits: &s.opts.Limits, now: reading.Now.UTC().Truncate(time.Millisecond),
-		opened: make(map[string]*bbolt.Bucket, len(buckets)), devices: make(map[uint64]*device)}
+	t := &txn{tx: tx, rows: rows, store: s, limits: &s.opts.Limits, now: reading.Now.UTC().Truncate(time.Millisecond),
+		devices: make(map[uint64]*device)}
 	t.sure = reading.Seen.UTC().Truncate(time.Millisecond)
 	if t.now.Before(t.sure) {
 		t.now = t.sure
@@ -57,54 +71,62 @@ func (s *Store) newTxn(tx *bbolt.Tx) *txn {
 	return t
 }
 
-func (t *txn) bucket(name []byte) *bbolt.Bucket {
-	b := t.opened[string(name)]
-	if b == nil {
-		b = t.tx.Bucket(name)
-		b.FillPercent = fillPercent(name)
-		t.opened[string(name)] = b
+// base is the bucket without the changes above it.
+func (t *txn) base(b *bucket) *bbolt.Bucket {
+	if t.opened[b.id] == nil {
+		t.opened[b.id] = t.tx.Bucket(b.name)
+		t.opened[b.id].FillPercent = b.fill
 	}
-	return b
-}
-
-// fillPercent says how full a page is left when it splits. Keys that only grow
-// leave full pages behind them.
-func fillPercent(name []byte) float64 {
-	switch string(name) {
-	case "key_packages", "welcomes", "recipients", "payloads":
-		return 0.95
-	}
-	return bbolt.DefaultFillPercent
+	return t.opened[b.id]
 }
 
 // get returns a value that is valid until the next write. nil if there is none.
-func (t *txn) get(bucket, key []byte) []byte { return t.bucket(bucket).Get(key) }
+func (t *txn) get(b *bucket, key []byte) []byte {
+	if b.logged {
+		if value, changed := t.rows.get(b, key); changed {
+			return value
+		}
+	}
+	return t.base(b).Get(key)
+}
 
 // put and del panic on what only a bug can cause; (*txn).run catches it.
-func (t *txn) put(bucket, key, value []byte) {
+func (t *txn) put(b *bucket, key, value []byte) {
 	t.writes++
-	if err := t.bucket(bucket).Put(key, value); err != nil {
-		panic(fmt.Errorf("put in %s: %w", bucket, err))
+	if b.logged {
+		t.logged = t.rows.put(t.logged, b, key, value)
+	} else if err := t.base(b).Put(key, value); err != nil {
+		panic(fmt.Errorf("put in %s: %w", b.name, err))
 	}
 }
 
-func (t *txn) del(bucket, key []byte) {
+func (t *txn) del(b *bucket, key []byte) {
 	t.writes++
-	if err := t.bucket(bucket).Delete(key); err != nil {
-		panic(fmt.Errorf("delete in %s: %w", bucket, err))
+	if b.logged {
+		t.logged = t.rows.del(t.logged, b, key)
+	} else if err := t.base(b).Delete(key); err != nil {
+		panic(fmt.Errorf("delete in %s: %w", b.name, err))
 	}
 }
 
 // scan yields the rows whose keys begin with prefix, from the key start on.
 // Nothing may be written to the bucket meanwhile: a cursor that is written
 // under skips rows.
-func (t *txn) scan(bucket, prefix, start []byte) iter.Seq2[[]byte, []byte] {
+func (t *txn) scan(b *bucket, prefix, start []byte) iter.Seq2[[]byte, []byte] {
+	from := prefix
+	if bytes.Compare(start, prefix) > 0 {
+		from = start
+	}
+	rows := scanBase(t.base(b), prefix, from)
+	if b.logged {
+		return t.rows.over(rows, b, prefix, from)
+	}
+	return rows
+}
+
+func scanBase(b *bbolt.Bucket, prefix, from []byte) iter.Seq2[[]byte, []byte] {
 	return func(yield func(k, v []byte) bool) {
-		c := t.bucket(bucket).Cursor()
-		from := prefix
-		if bytes.Compare(start, prefix) > 0 {
-			from = start
-		}
+		c := b.Cursor()
 		for k, v := c.Seek(from); k != nil && bytes.HasPrefix(k, prefix); k, v = c.Next() {
 			if !yield(k, v) {
 				return
@@ -114,9 +136,9 @@ func (t *txn) scan(bucket, prefix, start []byte) iter.Seq2[[]byte, []byte] {
 }
 
 // keys collects the keys that begin with prefix, at most most of them (0: all).
-func (t *txn) keys(bucket, prefix []byte, most int) [][]byte {
+func (t *txn) keys(b *bucket, prefix []byte, most int) [][]byte {
 	var keys [][]byte
-	for k := range t.scan(bucket, prefix, nil) {
+	for k := range t.scan(b, prefix, nil) {
 		keys = append(keys, bytes.Clone(k))
 		if len(keys) == most {
 			break
@@ -131,15 +153,21 @@ func (t *txn) next() uint64 {
 	return t.state.sequence
 }
 
-// flush writes what was kept in memory during the transaction.
-func (t *txn) flush() (err error) {
-	return t.run(func(*txn) error {
-		for _, d := range t.devices {
-			t.flushDevice(d)
-		}
-		t.put(bucketMeta, keyState, t.state.encode())
-		return nil
-	})
+// flush writes what was kept in memory during the transaction, and merges up to
+// that many rows into their buckets.
+func (t *txn) flush(log *changeLog, merge int) error {
+	for _, d := range t.devices {
+		t.flushDevice(d)
+	}
+	if err := log.append(t.base(bucketLog), t.logged); err != nil {
+		return err
+	}
+	if merge > 0 {
+		log.merge(t, merge)
+	}
+	t.state.merged = log.first
+	t.put(bucketMeta, keyState, t.state.encode())
+	return nil
 }
 
 var (
@@ -152,6 +180,7 @@ var (
 // counting.
 type state struct {
 	sequence    uint64
+	merged      uint64    // pieces of the log before it are in their buckets
 	seen        time.Time // the latest time that this file has seen
 	keyPackages [8]int64  // by delivery.KeyPackageState
 	welcomes    [10]int64 // by delivery.WelcomeState
@@ -176,6 +205,7 @@ func (s *state) counters() []*int64 {
 
 func (s *state) encode() []byte {
 	b := u64(s.sequence)
+	b = binary.BigEndian.AppendUint64(b, s.merged)
 	b = binary.BigEndian.AppendUint64(b, millis(s.seen))
 	for _, c := range s.counters() {
 		b = binary.BigEndian.AppendUint64(b, uint64(*c))
@@ -185,6 +215,7 @@ func (s *state) encode() []byte {
 
 func decodeState(b []byte) (s state) {
 	s.sequence, b = readU64(b), b[8:]
+	s.merged, b = readU64(b), b[8:]
 	s.seen, b = fromMillis(readU64(b)), b[8:]
 	for _, c := range s.counters() {
 		*c, b = int64(readU64(b)), b[8:]

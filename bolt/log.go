@@ -1,0 +1,148 @@
+package bolt
+
+import (
+	"cmp"
+	"encoding/binary"
+	"slices"
+
+	"go.etcd.io/bbolt"
+)
+
+const (
+	// pieceBytes lets two pieces fill a page.
+	pieceBytes = (pageSize-16)/2 - 16 - 4 - pieceHeader
+	// pieceHeader is the number in front of a piece.
+	pieceHeader = 8
+)
+
+// A changeLog is where changes of logged buckets are kept until they are
+// merged: pieces in the slots of a ring, so that the bucket neither grows nor
+// shrinks in use. Each transaction appends what it has changed. Merging goes
+// through the changed rows in the order of their keys, round after round; what
+// had been appended before a round began is free when it ends.
+type changeLog struct {
+	place
+	slots []uint64 // number of the piece in each; one below first is free
+
+	saved place
+	undo  []slotChange
+}
+
+// A place is how far the log has come.
+type place struct {
+	slot  int    // that is tried next
+	first uint64 // pieces before it are merged; from 1
+	sizes []int  // of the pieces from first on
+	bytes int    // the sum of sizes
+	hand  string // the row to be merged next
+	mark  uint64 // pieces before it are merged when the hand has come round
+}
+
+// next is the number of the next piece.
+func (p *place) next() uint64 { return p.first + uint64(len(p.sizes)) }
+
+// A slotChange is what a transaction that fails takes back.
+type slotChange struct {
+	slot int
+	was  uint64
+}
+
+// loadLog reads the log, in which all before piece number first is merged, and
+// applies the rest to rows.
+func loadLog(b *bbolt.Bucket, first uint64, rows *rowMap) *changeLog {
+	l := &changeLog{place: place{first: first, mark: first}}
+	type piece struct {
+		number uint64
+		data   []byte
+	}
+	var pieces []piece
+	for k, v := range scanBase(b, nil, nil) {
+		number := readU64(v)
+		if number >= first {
+			pieces = append(pieces, piece{number, v[pieceHeader:]})
+		}
+		if len(k) != 4 || int(binary.BigEndian.Uint32(k)) != len(l.slots) {
+			panic(errCorrupt)
+		}
+		l.slots = append(l.slots, number)
+	}
+	slices.SortFunc(pieces, func(a, b piece) int { return cmp.Compare(a.number, b.number) })
+	var log []byte
+	for _, p := range pieces {
+		if p.number != l.next() {
+			panic(errCorrupt)
+		}
+		log = append(log, p.data...)
+		l.sizes = append(l.sizes, len(p.data))
+		l.bytes += len(p.data)
+	}
+	rows.replay(log)
+	l.mark = l.next()
+	return l
+}
+
+// begin has rollback come back here.
+func (l *changeLog) begin() { l.saved, l.undo = l.place, l.undo[:0] }
+
+func (l *changeLog) rollback() {
+	l.place = l.saved
+	for _, u := range slices.Backward(l.undo) {
+		l.slots[u.slot] = u.was
+	}
+}
+
+// append writes what a transaction has changed.
+func (l *changeLog) append(b *bbolt.Bucket, log []byte) error {
+	for data := range slices.Chunk(log, pieceBytes) {
+		number, slot := l.next(), l.freeSlot()
+		value := binary.BigEndian.AppendUint64(make([]byte, 0, pieceHeader+len(data)), number)
+		if err := b.Put(binary.BigEndian.AppendUint32(nil, uint32(slot)), append(value, data...)); err != nil {
+			return err
+		}
+		l.undo = append(l.undo, slotChange{slot, l.slots[slot]})
+		l.slots[slot] = number
+		l.sizes = append(l.sizes, len(data))
+		l.bytes += len(data)
+	}
+	return nil
+}
+
+// freeSlot returns the next free slot, a new one if there is none ahead.
+func (l *changeLog) freeSlot() int {
+	if l.slot >= len(l.slots) {
+		l.slot = 0
+	}
+	if l.slot == len(l.slots) || l.slots[l.slot] >= l.first {
+		l.slot = len(l.slots)
+		l.slots = append(l.slots, 0)
+	}
+	l.slot++
+	return l.slot - 1
+}
+
+// merge writes up to most changed rows to their buckets, from the hand on.
+func (l *changeLog) merge(t *txn, most int) {
+	merged := t.rows.from(l.hand, most)
+	for _, row := range merged {
+		t.merge(row)
+	}
+	if len(merged) == most {
+		l.hand = merged[most-1].key + "\x00"
+		return
+	}
+	l.hand = ""
+	l.free(l.mark)
+	l.mark = l.next()
+}
+
+// free gives up the pieces before number.
+func (l *changeLog) free(number uint64) {
+	n := int(number - l.first)
+	for _, size := range l.sizes[:n] {
+		l.bytes -= size
+	}
+	l.first, l.sizes = number, l.sizes[n:]
+	if len(l.sizes) == 0 {
+		l.slot = 0 // a log in little use stays in few pages
+	}
+}
