@@ -18,40 +18,99 @@ const seenExact = 24 * time.Hour
 
 // Claim implements delivery.Store.
 func (s *Store) Claim(ctx context.Context, _ delivery.Caller, id delivery.DeviceID, opts delivery.ClaimOptions) (delivery.ClaimResult, error) {
-	filter := newClaimFilter(opts)
-	var plan claimPlan
-	var result delivery.ClaimResult
-	err := s.view(ctx, func(t *txn) error {
-		if plan = t.planClaim(t.device(id), filter); len(plan.fresh) == 0 {
-			result = t.claimed(plan)
-		}
-		return nil
-	})
-	if err != nil || !plan.changes {
-		return result, err
+	c := claim{id: id, filter: newClaimFilter(opts)}
+	seen, err := s.read(ctx, c.look)
+	if err != nil {
+		return delivery.ClaimResult{}, err
 	}
-	onlyNotes := len(plan.fresh) == 0
-	err = s.writer.do(ctx, 0, func(t *txn) error {
-		plan = t.planClaim(t.device(id), filter)
-		t.claim(plan)
-		return nil
-	})
+	if !c.plan.changes {
+		return c.result(), s.writer.wait(seen)
+	}
+	onlyNotes := len(c.plan.fresh) == 0
+	looked := c.plan
+	err = s.writer.do(ctx, 0, c.consume)
 	if errors.Is(err, delivery.ErrFull) && onlyNotes {
 		// A full disk keeps us from taking notes, not the device from what it
 		// was given.
-		result.NewlyWithheld = 0
-		return result, nil
+		c.plan = looked
+		c.plan.newly = 0
+		return c.result(), s.writer.wait(seen)
 	}
 	if err != nil {
 		return delivery.ClaimResult{}, err
 	}
-	// What was claimed stays until it is settled, so its bytes can be read
-	// outside the writer.
-	err = s.viewCommitted(ctx, func(t *txn) error {
-		result = t.claimed(plan)
-		return nil
-	})
-	return result, err
+	if !c.ready() {
+		err = s.viewCommitted(ctx, func(t *txn) error { c.fetch(t); return nil })
+	}
+	return c.result(), err
+}
+
+// A claim is one on its way. What it delivers never changes and stays until it
+// is settled, so it is read outside the writer: before the claim is decided, or
+// after, if it was not foreseen.
+type claim struct {
+	id      delivery.DeviceID
+	filter  claimFilter
+	plan    claimPlan
+	fetched map[mailKey]delivery.Delivery
+}
+
+// look finds out what the claim would do, in a transaction that only reads.
+func (c *claim) look(t *txn) error {
+	c.plan = t.planClaim(t.device(c.id), c.filter)
+	c.fetch(t)
+	return nil
+}
+
+// consume decides, and carries it out.
+func (c *claim) consume(t *txn) error {
+	c.plan = t.planClaim(t.sameDevice(c.plan.device, c.id), c.filter)
+	t.claim(c.plan)
+	return nil
+}
+
+// sameDevice is device without looking up the name of one that is known.
+func (t *txn) sameDevice(known *device, id delivery.DeviceID) *device {
+	if known != nil {
+		if d := t.deviceByNumber(known.number); d != nil && d.id == id {
+			return d
+		}
+	}
+	return t.device(id)
+}
+
+// ready reports whether all that is delivered has been fetched.
+func (c *claim) ready() bool {
+	for _, m := range c.plan.given() {
+		if _, ok := c.fetched[m.mailKey]; !ok {
+			return false
+		}
+	}
+	return true
+}
+
+// fetch reads what the plan delivers.
+func (c *claim) fetch(t *txn) {
+	given := c.plan.given()
+	c.fetched = make(map[mailKey]delivery.Delivery, len(given))
+	for _, m := range given {
+		if d, ok := t.delivery(m); ok {
+			c.fetched[m.mailKey] = d
+		}
+	}
+}
+
+// result is the answer. What was settled and swept since the claim is left out.
+func (c *claim) result() delivery.ClaimResult {
+	p := &c.plan
+	r := delivery.ClaimResult{More: p.more, Withheld: len(p.withheld), NewlyWithheld: p.newly, Stock: p.stock}
+	for i, m := range p.given() {
+		if d, ok := c.fetched[m.mailKey]; ok {
+			d.ExpiresAt, d.Redelivered = m.rec.Until, i >= len(p.fresh)
+			r.Deliveries = append(r.Deliveries, d)
+		}
+	}
+	return r
 }
 
 // A claimFilter is what a claim's options say, made ready for thousands of
@@ -64,7 +123,10 @@ type claimFilter struct {
 }
 
 func newClaimFilter(opts delivery.ClaimOptions) claimFilter {
-	f := claimFilter{skip: make(map[delivery.WelcomeID]bool, len(opts.Skip)), max: orUnlimited(opts.Max), bytes: int64(orUnlimited(opts.Bytes))}
+	f := claimFilter{max: orUnlimited(opts.Max), bytes: int64(orUnlimited(opts.Bytes))}
+	if len(opts.Skip) > 0 {
+		f.skip = make(map[delivery.WelcomeID]bool, len(opts.Skip))
+	}
 	for _, id := range opts.Skip {
 		f.skip[id] = true
 	}
@@ -92,6 +154,14 @@ type claimPlan struct {
 	stock    delivery.Stock
 }
 
+// given are the mails that are delivered, new ones first.
+func (p *claimPlan) given() []*mail {
+	if len(p.again) == 0 {
+		return p.fresh
+	}
+	return slices.Concat(p.fresh, p.again)
+}
+
 func (t *txn) planClaim(d *device, f claimFilter) (plan claimPlan) {
 	if d == nil || d.removed {
 		plan.stock = t.stock(nil)
@@ -99,7 +169,7 @@ func (t *txn) planClaim(d *device, f claimFilter) (plan claimPlan) {
 	}
 	plan.device, plan.stock = d, t.stock(d)
 	room := claimRoom{mails: f.max, bytes: f.bytes}
-	for _, m := range t.inbox(d, inboxNew) {
+	for _, m := range t.mails(d, rowPending) {
 		if m.rec.StateAt(t.now) != delivery.Pending || !t.opens(d, m) {
 			continue // its time has passed, the next sweep ends it
 		}
@@ -107,7 +177,7 @@ func (t *txn) planClaim(d *device, f claimFilter) (plan claimPlan) {
 			plan.fresh = appendIfRoom(plan.fresh, m, &room)
 		}
 	}
-	for _, m := range t.inbox(d, inboxDelivered) {
+	for _, m := range t.mails(d, rowDelivered) {
 		if m.rec.StateAt(t.now) == delivery.Delivered && t.wanted(d, m, f, &plan) {
 			before := len(plan.again)
 			plan.again = appendIfRoom(plan.again, m, &room)
@@ -130,7 +200,7 @@ func (t *txn) opens(d *device, m *mail) bool {
 
 // wanted applies the filters of a claim and notes what the device cannot open.
 func (t *txn) wanted(d *device, m *mail, f claimFilter, plan *claimPlan) bool {
-	if f.skip[m.id] {
+	if len(f.skip) > 0 && f.skip[t.idOf(m)] {
 		return false
 	}
 	if f.refs == nil || f.refs[t.refOf(d, m)] {
@@ -141,6 +211,14 @@ func (t *txn) wanted(d *device, m *mail, f claimFilter, plan *claimPlan) bool {
 	}
 	plan.withheld = append(plan.withheld, m)
 	return false
+}
+
+func (t *txn) idOf(m *mail) delivery.WelcomeID {
+	w := t.header(m.welcome)
+	if w == nil {
+		panic(errCorrupt)
+	}
+	return w.id
 }
 
 func (t *txn) refOf(d *device, m *mail) mls.KeyPackageRef {
@@ -208,38 +286,25 @@ func (t *txn) claim(plan claimPlan) {
 	t.touch(d)
 }
 
-// claimed is the answer to a claim.
-func (t *txn) claimed(plan claimPlan) delivery.ClaimResult {
-	r := delivery.ClaimResult{More: plan.more, Withheld: len(plan.withheld), NewlyWithheld: plan.newly, Stock: plan.stock}
-	for _, m := range plan.fresh {
-		t.deliver(&r, m, false)
-	}
-	for _, m := range plan.again {
-		t.deliver(&r, m, true)
-	}
-	return r
-}
-
-// deliver adds a mail to the answer, unless it was settled and swept since the
-// claim.
-func (t *txn) deliver(answer *delivery.ClaimResult, m *mail, again bool) {
-	w, groupInfo := t.welcome(m.welcome), t.get(bucketPayloads, payloadKey(m.welcome, partGroupInfo))
-	if w == nil || groupInfo == nil {
-		return
+// delivery is a mail as its device gets it; false if its bytes are gone.
+func (t *txn) delivery(m *mail) (d delivery.Delivery, ok bool) {
+	w := t.header(m.welcome)
+	if w == nil || len(w.groupInfo) == 0 {
+		return d, false
 	}
 	r := t.recipient(m.mailKey)
-	d := delivery.Delivery{
-		ID: w.id, Ref: r.ref, PostedAt: w.postedAt, ExpiresAt: m.rec.Until, Context: w.context,
-		Welcome:         mls.SliceWelcome(w.suite, r.secret, groupInfo),
-		RatchetTreeSize: w.treeSize, Redelivered: again,
+	d = delivery.Delivery{
+		ID: w.id, Ref: r.ref, PostedAt: w.postedAt, Context: cloneBytes(w.context),
+		Welcome:         mls.SliceWelcome(w.suite, r.encoded(), w.groupInfo),
+		RatchetTreeSize: w.treeSize,
 	}
 	if !strings.Contains(w.poster, "/") {
 		d.PostedBy = delivery.UserID(w.poster)
 	}
 	if w.treeSize > 0 && w.treeSize <= delivery.TreeInline {
-		d.RatchetTree = cloneBytes(t.get(bucketPayloads, payloadKey(w.number, partTree)))
+		d.RatchetTree = cloneBytes(t.get(bucketWelcomes, partKey(w.number, partTree)))
 	}
-	answer.Deliveries = append(answer.Deliveries, d)
+	return d, true
 }
 
 // RatchetTree implements delivery.Store.
@@ -252,7 +317,7 @@ func (s *Store) RatchetTree(ctx context.Context, _ delivery.Caller, id delivery.
 		if !slices.ContainsFunc(mails, func(m *mail) bool { return !m.rec.DeliveredAt.IsZero() }) {
 			return delivery.ErrNotDelivered
 		}
-		if tree = cloneBytes(t.get(bucketPayloads, payloadKey(mails[0].welcome, partTree))); tree == nil {
+		if tree = cloneBytes(t.get(bucketWelcomes, partKey(mails[0].welcome, partTree))); tree == nil {
 			return delivery.ErrNotFound
 		}
 		return nil

@@ -353,23 +353,30 @@ func (s *Store) viewCommitted(ctx context.Context, fn func(*txn) error) error {
 
 // view runs fn on a snapshot and returns after all that it saw is durable.
 func (s *Store) view(ctx context.Context, fn func(*txn) error) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	tx, rows, err := s.beginRead()
-	if errors.Is(err, berrors.ErrDatabaseNotOpen) {
-		return delivery.ErrClosed
-	}
-	if err != nil {
-		return fmt.Errorf("begin a read: %w", err)
-	}
-	err = s.newTxn(tx, rows).run(fn)
-	id := uint64(tx.ID())
-	_ = tx.Rollback()
-	if waitErr := s.writer.wait(id); waitErr != nil {
+	seen, err := s.read(ctx, fn)
+	if waitErr := s.writer.wait(seen); waitErr != nil {
 		return waitErr
 	}
 	return err
+}
+
+// read runs fn on a snapshot and returns the transaction that it saw, which may
+// not be durable yet.
+func (s *Store) read(ctx context.Context, fn func(*txn) error) (seen uint64, err error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	tx, rows, err := s.beginRead()
+	if errors.Is(err, berrors.ErrDatabaseNotOpen) {
+		return 0, delivery.ErrClosed
+	}
+	if err != nil {
+		return 0, fmt.Errorf("begin a read: %w", err)
+	}
+	err = s.newTxn(tx, rows).run(fn)
+	seen = uint64(tx.ID())
+	_ = tx.Rollback()
+	return seen, err
 }
 
 // A layer is what belongs to one transaction of the file: the changed rows

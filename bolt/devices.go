@@ -3,22 +3,21 @@ package bolt
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"time"
 
 	"welcomed/delivery"
-	"welcomed/mls"
 )
 
 // The kinds of rows in a device's part of the devices bucket.
 const (
 	rowDevice     = 0x00
-	rowShelf      = 0x10
+	rowShelf      = 0x10 // to 0x1f, see shelf
 	rowKeyPackage = 0x20
-	rowInbox      = 0x30
+	rowPending    = 0x30
+	rowDelivered  = 0x31
 	rowMail       = 0x40
 	rowTombstone  = 0x50
-	rowInitKey    = 0x60
+	rowInitKeys   = 0x60
 )
 
 // A device is the row 0x00. It counts what every claim and publication asks
@@ -35,6 +34,8 @@ type device struct {
 	pending      int       // Welcomes pending
 	overdue      int       // pending although the device has claimed since
 	claimed      uint64    // the sequence at its last claim
+	live         alarm     // for what is not a tombstone
+	tombstones   alarm
 
 	dirty bool
 	level stockLevel // as last counted in the state row
@@ -112,15 +113,9 @@ func (d *device) ages(at time.Time) {
 	}
 }
 
-// key builds the key of a row of the device.
-func (d *device) key(kind byte, rest ...[]byte) []byte {
-	k := make([]byte, 0, 32)
-	k = binary.BigEndian.AppendUint64(k, d.number)
-	k = append(k, kind)
-	for _, r := range rest {
-		k = append(k, r...)
-	}
-	return k
+// key is where the device's rows of a kind begin.
+func (d *device) key(kind byte) []byte {
+	return append(appendNumber(make([]byte, 0, 24), d.number), kind)
 }
 
 func nameKey(id delivery.DeviceID) []byte {
@@ -138,7 +133,7 @@ func (t *txn) device(id delivery.DeviceID) *device {
 	if number == nil {
 		return nil
 	}
-	return t.deviceByNumber(readU64(number))
+	return t.deviceByNumber(readNumber(number))
 }
 
 func (t *txn) deviceByNumber(number uint64) *device {
@@ -157,9 +152,19 @@ func (t *txn) deviceByNumber(number uint64) *device {
 	d.available, d.waiting, d.pending = int(dec.number()), int(dec.number()), int(dec.number())
 	d.waitingBytes, d.overdue, d.claimed = int64(dec.number()), int(dec.number()), dec.number()
 	d.level = stockLevel(dec.number()) - 1
+	dec.times(&d.live.set, &d.tombstones.set)
+	d.live.due, d.tombstones.due = d.live.set, d.tombstones.set
 	d.was = d.overdue
-	t.devices[number] = d
+	t.keep(d)
 	return d
+}
+
+// keep remembers a device for the rest of the transaction.
+func (t *txn) keep(d *device) {
+	if t.devices == nil {
+		t.devices = make(map[uint64]*device)
+	}
+	t.devices[d.number] = d
 }
 
 // createDevice makes the device, or brings back one that was removed.
@@ -167,8 +172,8 @@ func (t *txn) createDevice(id delivery.DeviceID) *device {
 	d := t.device(id)
 	if d == nil {
 		d = &device{number: t.next(), id: id, level: stockNone}
-		t.put(bucketNames, nameKey(id), u64(d.number))
-		t.devices[d.number] = d
+		t.put(bucketNames, nameKey(id), numberKey(d.number))
+		t.keep(d)
 	}
 	d.removed = false
 	t.touch(d)
@@ -203,6 +208,8 @@ func (t *txn) flushDevice(d *device) {
 	}
 	t.state.overdue += int64(d.overdue - d.was)
 	d.level, d.was, d.dirty = level, d.overdue, false
+	t.setAlarm(timerDevice, d, &d.live)
+	t.setAlarm(timerTombstones, d, &d.tombstones)
 
 	var e encoder
 	e.flags(d.removed)
@@ -217,6 +224,7 @@ func (t *txn) flushDevice(d *device) {
 	e.number(uint64(d.overdue))
 	e.number(d.claimed)
 	e.number(uint64(level + 1))
+	e.times(d.live.set, d.tombstones.set)
 	t.put(bucketDevices, d.key(rowDevice), e)
 }
 
@@ -224,7 +232,7 @@ func (t *txn) flushDevice(d *device) {
 func (t *txn) userDevices(user delivery.UserID) []*device {
 	var numbers []uint64
 	for _, number := range t.scan(bucketNames, userPrefix(user), nil) {
-		numbers = append(numbers, readU64(number))
+		numbers = append(numbers, readNumber(number))
 	}
 	var devices []*device
 	for _, n := range numbers {
@@ -275,7 +283,7 @@ func (t *txn) removeDevice(d *device) {
 	for _, k := range t.liveKeyPackages(d) {
 		t.withdrawWith(d, k, open[k.number])
 	}
-	for _, m := range t.inbox(d, inboxDelivered) {
+	for _, m := range t.mails(d, rowDelivered) {
 		m.rec.End(delivery.Lapsed, t.now)
 		t.closeMail(d, m)
 	}
@@ -286,34 +294,13 @@ func (t *txn) removeDevice(d *device) {
 
 // purge forgets a removed device once its last row is gone.
 func (t *txn) purge(d *device) {
-	if !d.removed || len(t.keys(bucketDevices, u64(d.number), 2)) > 1 {
+	if !d.removed || len(t.keys(bucketDevices, numberKey(d.number), 2)) > 1 {
 		return
 	}
 	t.flushDevice(d) // takes it out of the counts
 	t.del(bucketDevices, d.key(rowDevice))
 	t.del(bucketNames, nameKey(d.id))
 	delete(t.devices, d.number)
-}
-
-// refOwner finds who published a KeyPackage. nil if nobody did, or so long ago
-// that it is forgotten.
-func (t *txn) refOwner(ref mls.KeyPackageRef) (*device, *keyPackage) {
-	if len(ref) < refPrefix {
-		return nil, nil
-	}
-	v := t.get(bucketRefs, []byte(ref[:refPrefix]))
-	if v == nil {
-		return nil, nil
-	}
-	d := t.deviceByNumber(readU64(v))
-	k := t.keyPackage(d, readU64(v[8:]))
-	if k == nil {
-		panic(errCorrupt)
-	}
-	if k.rec.Ref != ref {
-		return nil, nil
-	}
-	return d, k
 }
 
 func cloneBytes(b []byte) []byte {

@@ -143,7 +143,8 @@ func (s *Store) KeyPackage(ctx context.Context, caller delivery.Caller, ref mls.
 			return delivery.ErrNotFound
 		}
 		owns := caller.Anonymous() || caller.User == owner.id.User
-		poster := k.rec.Welcome != (delivery.WelcomeID{}) && t.postedBy(caller, k.rec.Welcome)
+		matching := t.matching(k)
+		poster := matching != nil && caller.May(matching.poster)
 		reserver := k.rec.ReservedBy != "" && caller.ID() == k.rec.ReservedBy
 		if !owns && !poster && !reserver {
 			return delivery.ErrNotFound
@@ -153,8 +154,8 @@ func (s *Store) KeyPackage(ctx context.Context, caller delivery.Caller, ref mls.
 			Ref: r.Ref, Device: owner.id, Suite: r.Suite, LastResort: r.LastResort, State: r.StateAt(t.now), Lifetime: r.Lifetime,
 			PublishedAt: r.PublishedAt, ReservedAt: r.ReservedAt, HandedOutAt: r.HandedOutAt, EndedAt: r.EndedAt,
 		}
-		if r.Welcome != (delivery.WelcomeID{}) && (owns || poster) {
-			status.Welcome = &r.Welcome
+		if matching != nil && (owns || poster) {
+			status.Welcome = &matching.id
 		}
 		return nil
 	})

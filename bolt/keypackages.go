@@ -1,105 +1,127 @@
 package bolt
 
 import (
-	"crypto/sha256"
-	"encoding/binary"
 	"time"
 
 	"welcomed/delivery"
 	"welcomed/mls"
 )
 
-const (
-	refPrefix  = 16 // bytes of a ref in the key of the refs bucket
-	initPrefix = 16 // bytes of the hash of an init_key
-)
+// refPrefix is how many bytes of a ref are in the key of the refs bucket. That
+// two refs share them does not happen by chance; the second one is refused.
+const refPrefix = 10
 
-// A keyPackage is the row 0x20 or, once its device needs it no more, 0x50.
+// A shelf is the part of a device's shelf where a KeyPackage lies: its suite,
+// and whether it is a last resort. 4 bits.
+type shelf byte
+
+func shelfOf(suite mls.CipherSuite, lastResort bool) shelf {
+	if lastResort {
+		return shelf(suite)<<1 | 1
+	}
+	return shelf(suite) << 1
+}
+
+func (s shelf) suite() mls.CipherSuite { return mls.CipherSuite(s >> 1) }
+func (s shelf) lastResort() bool       { return s&1 == 1 }
+
+// A keyPackageKey says where the row of a KeyPackage may be.
+type keyPackageKey struct {
+	number uint64
+	shelf  shelf
+}
+
+// A keyPackage is the state row of a KeyPackage: 0x1… while it is available,
+// 0x20 while its device needs the private key for another reason, then 0x50.
 type keyPackage struct {
-	number  uint64
+	keyPackageKey
 	rec     delivery.KeyPackageRecord
-	init    []byte    // hash of the init_key
-	mail    mailKey   // of the Welcome that matched it; not for last resort
+	mail    mailKey   // of the Welcome that matched it last; zero if none has
 	payload bool      // the bytes are still kept
 	closed  time.Time // when it became a tombstone
-	due     time.Time // of its timer
 
-	stored bool // a row exists, as was says
+	stored bool // a row exists, as was and row say
 	was    delivery.KeyPackageState
 	row    byte
 }
 
 // rowKind is where the row belongs.
 func (k *keyPackage) rowKind() byte {
-	if k.rec.State.Ended() && k.rec.Open == 0 {
+	switch {
+	case k.rec.State == delivery.Available:
+		return rowShelf | byte(k.shelf)
+	case k.rec.State.Ended() && k.rec.Open == 0:
 		return rowTombstone
 	}
 	return rowKeyPackage
 }
 
-func (t *txn) keyPackage(d *device, number uint64) *keyPackage {
-	for _, kind := range []byte{rowKeyPackage, rowTombstone} {
-		if row := t.get(bucketDevices, d.key(kind, u64(number))); row != nil {
-			return decodeKeyPackage(kind, number, row)
+func (t *txn) keyPackage(d *device, key keyPackageKey) *keyPackage {
+	for _, kind := range [...]byte{rowKeyPackage, rowShelf | byte(key.shelf), rowTombstone} {
+		if row := t.get(bucketDevices, d.keyPackageRow(kind, key.number)); row != nil {
+			return decodeKeyPackage(kind, key.number, row)
 		}
 	}
 	return nil
 }
 
+func (d *device) keyPackageRow(kind byte, number uint64) []byte {
+	return appendNumber(d.key(kind), number)
+}
+
 func decodeKeyPackage(kind byte, number uint64, row []byte) *keyPackage {
-	k := &keyPackage{number: number, stored: true, row: kind}
+	k := &keyPackage{stored: true, row: kind}
 	d, r := decoder(row), &k.rec
-	r.State = delivery.KeyPackageState(d.number())
+	r.State = delivery.KeyPackageState(d.byte())
 	if r.State == 0 || r.State > delivery.Withdrawn {
 		panic(errCorrupt)
 	}
-	d.flags(&r.LastResort, &r.Abandoned, &k.payload)
-	r.Suite = mls.CipherSuite(d.number())
+	k.keyPackageKey = keyPackageKey{number, shelf(d.byte())}
+	r.Suite, r.LastResort = k.shelf.suite(), k.shelf.lastResort()
+	var matched, reserved bool
+	d.flags(&k.payload, &r.Abandoned, &matched, &reserved)
 	r.Ref = mls.KeyPackageRef(d.string())
-	r.Lifetime.NotBefore, r.Lifetime.NotAfter = d.number(), d.number()
-	r.PublishedAt, r.ShelfUntil, r.MatchableUntil = d.time(), d.time(), d.time()
-	r.ReservedBy, r.ReservedAt, r.HandedOutAt, r.EndedAt = d.string(), d.time(), d.time(), d.time()
-	copy(r.Welcome[:], d.bytes())
-	r.Open = int(d.number())
-	k.init = cloneBytes(d.bytes())
-	k.mail = mailKey{welcome: d.number(), index: uint32(d.number())}
-	k.closed, k.due = d.time(), d.time()
+	r.Lifetime.NotBefore, r.Lifetime.NotAfter = d.number(), d.number()-1
+	d.times(&r.PublishedAt, &r.ShelfUntil, &r.MatchableUntil, &r.ReservedAt, &r.HandedOutAt, &r.EndedAt, &k.closed)
+	if reserved {
+		r.ReservedBy = d.string()
+	}
+	if matched {
+		k.mail = mailKey{d.number(), uint32(d.number())}
+		r.Open = int(d.number())
+	}
 	k.was = r.State
 	return k
 }
 
 func (k *keyPackage) encode() []byte {
-	r := &k.rec
-	e := make(encoder, 0, 160)
-	e.number(uint64(r.State))
-	e.flags(r.LastResort, r.Abandoned, k.payload)
-	e.number(uint64(r.Suite))
+	r := k.rec
+	if r.State.Ended() && r.Open == 0 {
+		r.ShelfUntil, r.MatchableUntil = time.Time{}, time.Time{} // of no interest in a tombstone
+	}
+	e := make(encoder, 0, 128)
+	e.byte(byte(r.State))
+	e.byte(byte(k.shelf))
+	matched, reserved := k.mail != mailKey{}, r.ReservedBy != ""
+	e.flags(k.payload, r.Abandoned, matched, reserved)
 	e.string(string(r.Ref))
+	// The usual end, 2^64-1, takes one byte.
 	e.number(r.Lifetime.NotBefore)
-	e.number(r.Lifetime.NotAfter)
-	for _, at := range []time.Time{r.PublishedAt, r.ShelfUntil, r.MatchableUntil} {
-		e.time(at)
+	e.number(r.Lifetime.NotAfter + 1)
+	e.times(r.PublishedAt, r.ShelfUntil, r.MatchableUntil, r.ReservedAt, r.HandedOutAt, r.EndedAt, k.closed)
+	if reserved {
+		e.string(r.ReservedBy)
 	}
-	e.string(r.ReservedBy)
-	for _, at := range []time.Time{r.ReservedAt, r.HandedOutAt, r.EndedAt} {
-		e.time(at)
+	if matched {
+		e.number(k.mail.welcome)
+		e.number(uint64(k.mail.index))
+		e.number(uint64(r.Open))
 	}
-	if r.Welcome == (delivery.WelcomeID{}) {
-		e.bytes(nil)
-	} else {
-		e.bytes(r.Welcome[:])
-	}
-	e.number(uint64(r.Open))
-	e.bytes(k.init)
-	e.number(k.mail.welcome)
-	e.number(uint64(k.mail.index))
-	e.time(k.closed)
-	e.time(k.due)
 	return e
 }
 
-// save writes the row where it belongs and keeps the shelf, the counters and
-// the timer in step with it.
+// saveKeyPackage writes the row where it belongs and keeps the counters and the
+// device's next due time in step with it.
 func (t *txn) saveKeyPackage(d *device, k *keyPackage) {
 	t.countKeyPackage(d, k)
 	kind := k.rowKind()
@@ -107,16 +129,15 @@ func (t *txn) saveKeyPackage(d *device, k *keyPackage) {
 		k.closed = t.now
 	}
 	if k.stored && k.row != kind {
-		t.del(bucketDevices, d.key(k.row, u64(k.number)))
+		t.del(bucketDevices, d.keyPackageRow(k.row, k.number))
 	}
-	if due := k.nextDue(t.limits); !due.Equal(k.due) {
-		k.due = due
-		if !due.IsZero() {
-			t.setTimer(timerKeyPackage, due, append(u64(d.number), u64(k.number)...))
-		}
-	}
-	t.put(bucketDevices, d.key(kind, u64(k.number)), k.encode())
+	t.put(bucketDevices, d.keyPackageRow(kind, k.number), k.encode())
 	k.stored, k.was, k.row = true, k.rec.State, kind
+	if kind == rowTombstone {
+		d.tombstones.at(k.nextDue(t.limits))
+	} else {
+		d.live.at(k.nextDue(t.limits))
+	}
 	t.change(d)
 }
 
@@ -126,26 +147,23 @@ func (t *txn) countKeyPackage(d *device, k *keyPackage) {
 	}
 	t.state.keyPackages[k.rec.State]++
 	was, is := k.stored && k.was == delivery.Available, k.rec.State == delivery.Available
-	if was == is {
+	if was == is || k.rec.LastResort {
 		return
 	}
-	delta := 1
-	if is {
-		t.put(bucketDevices, d.shelfKey(k), nil)
-	} else {
-		delta = -1
-		t.del(bucketDevices, d.shelfKey(k))
-	}
-	if k.rec.LastResort {
+	if !is {
+		d.available--
 		return
 	}
-	d.available += delta
-	if is {
-		d.ages(k.rec.ShelfUntil)
-	}
+	d.available++
+	d.ages(k.rec.ShelfUntil)
 }
 
-// nextDue is when the row has to be looked at again.
+// tombstoneExact is how exact tombstones are put away: a device with thousands
+// is looked at once in this time.
+const tombstoneExact = time.Hour
+
+// nextDue is when the row has to be looked at again; zero if it ends with its
+// Welcome.
 func (k *keyPackage) nextDue(l *delivery.Limits) time.Time {
 	r := &k.rec
 	switch {
@@ -156,66 +174,64 @@ func (k *keyPackage) nextDue(l *delivery.Limits) time.Time {
 	case r.State == delivery.Reserved, r.State == delivery.Retired:
 		return r.MatchableUntil
 	case !r.State.Ended(), r.Open > 0:
-		return time.Time{} // ends with its Welcome
+		return time.Time{}
 	case k.payload:
 		// A repeated reservation still answers with the bytes.
-		return k.closed.Add(l.IdempotencyKept)
+		return roundUp(k.closed.Add(l.IdempotencyKept), tombstoneExact)
 	}
-	return r.ForgetAt(*l, k.closed)
+	return roundUp(r.ForgetAt(*l, k.closed), tombstoneExact)
 }
 
-func (d *device) shelfKey(k *keyPackage) []byte {
-	lastResort := byte(0)
-	if k.rec.LastResort {
-		lastResort = 1
+func roundUp(t time.Time, to time.Duration) time.Time {
+	if down := t.Truncate(to); down.Before(t) {
+		return down.Add(to)
 	}
-	return append(append(d.shelfPrefix(k.rec.Suite), lastResort), u64(k.number)...)
-}
-
-// shelfPrefix is where the shelf of a suite begins; 0 is the whole shelf.
-func (d *device) shelfPrefix(suite mls.CipherSuite) []byte {
-	prefix := d.key(rowShelf)
-	if suite != 0 {
-		prefix = binary.BigEndian.AppendUint16(prefix, uint16(suite))
-	}
-	return prefix
+	return t
 }
 
 // onShelf returns the device's available KeyPackages of a suite (0: of all), by
-// suite, last resort last, oldest first, until yield returns false.
+// suite, last resort last, oldest first.
 func (t *txn) onShelf(d *device, suite mls.CipherSuite) []*keyPackage {
 	var found []*keyPackage
-	for k := range t.scan(bucketDevices, d.shelfPrefix(suite), nil) {
-		found = append(found, t.keyPackage(d, readU64(k[len(k)-8:])))
-	}
+	t.eachOnShelf(d, suite, func(k *keyPackage) bool {
+		found = append(found, k)
+		return true
+	})
 	return found
 }
 
-// liveKeyPackages returns the rows 0x20 of the device, oldest first.
-func (t *txn) liveKeyPackages(d *device) []*keyPackage {
-	var live []*keyPackage
-	for k, row := range t.scan(bucketDevices, d.key(rowKeyPackage), nil) {
-		live = append(live, decodeKeyPackage(rowKeyPackage, readU64(k[9:]), row))
+// eachOnShelf is onShelf until yield returns false.
+func (t *txn) eachOnShelf(d *device, suite mls.CipherSuite, yield func(*keyPackage) bool) {
+	from, last := shelfOf(suite, false), shelfOf(suite, true)
+	if suite == 0 {
+		last = 0x0f
 	}
-	return live
+	for key, row := range t.scan(bucketDevices, numberKey(d.number), d.key(rowShelf|byte(from))) {
+		kind := key[numberBytes]
+		if kind > rowShelf|byte(last) || !yield(decodeKeyPackage(kind, readNumber(key[numberBytes+1:]), row)) {
+			return
+		}
+	}
 }
 
-func (d *device) initKey(hash []byte) []byte { return d.key(rowInitKey, hash) }
-
-func initHash(initKey []byte) []byte {
-	sum := sha256.Sum256(initKey)
-	return sum[:initPrefix]
+// liveKeyPackages returns those whose private key the device needs.
+func (t *txn) liveKeyPackages(d *device) []*keyPackage {
+	live := t.onShelf(d, 0)
+	for key, row := range t.scan(bucketDevices, d.key(rowKeyPackage), nil) {
+		live = append(live, decodeKeyPackage(rowKeyPackage, readNumber(key[numberBytes+1:]), row))
+	}
+	return live
 }
 
 // addKeyPackage stores a new one.
 func (t *txn) addKeyPackage(d *device, item delivery.NewKeyPackage) *keyPackage {
 	k := &keyPackage{
-		number: t.next(), rec: t.limits.NewKeyPackageRecord(item, t.now),
-		init: initHash(item.InitKey), payload: true,
+		keyPackageKey: keyPackageKey{t.next(), shelfOf(item.Suite, item.LastResort)},
+		rec:           t.limits.NewKeyPackageRecord(item, t.now),
+		payload:       true,
 	}
-	t.put(bucketKeyPackages, u64(k.number), item.Bytes)
-	t.put(bucketRefs, []byte(item.Ref[:refPrefix]), append(u64(d.number), u64(k.number)...))
-	t.put(bucketDevices, d.initKey(k.init), u64(k.number))
+	t.put(bucketKeyPackages, numberKey(k.number), item.Bytes)
+	t.put(bucketRefs, []byte(item.Ref[:refPrefix]), append(appendNumber(numberKey(d.number), k.number), byte(k.shelf)))
 	t.saveKeyPackage(d, k)
 	return k
 }
@@ -253,6 +269,41 @@ func (t *txn) listed(k *keyPackage) delivery.ListedKeyPackage {
 	return delivery.ListedKeyPackage{
 		Ref: k.rec.Ref, Suite: k.rec.Suite, LastResort: k.rec.LastResort, Lifetime: k.rec.Lifetime,
 		ExpiresAt: k.rec.ExpiresAt(*t.limits),
-		Bytes:     cloneBytes(t.get(bucketKeyPackages, u64(k.number))),
+		Bytes:     cloneBytes(t.get(bucketKeyPackages, numberKey(k.number))),
 	}
+}
+
+// refOwner finds who published a KeyPackage. nil if nobody did, or so long ago
+// that it is forgotten.
+func (t *txn) refOwner(ref mls.KeyPackageRef) (*device, *keyPackage) {
+	d, k := t.refNeighbour(ref)
+	if k == nil || k.rec.Ref != ref {
+		return nil, nil
+	}
+	return d, k
+}
+
+// refNeighbour finds the KeyPackage with that ref, or the one that has its
+// place because it shares the first refPrefix bytes.
+func (t *txn) refNeighbour(ref mls.KeyPackageRef) (*device, *keyPackage) {
+	if len(ref) < refPrefix {
+		return nil, nil
+	}
+	v := t.get(bucketRefs, []byte(ref[:refPrefix]))
+	if v == nil {
+		return nil, nil
+	}
+	if len(v) != 2*numberBytes+1 {
+		panic(errCorrupt)
+	}
+	key := keyPackageKey{readNumber(v[numberBytes:]), shelf(v[2*numberBytes])}
+	d := t.deviceByNumber(readNumber(v))
+	if d == nil {
+		panic(errCorrupt)
+	}
+	k := t.keyPackage(d, key)
+	if k == nil {
+		panic(errCorrupt)
+	}
+	return d, k
 }

@@ -23,7 +23,7 @@ func (s *Store) List(ctx context.Context, _ delivery.Caller, user delivery.UserI
 				continue
 			}
 			for _, k := range t.onShelf(d, 0) {
-				place := cursor{d.id.Name, d.shelfKey(k)[9:]}
+				place := cursor{d.id.Name, d.keyPackageRow(k.row, k.number)[numberBytes:]}
 				if !after.before(place) || !page.wants(t, k) {
 					continue
 				}

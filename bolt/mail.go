@@ -1,11 +1,15 @@
 package bolt
 
 import (
-	"encoding/binary"
+	"cmp"
+	"slices"
 	"time"
 
 	"welcomed/delivery"
 )
+
+// indexBytes is the size of a place in secrets[] in keys: 16 million recipients.
+const indexBytes = 3
 
 // A mailKey names one (Welcome, ref) by the Welcome's number and the place in
 // its secrets.
@@ -14,112 +18,110 @@ type mailKey struct {
 	index   uint32
 }
 
-func (m mailKey) bytes() []byte {
-	return binary.BigEndian.AppendUint32(u64(m.welcome), m.index)
+func appendIndex(b []byte, index uint32) []byte {
+	return append(b, byte(index>>16), byte(index>>8), byte(index))
 }
 
 func readMailKey(b []byte) mailKey {
-	if len(b) != 12 {
+	if len(b) != numberBytes+indexBytes {
 		panic(errCorrupt)
 	}
-	return mailKey{readU64(b), binary.BigEndian.Uint32(b[8:])}
+	i := b[numberBytes:]
+	return mailKey{readNumber(b), uint32(i[0])<<16 | uint32(i[1])<<8 | uint32(i[2])}
 }
 
-// A mail is the row 0x40: the state of one (Welcome, ref).
+// A mail is the state row of one (Welcome, ref): 0x30 while it is pending, 0x31
+// while it is delivered, 0x40 before and after.
 type mail struct {
 	mailKey
-	rec   delivery.MailRecord
-	id    delivery.WelcomeID
-	kp    uint64
+	rec   delivery.MailRecord // without PostedAt, which is the Welcome's
+	kp    keyPackageKey
 	size  int64  // as delivered
 	order uint64 // in the sequence: when it was given last; while pending, when it was released
-	due   time.Time
 
 	stored   bool
 	was      delivery.WelcomeState
 	wasOrder uint64
 }
 
-// The two parts of an inbox.
-const (
-	inboxNew       = 1
-	inboxDelivered = 2
-)
+func mailKind(s delivery.WelcomeState) byte {
+	switch s {
+	case delivery.Pending:
+		return rowPending
+	case delivery.Delivered:
+		return rowDelivered
+	}
+	return rowMail
+}
+
+var mailKinds = [...]byte{rowPending, rowDelivered, rowMail}
+
+func (d *device) mailRow(kind byte, key mailKey) []byte {
+	return appendIndex(appendNumber(d.key(kind), key.welcome), key.index)
+}
 
 func (t *txn) mail(d *device, key mailKey) *mail {
-	row := t.get(bucketDevices, d.key(rowMail, key.bytes()))
-	if row == nil {
-		return nil
+	for _, kind := range mailKinds {
+		if row := t.get(bucketDevices, d.mailRow(kind, key)); row != nil {
+			return decodeMail(key, row)
+		}
 	}
-	return decodeMail(key, row)
+	return nil
 }
 
 func decodeMail(key mailKey, row []byte) *mail {
 	m := &mail{mailKey: key, stored: true}
 	d, r := decoder(row), &m.rec
-	r.State = delivery.WelcomeState(d.number())
+	r.State = delivery.WelcomeState(d.byte())
 	if r.State == 0 || r.State > delivery.WelcomeExpired {
 		panic(errCorrupt)
 	}
-	copy(m.id[:], d.bytes())
-	m.kp, m.size, m.order = d.number(), int64(d.number()), d.number()
-	r.PostedAt, r.ReleasedAt, r.DeliveredAt = d.time(), d.time(), d.time()
-	r.WithheldAt, r.EndedAt, r.Until = d.time(), d.time(), d.time()
-	r.Reason, r.Detail = delivery.Reason(d.string()), d.string()
-	m.due = d.time()
+	m.kp = keyPackageKey{shelf: shelf(d.byte()), number: d.number()}
+	m.size, m.order = int64(d.number()), d.number()
+	d.times(&r.ReleasedAt, &r.DeliveredAt, &r.WithheldAt, &r.EndedAt, &r.Until)
+	if len(d) > 0 {
+		r.Reason, r.Detail = delivery.Reason(d.string()), d.string()
+	}
 	m.was, m.wasOrder = r.State, m.order
 	return m
 }
 
 func (m *mail) encode() []byte {
 	r := &m.rec
-	e := make(encoder, 0, 128)
-	e.number(uint64(r.State))
-	e.bytes(m.id[:])
-	e.number(m.kp)
+	e := make(encoder, 0, 64)
+	e.byte(byte(r.State))
+	e.byte(byte(m.kp.shelf))
+	e.number(m.kp.number)
 	e.number(uint64(m.size))
 	e.number(m.order)
-	for _, at := range []time.Time{r.PostedAt, r.ReleasedAt, r.DeliveredAt, r.WithheldAt, r.EndedAt, r.Until} {
-		e.time(at)
+	e.times(r.ReleasedAt, r.DeliveredAt, r.WithheldAt, r.EndedAt, r.Until)
+	if r.Reason != "" || r.Detail != "" {
+		e.string(string(r.Reason))
+		e.string(r.Detail)
 	}
-	e.string(string(r.Reason))
-	e.string(r.Detail)
-	e.time(m.due)
 	return e
 }
 
-// saveMail writes the row and keeps the inbox, the counters and the timer in
-// step with it.
+// saveMail writes the row where it belongs and keeps the counters and the
+// device's next due time in step with it.
 func (t *txn) saveMail(d *device, m *mail) {
 	t.countMail(d, m)
-	was, is := m.inboxKey(d, m.was, m.wasOrder), m.inboxKey(d, m.rec.State, m.order)
-	if m.stored && was != nil && string(was) != string(is) {
-		t.del(bucketDevices, was)
+	was, is := mailKind(m.was), mailKind(m.rec.State)
+	if m.stored && was != is {
+		t.del(bucketDevices, d.mailRow(was, m.mailKey))
 	}
-	if is != nil && (!m.stored || string(was) != string(is)) {
-		t.put(bucketDevices, is, nil)
-	}
-	t.setMailTimer(d, m)
-	t.put(bucketDevices, d.key(rowMail, m.bytes()), m.encode())
+	t.put(bucketDevices, d.mailRow(is, m.mailKey), m.encode())
 	m.stored, m.was, m.wasOrder = true, m.rec.State, m.order
+	d.live.at(m.nextDue())
 	t.change(d)
 }
 
-func (t *txn) setMailTimer(d *device, m *mail) {
-	due, kind := m.rec.Until, byte(timerPending)
-	if m.rec.State == delivery.Delivered {
-		kind = timerDelivered
-	}
+// nextDue is when the row has to be looked at again; zero if it has ended.
+func (m *mail) nextDue() time.Time {
 	if m.rec.State.Ended() {
-		due = time.Time{}
+		return time.Time{}
 	}
-	if due.Equal(m.due) {
-		return
-	}
-	if m.due = due; due.IsZero() {
-		return
-	}
-	t.setTimer(kind, due, append(u64(d.number), m.bytes()...))
+	return m.rec.Until
 }
 
 func (t *txn) countMail(d *device, m *mail) {
@@ -147,29 +149,16 @@ func (t *txn) addMail(d *device, s delivery.WelcomeState, size int64, n int) {
 	}
 }
 
-// inboxKey is the entry of a mail in state s, nil if it has none.
-func (m *mail) inboxKey(d *device, s delivery.WelcomeState, order uint64) []byte {
-	switch s {
-	case delivery.Pending:
-		return d.key(rowInbox, []byte{inboxNew}, m.bytes())
-	case delivery.Delivered:
-		return d.key(rowInbox, []byte{inboxDelivered}, u64(order), m.bytes())
+// mails returns the device's mails of one kind, as they were when the call
+// began: in the order of their Welcomes, delivered ones least recently given
+// first.
+func (t *txn) mails(d *device, kind byte) []*mail {
+	var mails []*mail
+	for key, row := range t.scan(bucketDevices, d.key(kind), nil) {
+		mails = append(mails, decodeMail(readMailKey(key[numberBytes+1:]), row))
 	}
-	return nil
-}
-
-// inbox returns one part of the device's inbox in the order of delivery, as it
-// was when the call began.
-func (t *txn) inbox(d *device, part byte) []*mail {
-	var keys []mailKey
-	for k := range t.scan(bucketDevices, d.key(rowInbox, []byte{part}), nil) {
-		keys = append(keys, readMailKey(k[len(k)-12:]))
-	}
-	mails := make([]*mail, len(keys))
-	for i, key := range keys {
-		if mails[i] = t.mail(d, key); mails[i] == nil {
-			panic(errCorrupt)
-		}
+	if kind == rowDelivered {
+		slices.SortFunc(mails, func(a, b *mail) int { return cmp.Compare(a.order, b.order) })
 	}
 	return mails
 }
@@ -188,9 +177,11 @@ func (t *txn) mailsFor(d *device, k *keyPackage) []*mail {
 // openMails returns the device's mails that have not ended, by KeyPackage.
 func (t *txn) openMails(d *device) map[uint64][]*mail {
 	open := make(map[uint64][]*mail)
-	for key, row := range t.scan(bucketDevices, d.key(rowMail), nil) {
-		if m := decodeMail(readMailKey(key[9:]), row); !m.rec.State.Ended() {
-			open[m.kp] = append(open[m.kp], m)
+	for _, kind := range mailKinds {
+		for _, m := range t.mails(d, kind) {
+			if !m.rec.State.Ended() {
+				open[m.kp.number] = append(open[m.kp.number], m)
+			}
 		}
 	}
 	return open
@@ -199,8 +190,10 @@ func (t *txn) openMails(d *device) map[uint64][]*mail {
 // mailsOf returns the mails that the device got in one Welcome.
 func (t *txn) mailsOf(d *device, welcome uint64) []*mail {
 	var mails []*mail
-	for key, row := range t.scan(bucketDevices, d.key(rowMail, u64(welcome)), nil) {
-		mails = append(mails, decodeMail(readMailKey(key[9:]), row))
+	for _, kind := range mailKinds {
+		for key, row := range t.scan(bucketDevices, appendNumber(d.key(kind), welcome), nil) {
+			mails = append(mails, decodeMail(readMailKey(key[numberBytes+1:]), row))
+		}
 	}
 	return mails
 }
@@ -220,5 +213,21 @@ func (t *txn) closeMail(d *device, m *mail) {
 	t.saveKeyPackage(d, k)
 }
 
-// settled has the next sweep see whether the whole Welcome has ended.
-func (t *txn) settled(m *mail) { t.setTimer(timerSettled, time.Time{}, u64(m.welcome)) }
+// settled counts a mail that has just ended. With the last one the Welcome has
+// ended, and the next sweep puts its payload away.
+func (t *txn) settled(m *mail) {
+	w := t.welcome(m.welcome)
+	if w == nil {
+		panic(errCorrupt)
+	}
+	w.open--
+	if m.rec.EndedAt.After(w.lastEnd) {
+		w.lastEnd = m.rec.EndedAt
+	}
+	if w.open == 0 {
+		w.endedAt = w.lastEnd
+		t.uncountHold(w)
+		t.setTimer(timerEnded, time.Time{}, numberKey(w.number))
+	}
+	t.saveWelcome(w)
+}

@@ -58,7 +58,7 @@ type Store struct {
 	watches  watches
 
 	pendingMu   sync.Mutex
-	pendingFrom []byte // where oldestPending starts
+	pendingFrom uint64 // where oldestPending starts
 
 	closing  sync.Once
 	closeErr error
@@ -242,27 +242,46 @@ func MarkRestored(path string) error {
 	return db.Close()
 }
 
-// retireShelves does what MarkRestored asked for, and takes the mark away, in
-// one transaction.
+// retireShelves does what MarkRestored asked for and takes the mark away. It
+// begins again if it is interrupted.
 func (s *Store) retireShelves() error {
-	return s.writer.do(context.Background(), 0, func(t *txn) error {
-		type place struct{ device, kp uint64 }
-		var found []place
-		for key := range t.scan(bucketDevices, nil, nil) {
-			if key[8] == rowShelf {
-				found = append(found, place{readU64(key), readU64(key[len(key)-8:])})
+	const devices = 500 // in one transaction
+	for from := []byte{}; from != nil; {
+		err := s.writer.do(context.Background(), 0, func(t *txn) error {
+			from = t.retireShelvesOf(from, devices)
+			if from == nil {
+				t.del(bucketMeta, keyRestored)
 			}
+			return nil
+		})
+		if err != nil {
+			return err
 		}
-		for _, p := range found {
-			d := t.deviceByNumber(p.device)
-			if k := t.keyPackage(d, p.kp); !k.rec.LastResort {
+	}
+	return nil
+}
+
+// retireShelvesOf does it for that many devices by name, and returns the name of
+// the next; nil if there is none.
+func (t *txn) retireShelvesOf(from []byte, most int) (next []byte) {
+	var numbers []uint64
+	for name, number := range t.scan(bucketNames, nil, from) {
+		if len(numbers) == most {
+			next = cloneBytes(name)
+			break
+		}
+		numbers = append(numbers, readNumber(number))
+	}
+	for _, number := range numbers {
+		d := t.deviceByNumber(number)
+		for _, k := range t.onShelf(d, 0) {
+			if !k.rec.LastResort {
 				k.rec.Retire(*t.limits, t.now)
 				t.saveKeyPackage(d, k)
 			}
 		}
-		t.del(bucketMeta, keyRestored)
-		return nil
-	})
+	}
+	return next
 }
 
 // Path returns the path that the store was opened with.

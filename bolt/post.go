@@ -50,7 +50,8 @@ func (t *txn) post(caller delivery.Caller, id delivery.WelcomeID, treeHash []byt
 	w := &welcome{
 		number: t.next(), id: id, poster: caller.ID(), suite: p.Welcome.CipherSuite, recipients: len(verdicts),
 		hold: p.Hold, requireAll: p.RequireAll, postedAt: t.now,
-		treeSize: len(p.RatchetTree), treeHash: treeHash, context: p.Context,
+		treeSize: len(p.RatchetTree), treeHash: treeHash, context: p.Context, groupInfo: p.Welcome.EncryptedGroupInfo,
+		open: matched,
 	}
 	t.addWelcome(w, p)
 	for i := range verdicts {
@@ -139,9 +140,11 @@ func (t *txn) match(caller delivery.Caller, suite mls.CipherSuite, v *verdict) {
 	}
 	v.status = v.kp.rec.Match(suite, caller, t.now)
 	v.show = t.reservedBy(caller, v.kp)
-	took := v.kp.rec.Welcome
-	if (v.status == delivery.StatusTaken || v.status == delivery.StatusConsumed) && took != (delivery.WelcomeID{}) && t.postedBy(caller, took) {
-		v.by = took
+	if v.status != delivery.StatusTaken && v.status != delivery.StatusConsumed {
+		return
+	}
+	if took := t.matching(v.kp); took != nil && caller.May(took.poster) {
+		v.by = took.id
 	}
 }
 
@@ -150,14 +153,14 @@ func (t *txn) reservedBy(caller delivery.Caller, k *keyPackage) bool {
 }
 
 func (t *txn) addWelcome(w *welcome, p delivery.Posting) {
+	t.putHeader(w)
 	t.saveWelcome(w)
-	t.put(bucketWelcomeIDs, w.id[:welcomeIDPrefix], u64(w.number))
-	t.put(bucketPayloads, payloadKey(w.number, partGroupInfo), p.Welcome.EncryptedGroupInfo)
+	t.put(bucketWelcomeIDs, w.id[:welcomeIDPrefix], numberKey(w.number))
 	if p.RatchetTree != nil {
-		t.put(bucketPayloads, payloadKey(w.number, partTree), p.RatchetTree)
+		t.put(bucketWelcomes, partKey(w.number, partTree), p.RatchetTree)
 	}
 	if w.hold {
-		t.setTimer(timerHold, t.now.Add(t.limits.HoldOverdue), u64(w.number))
+		t.setTimer(timerHold, t.now.Add(t.limits.HoldOverdue), numberKey(w.number))
 	}
 }
 
@@ -168,7 +171,7 @@ func (t *txn) addRecipient(w *welcome, index int, v *verdict, p delivery.Posting
 		row.device = v.device.number
 	}
 	if v.status == "" {
-		row.secret = p.Welcome.Secrets[index].Bytes()
+		row.secret = afterRef(p.Welcome.Secrets[index])
 		t.addMailFor(w, key, v)
 	}
 	t.putRecipient(key, row)
@@ -177,12 +180,12 @@ func (t *txn) addRecipient(w *welcome, index int, v *verdict, p delivery.Posting
 // addMailFor matches the KeyPackage: from here on both end together.
 func (t *txn) addMailFor(w *welcome, key mailKey, v *verdict) {
 	t.saveMail(v.device, &mail{
-		mailKey: key, rec: t.limits.NewMailRecord(w.hold, t.now), id: w.id, kp: v.kp.number, size: v.size, order: t.next(),
+		mailKey: key, rec: t.limits.NewMailRecord(w.hold, t.now), kp: v.kp.keyPackageKey, size: v.size, order: t.next(),
 	})
 	if !v.kp.rec.LastResort {
-		v.kp.rec.State, v.kp.mail = delivery.Matched, key
+		v.kp.rec.State = delivery.Matched
 	}
-	v.kp.rec.Welcome = w.id
+	v.kp.mail = key
 	v.kp.rec.Open++
 	t.saveKeyPackage(v.device, v.kp)
 	if !w.hold {

@@ -61,18 +61,28 @@ func (t *txn) publish(p publication) (delivery.Publications, error) {
 		k.rec.Retire(*t.limits, t.now)
 		t.saveKeyPackage(d, k)
 	}
-	added := make(map[int]*keyPackage, len(plan.added))
-	for _, i := range plan.added {
+	added := t.addKeyPackages(d, p, plan.added)
+	return t.published(p, plan, added, d), nil
+}
+
+func (t *txn) addKeyPackages(d *device, p publication, items []int) map[int]*keyPackage {
+	added := make(map[int]*keyPackage, len(items))
+	numbers, hashes := make([]uint64, len(items)), make([]initHash, len(items))
+	for n, i := range items {
 		added[i] = t.addKeyPackage(d, p.items[i])
 		t.retireLastResort(d, added[i])
+		numbers[n], hashes[n] = added[i].number, hashInitKey(p.items[i].InitKey)
 	}
-	return t.published(p, plan, added, d), nil
+	if len(items) > 0 {
+		t.noteInitKeys(d, numbers, hashes)
+	}
+	return added
 }
 
 func (t *txn) planPublication(p publication) (publishPlan, error) {
 	plan := publishPlan{device: t.device(p.id), known: map[int]*keyPackage{}, again: map[int]bool{}}
 	var refusals refusals
-	seen, initKeys := map[mls.KeyPackageRef]bool{}, map[string]bool{}
+	seen, initKeys := map[mls.KeyPackageRef]bool{}, t.usedInitKeys(plan.device, p.items)
 	for i, item := range p.items {
 		if seen[item.Ref] {
 			plan.again[i] = true
@@ -83,8 +93,8 @@ func (t *txn) planPublication(p publication) (publishPlan, error) {
 			refusals.add(delivery.ErrWrongSuite, i, item, delivery.ItemWrongSuite, "this replaces KeyPackages of "+p.suite.String())
 			continue
 		}
-		if owner, k := t.refOwner(item.Ref); k != nil {
-			if plan.device == nil || owner.number != plan.device.number {
+		if owner, k := t.refNeighbour(item.Ref); k != nil {
+			if plan.device == nil || owner.number != plan.device.number || k.rec.Ref != item.Ref {
 				refusals.add(delivery.ErrNotYours, i, item, delivery.ItemNotYours, "another device published these bytes")
 			}
 			plan.known[i] = k
@@ -94,12 +104,12 @@ func (t *txn) planPublication(p publication) (publishPlan, error) {
 			refusals.add(delivery.ErrInvalidKeyPackage, i, item, code, detail)
 			continue
 		}
-		hash := initHash(item.InitKey)
-		if initKeys[string(hash)] || plan.device != nil && t.get(bucketDevices, plan.device.initKey(hash)) != nil {
+		hash := hashInitKey(item.InitKey)
+		if initKeys[hash] {
 			refusals.add(delivery.ErrKeyPackageSpent, i, item, delivery.ItemInitKeyReused, "another KeyPackage of this device had this init_key")
 			continue
 		}
-		initKeys[string(hash)] = true
+		initKeys[hash] = true
 		plan.added = append(plan.added, i)
 	}
 	t.refuseAllSpent(p, plan, &refusals)

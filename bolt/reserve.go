@@ -176,12 +176,14 @@ func (t *txn) offer(d *device, suite mls.CipherSuite) *keyPackage {
 	if d == nil {
 		return nil
 	}
-	for key := range t.scan(bucketDevices, d.shelfPrefix(suite), nil) {
-		if k := t.keyPackage(d, readU64(key[len(key)-8:])); k.rec.OnShelf(t.now) {
-			return k
+	var offer *keyPackage
+	t.eachOnShelf(d, suite, func(k *keyPackage) bool {
+		if k.rec.OnShelf(t.now) {
+			offer = k
 		}
-	}
-	return nil
+		return offer == nil
+	})
+	return offer
 }
 
 // take reserves what the device offers.

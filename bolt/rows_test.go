@@ -47,9 +47,9 @@ func publishOne(t *testing.T, s *Store, device delivery.DeviceID) delivery.NewKe
 func TestARemovedDeviceIsForgotten(t *testing.T) {
 	remove := func(x *txn) error { x.removeDevice(x.device(phone)); return nil }
 	sweep := func(x *txn) error {
-		for _, due := range x.dueTimers(timerKeyPackage, 10) {
+		for _, due := range x.dueTimers(timerTombstones, 10) {
 			x.del(bucketTimers, due.key)
-			x.fireKeyPackage(due, &delivery.SweepResult{})
+			x.fireTombstones(due, &delivery.SweepResult{})
 		}
 		return nil
 	}
@@ -87,7 +87,7 @@ func TestASweepPassesADamagedRow(t *testing.T) {
 	other := publishOne(t, s, delivery.DeviceID{User: "alice", Name: "tablet"})
 	must(t, s.writer.do(t.Context(), 0, func(x *txn) error {
 		d, k := x.refOwner(damaged.Ref)
-		x.put(bucketDevices, d.key(rowKeyPackage, u64(k.number)), []byte{0xff})
+		x.put(bucketDevices, d.keyPackageRow(k.row, k.number), []byte{0xff})
 		return nil
 	}))
 	clock.Advance(s.opts.Limits.ShelfAge + time.Hour)

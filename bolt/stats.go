@@ -1,7 +1,6 @@
 package bolt
 
 import (
-	"bytes"
 	"context"
 	"time"
 
@@ -42,42 +41,43 @@ func (s *Store) Stats(ctx context.Context) (stats delivery.Stats, err error) {
 }
 
 // oldestPending returns when the Welcome that waits longest was posted, zero if
-// none waits. Entries of timers are in the order of posting, and most of them
-// are stale. What is stale stays so: each call starts where the last one found
-// the first that was not.
+// none waits. Welcomes are in the order of posting, and most of them wait no
+// longer. That does not change: each call starts where the last one found the
+// first that does.
 func (t *txn) oldestPending() time.Time {
-	const most = 10_000 // entries in one call
+	const most = 10_000 // Welcomes in one call
 	s := t.store
 	s.pendingMu.Lock()
 	defer s.pendingMu.Unlock()
-	var first []byte // that is not stale
+	var first uint64 // that waits, or is held
 	looked := 0
-	for key := range t.scan(bucketTimers, []byte{timerPending}, s.pendingFrom) {
-		state := t.timerState(key)
-		if first == nil && state != 0 {
-			first = bytes.Clone(key)
+	for key := range t.scan(bucketPosted, nil, numberKey(s.pendingFrom)) {
+		number := readNumber(key)
+		held, pending := t.waiting(number)
+		if first == 0 && (held || pending) {
+			first = number
 			s.pendingFrom = first
 		}
-		if state == delivery.Pending || looked == most {
-			if first == nil {
-				s.pendingFrom = bytes.Clone(key)
+		if pending || looked == most {
+			if first == 0 {
+				s.pendingFrom = number
 			}
-			return fromMillis(readU64(key[1:])).Add(-t.limits.WelcomeKept)
+			return t.header(number).postedAt
 		}
 		looked++
 	}
 	return time.Time{}
 }
 
-// timerState returns Held or Pending if the entry is not stale, else 0.
-func (t *txn) timerState(key []byte) delivery.WelcomeState {
-	d := t.deviceByNumber(readU64(key[9:]))
-	if d == nil {
-		return 0
+// waiting reports in which of these states recipients of a Welcome are.
+func (t *txn) waiting(number uint64) (held, pending bool) {
+	w := t.welcome(number)
+	if w == nil || w.open == 0 {
+		return false, false
 	}
-	m := t.mail(d, readMailKey(key[17:]))
-	if m == nil || m.rec.State != delivery.Held && m.rec.State != delivery.Pending {
-		return 0
-	}
-	return m.rec.State
+	t.eachMail(w, func(_ *device, m *mail) {
+		held = held || m.rec.State == delivery.Held
+		pending = pending || m.rec.State == delivery.Pending
+	})
+	return held, pending
 }

@@ -11,8 +11,9 @@ import (
 const (
 	// These bound how long a sweep keeps the writer from the others. A Welcome
 	// may have thousands of recipients.
-	sweepRows     = 500
+	sweepTimers   = 500
 	sweepWelcomes = 10
+	sweepWrites   = 5000 // rows
 	// seenEvery is how often an idle server notes the time in the file.
 	seenEvery = time.Hour
 )
@@ -40,13 +41,12 @@ type sweeper struct {
 
 // In this order, so that what one of them ends the next can put away.
 var sweepers = []sweeper{
-	{timerKeyPackage, sweepRows, (*txn).fireKeyPackage},
-	{timerPending, sweepRows, (*txn).fireMail},
-	{timerDelivered, sweepRows, (*txn).fireMail},
-	{timerHold, sweepRows, (*txn).fireHold},
-	{timerSettled, sweepWelcomes, (*txn).fireSettled},
+	{timerDevice, sweepTimers, (*txn).fireDevice},
+	{timerTombstones, sweepTimers, (*txn).fireTombstones},
+	{timerHold, sweepTimers, (*txn).fireHold},
+	{timerEnded, sweepWelcomes, (*txn).fireEnded},
 	{timerForget, sweepWelcomes, (*txn).fireForget},
-	{timerIdempotency, sweepRows, (*txn).fireIdempotency},
+	{timerIdempotency, sweepTimers, (*txn).fireIdempotency},
 }
 
 // sweepAll fires the timers of a kind that are due. On a full disk it goes on
@@ -55,9 +55,9 @@ var sweepers = []sweeper{
 func (s *Store) sweepAll(ctx context.Context, w sweeper, result *delivery.SweepResult) error {
 	var dropped []error
 	for size := w.batch; ; {
-		n, err := s.sweepBatch(ctx, w, size, result)
+		more, err := s.sweepBatch(ctx, w, size, result)
 		switch {
-		case err == nil && n < size:
+		case err == nil && !more:
 			return errors.Join(dropped...)
 		case err == nil:
 		case cannotGoOn(ctx, err), size == 1 && errors.Is(err, delivery.ErrFull):
@@ -80,23 +80,26 @@ func cannotGoOn(ctx context.Context, err error) bool {
 	return ctx.Err() != nil || errors.Is(err, delivery.ErrClosed) || errors.Is(err, delivery.ErrOutcomeUnknown)
 }
 
-// sweepBatch fires at most size timers and returns how many it did.
-func (s *Store) sweepBatch(ctx context.Context, w sweeper, size int, result *delivery.SweepResult) (n int, err error) {
+// sweepBatch fires at most size timers, fewer if they have much to do, and
+// reports whether there may be more: what one has ended may be due again.
+func (s *Store) sweepBatch(ctx context.Context, w sweeper, size int, result *delivery.SweepResult) (more bool, err error) {
 	var swept delivery.SweepResult
 	// A look outside the writer, so that a sweep with nothing to do takes
 	// nobody's turn.
 	err = s.view(ctx, func(t *txn) error {
-		n = len(t.dueTimers(w.kind, 1))
+		more = len(t.dueTimers(w.kind, 1)) > 0
 		return nil
 	})
-	if err != nil || n == 0 {
-		return 0, err
+	if err != nil || !more {
+		return false, err
 	}
 	err = s.writer.do(ctx, 0, func(t *txn) error {
 		swept = delivery.SweepResult{}
-		due := t.dueTimers(w.kind, size)
-		n = len(due)
-		for _, timer := range due {
+		before := t.writes
+		for _, timer := range t.dueTimers(w.kind, size) {
+			if t.writes-before > sweepWrites {
+				break
+			}
 			t.del(bucketTimers, timer.key)
 			w.fire(t, timer, &swept)
 		}
@@ -105,7 +108,7 @@ func (s *Store) sweepBatch(ctx context.Context, w sweeper, size int, result *del
 	if err == nil {
 		addSweep(result, swept)
 	}
-	return n, err
+	return more, err
 }
 
 // dropTimer removes the first timer of a kind that is due.
@@ -139,16 +142,33 @@ func (s *Store) noteTime(ctx context.Context) error {
 	})
 }
 
-func (t *txn) fireKeyPackage(timer timer, r *delivery.SweepResult) {
-	d := t.deviceByNumber(readU64(timer.row))
-	if d == nil {
+// fireDevice ends what a device has on the shelf, in use and in the mail and
+// whose time has come.
+func (t *txn) fireDevice(timer timer, r *delivery.SweepResult) {
+	d := t.deviceByNumber(readNumber(timer.row))
+	if d == nil || !d.live.ring(timer.due) {
 		return
 	}
-	k := t.keyPackage(d, readU64(timer.row[8:]))
-	if k == nil || !k.due.Equal(timer.due) {
-		return
+	t.change(d) // the alarm is set anew
+	for _, k := range t.liveKeyPackages(d) {
+		if due := k.nextDue(t.limits); due.IsZero() || due.After(t.now) {
+			d.live.at(due)
+			continue
+		}
+		t.ageKeyPackage(d, k, r)
 	}
-	k.due = time.Time{}
+	for _, kind := range mailKinds {
+		for _, m := range t.mails(d, kind) {
+			if due := m.nextDue(); due.IsZero() || due.After(t.now) {
+				d.live.at(due)
+				continue
+			}
+			t.ageMail(d, m, r)
+		}
+	}
+}
+
+func (t *txn) ageKeyPackage(d *device, k *keyPackage, r *delivery.SweepResult) {
 	switch state := k.rec.StateAt(t.now); {
 	case state == delivery.Expired && k.rec.State != delivery.Expired:
 		k.rec.End(delivery.Expired, k.rec.MatchableUntil)
@@ -159,36 +179,11 @@ func (t *txn) fireKeyPackage(timer timer, r *delivery.SweepResult) {
 	case state == delivery.Reserved:
 		k.rec.Abandoned = true
 		r.Abandoned++
-	case k.row == rowTombstone && k.payload:
-		t.del(bucketKeyPackages, u64(k.number))
-		k.payload = false
-	case k.row == rowTombstone:
-		t.forgetKeyPackage(d, k)
-		r.ForgottenKeyPackage++
-		return
 	}
 	t.saveKeyPackage(d, k)
 }
 
-// forgetKeyPackage removes a tombstone.
-func (t *txn) forgetKeyPackage(d *device, k *keyPackage) {
-	t.del(bucketDevices, d.key(k.row, u64(k.number)))
-	t.del(bucketDevices, d.initKey(k.init))
-	t.del(bucketRefs, []byte(k.rec.Ref[:refPrefix]))
-	t.state.keyPackages[k.was]--
-	t.purge(d)
-}
-
-func (t *txn) fireMail(timer timer, r *delivery.SweepResult) {
-	d := t.deviceByNumber(readU64(timer.row))
-	if d == nil {
-		return
-	}
-	m := t.mail(d, readMailKey(timer.row[8:]))
-	if m == nil || !m.due.Equal(timer.due) {
-		return
-	}
-	m.due = time.Time{}
+func (t *txn) ageMail(d *device, m *mail, r *delivery.SweepResult) {
 	switch m.rec.StateAt(t.now) {
 	case delivery.WelcomeExpired:
 		m.rec.End(delivery.WelcomeExpired, m.rec.Until)
@@ -202,8 +197,49 @@ func (t *txn) fireMail(timer timer, r *delivery.SweepResult) {
 	t.closeMail(d, m)
 }
 
+// fireTombstones drops the bytes of a device's tombstones, and then those.
+func (t *txn) fireTombstones(timer timer, r *delivery.SweepResult) {
+	d := t.deviceByNumber(readNumber(timer.row))
+	if d == nil || !d.tombstones.ring(timer.due) {
+		return
+	}
+	t.change(d)
+	var due []*keyPackage
+	for key, row := range t.scan(bucketDevices, d.key(rowTombstone), nil) {
+		k := decodeKeyPackage(rowTombstone, readNumber(key[numberBytes+1:]), row)
+		if at := k.nextDue(t.limits); at.After(t.now) {
+			d.tombstones.at(at)
+			continue
+		}
+		due = append(due, k)
+	}
+	forgotten := make(map[uint64]bool)
+	for _, k := range due {
+		if k.payload {
+			t.del(bucketKeyPackages, numberKey(k.number))
+			k.payload = false
+			t.saveKeyPackage(d, k)
+			continue
+		}
+		t.forgetKeyPackage(d, k)
+		forgotten[k.number] = true
+	}
+	if len(forgotten) > 0 {
+		t.forgetInitKeys(d, forgotten)
+		r.ForgottenKeyPackage += len(forgotten)
+		t.purge(d)
+	}
+}
+
+// forgetKeyPackage removes a tombstone.
+func (t *txn) forgetKeyPackage(d *device, k *keyPackage) {
+	t.del(bucketDevices, d.keyPackageRow(k.row, k.number))
+	t.del(bucketRefs, []byte(k.rec.Ref[:refPrefix]))
+	t.state.keyPackages[k.was]--
+}
+
 func (t *txn) fireHold(timer timer, _ *delivery.SweepResult) {
-	w := t.welcome(readU64(timer.row))
+	w := t.welcome(readNumber(timer.row))
 	if w == nil || !w.held() || w.holdCounted || !w.endedAt.IsZero() {
 		return
 	}
@@ -212,46 +248,45 @@ func (t *txn) fireHold(timer timer, _ *delivery.SweepResult) {
 	t.saveWelcome(w)
 }
 
-// fireSettled puts a Welcome's payload away once its last recipient has ended.
-func (t *txn) fireSettled(timer timer, _ *delivery.SweepResult) {
-	w := t.welcome(readU64(timer.row))
-	if w == nil || !w.endedAt.IsZero() {
+// fireEnded puts a Welcome's payload away once its last recipient has ended:
+// the header and the refs are kept for its poster.
+func (t *txn) fireEnded(timer timer, _ *delivery.SweepResult) {
+	w := t.welcome(readNumber(timer.row))
+	if w == nil || w.endedAt.IsZero() {
 		return
 	}
-	open, last := false, w.postedAt
-	t.eachMail(w, func(_ *device, m *mail) {
-		open = open || !m.rec.State.Ended()
-		if m.rec.EndedAt.After(last) {
-			last = m.rec.EndedAt
+	w.groupInfo = nil
+	t.putHeader(w)
+	t.del(bucketWelcomes, partKey(w.number, partTree))
+	matched := make(map[mailKey]*recipient)
+	t.eachRecipient(w, func(key mailKey, r *recipient) bool {
+		if len(r.secret) > 0 {
+			r.secret, matched[key] = nil, r
 		}
+		return true
 	})
-	if open {
-		return
+	for key, r := range matched {
+		t.putRecipient(key, r)
 	}
-	w.endedAt = last
-	t.uncountHold(w)
-	t.saveWelcome(w)
-	t.del(bucketPayloads, payloadKey(w.number, partGroupInfo))
-	t.del(bucketPayloads, payloadKey(w.number, partTree))
-	t.setTimer(timerForget, last.Add(t.limits.OutcomesKept), u64(w.number))
+	t.setTimer(timerForget, w.endedAt.Add(t.limits.OutcomesKept), numberKey(w.number))
 }
 
 // fireForget removes a Welcome and its outcomes.
 func (t *txn) fireForget(timer timer, r *delivery.SweepResult) {
-	w := t.welcome(readU64(timer.row))
+	w := t.welcome(readNumber(timer.row))
 	if w == nil {
 		return
 	}
 	t.eachMail(w, func(d *device, m *mail) {
-		t.del(bucketDevices, d.key(rowMail, m.bytes()))
+		t.del(bucketDevices, d.mailRow(mailKind(m.was), m.mailKey))
 		t.state.welcomes[m.rec.State]--
 		t.purge(d)
 	})
-	for i := range w.recipients {
-		t.del(bucketRecipients, mailKey{w.number, uint32(i)}.bytes())
+	for _, key := range t.keys(bucketWelcomes, numberKey(w.number), 0) {
+		t.del(bucketWelcomes, key)
 	}
 	t.del(bucketWelcomeIDs, w.id[:welcomeIDPrefix])
-	t.del(bucketWelcomes, u64(w.number))
+	t.del(bucketPosted, numberKey(w.number))
 	r.ForgottenWelcomes++
 }
 

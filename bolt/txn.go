@@ -24,22 +24,21 @@ type bucket struct {
 
 var (
 	bucketMeta        = &bucket{id: 0, name: []byte("meta"), fill: 0.5}
-	bucketNames       = &bucket{id: 1, name: []byte("names"), logged: true, fill: 0.5}
-	bucketDevices     = &bucket{id: 2, name: []byte("devices"), logged: true, fill: 0.5}
-	bucketRefs        = &bucket{id: 3, name: []byte("refs"), logged: true, fill: 0.5}
-	bucketKeyPackages = &bucket{id: 4, name: []byte("key_packages"), fill: 1}
-	bucketWelcomes    = &bucket{id: 5, name: []byte("welcomes"), fill: 1}
-	bucketWelcomeIDs  = &bucket{id: 6, name: []byte("welcome_ids"), logged: true, fill: 0.5}
-	bucketRecipients  = &bucket{id: 7, name: []byte("recipients"), fill: 1}
-	bucketPayloads    = &bucket{id: 8, name: []byte("payloads"), fill: 1}
+	bucketLog         = &bucket{id: 1, name: []byte("log"), fill: 1}
+	bucketNames       = &bucket{id: 2, name: []byte("names"), logged: true, fill: 0.5}
+	bucketDevices     = &bucket{id: 3, name: []byte("devices"), logged: true, fill: 0.5}
+	bucketRefs        = &bucket{id: 4, name: []byte("refs"), logged: true, fill: 0.5}
+	bucketKeyPackages = &bucket{id: 5, name: []byte("key_packages"), fill: 1}
+	bucketWelcomes    = &bucket{id: 6, name: []byte("welcomes"), fill: 1}
+	bucketWelcomeIDs  = &bucket{id: 7, name: []byte("welcome_ids"), logged: true, fill: 0.5}
+	bucketPosted      = &bucket{id: 8, name: []byte("posted"), logged: true, fill: 0.5}
 	bucketTimers      = &bucket{id: 9, name: []byte("timers"), logged: true, fill: 0.5}
 	bucketIdempotency = &bucket{id: 10, name: []byte("idempotency"), logged: true, fill: 0.5}
-	bucketLog         = &bucket{id: 11, name: []byte("log"), fill: 1}
 )
 
 // buckets are all of them, by id.
-var buckets = [...]*bucket{bucketMeta, bucketNames, bucketDevices, bucketRefs, bucketKeyPackages, bucketWelcomes,
-	bucketWelcomeIDs, bucketRecipients, bucketPayloads, bucketTimers, bucketIdempotency, bucketLog}
+var buckets = [...]*bucket{bucketMeta, bucketLog, bucketNames, bucketDevices, bucketRefs, bucketKeyPackages,
+	bucketWelcomes, bucketWelcomeIDs, bucketPosted, bucketTimers, bucketIdempotency}
 
 // A txn is one bbolt transaction with the rows of this format on top. Events
 // that share a commit share it.
@@ -204,7 +203,7 @@ func (s *state) counters() []*int64 {
 }
 
 func (s *state) encode() []byte {
-	b := u64(s.sequence)
+	b := binary.BigEndian.AppendUint64(nil, s.sequence)
 	b = binary.BigEndian.AppendUint64(b, s.merged)
 	b = binary.BigEndian.AppendUint64(b, millis(s.seen))
 	for _, c := range s.counters() {
@@ -221,46 +220,4 @@ func decodeState(b []byte) (s state) {
 		*c, b = int64(readU64(b)), b[8:]
 	}
 	return s
-}
-
-// Timers. A row that ends by itself has its next time in the row and an entry
-// here. When the row moves on, the entry stays until its time and is then
-// found stale.
-const (
-	timerKeyPackage  = 1 + iota // device, kp
-	timerPending                // device, welcome, index: unclaimed long enough
-	timerDelivered              // device, welcome, index: redelivery over
-	timerHold                   // welcome: held for long
-	timerSettled                // welcome: a recipient has ended, have all?
-	timerForget                 // welcome: outcomes kept long enough
-	timerIdempotency            // hash of caller and key
-)
-
-func timerKey(kind byte, due time.Time, row []byte) []byte {
-	return append(binary.BigEndian.AppendUint64([]byte{kind}, millis(due)), row...)
-}
-
-func (t *txn) setTimer(kind byte, due time.Time, row []byte) {
-	t.put(bucketTimers, timerKey(kind, due, row), nil)
-}
-
-// A timer is an entry that is due.
-type timer struct {
-	key []byte
-	due time.Time
-	row []byte
-}
-
-// dueTimers returns at most most entries of a kind whose time has come.
-func (t *txn) dueTimers(kind byte, most int) []timer {
-	var due []timer
-	for k := range t.scan(bucketTimers, []byte{kind}, nil) {
-		at := fromMillis(readU64(k[1:]))
-		if at.After(t.now) || len(due) == most {
-			break
-		}
-		key := bytes.Clone(k)
-		due = append(due, timer{key: key, due: at, row: key[9:]})
-	}
-	return due
 }

@@ -8,39 +8,51 @@ import (
 	"welcomed/mls"
 )
 
-// A welcome is the header of a posted Welcome.
+// A welcome is a posted Welcome: the header, which never changes, and what
+// becomes of it.
 type welcome struct {
-	number      uint64
-	id          delivery.WelcomeID
-	poster      string // Caller.ID
-	suite       mls.CipherSuite
-	recipients  int // in secrets[], matched or not
-	hold        bool
-	requireAll  bool
-	holdCounted bool // in the state row, as held for long
-	postedAt    time.Time
+	number     uint64
+	id         delivery.WelcomeID
+	poster     string // Caller.ID
+	suite      mls.CipherSuite
+	recipients int // in secrets[], matched or not
+	hold       bool
+	requireAll bool
+	postedAt   time.Time
+	treeSize   int
+	treeHash   []byte // kept for longer than the tree
+	context    []byte
+	groupInfo  []byte // encrypted_group_info; none after the end
+
+	open        int // recipients that have not ended
+	holdCounted bool
 	releasedAt  time.Time
 	cancelledAt time.Time
+	lastEnd     time.Time // of a recipient so far
 	endedAt     time.Time // of its last recipient
-	treeSize    int
-	treeHash    []byte // kept for longer than the tree
-	context     []byte
 }
 
 const welcomeIDPrefix = 16
 
-// The parts of a Welcome in the payloads bucket.
+// The parts of a Welcome in the welcomes bucket.
 const (
-	partGroupInfo = 0
+	partHeader    = 0
 	partTree      = 1
+	partRecipient = 2
 )
+
+func partKey(number uint64, part byte) []byte { return append(numberKey(number), part) }
+
+func recipientKey(key mailKey) []byte {
+	return appendIndex(partKey(key.welcome, partRecipient), key.index)
+}
 
 func (t *txn) welcomeByID(id delivery.WelcomeID) *welcome {
 	number := t.get(bucketWelcomeIDs, id[:welcomeIDPrefix])
 	if number == nil {
 		return nil
 	}
-	w := t.welcome(readU64(number))
+	w := t.welcome(readNumber(number))
 	if w == nil {
 		panic(errCorrupt)
 	}
@@ -51,7 +63,21 @@ func (t *txn) welcomeByID(id delivery.WelcomeID) *welcome {
 }
 
 func (t *txn) welcome(number uint64) *welcome {
-	row := t.get(bucketWelcomes, u64(number))
+	w := t.header(number)
+	if w == nil {
+		return nil
+	}
+	d := decoder(t.get(bucketPosted, numberKey(number)))
+	w.open = int(d.number())
+	d.flags(&w.holdCounted)
+	d.times(&w.releasedAt, &w.cancelledAt, &w.lastEnd, &w.endedAt)
+	return w
+}
+
+// header returns a Welcome without what has become of it. Its bytes are valid
+// until the next write.
+func (t *txn) header(number uint64) *welcome {
+	row := t.get(bucketWelcomes, partKey(number, partHeader))
 	if row == nil {
 		return nil
 	}
@@ -59,27 +85,34 @@ func (t *txn) welcome(number uint64) *welcome {
 	copy(w.id[:], d.bytes())
 	w.poster = d.string()
 	w.suite, w.recipients = mls.CipherSuite(d.number()), int(d.number())
-	d.flags(&w.hold, &w.requireAll, &w.holdCounted)
-	w.postedAt, w.releasedAt, w.cancelledAt, w.endedAt = d.time(), d.time(), d.time(), d.time()
-	w.treeSize = int(d.number())
-	w.treeHash, w.context = cloneBytes(d.bytes()), cloneBytes(d.bytes())
+	d.flags(&w.hold, &w.requireAll)
+	w.postedAt = d.time()
+	w.treeSize, w.treeHash = int(d.number()), d.bytes()
+	w.context, w.groupInfo = d.bytes(), d
 	return w
 }
 
-func (t *txn) saveWelcome(w *welcome) {
-	var e encoder
+func (t *txn) putHeader(w *welcome) {
+	e := make(encoder, 0, 128+len(w.context)+len(w.groupInfo))
 	e.bytes(w.id[:])
 	e.string(w.poster)
 	e.number(uint64(w.suite))
 	e.number(uint64(w.recipients))
-	e.flags(w.hold, w.requireAll, w.holdCounted)
-	for _, at := range []time.Time{w.postedAt, w.releasedAt, w.cancelledAt, w.endedAt} {
-		e.time(at)
-	}
+	e.flags(w.hold, w.requireAll)
+	e.time(w.postedAt)
 	e.number(uint64(w.treeSize))
 	e.bytes(w.treeHash)
 	e.bytes(w.context)
-	t.put(bucketWelcomes, u64(w.number), e)
+	t.put(bucketWelcomes, partKey(w.number, partHeader), append(e, w.groupInfo...))
+}
+
+// saveWelcome writes what has become of the Welcome.
+func (t *txn) saveWelcome(w *welcome) {
+	e := make(encoder, 0, 32)
+	e.number(uint64(w.open))
+	e.flags(w.holdCounted)
+	e.times(w.releasedAt, w.cancelledAt, w.lastEnd, w.endedAt)
+	t.put(bucketPosted, numberKey(w.number), e)
 }
 
 // held reports whether the Welcome waits for its release.
@@ -95,12 +128,14 @@ func (t *txn) uncountHold(w *welcome) {
 	}
 }
 
-func (t *txn) postedBy(caller delivery.Caller, id delivery.WelcomeID) bool {
-	w := t.welcomeByID(id)
-	return w != nil && caller.May(w.poster)
+// matching is the Welcome that matched a KeyPackage last; nil if none has, or
+// if it is forgotten.
+func (t *txn) matching(k *keyPackage) *welcome {
+	if k.mail == (mailKey{}) {
+		return nil
+	}
+	return t.header(k.mail.welcome)
 }
-
-func payloadKey(number uint64, part byte) []byte { return append(u64(number), part) }
 
 func treeHash(tree []byte) []byte {
 	if tree == nil {
@@ -111,17 +146,36 @@ func treeHash(tree []byte) []byte {
 }
 
 // A recipient is the row of one entry of secrets[]: the verdict when it was
-// posted, and what only that recipient is given. It is never rewritten.
+// posted, and what only that recipient is given.
 type recipient struct {
 	verdict delivery.Status // empty if it matched
 	ref     mls.KeyPackageRef
 	device  uint64             // 0 if the poster may not know it
 	by      delivery.WelcomeID // that took the KeyPackage, if the poster's own
-	secret  []byte             // encoded EncryptedGroupSecrets; nil unless matched
+	secret  []byte             // what follows the ref in EncryptedGroupSecrets; nil unless matched
+}
+
+// encoded returns the EncryptedGroupSecrets as the poster sent it. A ref is a
+// vector of at most 64 bytes (RFC 9420 §2.1.2).
+func (r *recipient) encoded() []byte {
+	b := make([]byte, 0, 2+len(r.ref)+len(r.secret))
+	if n := len(r.ref); n < 1<<6 {
+		b = append(b, byte(n))
+	} else {
+		b = append(b, 1<<6|byte(n>>8), byte(n))
+	}
+	b = append(b, r.ref...)
+	return append(b, r.secret...)
+}
+
+// afterRef is what follows the ref in an EncryptedGroupSecrets.
+func afterRef(s mls.EncryptedGroupSecrets) []byte {
+	head := &recipient{ref: s.NewMember}
+	return s.Bytes()[len(head.encoded()):]
 }
 
 func (t *txn) putRecipient(key mailKey, r *recipient) {
-	e := make(encoder, 0, len(r.secret)+128)
+	e := make(encoder, 0, len(r.secret)+96)
 	e.string(string(r.verdict))
 	e.string(string(r.ref))
 	e.number(r.device)
@@ -130,12 +184,11 @@ func (t *txn) putRecipient(key mailKey, r *recipient) {
 	} else {
 		e.bytes(r.by[:])
 	}
-	e.bytes(r.secret)
-	t.put(bucketRecipients, key.bytes(), e)
+	t.put(bucketWelcomes, recipientKey(key), append(e, r.secret...))
 }
 
 func (t *txn) recipient(key mailKey) *recipient {
-	row := t.get(bucketRecipients, key.bytes())
+	row := t.get(bucketWelcomes, recipientKey(key))
 	if row == nil {
 		panic(errCorrupt)
 	}
@@ -146,8 +199,18 @@ func decodeRecipient(row []byte) *recipient {
 	d := decoder(row)
 	r := &recipient{verdict: delivery.Status(d.string()), ref: mls.KeyPackageRef(d.string()), device: d.number()}
 	copy(r.by[:], d.bytes())
-	r.secret = d.bytes()
+	r.secret = d
 	return r
+}
+
+// eachRecipient calls yield for every entry of secrets[], until it returns false.
+func (t *txn) eachRecipient(w *welcome, yield func(mailKey, *recipient) bool) {
+	for key, row := range t.scan(bucketWelcomes, partKey(w.number, partRecipient), nil) {
+		index := key[numberBytes+1:]
+		if !yield(readMailKey(append(numberKey(w.number), index...)), decodeRecipient(row)) {
+			return
+		}
+	}
 }
 
 // outcome reads what became of a Welcome.
@@ -156,34 +219,35 @@ func (t *txn) outcome(w *welcome) delivery.Outcome {
 		ID: w.id, PostedAt: w.postedAt, Hold: w.hold, RequireAll: w.requireAll, Cancelled: !w.cancelledAt.IsZero(),
 		Recipients: make([]delivery.Recipient, 0, w.recipients),
 	}
-	for key, row := range t.scan(bucketRecipients, u64(w.number), nil) {
-		r := decodeRecipient(row)
-		answer := delivery.Recipient{Ref: r.ref, Status: r.verdict}
-		var d *device
-		if r.device != 0 {
-			if d = t.deviceByNumber(r.device); d != nil {
-				answer.Device = &d.id
-			}
-		}
-		if r.by != (delivery.WelcomeID{}) {
-			answer.By = &r.by
-		}
-		if r.verdict == "" {
-			if d == nil {
-				panic(errCorrupt)
-			}
-			t.describe(&answer, t.mail(d, readMailKey(key)))
-		}
-		o.Recipients = append(o.Recipients, answer)
-	}
+	t.eachRecipient(w, func(key mailKey, r *recipient) bool {
+		o.Recipients = append(o.Recipients, t.describe(key, r))
+		return true
+	})
 	return o
 }
 
-func (t *txn) describe(r *delivery.Recipient, m *mail) {
-	rec := m.rec
-	r.Matched, r.Status = true, rec.StateAt(t.now).Status()
-	r.ReleasedAt, r.DeliveredAt, r.WithheldAt, r.EndedAt = rec.ReleasedAt, rec.DeliveredAt, rec.WithheldAt, rec.EndedAt
-	r.Reason, r.Detail = rec.Reason, rec.Detail
+func (t *txn) describe(key mailKey, r *recipient) delivery.Recipient {
+	answer := delivery.Recipient{Ref: r.ref, Status: r.verdict}
+	var d *device
+	if r.device != 0 {
+		if d = t.deviceByNumber(r.device); d != nil {
+			answer.Device = &d.id
+		}
+	}
+	if r.by != (delivery.WelcomeID{}) {
+		answer.By = &r.by
+	}
+	if r.verdict != "" {
+		return answer
+	}
+	if d == nil {
+		panic(errCorrupt)
+	}
+	rec := t.mail(d, key).rec
+	answer.Matched, answer.Status = true, rec.StateAt(t.now).Status()
+	answer.ReleasedAt, answer.DeliveredAt, answer.WithheldAt, answer.EndedAt = rec.ReleasedAt, rec.DeliveredAt, rec.WithheldAt, rec.EndedAt
+	answer.Reason, answer.Detail = rec.Reason, rec.Detail
+	return answer
 }
 
 // eachMail calls fn for every recipient that matched.
@@ -193,11 +257,12 @@ func (t *txn) eachMail(w *welcome, fn func(*device, *mail)) {
 		key    mailKey
 	}
 	var places []place
-	for key, row := range t.scan(bucketRecipients, u64(w.number), nil) {
-		if r := decodeRecipient(row); r.verdict == "" {
-			places = append(places, place{r.device, readMailKey(key)})
+	t.eachRecipient(w, func(key mailKey, r *recipient) bool {
+		if r.verdict == "" {
+			places = append(places, place{r.device, key})
 		}
-	}
+		return true
+	})
 	for _, p := range places {
 		d := t.deviceByNumber(p.device)
 		m := t.mail(d, p.key)
