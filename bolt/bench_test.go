@@ -7,7 +7,9 @@ import (
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
+	"time"
 
 	"welcomed/delivery"
 	"welcomed/mls"
@@ -27,6 +29,7 @@ func BenchmarkClaim(b *testing.B) {
 			// that neighbours in the file do not share a commit.
 			order := rand.Perm(b.N)
 			b.ReportAllocs()
+			started := processorTime(b)
 			b.ResetTimer()
 			share(b.N, callers, func(i int) {
 				if err := claimOne(s, deviceNo(order[i])); err != nil {
@@ -35,6 +38,7 @@ func BenchmarkClaim(b *testing.B) {
 			})
 			b.StopTimer()
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "claims/s")
+			b.ReportMetric(float64(processorTime(b)-started)/float64(b.N)/1e3, "cpu-µs/op")
 			if s.state.Load().welcomes[delivery.Delivered] != int64(b.N) {
 				b.Errorf("%d delivered of %d", s.state.Load().welcomes[delivery.Delivered], b.N)
 			}
@@ -48,6 +52,15 @@ func claimOne(s *Store, id delivery.DeviceID) error {
 		err = fmt.Errorf("%d deliveries", len(r.Deliveries))
 	}
 	return err
+}
+
+// processorTime is what this process has used of all processors.
+func processorTime(b *testing.B) time.Duration {
+	var used syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }
 
 // share spreads n calls over callers.

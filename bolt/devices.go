@@ -32,6 +32,7 @@ type device struct {
 	waiting      int       // Welcomes held and pending
 	waitingBytes int64     // their sizes as delivered
 	pending      int       // Welcomes pending
+	delivered    int       // Welcomes delivered and not settled
 	overdue      int       // pending although the device has claimed since
 	claimed      uint64    // the sequence at its last claim
 	live         alarm     // for what is not a tombstone
@@ -149,7 +150,7 @@ func (t *txn) deviceByNumber(number uint64) *device {
 	dec.flags(&d.removed)
 	d.id = delivery.DeviceID{User: delivery.UserID(dec.string()), Name: dec.string()}
 	d.seenAt, d.shelfUntil = dec.time(), dec.time()
-	d.available, d.waiting, d.pending = int(dec.number()), int(dec.number()), int(dec.number())
+	d.available, d.waiting, d.pending, d.delivered = int(dec.number()), int(dec.number()), int(dec.number()), int(dec.number())
 	d.waitingBytes, d.overdue, d.claimed = int64(dec.number()), int(dec.number()), dec.number()
 	d.level = stockLevel(dec.number()) - 1
 	dec.times(&d.live.set, &d.tombstones.set)
@@ -220,6 +221,7 @@ func (t *txn) flushDevice(d *device) {
 	e.number(uint64(d.available))
 	e.number(uint64(d.waiting))
 	e.number(uint64(d.pending))
+	e.number(uint64(d.delivered))
 	e.number(uint64(d.waitingBytes))
 	e.number(uint64(d.overdue))
 	e.number(d.claimed)

@@ -56,7 +56,8 @@ func loadLog(b *bbolt.Bucket, first uint64, rows *rowMap) *changeLog {
 		data   []byte
 	}
 	var pieces []piece
-	for k, v := range scanBase(b, nil, nil) {
+	c := b.Cursor()
+	for k, v := c.First(); k != nil; k, v = c.Next() {
 		number := readU64(v)
 		if number >= first {
 			pieces = append(pieces, piece{number, v[pieceHeader:]})
@@ -92,7 +93,7 @@ func (l *changeLog) rollback() {
 }
 
 // append writes what a transaction has changed.
-func (l *changeLog) append(b *bbolt.Bucket, log []byte) error {
+func (l *changeLog) append(b *openBucket, log []byte) error {
 	for data := range slices.Chunk(log, pieceBytes) {
 		number, slot := l.next(), l.freeSlot()
 		value := binary.BigEndian.AppendUint64(make([]byte, 0, pieceHeader+len(data)), number)

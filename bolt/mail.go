@@ -139,20 +139,27 @@ func (t *txn) countMail(d *device, m *mail) {
 
 func (t *txn) addMail(d *device, s delivery.WelcomeState, size int64, n int) {
 	t.state.welcomes[s] += int64(n)
-	if s != delivery.Held && s != delivery.Pending {
+	switch s {
+	case delivery.Pending:
+		d.pending += n
+	case delivery.Delivered:
+		d.delivered += n
+		return
+	case delivery.Held:
+	default:
 		return
 	}
 	d.waiting += n
 	d.waitingBytes += int64(n) * size
-	if s == delivery.Pending {
-		d.pending += n
-	}
 }
 
 // mails returns the device's mails of one kind, as they were when the call
 // began: in the order of their Welcomes, delivered ones least recently given
 // first.
 func (t *txn) mails(d *device, kind byte) []*mail {
+	if kind == rowPending && d.pending == 0 || kind == rowDelivered && d.delivered == 0 {
+		return nil
+	}
 	var mails []*mail
 	for key, row := range t.scan(bucketDevices, d.key(kind), nil) {
 		mails = append(mails, decodeMail(readMailKey(key[numberBytes+1:]), row))

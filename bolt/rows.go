@@ -3,7 +3,6 @@ package bolt
 import (
 	"encoding/binary"
 	"fmt"
-	"iter"
 	"strings"
 
 	"github.com/tidwall/btree"
@@ -76,41 +75,42 @@ func (m *rowMap) replay(log []byte) {
 	}
 }
 
-// over yields the rows of a bucket with their changes: below are those that the
-// bucket has from the key from on.
-func (m *rowMap) over(below iter.Seq2[[]byte, []byte], b *bucket, prefix, from []byte) iter.Seq2[[]byte, []byte] {
-	first, last := rowKey(b, from), rowKey(b, prefix)
-	changed := m.rows.Iter()
-	if !changed.Seek(first) || !strings.HasPrefix(changed.Key(), last) {
-		return below
-	}
-	return func(yield func(k, v []byte) bool) {
-		changed := m.rows.Iter()
-		more := changed.Seek(first)
-		// before yields the changed rows in front of key; nil is the end.
-		before := func(key []byte) bool {
-			for more && strings.HasPrefix(changed.Key(), last) && (key == nil || changed.Key()[1:] < string(key)) {
-				if v := changed.Value(); v != nil && !yield([]byte(changed.Key()[1:]), v) {
-					return false
-				}
-				more = changed.Next()
-			}
-			return true
-		}
-		for k, v := range below {
-			if !before(k) {
-				return
-			}
-			if more && changed.Key()[0] == b.id && changed.Key()[1:] == string(k) {
-				continue // it has changed: next to be yielded by before
-			}
-			if !yield(k, v) {
-				return
-			}
-		}
-		before(nil)
-	}
+// changes are the changed rows of a bucket from a key on, as far as they have the
+// prefix.
+type changes struct {
+	rows   btree.MapIter[string, []byte]
+	more   bool
+	prefix string
 }
+
+func (m *rowMap) changes(b *bucket, prefix, from []byte) (c changes) {
+	first, key := rowKey(b, from), rowKey(b, prefix)
+	// Most scans find nothing here, and an iterator costs more than this look.
+	m.rows.Ascend(first, func(k string, _ []byte) bool {
+		c.more = strings.HasPrefix(k, key)
+		return false
+	})
+	if c.more {
+		c.rows, c.prefix = m.rows.Iter(), key
+		c.rows.Seek(first)
+	}
+	return c
+}
+
+// before yields the changed rows in front of key, nil being the end, until yield
+// returns false.
+func (c *changes) before(key []byte, yield func(k, v []byte) bool) bool {
+	for c.more && (key == nil || c.rows.Key()[1:] < string(key)) {
+		if v := c.rows.Value(); v != nil && !yield([]byte(c.rows.Key()[1:]), v) {
+			return false
+		}
+		c.more = c.rows.Next() && strings.HasPrefix(c.rows.Key(), c.prefix)
+	}
+	return true
+}
+
+// at reports whether the row with that key has changed: before will yield it.
+func (c *changes) at(key []byte) bool { return c.more && c.rows.Key()[1:] == string(key) }
 
 // A row is one that has changed; value is nil if it is gone.
 type row struct {

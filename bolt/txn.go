@@ -52,7 +52,7 @@ type txn struct {
 	sure    time.Time // the latest trusted time: what ends things for good goes by it
 	state   state
 	writes  int // rows written so far
-	opened  [len(buckets)]*bbolt.Bucket
+	opened  [len(buckets)]openBucket
 	devices map[uint64]*device // loaded, written back by flush
 	woken   []delivery.DeviceID
 }
@@ -70,13 +70,44 @@ func (s *Store) newTxn(tx *bbolt.Tx, rows *rowMap) *txn {
 	return t
 }
 
+// An openBucket keeps cursors for the next to look something up: a new one
+// costs more than the look.
+type openBucket struct {
+	*bbolt.Bucket
+	lookup *bbolt.Cursor
+	idle   []*bbolt.Cursor // for scans
+}
+
 // base is the bucket without the changes above it.
-func (t *txn) base(b *bucket) *bbolt.Bucket {
-	if t.opened[b.id] == nil {
-		t.opened[b.id] = t.tx.Bucket(b.name)
-		t.opened[b.id].FillPercent = b.fill
+func (t *txn) base(b *bucket) *openBucket {
+	o := &t.opened[b.id]
+	if o.Bucket == nil {
+		o.Bucket = t.tx.Bucket(b.name)
+		o.FillPercent = b.fill
+		o.lookup = o.Cursor()
 	}
-	return t.opened[b.id]
+	return o
+}
+
+// get is Bucket.Get without a cursor of its own.
+func (o *openBucket) get(key []byte) []byte {
+	if k, v := o.lookup.Seek(key); bytes.Equal(k, key) {
+		return v
+	}
+	return nil
+}
+
+// scan yields the rows whose keys begin with prefix, from a key on.
+func (o *openBucket) scan(prefix, from []byte, yield func(k, v []byte) bool) {
+	var c *bbolt.Cursor
+	if n := len(o.idle); n > 0 {
+		c, o.idle = o.idle[n-1], o.idle[:n-1]
+	} else {
+		c = o.Cursor()
+	}
+	defer func() { o.idle = append(o.idle, c) }()
+	for k, v := c.Seek(from); k != nil && bytes.HasPrefix(k, prefix) && yield(k, v); k, v = c.Next() {
+	}
 }
 
 // get returns a value that is valid until the next write. nil if there is none.
@@ -86,7 +117,7 @@ func (t *txn) get(b *bucket, key []byte) []byte {
 			return value
 		}
 	}
-	return t.base(b).Get(key)
+	return t.base(b).get(key)
 }
 
 // put and del panic on what only a bug can cause; (*txn).run catches it.
@@ -116,20 +147,18 @@ func (t *txn) scan(b *bucket, prefix, start []byte) iter.Seq2[[]byte, []byte] {
 	if bytes.Compare(start, prefix) > 0 {
 		from = start
 	}
-	rows := scanBase(t.base(b), prefix, from)
-	if b.logged {
-		return t.rows.over(rows, b, prefix, from)
-	}
-	return rows
-}
-
-func scanBase(b *bbolt.Bucket, prefix, from []byte) iter.Seq2[[]byte, []byte] {
 	return func(yield func(k, v []byte) bool) {
-		c := b.Cursor()
-		for k, v := c.Seek(from); k != nil && bytes.HasPrefix(k, prefix); k, v = c.Next() {
-			if !yield(k, v) {
-				return
-			}
+		if !b.logged {
+			t.base(b).scan(prefix, from, yield)
+			return
+		}
+		changed, more := t.rows.changes(b, prefix, from), true
+		t.base(b).scan(prefix, from, func(k, v []byte) bool {
+			more = changed.before(k, yield) && (changed.at(k) || yield(k, v))
+			return more
+		})
+		if more {
+			changed.before(nil, yield)
 		}
 	}
 }
