@@ -49,6 +49,7 @@ type committer struct {
 	stop  bool
 	ended chan struct{} // closed when the writer has returned
 
+	buffer  []byte // for the changes of a transaction, used again
 	log     *changeLog
 	rows    *rowMap // as last committed
 	merging bool    // the log, until it is empty or something else is to do
@@ -193,7 +194,9 @@ func (c *committer) try(batch []*event) error {
 	if err != nil {
 		return fmt.Errorf("begin a transaction: %w", err)
 	}
-	t := c.store.newTxn(tx, c.rows.copy())
+	t := c.store.newTxn(tx, c.rows.Copy())
+	t.logged = c.buffer[:0]
+	defer func() { c.buffer = t.logged }()
 	for _, e := range batch {
 		if e.err = c.admit(e); e.err != nil {
 			continue
@@ -327,7 +330,11 @@ func storeError(err error) error {
 
 // run calls fn and turns a panic (a corrupt row, a bug) into its error, so that
 // it costs one request and not the process.
-func (t *txn) run(fn func(*txn) error) (err error) {
+func (t *txn) run(fn func(*txn) error) error {
+	return recovering(func() error { return fn(t) })
+}
+
+func recovering(fn func() error) (err error) {
 	defer func() {
 		switch p := recover(); p {
 		case nil:
@@ -337,7 +344,7 @@ func (t *txn) run(fn func(*txn) error) (err error) {
 			err = fmt.Errorf("panic in a transaction: %v\n%s", p, debug.Stack())
 		}
 	}()
-	return fn(t)
+	return fn()
 }
 
 // viewCommitted reads what an event of this call has committed. The caller may

@@ -184,11 +184,11 @@ func (t *txn) createDevice(id delivery.DeviceID) *device {
 // touch marks the device as seen and as changed.
 func (t *txn) touch(d *device) {
 	d.seenAt = t.now
-	t.change(d)
+	t.changed(d)
 }
 
-// change has flush write the device.
-func (t *txn) change(d *device) {
+// changed has flush write the device.
+func (t *txn) changed(d *device) {
 	t.writes++
 	d.dirty = true
 }
@@ -212,7 +212,7 @@ func (t *txn) flushDevice(d *device) {
 	t.setAlarm(timerDevice, d, &d.live)
 	t.setAlarm(timerTombstones, d, &d.tombstones)
 
-	var e encoder
+	e := make(encoder, 0, 128)
 	e.flags(d.removed)
 	e.string(string(d.id.User))
 	e.string(d.id.Name)
@@ -290,7 +290,7 @@ func (t *txn) removeDevice(d *device) {
 		t.closeMail(d, m)
 	}
 	d.removed = true
-	t.change(d)
+	t.changed(d)
 	t.purge(d)
 }
 

@@ -138,7 +138,7 @@ func (t *txn) saveKeyPackage(d *device, k *keyPackage) {
 	} else {
 		d.live.at(k.nextDue(t.limits))
 	}
-	t.change(d)
+	t.changed(d)
 }
 
 func (t *txn) countKeyPackage(d *device, k *keyPackage) {

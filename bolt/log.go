@@ -77,7 +77,7 @@ func loadLog(b *bbolt.Bucket, first uint64, rows *rowMap) *changeLog {
 		l.sizes = append(l.sizes, len(p.data))
 		l.bytes += len(p.data)
 	}
-	rows.replay(log)
+	replay(rows, log)
 	l.mark = l.next()
 	return l
 }
@@ -123,7 +123,7 @@ func (l *changeLog) freeSlot() int {
 
 // merge writes up to most changed rows to their buckets, from the hand on.
 func (l *changeLog) merge(t *txn, most int) {
-	merged := t.rows.from(l.hand, most)
+	merged := nextChanges(t.rows, l.hand, most)
 	for _, row := range merged {
 		t.merge(row)
 	}

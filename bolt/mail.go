@@ -113,7 +113,7 @@ func (t *txn) saveMail(d *device, m *mail) {
 	t.put(bucketDevices, d.mailRow(is, m.mailKey), m.encode())
 	m.stored, m.was, m.wasOrder = true, m.rec.State, m.order
 	d.live.at(m.nextDue())
-	t.change(d)
+	t.changed(d)
 }
 
 // nextDue is when the row has to be looked at again; zero if it has ended.

@@ -1,25 +1,32 @@
 package bolt
 
-import "time"
-
-const (
-	// logLimit is how many bytes of the log wait to be merged at most. It
-	// bounds the memory for changed rows and the time that opening takes.
-	logLimit = 16 << 20
-	// mergeMost is how many rows one transaction merges at most.
-	mergeMost = 4096
-	// A log with more than logLimit/idleShare is merged when nothing else is
-	// to do for idleAfter.
-	idleShare = 8
-	idleAfter = 200 * time.Millisecond
+import (
+	"cmp"
+	"time"
 )
 
-// limit is logLimit, or less in a file that may not become large.
+const (
+	// defaultLogSize bounds the memory for changed rows to about four times as
+	// much, and the time that opening takes.
+	defaultLogSize = 16 << 20
+	// mergeStep is how many rows are merged at a time while nothing else is to
+	// do.
+	mergeStep = 4096
+	// A log with more than limit/idleShare is merged when nothing else is
+	// to do for idleAfter.
+	idleShare = 8
+)
+
+var idleAfter = 200 * time.Millisecond // shorter in tests
+
+// limit is how many bytes of the log wait to be merged at most: less in a file
+// that may not become large.
 func (c *committer) limit() int {
+	limit := cmp.Or(c.store.opts.LogSize, defaultLogSize)
 	if most := c.store.opts.MaxSize; most > 0 {
-		return int(min(logLimit, most/16))
+		limit = min(limit, most/16)
 	}
-	return logLimit
+	return int(limit)
 }
 
 // mergeRows is how many rows a transaction merges that has logged that many
@@ -30,8 +37,8 @@ func (c *committer) mergeRows(logged int) int {
 	if c.log.bytes < limit/2 {
 		return 0
 	}
-	waiting := max(1, c.log.bytes/max(1, c.rows.len())) // bytes of the log per row
-	return min(2*logged/waiting+16, mergeMost, max(16, limit/pageSize))
+	waiting := max(1, c.log.bytes/max(1, c.rows.Len())) // bytes of the log per row
+	return 2*logged/waiting + 16
 }
 
 // mergeIdle merges a part of the log in a transaction of its own, and reports
@@ -44,7 +51,7 @@ func (c *committer) mergeIdle() bool {
 	if err != nil {
 		return false
 	}
-	err = c.persist(c.store.newTxn(tx, c.rows.copy()), mergeMost)
+	err = c.persist(c.store.newTxn(tx, c.rows.Copy()), mergeStep)
 	c.merging = err == nil && c.log.bytes > 0
 	return c.merging
 }

@@ -36,6 +36,9 @@ type Options struct {
 	Clock      delivery.Clock // nil: the machine's
 	TrustClock bool           // take the clock as it is, see delivery.ClockGuard
 	MaxSize    int64          // of the file in bytes; 0: what the disk holds
+	// LogSize is how many bytes of changes may wait in the log to be merged;
+	// 0: 16 MiB. They are also in memory, where they take a few times as much.
+	LogSize int64
 	// LockTimeout is how long to wait for another process that has the file
 	// open; 0: one second.
 	LockTimeout time.Duration

@@ -8,91 +8,68 @@ import (
 	"github.com/tidwall/btree"
 )
 
-// A rowMap holds the rows that have changed since they were last written to
-// their buckets, in the order of bucket and key; nil stands for a row that is
-// gone. Copies share what they have in common: one costs nothing, and what is
-// done to it afterwards is not seen in the other.
-type rowMap struct{ rows *btree.Map[string, []byte] }
+// A rowMap holds the rows that have changed since they were last written to the
+// rows bucket, by key; nil stands for a row that is gone. Copies share what they
+// have in common: one costs nothing, and what is done to it afterwards is not
+// seen in the other.
+type rowMap = btree.Map[string, []byte]
 
 // rowDegree keeps nodes small, as a commit copies each that it changes.
 const rowDegree = 16
 
-func newRowMap() *rowMap { return &rowMap{btree.NewMap[string, []byte](rowDegree)} }
+func newRowMap() *rowMap { return btree.NewMap[string, []byte](rowDegree) }
 
-func (m *rowMap) copy() *rowMap { return &rowMap{m.rows.Copy()} }
-
-func (m *rowMap) len() int { return m.rows.Len() }
-
-// get returns the row as it has changed. changed is false if its bucket says
-// what it is.
-func (m *rowMap) get(b *bucket, key []byte) (value []byte, changed bool) {
-	if m.len() == 0 {
-		return nil, false
-	}
-	var buf [48]byte
-	return m.rows.Get(string(append(append(buf[:0], b.id), key...)))
+// rowKey is a key in the rows bucket.
+func rowKey(b *bucket, key []byte) string {
+	return string(append(append(make([]byte, 0, 64), b.kind), key...))
 }
 
-// put and del change a row and append the change to the log's bytes.
-func (m *rowMap) put(log []byte, b *bucket, key, value []byte) []byte {
-	kept := append(make([]byte, 0, len(value)), value...)
-	return m.set(log, rowKey(b, key), kept)
-}
-
-func (m *rowMap) del(log []byte, b *bucket, key []byte) []byte {
-	return m.set(log, rowKey(b, key), nil)
-}
-
-func (m *rowMap) set(log []byte, key string, value []byte) []byte {
-	m.rows.Set(key, value)
-	log = binary.AppendUvarint(log, uint64(len(key)))
-	log = append(log, key...)
+// change notes a changed row, and in which order rows have changed.
+func (t *txn) change(key string, value []byte) {
+	t.rows.Set(key, value)
+	t.logged = binary.AppendUvarint(t.logged, uint64(len(key)))
+	t.logged = append(t.logged, key...)
 	if value == nil {
-		return append(log, 0)
+		t.logged = append(t.logged, 0)
+		return
 	}
-	log = binary.AppendUvarint(log, uint64(len(value))+1)
-	return append(log, value...)
+	t.logged = binary.AppendUvarint(t.logged, uint64(len(value))+1)
+	t.logged = append(t.logged, value...)
 }
 
-// replay applies what set has appended to a log. It panics with errCorrupt.
-func (m *rowMap) replay(log []byte) {
+// replay applies what change has appended to a log. It panics with errCorrupt.
+func replay(rows *rowMap, log []byte) {
 	d := decoder(log)
 	for len(d) > 0 {
-		key := d.string()
-		if key == "" || int(key[0]) >= len(buckets) || !buckets[key[0]].logged {
-			panic(errCorrupt)
-		}
-		size := d.number()
+		key, size := d.string(), d.number()
 		if size == 0 {
-			m.rows.Set(key, nil)
+			rows.Set(key, nil)
 			continue
 		}
 		if size-1 > uint64(len(d)) {
 			panic(errCorrupt)
 		}
-		m.rows.Set(key, append(make([]byte, 0, size-1), d[:size-1]...))
+		rows.Set(key, append(make([]byte, 0, size-1), d[:size-1]...))
 		d = d[size-1:]
 	}
 }
 
-// changes are the changed rows of a bucket from a key on, as far as they have the
-// prefix.
+// changes are the changed rows from a key on, as far as they have the prefix.
 type changes struct {
 	rows   btree.MapIter[string, []byte]
 	more   bool
 	prefix string
 }
 
-func (m *rowMap) changes(b *bucket, prefix, from []byte) (c changes) {
-	first, key := rowKey(b, from), rowKey(b, prefix)
+func changesFrom(rows *rowMap, prefix, from string) (c changes) {
 	// Most scans find nothing here, and an iterator costs more than this look.
-	m.rows.Ascend(first, func(k string, _ []byte) bool {
-		c.more = strings.HasPrefix(k, key)
+	rows.Ascend(from, func(k string, _ []byte) bool {
+		c.more = strings.HasPrefix(k, prefix)
 		return false
 	})
 	if c.more {
-		c.rows, c.prefix = m.rows.Iter(), key
-		c.rows.Seek(first)
+		c.rows, c.prefix = rows.Iter(), prefix
+		c.rows.Seek(from)
 	}
 	return c
 }
@@ -100,8 +77,8 @@ func (m *rowMap) changes(b *bucket, prefix, from []byte) (c changes) {
 // before yields the changed rows in front of key, nil being the end, until yield
 // returns false.
 func (c *changes) before(key []byte, yield func(k, v []byte) bool) bool {
-	for c.more && (key == nil || c.rows.Key()[1:] < string(key)) {
-		if v := c.rows.Value(); v != nil && !yield([]byte(c.rows.Key()[1:]), v) {
+	for c.more && (key == nil || c.rows.Key() < string(key)) {
+		if v := c.rows.Value(); v != nil && !yield([]byte(c.rows.Key()), v) {
 			return false
 		}
 		c.more = c.rows.Next() && strings.HasPrefix(c.rows.Key(), c.prefix)
@@ -110,41 +87,36 @@ func (c *changes) before(key []byte, yield func(k, v []byte) bool) bool {
 }
 
 // at reports whether the row with that key has changed: before will yield it.
-func (c *changes) at(key []byte) bool { return c.more && c.rows.Key()[1:] == string(key) }
+func (c *changes) at(key []byte) bool { return c.more && c.rows.Key() == string(key) }
 
-// A row is one that has changed; value is nil if it is gone.
-type row struct {
+// A changedRow is one that has changed; value is nil if it is gone.
+type changedRow struct {
 	key   string
 	value []byte
 }
 
-// from returns up to most changed rows from the key on.
-func (m *rowMap) from(key string, most int) []row {
-	rows := make([]row, 0, min(most, m.len()))
-	m.rows.Ascend(key, func(key string, value []byte) bool {
-		if len(rows) < most {
-			rows = append(rows, row{key, value})
+// nextChanges returns up to most changed rows from a key on.
+func nextChanges(rows *rowMap, from string, most int) []changedRow {
+	next := make([]changedRow, 0, min(most, rows.Len()))
+	rows.Ascend(from, func(key string, value []byte) bool {
+		if len(next) < most {
+			next = append(next, changedRow{key, value})
 		}
-		return len(rows) < most
+		return len(next) < most
 	})
-	return rows
+	return next
 }
 
-// merge writes a changed row to its bucket.
-func (t *txn) merge(r row) {
-	b, key := buckets[r.key[0]], []byte(r.key[1:])
+// merge writes a changed row to the rows bucket.
+func (t *txn) merge(r changedRow) {
 	var err error
 	if r.value == nil {
-		err = t.base(b).Delete(key)
+		err = t.base(bucketRows).Delete([]byte(r.key))
 	} else {
-		err = t.base(b).Put(key, r.value)
+		err = t.base(bucketRows).Put([]byte(r.key), r.value)
 	}
 	if err != nil {
-		panic(fmt.Errorf("merge into %s: %w", b.name, err))
+		panic(fmt.Errorf("merge: %w", err))
 	}
-	t.rows.rows.Delete(r.key)
-}
-
-func rowKey(b *bucket, key []byte) string {
-	return string(append(append(make([]byte, 0, len(key)+1), b.id), key...))
+	t.rows.Delete(r.key)
 }

@@ -1,6 +1,7 @@
 package bolt_test
 
 import (
+	"os"
 	"path/filepath"
 	"testing"
 
@@ -9,14 +10,28 @@ import (
 	"welcomed/delivery/storetest"
 )
 
+// Every promise holds, also when each commit merges a part of the log, and
+// when the file is compacted whenever it is closed.
 func TestStore(t *testing.T) {
+	t.Run("as it is", func(t *testing.T) { runSuite(t, bolt.Options{}, nil) })
+	t.Run("merging all the time", func(t *testing.T) { runSuite(t, bolt.Options{LogSize: 1}, nil) })
+	t.Run("compacted", func(t *testing.T) { runSuite(t, bolt.Options{LogSize: 4096}, compact) })
+}
+
+// runSuite runs the suite on stores with these options; between says what is
+// done to a file that was closed.
+func runSuite(t *testing.T, opts bolt.Options, between func(t *testing.T, path string)) {
 	storetest.Run(t, func(t *testing.T) storetest.Fixture {
 		path := filepath.Join(t.TempDir(), "welcomed.db")
 		var last *bolt.Store
 		closed := 0
 		return storetest.Fixture{
 			Open: func(t *testing.T, clock delivery.Clock, limits delivery.Limits) delivery.Store {
-				s, err := bolt.Open(path, bolt.Options{Limits: limits, Clock: clock})
+				if last != nil && between != nil {
+					between(t, path)
+				}
+				opts.Limits, opts.Clock = limits, clock
+				s, err := bolt.Open(path, opts)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -29,4 +44,10 @@ func TestStore(t *testing.T) {
 			Commits: func() int { return closed + last.Commits() },
 		}
 	})
+}
+
+func compact(t *testing.T, path string) {
+	t.Helper()
+	must(t, bolt.Compact(t.Context(), path, path+".small"))
+	must(t, os.Rename(path+".small", path))
 }

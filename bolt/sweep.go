@@ -149,7 +149,7 @@ func (t *txn) fireDevice(timer timer, r *delivery.SweepResult) {
 	if d == nil || !d.live.ring(timer.due) {
 		return
 	}
-	t.change(d) // the alarm is set anew
+	t.changed(d) // the alarm is set anew
 	for _, k := range t.liveKeyPackages(d) {
 		if due := k.nextDue(t.limits); due.IsZero() || due.After(t.now) {
 			d.live.at(due)
@@ -203,7 +203,7 @@ func (t *txn) fireTombstones(timer timer, r *delivery.SweepResult) {
 	if d == nil || !d.tombstones.ring(timer.due) {
 		return
 	}
-	t.change(d)
+	t.changed(d)
 	var due []*keyPackage
 	for key, row := range t.scan(bucketDevices, d.key(rowTombstone), nil) {
 		k := decodeKeyPackage(rowTombstone, readNumber(key[numberBytes+1:]), row)

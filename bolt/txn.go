@@ -12,33 +12,36 @@ import (
 	"welcomed/delivery"
 )
 
-// A bucket is one of the file. What is written to a logged one goes to the log
-// first and is merged later; the others are appended to in the order of arrival,
-// or small, and are written at once.
+// A bucket is one of the file, or a kind of rows in the rows bucket: those are
+// scattered, so their changes go to the log first and are merged later. The
+// other buckets are appended to in the order of arrival, or small, and are
+// written at once.
 type bucket struct {
-	id     byte // in the log
-	name   []byte
-	logged bool
-	fill   float64 // how full a page is left when it splits
+	name []byte
+	kind byte    // in the rows bucket; 0: not in it
+	fill float64 // how full a page is left when it splits
 }
 
+func (b *bucket) logged() bool { return b.kind != 0 }
+
 var (
-	bucketMeta        = &bucket{id: 0, name: []byte("meta"), fill: 0.5}
-	bucketLog         = &bucket{id: 1, name: []byte("log"), fill: 1}
-	bucketNames       = &bucket{id: 2, name: []byte("names"), logged: true, fill: 0.5}
-	bucketDevices     = &bucket{id: 3, name: []byte("devices"), logged: true, fill: 0.5}
-	bucketRefs        = &bucket{id: 4, name: []byte("refs"), logged: true, fill: 0.5}
-	bucketKeyPackages = &bucket{id: 5, name: []byte("key_packages"), fill: 1}
-	bucketWelcomes    = &bucket{id: 6, name: []byte("welcomes"), fill: 1}
-	bucketWelcomeIDs  = &bucket{id: 7, name: []byte("welcome_ids"), logged: true, fill: 0.5}
-	bucketPosted      = &bucket{id: 8, name: []byte("posted"), logged: true, fill: 0.5}
-	bucketTimers      = &bucket{id: 9, name: []byte("timers"), logged: true, fill: 0.5}
-	bucketIdempotency = &bucket{id: 10, name: []byte("idempotency"), logged: true, fill: 0.5}
+	bucketMeta        = &bucket{name: []byte("meta"), fill: 0.5}
+	bucketLog         = &bucket{name: []byte("log"), fill: 1}
+	bucketKeyPackages = &bucket{name: []byte("key_packages"), fill: 1}
+	bucketWelcomes    = &bucket{name: []byte("welcomes"), fill: 1}
+	bucketRows        = &bucket{name: []byte("rows"), fill: 0.5}
+
+	bucketNames       = &bucket{kind: 'n'}
+	bucketDevices     = &bucket{kind: 'd'}
+	bucketRefs        = &bucket{kind: 'r'}
+	bucketWelcomeIDs  = &bucket{kind: 'i'}
+	bucketPosted      = &bucket{kind: 'p'}
+	bucketTimers      = &bucket{kind: 't'}
+	bucketIdempotency = &bucket{kind: 'k'}
 )
 
-// buckets are all of them, by id.
-var buckets = [...]*bucket{bucketMeta, bucketLog, bucketNames, bucketDevices, bucketRefs, bucketKeyPackages,
-	bucketWelcomes, bucketWelcomeIDs, bucketPosted, bucketTimers, bucketIdempotency}
+// buckets are those that the file has.
+var buckets = [...]*bucket{bucketMeta, bucketLog, bucketKeyPackages, bucketWelcomes, bucketRows}
 
 // A txn is one bbolt transaction with the rows of this format on top. Events
 // that share a commit share it.
@@ -52,7 +55,7 @@ type txn struct {
 	sure    time.Time // the latest trusted time: what ends things for good goes by it
 	state   state
 	writes  int // rows written so far
-	opened  [len(buckets)]openBucket
+	opened  map[*bucket]*openBucket
 	devices map[uint64]*device // loaded, written back by flush
 	woken   []delivery.DeviceID
 }
@@ -60,7 +63,7 @@ type txn struct {
 func (s *Store) newTxn(tx *bbolt.Tx, rows *rowMap) *txn {
 	reading := s.guard.Look()
 	t := &txn{tx: tx, rows: rows, store: s, limits: &s.opts.Limits, now: reading.Now.UTC().Truncate(time.Millisecond),
-		devices: make(map[uint64]*device)}
+		opened: make(map[*bucket]*openBucket, len(buckets))}
 	t.sure = reading.Seen.UTC().Truncate(time.Millisecond)
 	if t.now.Before(t.sure) {
 		t.now = t.sure
@@ -78,13 +81,14 @@ type openBucket struct {
 	idle   []*bbolt.Cursor // for scans
 }
 
-// base is the bucket without the changes above it.
+// base is a bucket without the changes above it.
 func (t *txn) base(b *bucket) *openBucket {
-	o := &t.opened[b.id]
-	if o.Bucket == nil {
-		o.Bucket = t.tx.Bucket(b.name)
+	o := t.opened[b]
+	if o == nil {
+		o = &openBucket{Bucket: t.tx.Bucket(b.name)}
 		o.FillPercent = b.fill
 		o.lookup = o.Cursor()
+		t.opened[b] = o
 	}
 	return o
 }
@@ -112,19 +116,22 @@ func (o *openBucket) scan(prefix, from []byte, yield func(k, v []byte) bool) {
 
 // get returns a value that is valid until the next write. nil if there is none.
 func (t *txn) get(b *bucket, key []byte) []byte {
-	if b.logged {
-		if value, changed := t.rows.get(b, key); changed {
-			return value
-		}
+	if !b.logged() {
+		return t.base(b).get(key)
 	}
-	return t.base(b).get(key)
+	var buf [48]byte
+	row := append(append(buf[:0], b.kind), key...)
+	if value, changed := t.rows.Get(string(row)); changed {
+		return value
+	}
+	return t.base(bucketRows).get(row)
 }
 
 // put and del panic on what only a bug can cause; (*txn).run catches it.
 func (t *txn) put(b *bucket, key, value []byte) {
 	t.writes++
-	if b.logged {
-		t.logged = t.rows.put(t.logged, b, key, value)
+	if b.logged() {
+		t.change(rowKey(b, key), append(make([]byte, 0, len(value)), value...))
 	} else if err := t.base(b).Put(key, value); err != nil {
 		panic(fmt.Errorf("put in %s: %w", b.name, err))
 	}
@@ -132,8 +139,8 @@ func (t *txn) put(b *bucket, key, value []byte) {
 
 func (t *txn) del(b *bucket, key []byte) {
 	t.writes++
-	if b.logged {
-		t.logged = t.rows.del(t.logged, b, key)
+	if b.logged() {
+		t.change(rowKey(b, key), nil)
 	} else if err := t.base(b).Delete(key); err != nil {
 		panic(fmt.Errorf("delete in %s: %w", b.name, err))
 	}
@@ -148,18 +155,24 @@ func (t *txn) scan(b *bucket, prefix, start []byte) iter.Seq2[[]byte, []byte] {
 		from = start
 	}
 	return func(yield func(k, v []byte) bool) {
-		if !b.logged {
+		if b.logged() {
+			t.scanRows(rowKey(b, prefix), rowKey(b, from), func(k, v []byte) bool { return yield(k[1:], v) })
+		} else {
 			t.base(b).scan(prefix, from, yield)
-			return
 		}
-		changed, more := t.rows.changes(b, prefix, from), true
-		t.base(b).scan(prefix, from, func(k, v []byte) bool {
-			more = changed.before(k, yield) && (changed.at(k) || yield(k, v))
-			return more
-		})
-		if more {
-			changed.before(nil, yield)
-		}
+	}
+}
+
+// scanRows yields the rows of the rows bucket, with the changes above it, by
+// their keys in it.
+func (t *txn) scanRows(prefix, from string, yield func(k, v []byte) bool) {
+	changed, more := changesFrom(t.rows, prefix, from), true
+	t.base(bucketRows).scan([]byte(prefix), []byte(from), func(k, v []byte) bool {
+		more = changed.before(k, yield) && (changed.at(k) || yield(k, v))
+		return more
+	})
+	if more {
+		changed.before(nil, yield)
 	}
 }
 

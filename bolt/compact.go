@@ -1,0 +1,135 @@
+package bolt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"go.etcd.io/bbolt"
+)
+
+// compactBytes is how much one transaction of a compaction writes.
+const compactBytes = 8 << 20
+
+// Compact writes what is in the file from into a new file to, without the room
+// that deletions have left, and reads only. Nobody else may have from open. On
+// an error there is no file to. What it writes is on the disk when it returns.
+func Compact(ctx context.Context, from, to string) (err error) {
+	if _, err := os.Stat(to); !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("compact to %s: %w", to, errors.Join(err, fs.ErrExist))
+	}
+	if _, err := os.Stat(from); err != nil {
+		return openError(from, err)
+	}
+	source, err := openFile(from, Options{LockTimeout: time.Second})
+	if err != nil {
+		return openError(from, err)
+	}
+	defer source.Close()
+	part := to + ".part"
+	defer os.Remove(part)
+	if err := compactInto(ctx, source, part); err != nil {
+		return fmt.Errorf("compact %s to %s: %w", from, to, err)
+	}
+	if err := os.Rename(part, to); err != nil {
+		return err
+	}
+	return syncDirectory(filepath.Dir(to))
+}
+
+func compactInto(ctx context.Context, source *bbolt.DB, path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	target, err := openFile(path, Options{LockTimeout: time.Second})
+	if err != nil {
+		return err
+	}
+	target.NoSync = true // one sync at the end is enough
+	err = source.View(func(tx *bbolt.Tx) error { return copyRows(ctx, tx, target) })
+	return errors.Join(err, target.Sync(), target.Close())
+}
+
+// copyRows copies all rows, those that have changed as they are now, in the
+// order of their keys, so that every page is full. The log is left behind.
+func copyRows(ctx context.Context, source *bbolt.Tx, target *bbolt.DB) (err error) {
+	s := new(Store)
+	if _, err := s.load(source); err != nil {
+		return err
+	}
+	return recovering(func() error {
+		from := &txn{tx: source, rows: newRowMap(), opened: make(map[*bucket]*openBucket)}
+		state := *s.state.Load()
+		state.merged = loadLog(source.Bucket(bucketLog.name), state.merged, from.rows).next()
+		for _, b := range buckets {
+			c := &copier{ctx: ctx, target: target, bucket: b}
+			if err := c.copy(from); err != nil {
+				return err
+			}
+		}
+		return target.Update(func(tx *bbolt.Tx) error {
+			return tx.Bucket(bucketMeta.name).Put(keyState, state.encode())
+		})
+	})
+}
+
+// A copier fills one bucket of a new file.
+type copier struct {
+	ctx    context.Context
+	target *bbolt.DB
+	bucket *bucket
+	rows   [][2][]byte // not written yet
+	bytes  int
+}
+
+func (c *copier) copy(from *txn) error {
+	var err error
+	add := func(k, v []byte) bool {
+		c.rows = append(c.rows, [2][]byte{k, v})
+		if c.bytes += len(k) + len(v); c.bytes >= compactBytes {
+			err = c.flush()
+		}
+		return err == nil
+	}
+	switch c.bucket {
+	case bucketRows:
+		from.scanRows("", "", add)
+	case bucketLog:
+	default:
+		from.base(c.bucket).scan(nil, nil, add)
+	}
+	return errors.Join(err, c.flush())
+}
+
+func (c *copier) flush() error {
+	if err := c.ctx.Err(); err != nil {
+		return err
+	}
+	err := c.target.Update(func(tx *bbolt.Tx) error {
+		b, err := tx.CreateBucketIfNotExists(c.bucket.name)
+		if err != nil {
+			return err
+		}
+		b.FillPercent = 1
+		for _, row := range c.rows {
+			if err := b.Put(row[0], row[1]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	c.rows, c.bytes = c.rows[:0], 0
+	return err
+}
+
+func syncDirectory(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

@@ -1,0 +1,178 @@
+package bolt
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"welcomed/delivery"
+)
+
+// A mirror does to a map what is done to the rows of a store.
+type mirror struct {
+	t    *testing.T
+	path string
+	s    *Store
+	rows map[string]string
+	rand *rand.Rand
+}
+
+func (m *mirror) open() {
+	m.t.Helper()
+	s, err := Open(m.path, Options{Limits: delivery.DefaultLimits(), LogSize: 8 << 10})
+	must(m.t, err)
+	m.s = s
+	m.t.Cleanup(func() { _ = s.Close() })
+}
+
+// grow has the file mapped for good: to map more, the writer waits for readers.
+func (m *mirror) grow() {
+	m.t.Helper()
+	must(m.t, m.s.writer.do(context.Background(), 0, func(t *txn) error {
+		t.put(bucketKeyPackages, numberKey(1), make([]byte, 4<<20))
+		return nil
+	}))
+}
+
+func (m *mirror) key() string { return fmt.Sprintf("%03d", m.rand.IntN(300)) }
+
+// change writes some rows in one transaction, which fails in the end if err is
+// not nil.
+func (m *mirror) change(err error) {
+	m.t.Helper()
+	after := maps.Clone(m.rows)
+	got := m.s.writer.do(context.Background(), 0, func(t *txn) error {
+		for range 1 + m.rand.IntN(40) {
+			key := m.key()
+			if m.rand.IntN(3) == 0 {
+				t.del(bucketNames, []byte(key))
+				delete(after, key)
+				continue
+			}
+			after[key] = string(bytes.Repeat([]byte{byte(m.rand.IntN(256))}, m.rand.IntN(400)))
+			t.put(bucketNames, []byte(key), []byte(after[key]))
+		}
+		m.compare(t, after)
+		return err
+	})
+	if !errors.Is(got, err) {
+		m.t.Fatalf("got %v, want %v", got, err)
+	}
+	if err == nil {
+		m.rows = after
+	}
+}
+
+// compare reads every row, one by one and in a scan from somewhere.
+func (m *mirror) compare(t *txn, want map[string]string) {
+	m.t.Helper()
+	for i := range 300 {
+		key := fmt.Sprintf("%03d", i)
+		value, ok := want[key]
+		if got := t.get(bucketNames, []byte(key)); (got != nil) != ok || string(got) != value {
+			m.t.Fatalf("%s is %x, want %x (%v)", key, got, value, ok)
+		}
+	}
+	prefix, from := fmt.Sprint(m.rand.IntN(3)), m.key()
+	var got, keys []string
+	for k, v := range t.scan(bucketNames, []byte(prefix), []byte(from)) {
+		got = append(got, string(k)+"="+string(v))
+	}
+	for _, k := range slices.Sorted(maps.Keys(want)) {
+		if k[:1] == prefix && k >= from {
+			keys = append(keys, k+"="+want[k])
+		}
+	}
+	if !slices.Equal(got, keys) {
+		m.t.Fatalf("a scan of %s from %s yields %d rows, want %d", prefix, from, len(got), len(keys))
+	}
+}
+
+// Rows are what was last written, wherever the log stands: also in a snapshot
+// that was taken before, after a transaction that failed, and after a crash.
+func TestRowsAreWhatWasLastWritten(t *testing.T) {
+	defer func(was time.Duration) { idleAfter = was }(idleAfter)
+	idleAfter = time.Millisecond
+	for seed := range uint64(20) {
+		m := &mirror{t: t, path: filepath.Join(t.TempDir(), "welcomed.db"), rows: map[string]string{}, rand: rand.New(rand.NewPCG(seed, 0))}
+		m.open()
+		m.grow()
+		for range 150 {
+			switch m.rand.IntN(12) {
+			case 0:
+				m.change(errRefused)
+			case 1:
+				m.crash()
+			case 2:
+				m.mergeAll()
+			case 3:
+				m.snapshot()
+			default:
+				m.change(nil)
+			}
+			must(t, m.s.view(t.Context(), func(t *txn) error { m.compare(t, m.rows); return nil }))
+		}
+	}
+}
+
+// crash opens the file again as it is on the disk.
+func (m *mirror) crash() {
+	m.t.Helper()
+	must(m.t, m.s.db.Close())
+	m.open()
+}
+
+// mergeAll waits until nothing is in the log any more.
+func (m *mirror) mergeAll() {
+	m.t.Helper()
+	must(m.t, m.s.writer.do(context.Background(), 0, func(t *txn) error {
+		m.s.writer.merging = true
+		return nil
+	}))
+	deadline := time.Now().Add(20 * time.Second)
+	for waiting := 1; waiting > 0; time.Sleep(time.Millisecond) {
+		must(m.t, m.s.view(context.Background(), func(t *txn) error { waiting = t.rows.Len(); return nil }))
+		if time.Now().After(deadline) {
+			m.t.Fatal("the log is not merged while nothing is to do")
+		}
+	}
+}
+
+// snapshot has a reader look again after others have written.
+func (m *mirror) snapshot() {
+	m.t.Helper()
+	before := m.rows
+	tx, rows, err := m.s.beginRead()
+	must(m.t, err)
+	for range 5 {
+		m.change(nil)
+	}
+	m.compare(m.s.newTxn(tx, rows), before)
+	must(m.t, tx.Rollback())
+}
+
+// The log does not grow without end while rows change, and goes back to its
+// first slots when it is merged.
+func TestTheLogIsARing(t *testing.T) {
+	m := &mirror{t: t, path: filepath.Join(t.TempDir(), "welcomed.db"), rows: map[string]string{}, rand: rand.New(rand.NewPCG(1, 0))}
+	m.open()
+	most := 0
+	for range 500 {
+		m.change(nil)
+		most = max(most, len(m.s.writer.log.slots))
+	}
+	// The last piece of a transaction may be short.
+	if limit := 8 * (8 << 10) / pieceBytes; most > limit {
+		t.Errorf("the log has had %d slots, want at most %d", most, limit)
+	}
+	if n := m.s.writer.log.bytes; n > 2*(8<<10) {
+		t.Errorf("%d bytes wait to be merged", n)
+	}
+}
