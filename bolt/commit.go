@@ -1,6 +1,7 @@
 package bolt
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -95,13 +96,14 @@ func (c *committer) do(ctx context.Context, cost int, run func(*txn) error) erro
 // loop is the only writer of the file.
 func (c *committer) loop() {
 	defer close(c.ended)
-	idle := time.NewTimer(idleAfter)
+	wait := cmp.Or(c.store.opts.idleAfter, idleAfter)
+	idle := time.NewTimer(wait)
 	defer idle.Stop()
 	for {
 		select {
 		case <-c.more:
 			c.serve()
-			idle.Reset(idleAfter)
+			idle.Reset(wait)
 		case <-idle.C:
 			if c.mergeIdle() {
 				idle.Reset(0)

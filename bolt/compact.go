@@ -62,7 +62,7 @@ func copyRows(ctx context.Context, source *bbolt.Tx, target *bbolt.DB) (err erro
 		return err
 	}
 	return recovering(func() error {
-		from := &txn{tx: source, rows: newRowMap(), opened: make(map[*bucket]*openBucket)}
+		from := &txn{tx: source, rows: newRowMap()}
 		state := *s.state.Load()
 		state.merged = loadLog(source.Bucket(bucketLog.name), state.merged, from.rows).next()
 		for _, b := range buckets {

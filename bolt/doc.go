@@ -1,33 +1,48 @@
 // Package bolt keeps a delivery.Store in one bbolt file. It is the only
-// importer of bbolt, and this comment is the file format, version 1.
+// importer of bbolt, and this comment is the file format, version 2.
 //
-// Payloads are written once and never rewritten. States live in small rows,
-// and the rows of one device lie side by side, so that an event of a device
-// dirties few pages. All numbers are big-endian, so that keys sort as numbers
-// do. One sequence numbers devices, KeyPackages and Welcomes in the order of
-// their arrival.
+// Payloads are written once, in the order of their arrival. States live in
+// small rows that are scattered over the file: what changes in them is appended
+// to a log in the same transaction, is kept in memory above the rows bucket, and
+// is merged into it in the order of the keys, many rows to a page, when the log
+// has grown. Opening a file reads the log. There is one row for each KeyPackage
+// and for each (Welcome, ref): it moves when its state changes, so that its key
+// says where it stands, and no index has to be kept in step. The rows of one
+// device lie side by side.
 //
-//	meta          "format" → uint32; "state" → sequence, latest time seen, totals;
+// One sequence numbers devices, KeyPackages and Welcomes in the order of their
+// arrival. In keys, numbers and times in milliseconds have 6 bytes, big-endian,
+// so that keys sort as numbers do; an index in secrets[] has 3.
+//
+//	meta          "format" → uint32; "state" → sequence, first piece of the log that
+//	              is not merged, latest time seen, totals;
 //	              "restored" → present until an opening has retired all shelves
-//	names         user ‖ 0x00 ‖ device → device number
-//	devices       device number ‖ kind ‖ …, all rows of one device:
-//	              0x00                               → the device
-//	              0x10 suite(2) last-resort(1) kp(8) → empty; what is on the shelf
-//	              0x20 kp(8)                         → state row, while the device needs the private key
-//	              0x30 0x01 welcome(8) index(4)      → empty; pending, never given
-//	              0x30 0x02 order(8) welcome(8) index(4) → empty; given, not settled
-//	              0x40 welcome(8) index(4)           → state row of one (Welcome, ref)
-//	              0x50 kp(8)                         → state row of an ended KeyPackage: the tombstone
-//	              0x60 hash of init_key(16)          → kp(8)
-//	refs          first 16 bytes of a KeyPackageRef → device number, kp(8)
-//	key_packages  kp(8) → the bare KeyPackage
-//	welcomes      welcome(8) → header
-//	welcome_ids   first 16 bytes of a WelcomeID → welcome(8)
-//	recipients    welcome(8) index(4) → verdict, ref, device number, encrypted group secrets
-//	payloads      welcome(8) 0x00 → encrypted_group_info; 0x01 → ratchet tree
-//	timers        kind ‖ due in ms(8) ‖ row → empty; stale when the row has another due time
-//	idempotency   hash of caller and key(16) → due, hash of the request, the answer
+//	log           slot(4) → number of the piece(8), bytes: changed rows, each its key
+//	              with the length in front and its value with the length + 1 in
+//	              front, 0 for a row that is gone; slots are used again
+//	key_packages  kp → the bare KeyPackage
+//	welcomes      welcome 0x00 → header, encrypted_group_info
+//	              welcome 0x01 → ratchet tree
+//	              welcome 0x02 index → verdict, ref, device, what follows the ref in
+//	              EncryptedGroupSecrets
+//	rows          'n' user 0x00 device → number of the device
+//	              'd' device kind …, all rows of one device:
+//	                0x00               → the device
+//	                0x1s kp            → state of a KeyPackage on the shelf; s is its
+//	                                     suite, doubled, + 1 for a last resort
+//	                0x20 kp            → state of one whose private key the device needs
+//	                                     although it is not on the shelf
+//	                0x30 welcome index → state of a (Welcome, ref) that is pending
+//	                0x31 welcome index → … that is delivered and not settled
+//	                0x40 welcome index → … that is held, or has ended
+//	                0x50 kp            → state of a KeyPackage that has ended: the tombstone
+//	                0x60 kp            → up to 32 of: kp, start of the hash of its init_key(8)
+//	              'r' first 10 bytes of a KeyPackageRef → device, kp, s
+//	              'i' first 16 bytes of a WelcomeID → welcome
+//	              'p' welcome → what has become of the Welcome
+//	              't' kind, due, row → empty; stale when the row says another time
+//	              'k' hash of caller and Idempotency-Key(16) → due, hash of the request, the answer
 //
 // Rows are sequences of unsigned varints, of byte strings with their length in
-// front, and of times in milliseconds since 1970 (0: none).
+// front, and of times in milliseconds since 1970.
 package bolt

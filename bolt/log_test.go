@@ -26,7 +26,7 @@ type mirror struct {
 
 func (m *mirror) open() {
 	m.t.Helper()
-	s, err := Open(m.path, Options{Limits: delivery.DefaultLimits(), LogSize: 8 << 10})
+	s, err := Open(m.path, Options{Limits: delivery.DefaultLimits(), LogSize: 8 << 10, idleAfter: time.Millisecond})
 	must(m.t, err)
 	m.s = s
 	m.t.Cleanup(func() { _ = s.Close() })
@@ -98,8 +98,6 @@ func (m *mirror) compare(t *txn, want map[string]string) {
 // Rows are what was last written, wherever the log stands: also in a snapshot
 // that was taken before, after a transaction that failed, and after a crash.
 func TestRowsAreWhatWasLastWritten(t *testing.T) {
-	defer func(was time.Duration) { idleAfter = was }(idleAfter)
-	idleAfter = time.Millisecond
 	for seed := range uint64(20) {
 		m := &mirror{t: t, path: filepath.Join(t.TempDir(), "welcomed.db"), rows: map[string]string{}, rand: rand.New(rand.NewPCG(seed, 0))}
 		m.open()

@@ -15,9 +15,8 @@ const (
 	// A log with more than limit/idleShare is merged when nothing else is
 	// to do for idleAfter.
 	idleShare = 8
+	idleAfter = 200 * time.Millisecond
 )
-
-var idleAfter = 200 * time.Millisecond // shorter in tests
 
 // limit is how many bytes of the log wait to be merged at most: less in a file
 // that may not become large.

@@ -45,6 +45,8 @@ type Options struct {
 	// ObserveCommit, if not nil, is told of every commit how many events
 	// shared it and how long it took.
 	ObserveCommit func(events int, took time.Duration)
+
+	idleAfter time.Duration // shorter in tests
 }
 
 // A Store keeps everything in one file. It implements delivery.Store.

@@ -19,17 +19,18 @@ import (
 type bucket struct {
 	name []byte
 	kind byte    // in the rows bucket; 0: not in it
+	slot int     // in buckets
 	fill float64 // how full a page is left when it splits
 }
 
 func (b *bucket) logged() bool { return b.kind != 0 }
 
 var (
-	bucketMeta        = &bucket{name: []byte("meta"), fill: 0.5}
-	bucketLog         = &bucket{name: []byte("log"), fill: 1}
-	bucketKeyPackages = &bucket{name: []byte("key_packages"), fill: 1}
-	bucketWelcomes    = &bucket{name: []byte("welcomes"), fill: 1}
-	bucketRows        = &bucket{name: []byte("rows"), fill: 0.5}
+	bucketMeta        = &bucket{slot: 0, name: []byte("meta"), fill: 0.5}
+	bucketLog         = &bucket{slot: 1, name: []byte("log"), fill: 1}
+	bucketKeyPackages = &bucket{slot: 2, name: []byte("key_packages"), fill: 1}
+	bucketWelcomes    = &bucket{slot: 3, name: []byte("welcomes"), fill: 1}
+	bucketRows        = &bucket{slot: 4, name: []byte("rows"), fill: 0.5}
 
 	bucketNames       = &bucket{kind: 'n'}
 	bucketDevices     = &bucket{kind: 'd'}
@@ -55,15 +56,14 @@ type txn struct {
 	sure    time.Time // the latest trusted time: what ends things for good goes by it
 	state   state
 	writes  int // rows written so far
-	opened  map[*bucket]*openBucket
+	opened  [len(buckets)]openBucket
 	devices map[uint64]*device // loaded, written back by flush
 	woken   []delivery.DeviceID
 }
 
 func (s *Store) newTxn(tx *bbolt.Tx, rows *rowMap) *txn {
 	reading := s.guard.Look()
-	t := &txn{tx: tx, rows: rows, store: s, limits: &s.opts.Limits, now: reading.Now.UTC().Truncate(time.Millisecond),
-		opened: make(map[*bucket]*openBucket, len(buckets))}
+	t := &txn{tx: tx, rows: rows, store: s, limits: &s.opts.Limits, now: reading.Now.UTC().Truncate(time.Millisecond),}
 	t.sure = reading.Seen.UTC().Truncate(time.Millisecond)
 	if t.now.Before(t.sure) {
 		t.now = t.sure
@@ -83,12 +83,11 @@ type openBucket struct {
 
 // base is a bucket without the changes above it.
 func (t *txn) base(b *bucket) *openBucket {
-	o := t.opened[b]
-	if o == nil {
-		o = &openBucket{Bucket: t.tx.Bucket(b.name)}
+	o := &t.opened[b.slot]
+	if o.Bucket == nil {
+		o.Bucket = t.tx.Bucket(b.name)
 		o.FillPercent = b.fill
 		o.lookup = o.Cursor()
-		t.opened[b] = o
 	}
 	return o
 }
