@@ -63,7 +63,7 @@ type txn struct {
 
 func (s *Store) newTxn(tx *bbolt.Tx, rows *rowMap) *txn {
 	reading := s.guard.Look()
-	t := &txn{tx: tx, rows: rows, store: s, limits: &s.opts.Limits, now: reading.Now.UTC().Truncate(time.Millisecond),}
+	t := &txn{tx: tx, rows: rows, store: s, limits: &s.opts.Limits, now: reading.Now.UTC().Truncate(time.Millisecond)}
 	t.sure = reading.Seen.UTC().Truncate(time.Millisecond)
 	if t.now.Before(t.sure) {
 		t.now = t.sure
