@@ -53,6 +53,7 @@ func root(env environment) *cli.Command {
 	commands := []*cli.Command{
 		serveCommand(env),
 		demoCommand(env),
+		benchCommand(env),
 		inspectCommand(env),
 		healthCommand(env),
 		versionCommand(env),
