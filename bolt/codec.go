@@ -19,7 +19,8 @@ func (e *encoder) bytes(b []byte)   { e.number(uint64(len(b))); *e = append(*e, 
 func (e *encoder) string(s string)  { e.number(uint64(len(s))); *e = append(*e, s...) }
 func (e *encoder) time(t time.Time) { e.number(millis(t)) }
 
-// times appends which of the times are set, and those.
+// times appends which of the times are set, and those: in milliseconds, or in
+// days after the one before where it is whole days, as most limits are.
 func (e *encoder) times(all ...time.Time) {
 	set := uint64(0)
 	for i, at := range all {
@@ -28,12 +29,22 @@ func (e *encoder) times(all ...time.Time) {
 		}
 	}
 	e.number(set)
+	before := uint64(0)
 	for _, at := range all {
-		if !at.IsZero() {
-			e.time(at)
+		if at.IsZero() {
+			continue
 		}
+		now := millis(at)
+		if days := (now - before) / dayMillis; now >= before && now == before+days*dayMillis {
+			e.number(days<<1 | 1)
+		} else {
+			e.number(now << 1)
+		}
+		before = now
 	}
 }
+
+const dayMillis = 24 * 60 * 60 * 1000
 
 func (e *encoder) flags(set ...bool) {
 	var n uint64
@@ -81,11 +92,17 @@ func (d *decoder) string() string  { return string(d.bytes()) }
 func (d *decoder) time() time.Time { return fromMillis(d.number()) }
 
 func (d *decoder) times(all ...*time.Time) {
-	set := d.number()
+	set, before := d.number(), uint64(0)
 	for i, at := range all {
-		if set&(1<<i) != 0 {
-			*at = d.time()
+		if set&(1<<i) == 0 {
+			continue
 		}
+		if n := d.number(); n&1 == 1 {
+			before += n >> 1 * dayMillis
+		} else {
+			before = n >> 1
+		}
+		*at = fromMillis(before)
 	}
 }
 

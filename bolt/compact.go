@@ -49,7 +49,8 @@ func compactInto(ctx context.Context, source *bbolt.DB, path string) error {
 	if err != nil {
 		return err
 	}
-	target.NoSync = true // one sync at the end is enough
+	target.NoSync = true     // one sync at the end is enough
+	target.NoGrowSync = true // and the file is to be no larger than it has to be
 	err = source.View(func(tx *bbolt.Tx) error { return copyRows(ctx, tx, target) })
 	return errors.Join(err, target.Sync(), target.Close())
 }

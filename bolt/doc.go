@@ -36,13 +36,15 @@
 //	                0x31 welcome index → … that is delivered and not settled
 //	                0x40 welcome index → … that is held, or has ended
 //	                0x50 kp            → state of a KeyPackage that has ended: the tombstone
-//	                0x60 kp            → up to 32 of: kp, start of the hash of its init_key(8)
-//	              'r' first 10 bytes of a KeyPackageRef → device, kp, s
+//	                0x60 kp            → up to 32 of: kp less the one before, start of the
+//	                                     hash of its init_key(8)
+//	              'r' first 8 bytes of a KeyPackageRef → device, kp, s
 //	              'i' first 16 bytes of a WelcomeID → welcome
 //	              'p' welcome → what has become of the Welcome
 //	              't' kind, due, row → empty; stale when the row says another time
 //	              'k' hash of caller and Idempotency-Key(16) → due, hash of the request, the answer
 //
 // Rows are sequences of unsigned varints, of byte strings with their length in
-// front, and of times in milliseconds since 1970.
+// front, and of times in milliseconds since 1970, or in days after the time in
+// front.
 package bolt

@@ -2,6 +2,7 @@ package bolt
 
 import (
 	"crypto/sha256"
+	"slices"
 
 	"welcomed/delivery"
 )
@@ -11,7 +12,6 @@ import (
 // only the device itself could make two of its keys collide.
 const (
 	initHashBytes  = 8
-	initEntryBytes = numberBytes + initHashBytes
 	initRowEntries = 32
 )
 
@@ -33,60 +33,83 @@ func (t *txn) usedInitKeys(d *device, items []delivery.NewKeyPackage) map[initHa
 	for _, item := range items {
 		asked[hashInitKey(item.InitKey)] = true
 	}
-	for _, row := range t.scan(bucketDevices, d.key(rowInitKeys), nil) {
-		for ; len(row) >= initEntryBytes; row = row[initEntryBytes:] {
-			if hash := initHash(row[numberBytes:]); asked[hash] {
-				used[hash] = true
+	for key, row := range t.scan(bucketDevices, d.key(rowInitKeys), nil) {
+		for _, e := range decodeInitKeys(key, row) {
+			if asked[e.hash] {
+				used[e.hash] = true
 			}
 		}
 	}
 	return used
 }
 
+// An initKey is one that the KeyPackage with that number had.
+type initKey struct {
+	kp   uint64
+	hash initHash
+}
+
+func decodeInitKeys(key, row []byte) []initKey {
+	entries := make([]initKey, 0, initRowEntries)
+	kp := readNumber(key[numberBytes+1:])
+	for d := decoder(row); len(d) > 0; {
+		kp += d.number()
+		if len(d) < initHashBytes {
+			panic(errCorrupt)
+		}
+		entries = append(entries, initKey{kp, initHash(d)})
+		d = d[initHashBytes:]
+	}
+	return entries
+}
+
+// putInitKeys writes a row, whose key says with which KeyPackage it began.
+func (t *txn) putInitKeys(key []byte, entries []initKey) {
+	before := readNumber(key[numberBytes+1:])
+	row := make(encoder, 0, initRowEntries*(initHashBytes+1))
+	for _, e := range entries {
+		row.number(e.kp - before)
+		row = append(row, e.hash[:]...)
+		before = e.kp
+	}
+	t.put(bucketDevices, key, row)
+}
+
 // noteInitKeys keeps the init_keys of new KeyPackages, which are in the order
 // of their numbers.
-func (t *txn) noteInitKeys(d *device, numbers []uint64, hashes []initHash) {
+func (t *txn) noteInitKeys(d *device, added []initKey) {
 	var key, row []byte
-	for k, v := range t.scan(bucketDevices, d.key(rowInitKeys), nil) {
-		key, row = k, v
+	for key, row = range t.scan(bucketDevices, d.key(rowInitKeys), nil) {
 	}
-	if len(row) < initRowEntries*initEntryBytes {
-		key, row = cloneBytes(key), cloneBytes(row)
-	} else {
-		key, row = nil, nil
+	var entries []initKey
+	if key != nil {
+		key, entries = cloneBytes(key), decodeInitKeys(key, row)
 	}
-	for i, number := range numbers {
-		if key == nil {
-			key = appendNumber(d.key(rowInitKeys), number)
+	for len(added) > 0 {
+		if key == nil || len(entries) >= initRowEntries {
+			key, entries = appendNumber(d.key(rowInitKeys), added[0].kp), nil
 		}
-		row = append(appendNumber(row, number), hashes[i][:]...)
-		if i == len(numbers)-1 || len(row) == initRowEntries*initEntryBytes {
-			t.put(bucketDevices, key, row)
-			key, row = nil, nil
-		}
+		n := min(len(added), initRowEntries-len(entries))
+		entries, added = append(entries, added[:n]...), added[n:]
+		t.putInitKeys(key, entries)
 	}
 }
 
 // forgetInitKeys drops the init_keys of the KeyPackages with these numbers.
 func (t *txn) forgetInitKeys(d *device, numbers map[uint64]bool) {
-	type change struct{ key, row []byte }
-	var changes []change
+	left := make(map[string][]initKey)
 	for key, row := range t.scan(bucketDevices, d.key(rowInitKeys), nil) {
-		var kept []byte
-		for rest := row; len(rest) >= initEntryBytes; rest = rest[initEntryBytes:] {
-			if !numbers[readNumber(rest)] {
-				kept = append(kept, rest[:initEntryBytes]...)
-			}
-		}
-		if len(kept) < len(row) {
-			changes = append(changes, change{cloneBytes(key), kept})
+		entries := decodeInitKeys(key, row)
+		kept := slices.DeleteFunc(slices.Clone(entries), func(e initKey) bool { return numbers[e.kp] })
+		if len(kept) < len(entries) {
+			left[string(key)] = kept
 		}
 	}
-	for _, c := range changes {
-		if c.row == nil {
-			t.del(bucketDevices, c.key)
+	for key, entries := range left {
+		if len(entries) == 0 {
+			t.del(bucketDevices, []byte(key))
 		} else {
-			t.put(bucketDevices, c.key, c.row)
+			t.putInitKeys([]byte(key), entries)
 		}
 	}
 }

@@ -9,7 +9,7 @@ import (
 
 // refPrefix is how many bytes of a ref are in the key of the refs bucket. That
 // two refs share them does not happen by chance; the second one is refused.
-const refPrefix = 10
+const refPrefix = 8
 
 // A shelf is the part of a device's shelf where a KeyPackage lies: its suite,
 // and whether it is a last resort. 4 bits.

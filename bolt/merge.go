@@ -11,7 +11,7 @@ const (
 	defaultLogSize = 16 << 20
 	// mergeStep is how many rows are merged at a time while nothing else is to
 	// do.
-	mergeStep = 4096
+	mergeStep = 512
 	// A log with more than limit/idleShare is merged when nothing else is
 	// to do for idleAfter.
 	idleShare = 8

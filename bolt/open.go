@@ -196,7 +196,10 @@ func (s *Store) load(tx *bbolt.Tx) (restored bool, err error) {
 	if len(format) != 4 {
 		return false, errNotOurs
 	}
-	if v := binary.BigEndian.Uint32(format); v != formatVersion {
+	switch v := binary.BigEndian.Uint32(format); {
+	case v < formatVersion:
+		return false, fmt.Errorf("its format is version %d, which was never released, and this welcomed knows %d: it was left as it is", v, formatVersion)
+	case v > formatVersion:
 		return false, fmt.Errorf("its format is version %d and this welcomed knows %d: use a newer welcomed, it was left as it is", v, formatVersion)
 	}
 	for _, b := range buckets {

@@ -67,14 +67,14 @@ func (t *txn) publish(p publication) (delivery.Publications, error) {
 
 func (t *txn) addKeyPackages(d *device, p publication, items []int) map[int]*keyPackage {
 	added := make(map[int]*keyPackage, len(items))
-	numbers, hashes := make([]uint64, len(items)), make([]initHash, len(items))
+	initKeys := make([]initKey, len(items))
 	for n, i := range items {
 		added[i] = t.addKeyPackage(d, p.items[i])
 		t.retireLastResort(d, added[i])
-		numbers[n], hashes[n] = added[i].number, hashInitKey(p.items[i].InitKey)
+		initKeys[n] = initKey{added[i].number, hashInitKey(p.items[i].InitKey)}
 	}
 	if len(items) > 0 {
-		t.noteInitKeys(d, numbers, hashes)
+		t.noteInitKeys(d, initKeys)
 	}
 	return added
 }
