@@ -36,9 +36,12 @@ type config struct {
 	bodyRead            time.Duration
 	idle                time.Duration
 	longPoll            time.Duration
+	pprof               bool
 	claimWelcomes       int
 	answerBytes         int
 	logFormat, logLevel string
+
+	checks int // signature checks at a time; not a flag
 }
 
 func defaultConfig(env environment) *config {
@@ -84,6 +87,7 @@ func (c *config) flags() []cli.Flag {
 		valueFlag("sweep-every", duration(&c.sweepEvery, time.Second), "end what has had its time every `DURATION`"),
 		valueFlag("log-format", choice(&c.logFormat, "text", "json"), "`FORMAT` of the log on stderr: text or json"),
 		valueFlag("log-level", choice(&c.logLevel, "debug", "info", "warn", "error"), "`LEVEL` of the log: debug, info, warn or error"),
+		boolFlag("pprof", &c.pprof, "serve profiles on --admin-listen, under /debug/pprof/"),
 		valueFlag("header-read", duration(&c.headerRead, time.Second), "a request's header has `DURATION` to come"),
 		valueFlag("body-read", duration(&c.bodyRead, time.Second), "a request's body has `DURATION` to come"),
 		valueFlag("idle", duration(&c.idle, time.Second), "close connections that are idle for `DURATION`"),

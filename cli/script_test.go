@@ -157,7 +157,7 @@ func serveScript(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("serve has to succeed; use exitcode 1 welcomed serve")
 	}
 	var env []string
-	for _, name := range []string{"PATH", "HOME", "TMPDIR", "GOCOVERDIR", "STATE_DIRECTORY", "WELCOMED_DB", "WELCOMED_SHELF_AGE"} {
+	for _, name := range []string{"PATH", "HOME", "TMPDIR", "GOCOVERDIR", "STATE_DIRECTORY", "WELCOMED_DB", "WELCOMED_PPROF", "WELCOMED_SHELF_AGE"} {
 		if v := ts.Getenv(name); v != "" {
 			env = append(env, name+"="+v)
 		}

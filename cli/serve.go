@@ -9,8 +9,10 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -36,6 +38,7 @@ func serveCommand(env environment) *cli.Command {
 				stop() // a second signal ends the process at once
 				log.Info("stopping")
 			})()
+			c.checks = spareThread(env)
 			return serve(ctx, c, log)
 		},
 	}
@@ -83,6 +86,9 @@ func assemble(c *config, log *slog.Logger) (_ *instance, err error) {
 	}
 	i.store = m.Store(file)
 	i.sweeper = &sweeper{store: i.store, every: c.sweepEvery, log: log}
+	if c.pprof {
+		sampleWaiting()
+	}
 	i.server = server.New(server.Options{
 		Store:          i.store,
 		Limits:         c.limits,
@@ -96,12 +102,36 @@ func assemble(c *config, log *slog.Logger) (_ *instance, err error) {
 		LongPoll:       c.longPoll,
 		ClaimWelcomes:  c.claimWelcomes,
 		AnswerBytes:    c.answerBytes,
+		Profiles:       c.pprof,
+		Checks:         c.checks,
 		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{
 			ErrorHandling: promhttp.ContinueOnError,
 			ErrorLog:      slog.NewLogLogger(log.Handler(), slog.LevelError),
 		}),
 	})
 	return i, nil
+}
+
+// spareThread lets Go run on one thread more than there are processors, and
+// returns their number, which is how many signature checks are made at a time.
+// A check does not give way for up to six milliseconds, and while every thread
+// is busy Go looks at the network only every ten. With one thread to spare the
+// operating system shares the processors, and nobody waits for a check.
+// Whoever sets GOMAXPROCS is obeyed.
+func spareThread(env environment) (processors int) {
+	processors = runtime.GOMAXPROCS(0)
+	if _, set := env.lookup("GOMAXPROCS"); !set {
+		runtime.GOMAXPROCS(processors + 1)
+	}
+	return processors
+}
+
+// sampleWaiting fills the block and mutex profiles, which are empty otherwise:
+// one sample for each millisecond that goroutines were blocked, and one for each
+// hundred times that a lock was waited for.
+func sampleWaiting() {
+	runtime.SetBlockProfileRate(int(time.Millisecond))
+	runtime.SetMutexProfileFraction(100)
 }
 
 func (i *instance) listen(c *config) (err error) {

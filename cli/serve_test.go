@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -139,6 +140,18 @@ func TestAnAssemblyThatFailsLeavesNothingOpen(t *testing.T) {
 	for range 2 { // the second time the port would be taken
 		if _, err := assemble(c, slog.New(slog.DiscardHandler)); !errors.Is(err, syscall.ENOTDIR) {
 			t.Fatalf("got %v", err)
+		}
+	}
+}
+
+func TestOneThreadIsSpareUnlessTheUserSaysHowMany(t *testing.T) {
+	processors := runtime.GOMAXPROCS(0)
+	defer runtime.GOMAXPROCS(processors)
+	for set, want := range map[bool]int{true: processors, false: processors + 1} {
+		runtime.GOMAXPROCS(processors)
+		got := spareThread(environment{lookup: func(name string) (string, bool) { return "2", set && name == "GOMAXPROCS" }})
+		if got != processors || runtime.GOMAXPROCS(0) != want {
+			t.Errorf("GOMAXPROCS set: %v: %d checks at a time on %d threads", set, got, runtime.GOMAXPROCS(0))
 		}
 	}
 }

@@ -14,7 +14,7 @@ package metrics
 
 import (
 	"runtime"
-	"strconv"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -31,18 +31,18 @@ type Metrics struct {
 	now      func() time.Time
 
 	published  prometheus.Counter
-	reserved   *prometheus.CounterVec // outcome
+	reserved   family[delivery.DeviceReserveStatus] // outcome
 	matched    prometheus.Counter
-	mismatches *prometheus.CounterVec // at, reason
-	claims     *prometheus.CounterVec // outcome
-	rejections *prometheus.CounterVec // reason
+	mismatches *prometheus.CounterVec  // at, reason
+	claims     family[claimOutcome]    // outcome
+	rejections family[delivery.Reason] // reason
 	unclaimed  prometheus.Counter
 	lapsed     prometheus.Counter
 	swept      prometheus.Gauge
 
 	commitSeconds prometheus.Histogram
 	commitEvents  prometheus.Histogram
-	requests      *prometheus.HistogramVec // route, method, code
+	requests      requests
 }
 
 // New registers every metric with registry, and those of the Go runtime and of
@@ -92,24 +92,21 @@ const (
 func (m *Metrics) countDelivery() {
 	m.published = m.counter("key_packages_published_total",
 		"KeyPackages stored. Ones that were published before are not counted again.")
-	m.reserved = m.counters("key_packages_reserved_total",
-		"Reservations by device and outcome; abandoned: nobody used it in time.", "outcome")
+	m.reserved = newFamily(m.counters("key_packages_reserved_total",
+		"Reservations by device and outcome; abandoned: nobody used it in time.", "outcome"),
+		append(slices.Clip(delivery.DeviceReserveStatuses), reservationAbandoned))
 	m.matched = m.counter("welcome_matches_total",
 		"Recipients of posted Welcomes whose KeyPackage can open it.")
 	m.mismatches = m.counters("welcome_mismatches_total",
 		"Recipients of Welcomes whose KeyPackage cannot open it, by where that was found.", "at", "reason")
-	m.claims = m.counters("welcome_claims_total",
-		"Welcomes that claims returned, and looks into a mailbox that returned none (empty).", "outcome")
-	m.rejections = m.counters("welcome_rejections_total",
-		"Recipients that could not join, by the device's reason.", "reason")
+	m.claims = newFamily(m.counters("welcome_claims_total",
+		"Welcomes that claims returned, and looks into a mailbox that returned none (empty).", "outcome"), claimOutcomes)
+	m.rejections = newFamily(m.counters("welcome_rejections_total",
+		"Recipients that could not join, by the device's reason.", "reason"), delivery.Reasons)
 	m.unclaimed = m.counter("welcomes_expired_unclaimed_total",
 		"Recipients that never claimed their Welcome.")
 	m.lapsed = m.counter("welcomes_lapsed_total",
 		"Recipients that claimed their Welcome and neither acknowledged nor rejected it in time.")
-	startAtZero(m.reserved, delivery.DeviceReserveStatuses)
-	startAtZero(m.reserved, []delivery.DeviceReserveStatus{reservationAbandoned})
-	startAtZero(m.claims, claimOutcomes)
-	startAtZero(m.rejections, delivery.Reasons)
 	for _, reason := range delivery.Mismatches {
 		m.mismatch(atPost, reason, 0)
 	}
@@ -128,12 +125,12 @@ func (m *Metrics) observe() {
 		Help:    "How many events shared a commit of the store.",
 		Buckets: prometheus.ExponentialBuckets(1, 2, 10),
 	})
-	m.requests = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+	m.requests.vec = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Namespace: namespace, Name: "http_request_duration_seconds",
 		Help:    "How long requests took, long-polling claims included. A series exists from its first request.",
 		Buckets: []float64{.001, .005, .025, .1, .5, 2.5, 10, 60},
 	}, []string{"route", "method", "code"})
-	m.registry.MustRegister(m.commitSeconds, m.commitEvents, m.requests)
+	m.registry.MustRegister(m.commitSeconds, m.commitEvents, m.requests.vec)
 }
 
 func (m *Metrics) describeServer(version string) {
@@ -156,12 +153,12 @@ func (m *Metrics) ObserveCommit(events int, took time.Duration) {
 // ObserveRequest counts a request. The route is one of the server's patterns,
 // never a path, and the method one that HTTP defines or "other".
 func (m *Metrics) ObserveRequest(route, method string, code int, took time.Duration) {
-	m.requests.WithLabelValues(route, method, strconv.Itoa(code)).Observe(took.Seconds())
+	m.requests.of(request{route, method, code}).Observe(took.Seconds())
 }
 
 // ObserveSweep counts what a sweep did.
 func (m *Metrics) ObserveSweep(r delivery.SweepResult) {
-	m.reserved.WithLabelValues(string(reservationAbandoned)).Add(float64(r.Abandoned))
+	m.reserved.of(reservationAbandoned).Add(float64(r.Abandoned))
 	m.unclaimed.Add(float64(r.ExpiredUnclaimed))
 	m.lapsed.Add(float64(r.Lapsed))
 }
@@ -186,12 +183,4 @@ func (m *Metrics) gauge(name, help string) prometheus.Gauge {
 	g := prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help})
 	m.registry.MustRegister(g)
 	return g
-}
-
-// startAtZero makes the series for each value, so that a first increase is
-// seen as one.
-func startAtZero[T ~string](c *prometheus.CounterVec, values []T) {
-	for _, v := range values {
-		c.WithLabelValues(string(v))
-	}
 }

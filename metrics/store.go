@@ -38,11 +38,13 @@ func (m *Metrics) countPublished(p delivery.Publications, err error) {
 	if err != nil {
 		return
 	}
+	stored := 0
 	for _, item := range p.Items {
 		if item.Status == delivery.Stored {
-			m.published.Inc()
+			stored++
 		}
 	}
+	m.published.Add(float64(stored))
 }
 
 func (s *store) Reserve(ctx context.Context, caller delivery.Caller, req delivery.ReserveRequest) (delivery.Reservation, error) {
@@ -56,7 +58,7 @@ func (s *store) Reserve(ctx context.Context, caller delivery.Caller, req deliver
 func (m *Metrics) countReserved(r delivery.Reservation) {
 	for _, user := range r.Users {
 		for _, device := range user.Devices {
-			m.reserved.WithLabelValues(string(device.Status)).Inc()
+			m.reserved.of(device.Status).Inc()
 		}
 	}
 }
@@ -102,23 +104,25 @@ func (s *store) Claim(ctx context.Context, caller delivery.Caller, device delive
 }
 
 func (m *Metrics) countClaim(r delivery.ClaimResult) {
-	m.mismatch(atClaim, mismatchWithheld, r.NewlyWithheld)
+	if r.NewlyWithheld > 0 {
+		m.mismatch(atClaim, mismatchWithheld, r.NewlyWithheld)
+	}
 	if len(r.Deliveries) == 0 {
-		m.claims.WithLabelValues(string(claimEmpty)).Inc()
+		m.claims.of(claimEmpty).Inc()
 	}
 	for _, d := range r.Deliveries {
 		outcome := claimDelivered
 		if d.Redelivered {
 			outcome = claimRedelivered
 		}
-		m.claims.WithLabelValues(string(outcome)).Inc()
+		m.claims.of(outcome).Inc()
 	}
 }
 
 func (s *store) Reject(ctx context.Context, caller delivery.Caller, device delivery.DeviceID, id delivery.WelcomeID, ref mls.KeyPackageRef, reason delivery.Reason, detail string) (int, error) {
 	settled, err := s.Store.Reject(ctx, caller, device, id, ref, reason, detail)
 	if err == nil && slices.Contains(delivery.Reasons, reason) {
-		s.metrics.rejections.WithLabelValues(string(reason)).Add(float64(settled))
+		s.metrics.rejections.of(reason).Add(float64(settled))
 		s.metrics.mismatch(atReject, mismatchRejected, settled)
 	}
 	return settled, err

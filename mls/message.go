@@ -118,11 +118,14 @@ func (o object[T]) read(b []byte) (none T, err error) {
 	return none, o.explain(b, bareErr, wrappedErr)
 }
 
+// errNotWrapped is for read alone, and what is bare is read all the time.
+var errNotWrapped error = refuse(CodeMalformed, "read MLSMessage: something else is in it")
+
 // unwrap reads an MLSMessage with o in it.
 func (o object[T]) unwrap(b []byte) (none T, err error) {
 	version, format, body, ok := readHeader(b)
 	if !ok || format != o.format {
-		return none, refuse(CodeMalformed, "read MLSMessage: no %s in it", o.format)
+		return none, errNotWrapped
 	}
 	v, err := o.parse(body)
 	if err != nil {

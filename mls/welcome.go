@@ -40,7 +40,12 @@ func ParseWelcome(b []byte) (*Welcome, error) {
 	}
 	w := &Welcome{raw: b, CipherSuite: CipherSuite(d.uint16("cipher_suite"))}
 	d.each("secrets", func(d *decoder) {
-		w.Secrets = append(w.Secrets, d.encryptedGroupSecrets())
+		secret := d.encryptedGroupSecrets()
+		if w.Secrets == nil && d.err == nil {
+			// All entries of a real Welcome are about as long as the first.
+			w.Secrets = make([]EncryptedGroupSecrets, 0, 1+len(d.rest)/len(secret.raw))
+		}
+		w.Secrets = append(w.Secrets, secret)
 	})
 	w.EncryptedGroupInfo = d.vector("encrypted_group_info")
 	if err := d.finish("Welcome"); err != nil {

@@ -9,7 +9,7 @@ import (
 
 type aboutJSON struct {
 	Version      string            `json:"version"`
-	Time         time.Time         `json:"time"`
+	Time         string            `json:"time"`
 	CipherSuites []mls.CipherSuite `json:"cipher_suites"`
 	Limits       limitsJSON        `json:"limits"`
 	Healthy      bool              `json:"healthy"`

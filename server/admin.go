@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"strings"
 
 	"github.com/julienschmidt/httprouter"
@@ -19,6 +20,9 @@ func (s *Server) Admin() http.Handler {
 	router.HandlerFunc(http.MethodGet, "/readyz", s.ready)
 	if s.options.Metrics != nil {
 		router.Handler(http.MethodGet, "/metrics", s.options.Metrics)
+	}
+	if s.options.Profiles {
+		router.HandlerFunc(http.MethodGet, profilesPath+"*profile", profile)
 	}
 	return refuseRebound(router)
 }
@@ -40,7 +44,30 @@ func (s *Server) index(w http.ResponseWriter, _ *http.Request) {
 	if s.options.Metrics != nil {
 		text += "/metrics  for Prometheus\n"
 	}
+	if s.options.Profiles {
+		text += profilesPath + "  for go tool pprof\n"
+	}
 	plain(w, http.StatusOK, text)
+}
+
+const profilesPath = "/debug/pprof/"
+
+// profile answers with a profile. One that takes a while gets its time: package
+// pprof adds it to the time that an answer has.
+func profile(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Cache-Control", "no-store")
+	switch strings.TrimPrefix(r.URL.Path, profilesPath) {
+	case "cmdline":
+		pprof.Cmdline(w, r)
+	case "profile":
+		pprof.Profile(w, r)
+	case "symbol":
+		pprof.Symbol(w, r)
+	case "trace":
+		pprof.Trace(w, r)
+	default:
+		pprof.Index(w, r) // the list, or one of the list
+	}
 }
 
 // alive fails when only a restart helps.

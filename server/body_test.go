@@ -2,12 +2,15 @@ package server_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
+	"sync"
 	"testing"
 
 	"welcomed/delivery"
 	"welcomed/mls"
 	"welcomed/mls/mlstest"
+	"welcomed/server"
 )
 
 // Some encoders escape each slash of base64. A Welcome of the largest size
@@ -21,4 +24,63 @@ func TestTheLargestWelcomeFitsWithEscapedSlashes(t *testing.T) {
 	welcome := mlstest.WelcomeSize(most-200, 1, kp.Ref())
 	text := bytes.ReplaceAll([]byte(base64.StdEncoding.EncodeToString(welcome)), []byte("/"), []byte(`\/`))
 	s.call("POST", "/v1/welcomes", `{"welcome":"`+string(text)+`"}`).want(201)
+}
+
+// A keepingStore keeps what it is given, without a copy.
+type keepingStore struct {
+	callerStore
+	mu   sync.Mutex
+	kept [][]byte
+}
+
+func (s *keepingStore) keep(b []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.kept = append(s.kept, b)
+}
+
+func (s *keepingStore) Publish(_ context.Context, _ delivery.Caller, _ delivery.DeviceID, items []delivery.NewKeyPackage) (delivery.Publications, error) {
+	for _, kp := range items {
+		s.keep(kp.Bytes)
+	}
+	return delivery.Publications{}, nil
+}
+
+func (s *keepingStore) Post(_ context.Context, _ delivery.Caller, p delivery.Posting) (delivery.Outcome, error) {
+	s.keep(p.Welcome.Bytes())
+	s.keep(p.RatchetTree)
+	return delivery.Outcome{}, nil
+}
+
+// TestWhatAStoreIsGivenStaysAsItIs: buffers are used again for other requests,
+// and a store may still be writing when its caller has gone.
+func TestWhatAStoreIsGivenStaysAsItIs(t *testing.T) {
+	store := &keepingStore{}
+	s := start(t, func(o *server.Options) { o.Store = store })
+	var want [][]byte
+	for range 20 {
+		kps := newKeyPackages(3)
+		welcome, tree := mlstest.WelcomeFor(kps...), mlstest.Random(500)
+		s.call("POST", shelf, kps[0]).want(201)
+		s.call("POST", shelf, publication{kps[1:]}).want(201)
+		s.call("POST", "/v1/welcomes", welcome).want(201)
+		s.call("POST", "/v1/welcomes", object{"welcome": welcome, "ratchet_tree": tree}).want(201)
+		want = append(want, kps[0], kps[1], kps[2], welcome, nil, welcome, tree)
+	}
+	for i, b := range store.kept {
+		if !bytes.Equal(b, want[i]) {
+			t.Fatalf("object %d has changed since it was given to the store", i)
+		}
+	}
+	same(t, "objects", len(store.kept), len(want))
+}
+
+// TestAnEmptyObjectIsNotAnAbsentOne: a body of no bytes that is said to be an
+// MLS object is a malformed one.
+func TestAnEmptyObjectIsNotAnAbsentOne(t *testing.T) {
+	s := start(t, nil)
+	s.call("POST", shelf, []byte{}).refused(422, "invalid_key_package")
+	s.call("POST", shelf, nil).refused(400, "no_key_packages")
+	s.call("POST", "/v1/welcomes", []byte{}).refused(400, "malformed_message")
+	s.call("POST", "/v1/welcomes", nil).refused(400, "bad_request")
 }

@@ -25,8 +25,8 @@ type deliveryJSON struct {
 	Ref             string          `json:"ref"`
 	Welcome         []byte          `json:"welcome"`
 	PostedBy        delivery.UserID `json:"posted_by,omitempty"`
-	PostedAt        time.Time       `json:"posted_at"`
-	ExpiresAt       time.Time       `json:"expires_at"`
+	PostedAt        string          `json:"posted_at"`
+	ExpiresAt       string          `json:"expires_at"`
 	Context         []byte          `json:"context,omitempty"`
 	RatchetTree     []byte          `json:"ratchet_tree,omitempty"`
 	RatchetTreeSize int             `json:"ratchet_tree_size,omitempty"`
@@ -72,13 +72,16 @@ func (s *Server) claim(w http.ResponseWriter, r *request) error {
 // before it waits and claims again. The answer is that of the last claim, so
 // what a claim consumed is always in it.
 func (s *Server) awaitWelcomes(r *request, opts delivery.ClaimOptions, wait time.Duration) (delivery.ClaimResult, error) {
+	if wait == 0 {
+		return s.store.Claim(r.Context(), r.caller, r.device, opts)
+	}
 	wake, stop := s.store.Watch(r.device)
 	defer stop()
 	enough := time.NewTimer(wait)
 	defer enough.Stop()
 	for {
 		result, err := s.store.Claim(r.Context(), r.caller, r.device, opts)
-		if err != nil || result.New() || wait == 0 {
+		if err != nil || result.New() {
 			return result, err
 		}
 		select {
@@ -141,8 +144,12 @@ func (s *Server) readClaim(r *request) (opts delivery.ClaimOptions, err error) {
 // acceptsMessage reports whether the client asks for one raw Welcome, rather
 // than for JSON.
 func acceptsMessage(h http.Header) bool {
+	accepts := h.Values("Accept")
+	if len(accepts) == 0 {
+		return false
+	}
 	quality := make(map[string]float64)
-	for _, accept := range h.Values("Accept") {
+	for _, accept := range accepts {
 		for part := range strings.SplitSeq(accept, ",") {
 			is, params, err := mime.ParseMediaType(part)
 			if err != nil {

@@ -22,6 +22,32 @@ func TestALongPollWakesOnPost(t *testing.T) {
 	same(t, "claimed", wait(t, "the Welcome", answered).want(200).text("welcomes", 0, "id"), id)
 }
 
+// TestOnlyPublishingWaitsForSignatureChecks: no other event waits for those of
+// a publication, of which there may be many and slow ones.
+func TestOnlyPublishingWaitsForSignatureChecks(t *testing.T) {
+	s := start(t, nil)
+	kp := s.stock(2)[0]
+	release := s.server.HoldChecks()
+	publishing := s.later("POST", tablet+"/key-packages", signer.KeyPackage())
+	replacing := s.later("PUT", "/v1/users/bob/devices/phone/key-packages", publication{newKeyPackages(1)})
+
+	id, _ := s.post("", kp)
+	same(t, "claimed", s.call("POST", phone+"/claim", nil).want(200).text("welcomes", 0, "id"), id)
+	s.call("POST", phone+"/welcomes/"+id+"/ack", nil).want(204)
+	s.call("POST", "/v1/key-packages/reserve", object{"users": []string{"alice"}}).want(200)
+	s.call("GET", "/v1/users/alice/key-packages", nil).want(200)
+	select {
+	case r := <-publishing:
+		t.Errorf("published without a check: %d", r.status)
+	case r := <-replacing:
+		t.Errorf("published without a check: %d", r.status)
+	default:
+	}
+	release()
+	wait(t, "the publication", publishing).want(201)
+	wait(t, "the replacement", replacing).want(200)
+}
+
 func TestALongPollWakesOnReleaseAndNotOnHold(t *testing.T) {
 	s := start(t, nil)
 	kp := s.stock(1)[0]

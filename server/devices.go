@@ -2,12 +2,11 @@ package server
 
 import (
 	"net/http"
-	"time"
 )
 
 type deviceInfoJSON struct {
 	Device  string       `json:"device"`
-	SeenAt  time.Time    `json:"seen_at,omitzero"`
+	SeenAt  string       `json:"seen_at,omitzero"`
 	Counts  []countsJSON `json:"counts"`
 	Pending int          `json:"pending"`
 }

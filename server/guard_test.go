@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"welcomed/server"
 )
@@ -86,6 +87,43 @@ func TestTheAdminListener(t *testing.T) {
 	s.adminGet("/livez/", "").want(404)
 	s.adminGet("/LIVEZ", "").want(404)
 	same(t, "healthy", s.call("GET", "/v1", nil).want(200).at("healthy"), any(false))
+}
+
+func TestProfilesAreOffUntilAskedFor(t *testing.T) {
+	off := start(t, nil)
+	on := start(t, func(o *server.Options) { o.Profiles = true })
+	for _, path := range []string{"", "heap", "goroutine", "allocs", "block", "mutex", "threadcreate", "cmdline", "symbol"} {
+		path = "/debug/pprof/" + path
+		off.adminGet(path, "").want(404)
+		on.call("GET", path, nil).want(404)
+		on.adminGet(path, "").want(200)
+		on.adminGet(path, "example.org").want(403)
+	}
+	off.adminGet("/debug/pprof/profile", "").want(404)
+	off.adminGet("/debug/pprof/trace", "").want(404)
+	on.adminGet("/debug/pprof/nothing", "").want(404)
+	on.adminGet("/debug/vars", "").want(404)
+	same(t, "listed", strings.Contains(string(on.adminGet("/", "").body), "/debug/pprof/"), true)
+	same(t, "not listed", strings.Contains(string(off.adminGet("/", "").body), "pprof"), false)
+}
+
+// TestAProfileOutlivesTheTimeForAnAnswer: a CPU profile takes 30 seconds, as
+// long as the server gives a client to take an answer.
+func TestAProfileOutlivesTheTimeForAnAnswer(t *testing.T) {
+	s := start(t, func(o *server.Options) { o.Profiles = true }, func(s *server.Server) {
+		s.Body(100 * time.Millisecond)
+		s.Write(100 * time.Millisecond)
+	})
+	for path, begin := range map[string]string{
+		"profile?seconds=1":         "\x1f\x8b", // gzip
+		"trace?seconds=1":           "go 1.",
+		"mutex?seconds=1":           "\x1f\x8b",
+		"goroutine?debug=1&seconds": "goroutine profile",
+	} {
+		r := s.adminGet("/debug/pprof/"+path, "")
+		r.want(200)
+		same(t, path, strings.HasPrefix(string(r.body), begin), true)
+	}
 }
 
 func TestAFailedStoreIsNotAlive(t *testing.T) {

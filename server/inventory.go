@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-	"time"
 
 	"welcomed/delivery"
 	"welcomed/mls"
@@ -23,7 +22,7 @@ type countsJSON struct {
 type lastResortJSON struct {
 	Ref         string          `json:"ref"`
 	Suite       mls.CipherSuite `json:"cipher_suite"`
-	HandedOutAt *time.Time      `json:"handed_out_at"`
+	HandedOutAt *string         `json:"handed_out_at"`
 }
 
 type inventoryJSON struct {
@@ -39,7 +38,9 @@ func (s *Server) inventory(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	body, err := encode(inventoryJSON{
+	body := borrowBuffer()
+	defer returnBuffer(body)
+	err = encode(body, inventoryJSON{
 		Counts:     newCounts(inv.Counts),
 		LastResort: newLastResort(inv.LastResort),
 		Refs:       refStrings(inv.Refs),
@@ -49,7 +50,7 @@ func (s *Server) inventory(w http.ResponseWriter, r *request) error {
 		return err
 	}
 	r.Header.Del("Range") // a part of it would be of no use
-	return answerContent(w, r, mediaJSON, body)
+	return answerContent(w, r, mediaJSON, body.Bytes())
 }
 
 func newCounts(counts []delivery.SuiteCounts) []countsJSON {

@@ -16,7 +16,7 @@ type keyPackageJSON struct {
 	LastResort bool            `json:"last_resort"`
 	NotBefore  uint64          `json:"not_before,string"`
 	NotAfter   uint64          `json:"not_after,string"`
-	ExpiresAt  time.Time       `json:"expires_at,omitzero"`
+	ExpiresAt  string          `json:"expires_at,omitzero"`
 }
 
 type publishedJSON struct {
@@ -125,10 +125,10 @@ type keyPackageStatusJSON struct {
 	User        delivery.UserID `json:"user"`
 	Device      string          `json:"device"`
 	State       string          `json:"state"`
-	PublishedAt time.Time       `json:"published_at,omitzero"`
-	ReservedAt  time.Time       `json:"reserved_at,omitzero"`
-	HandedOutAt time.Time       `json:"handed_out_at,omitzero"`
-	EndedAt     time.Time       `json:"ended_at,omitzero"`
+	PublishedAt string          `json:"published_at,omitzero"`
+	ReservedAt  string          `json:"reserved_at,omitzero"`
+	HandedOutAt string          `json:"handed_out_at,omitzero"`
+	EndedAt     string          `json:"ended_at,omitzero"`
 	Welcome     string          `json:"welcome,omitempty"`
 }
 

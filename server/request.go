@@ -3,8 +3,6 @@ package server
 import (
 	"bytes"
 	"crypto/rand"
-	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,7 +10,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -33,7 +30,7 @@ const (
 type request struct {
 	*http.Request
 	id     string // Request-Id
-	route  route
+	route  *route
 	caller delivery.Caller
 
 	// What the path names; zero where the route does not.
@@ -43,10 +40,14 @@ type request struct {
 	ref     mls.KeyPackageRef
 
 	query url.Values // only parameters that the route has
-	limit int        // of the body
+
+	// body ends with an error at limit; nil: there is none or it is not read.
+	// It is not in Request.Body, where net/http looks for its own.
+	body  io.Reader
+	limit int
 }
 
-func (s *Server) newRequest(w *response, hr *http.Request, rt route) *request {
+func (s *Server) newRequest(w *response, hr *http.Request, rt *route) *request {
 	r := &request{Request: hr, id: requestID(hr), route: rt}
 	w.Header().Set("Request-Id", r.id)
 	if hr.Body == nil || hr.Body == http.NoBody {
@@ -58,7 +59,7 @@ func (s *Server) newRequest(w *response, hr *http.Request, rt route) *request {
 	_ = http.NewResponseController(w.ResponseWriter).SetReadDeadline(deadline) // a recorder has none
 	if rt.body != nil {
 		r.limit = rt.body(s.limits)
-		r.Body = http.MaxBytesReader(w.ResponseWriter, hr.Body, int64(r.limit))
+		r.body = http.MaxBytesReader(w.ResponseWriter, hr.Body, int64(r.limit))
 	}
 	return r
 }
@@ -116,6 +117,9 @@ func (r *request) readParam(key, value string) (err error) {
 // readQuery reads the query. A parameter that the route does not have is
 // refused: with a misspelt hold a Welcome would be out too early.
 func (r *request) readQuery() error {
+	if r.URL.RawQuery == "" {
+		return nil
+	}
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
 		return fmt.Errorf("%w: query: %w", errBadRequest, err)
@@ -196,22 +200,23 @@ func (f framing) wrap(format mls.WireFormat, bare []byte) []byte {
 	return bare
 }
 
-// readBody reads the whole body, which is not compressed.
-func (r *request) readBody() ([]byte, error) {
+// readBody appends the whole body, which is not compressed, to b.
+func (r *request) readBody(b *bytes.Buffer) error {
 	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
-		return nil, fmt.Errorf("%w: Content-Encoding is %q, only identity is read", errMediaType, encoding)
+		return fmt.Errorf("%w: Content-Encoding is %q, only identity is read", errMediaType, encoding)
 	}
-	if r.Body == nil {
-		return nil, nil
+	if r.body == nil {
+		return nil
 	}
 	if r.ContentLength > int64(r.limit) {
-		return nil, fmt.Errorf("%w: the body has %d bytes, at most %d are read", errTooLarge, r.ContentLength, r.limit)
+		return fmt.Errorf("%w: the body has %d bytes, at most %d are read", errTooLarge, r.ContentLength, r.limit)
 	}
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
-		return nil, r.bodyError(err)
+	// What was announced takes no memory before some of it has come.
+	b.Grow(int(min(max(r.ContentLength, 0), 64<<10)) + bytes.MinRead)
+	if _, err := b.ReadFrom(r.body); err != nil {
+		return r.bodyError(err)
 	}
-	return body, nil
+	return nil
 }
 
 func (r *request) bodyError(err error) error {
@@ -229,7 +234,11 @@ func (r *request) bodyError(err error) error {
 
 // mediaType returns what the body is, one of those that are read.
 func (r *request) mediaType(read ...string) (string, error) {
-	is, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	is := r.Header.Get("Content-Type")
+	if slices.Contains(read, is) {
+		return is, nil // as nearly always
+	}
+	is, _, err := mime.ParseMediaType(is)
 	if err != nil || !slices.Contains(read, is) {
 		return "", fmt.Errorf("%w: Content-Type is %q, want %s", errMediaType, r.Header.Get("Content-Type"), strings.Join(read, " or "))
 	}
@@ -238,24 +247,26 @@ func (r *request) mediaType(read ...string) (string, error) {
 
 // readJSON reads a body that is JSON. An empty one is {}.
 func (r *request) readJSON(v any) error {
-	body, err := r.readBody()
-	if err != nil || len(body) == 0 {
+	body := borrowBuffer()
+	defer returnBuffer(body)
+	if err := r.readBody(body); err != nil || body.Len() == 0 {
 		return err
 	}
 	if _, err := r.mediaType(mediaJSON); err != nil {
 		return err
 	}
-	return parseJSON(body, v)
+	return parseJSON(body.Bytes(), v)
 }
 
 // readMessage reads a body that is one MLS object (raw) or JSON, which goes to
 // v. An empty one is {}.
 func (r *request) readMessage(v any) (raw []byte, err error) {
-	body, err := r.readBody()
-	if err != nil {
+	body := borrowBuffer()
+	defer returnBuffer(body)
+	if err := r.readBody(body); err != nil {
 		return nil, err
 	}
-	if len(body) == 0 && r.Header.Get("Content-Type") == "" {
+	if body.Len() == 0 && r.Header.Get("Content-Type") == "" {
 		return nil, nil
 	}
 	is, err := r.mediaType(mediaJSON, mediaMLS)
@@ -263,94 +274,11 @@ func (r *request) readMessage(v any) (raw []byte, err error) {
 	case err != nil:
 		return nil, err
 	case is == mediaMLS:
-		return body, nil
-	case len(body) == 0:
+		return append([]byte{}, body.Bytes()...), nil // no larger than it is, and its own
+	case body.Len() == 0:
 		return nil, nil
 	}
-	return nil, parseJSON(body, v)
-}
-
-// parseJSON reads one value with no member that v does not have: whoever
-// misspells a name should hear of it.
-func parseJSON(body []byte, v any) error {
-	if err := checkNames(body, v); err != nil {
-		return err
-	}
-	d := json.NewDecoder(bytes.NewReader(body))
-	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil {
-		return fmt.Errorf("%w: %s", errBadRequest, jsonError(err))
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return fmt.Errorf("%w: JSON: something follows the value", errBadRequest)
-	}
-	return nil
-}
-
-// jsonError returns what is wrong in words that know no Go.
-// checkNames refuses an object in which a name stands twice or in another case
-// than v has it: package json would take the last one, whatever its case.
-func checkNames(body []byte, v any) error {
-	d := json.NewDecoder(bytes.NewReader(body))
-	if open, err := d.Token(); err != nil || open != json.Delim('{') {
-		return nil // parseJSON says what is wrong
-	}
-	known, seen := jsonNames(v), map[string]bool{}
-	for d.More() {
-		token, err := d.Token()
-		name, isName := token.(string)
-		var value json.RawMessage
-		if err != nil || !isName || d.Decode(&value) != nil {
-			return nil
-		}
-		if !known[name] {
-			return fmt.Errorf("%w: JSON: unknown field %q", errBadRequest, name)
-		}
-		if seen[name] {
-			return fmt.Errorf("%w: JSON: %q stands twice", errBadRequest, name)
-		}
-		seen[name] = true
-	}
-	return nil
-}
-
-// jsonNames returns the names of the fields of the struct that v points to.
-func jsonNames(v any) map[string]bool {
-	names := make(map[string]bool)
-	for field := range reflect.TypeOf(v).Elem().Fields() {
-		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
-		names[name] = true
-	}
-	return names
-}
-
-func jsonError(err error) string {
-	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		return fmt.Sprintf("JSON: %q cannot be a %s", wrong.Field, wrong.Value)
-	}
-	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
-		return "JSON: ends early"
-	}
-	return "JSON: " + strings.TrimPrefix(err.Error(), "json: ")
-}
-
-// A blob is bytes in base64: standard or URL-safe, padded or not.
-type blob []byte
-
-// UnmarshalText refuses white space, which package base64 would skip.
-func (b *blob) UnmarshalText(text []byte) (err error) {
-	if bytes.ContainsAny(text, "\r\n") {
-		return errors.New("white space in base64")
-	}
-	alphabet := base64.StdEncoding
-	if bytes.ContainsAny(text, "-_") {
-		alphabet = base64.URLEncoding
-	}
-	if !bytes.HasSuffix(text, []byte("=")) {
-		alphabet = alphabet.WithPadding(base64.NoPadding)
-	}
-	*b, err = alphabet.Strict().AppendDecode(make([]byte, 0, len(text)*3/4), text)
-	return err
+	return nil, parseJSON(body.Bytes(), v)
 }
 
 // A deviceJSON names a device in a body.

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 )
 
@@ -19,15 +20,21 @@ const statusClientGone = 499
 // but not for ever.
 type response struct {
 	http.ResponseWriter
-	times  timeouts
+	times  *timeouts
 	status int // 0: nothing was written
 }
 
+// Values of headers that every answer has; net/http only reads them.
+var (
+	noStore = []string{"no-store"}
+	noSniff = []string{"nosniff"}
+)
+
 func (s *Server) newResponse(w http.ResponseWriter) *response {
 	h := w.Header()
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Content-Type-Options", "nosniff")
-	r := &response{ResponseWriter: w, times: s.times}
+	h["Cache-Control"] = noStore
+	h["X-Content-Type-Options"] = noSniff
+	r := &response{ResponseWriter: w, times: &s.times}
 	r.setDeadline(0)
 	return r
 }
@@ -71,19 +78,37 @@ func answer(w http.ResponseWriter, status int, v any) error {
 }
 
 func answerAs(w http.ResponseWriter, status int, mediaType string, v any) error {
-	body, err := encode(v)
+	body := borrowBuffer()
+	defer returnBuffer(body)
+	err := encode(body, v)
 	if err == nil {
-		writeBody(w, status, mediaType, body)
+		writeBody(w, status, mediaType, body.Bytes())
 	}
 	return err
 }
 
-func encode(v any) ([]byte, error) {
-	body, err := json.Marshal(v)
-	if err != nil {
-		return nil, fmt.Errorf("encode answer: %w", err)
+func encode(b *bytes.Buffer, v any) error {
+	if err := json.NewEncoder(b).Encode(v); err != nil {
+		return fmt.Errorf("encode answer: %w", err)
 	}
-	return append(body, '\n'), nil
+	return nil
+}
+
+// buffers are for JSON on its way in or out: of a large body that is most of
+// the memory that a request takes.
+var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+// maxKept is the largest buffer that is kept for the next request.
+const maxKept = 1 << 20
+
+func borrowBuffer() *bytes.Buffer { return buffers.Get().(*bytes.Buffer) }
+
+// returnBuffer takes back what was borrowed, of which nothing is in use.
+func returnBuffer(b *bytes.Buffer) {
+	if b.Cap() <= maxKept {
+		b.Reset()
+		buffers.Put(b)
+	}
 }
 
 // writeBody writes an answer. That the client does not take it is nobody's
@@ -135,6 +160,11 @@ func (c *contentWriter) Write(b []byte) (int, error) {
 	return c.ResponseWriter.Write(b)
 }
 
-// utc is how times are written: RFC 3339, to the millisecond. The zero time
-// stays zero, which omitzero leaves out.
-func utc(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }
+// utc is how times are written: RFC 3339, to the millisecond. The zero time is
+// empty, which omitzero leaves out.
+func utc(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Truncate(time.Millisecond).Format(time.RFC3339Nano)
+}

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -82,9 +83,9 @@ func (s *Server) API() http.Handler {
 	router.RedirectTrailingSlash = false
 	router.RedirectFixedPath = false
 	for _, rt := range routes {
-		router.Handle(rt.method, rt.path, s.serve(rt))
+		router.Handle(rt.method, rt.path, s.serve(&rt))
 		if rt.method == http.MethodGet {
-			router.Handle(http.MethodHead, rt.path, s.serve(rt))
+			router.Handle(http.MethodHead, rt.path, s.serve(&rt))
 		}
 	}
 	router.NotFound = s.unrouted((*Server).noSuchPath)
@@ -97,11 +98,13 @@ func (s *Server) API() http.Handler {
 // slash is part of an id and not the end of it.
 func routeEscaped(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		u := *r.URL
-		u.Path, u.RawPath = r.URL.EscapedPath(), ""
-		if u.Path == "" {
-			u.Path = "/"
+		path := cmp.Or(r.URL.EscapedPath(), "/")
+		if path == r.URL.Path {
+			next.ServeHTTP(w, r) // there is nothing escaped in it
+			return
 		}
+		u := *r.URL
+		u.Path, u.RawPath = path, ""
 		escaped := *r
 		escaped.URL = &u
 		next.ServeHTTP(w, &escaped)
@@ -111,7 +114,7 @@ func routeEscaped(next http.Handler) http.Handler {
 const unroutedPath = "none"
 
 func (s *Server) unrouted(handle func(*Server, http.ResponseWriter, *request) error) http.Handler {
-	serve := s.serve(route{path: unroutedPath, handle: handle})
+	serve := s.serve(&route{path: unroutedPath, handle: handle})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { serve(w, r, nil) })
 }
 
@@ -132,7 +135,7 @@ func (s *Server) allowed(w http.ResponseWriter, _ *request) error {
 }
 
 // serve does for the handler of a route what every handler needs.
-func (s *Server) serve(rt route) httprouter.Handle {
+func (s *Server) serve(rt *route) httprouter.Handle {
 	return func(hw http.ResponseWriter, hr *http.Request, params httprouter.Params) {
 		start := time.Now()
 		w := s.newResponse(hw)

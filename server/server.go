@@ -28,6 +28,10 @@ type Options struct {
 	// requests through a proxy and from other hosts are not refused.
 	InsecureNoAuth bool
 
+	// Checks is how many publications' signatures are checked at a time; 0: as
+	// many as there are processors (GOMAXPROCS).
+	Checks int
+
 	// What clients may take. Zero is the default.
 	HeaderRead    time.Duration // for a header to come whole; 10 s
 	BodyRead      time.Duration // for a body to come whole; 30 s
@@ -38,6 +42,10 @@ type Options struct {
 
 	// Metrics is /metrics of the admin listener; nil: there is none.
 	Metrics http.Handler
+
+	// Profiles puts those of net/http/pprof under /debug/pprof/ of the admin
+	// listener.
+	Profiles bool
 }
 
 // A Server answers requests with what a store decides.
@@ -68,7 +76,7 @@ func New(o Options) *Server {
 		log:       o.Log,
 		options:   o,
 		times:     newTimeouts(o),
-		verifiers: make(verifiers, runtime.GOMAXPROCS(0)),
+		verifiers: make(verifiers, cmp.Or(o.Checks, runtime.GOMAXPROCS(0))),
 		draining:  make(chan struct{}),
 	}
 	s.drain = sync.OnceFunc(func() { close(s.draining) })

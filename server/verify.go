@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
-	"sync"
+	"sync/atomic"
 
 	"welcomed/delivery"
 	"welcomed/mls"
@@ -15,38 +15,58 @@ import (
 // one token each.
 type verifiers chan struct{}
 
-// each calls check for 0 to n-1, side by side, and returns when all have
-// returned. It gives up when ctx is done. A panic is an error.
+// each calls check for 0 to n-1 and returns when all calls have: its own
+// goroutine makes them, and helpers as far as there are tokens. It gives up when
+// ctx is done. A panic is an error.
+//
+// The token is for one call and those who wait for one take turns, so a request
+// with one KeyPackage does not wait for all of another's.
 func (v verifiers) each(ctx context.Context, n int, check func(i int)) error {
-	var running sync.WaitGroup
-	defer running.Wait()
-	panics := make(chan error, n)
-	for i := range n {
-		select {
-		case v <- struct{}{}:
-		case <-ctx.Done():
-			return ctx.Err()
+	var next atomic.Int64
+	work := func() error {
+		for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+			if err := v.call(ctx, check, i); err != nil {
+				return err
+			}
 		}
-		running.Go(func() {
-			defer func() {
-				if p := recover(); p != nil {
-					panics <- fmt.Errorf("panic: %v\n%s", p, debug.Stack())
-				}
-				<-v
-			}()
-			check(i)
-		})
+		return nil
 	}
-	running.Wait()
-	close(panics)
-	return <-panics
+	helpers := max(0, min(n, cap(v))-1)
+	ended := make(chan error, helpers)
+	for range helpers {
+		go func() { ended <- work() }()
+	}
+	err := work()
+	for range helpers {
+		if failed := <-ended; err == nil {
+			err = failed
+		}
+	}
+	return err
+}
+
+// call calls check with a token.
+func (v verifiers) call(ctx context.Context, check func(i int), i int) (err error) {
+	select {
+	case v <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+		<-v
+	}()
+	check(i)
+	return nil
 }
 
 // itemTooLarge is the code of an item that exceeds KeyPackageBytes.
 const itemTooLarge delivery.ItemCode = "too_large"
 
-// verify reads the items of a publication, each on a processor of its own as
-// far as there are any. The error names every item that is refused.
+// verify reads the items of a publication, on all processors. The error names
+// every item that is refused.
 func (s *Server) verify(ctx context.Context, items []blob) ([]delivery.NewKeyPackage, error) {
 	accepted := make([]delivery.NewKeyPackage, len(items))
 	verdicts := make([]*delivery.InvalidItem, len(items))

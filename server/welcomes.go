@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"time"
 
 	"welcomed/delivery"
 	"welcomed/mls"
@@ -16,17 +15,17 @@ type recipientJSON struct {
 	Device      string          `json:"device,omitempty"`
 	Status      delivery.Status `json:"status"`
 	By          string          `json:"by,omitempty"`
-	ReleasedAt  time.Time       `json:"released_at,omitzero"`
-	DeliveredAt time.Time       `json:"delivered_at,omitzero"`
-	WithheldAt  time.Time       `json:"withheld_at,omitzero"`
-	EndedAt     time.Time       `json:"ended_at,omitzero"`
+	ReleasedAt  string          `json:"released_at,omitzero"`
+	DeliveredAt string          `json:"delivered_at,omitzero"`
+	WithheldAt  string          `json:"withheld_at,omitzero"`
+	EndedAt     string          `json:"ended_at,omitzero"`
 	Reason      delivery.Reason `json:"reason,omitempty"`
 	Detail      string          `json:"detail,omitempty"`
 }
 
 type outcomeJSON struct {
 	ID         string          `json:"id"`
-	PostedAt   time.Time       `json:"posted_at,omitzero"`
+	PostedAt   string          `json:"posted_at,omitzero"`
 	Hold       bool            `json:"hold"`
 	Require    string          `json:"require"`
 	Cancelled  bool            `json:"cancelled"`

@@ -1,0 +1,305 @@
+package server
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
+	"strings"
+	"sync"
+
+	"welcomed/delivery"
+)
+
+// parseJSON reads one value into the struct that v points to: an object, or
+// null. It refuses members that v does not have, for whoever misspells a name
+// should hear of it, and members that stand twice or in another case, of which
+// package json would take the last.
+//
+// An object is taken apart here and only its members are left to package json,
+// which looks at every byte three times; base64 is not left to it at all. In a
+// Welcome of a megabyte that is nearly all there is to do.
+func parseJSON(body []byte, v any) error {
+	object := scanner{rest: body}
+	if !object.take('{') {
+		return decodeJSON(body, v)
+	}
+	target, fields := reflect.ValueOf(v).Elem(), fieldsOf(v)
+	seen := make([]bool, len(fields))
+	for !object.end('}') {
+		name, value := object.member()
+		if object.broken {
+			break
+		}
+		i, known := fields[name]
+		switch {
+		case !known:
+			return fmt.Errorf("%w: JSON: unknown field %q", errBadRequest, name)
+		case seen[i]:
+			return fmt.Errorf("%w: JSON: %q stands twice", errBadRequest, name)
+		}
+		seen[i] = true
+		if err := decodeMember(value, target.Field(i).Addr().Interface()); err != nil {
+			return fmt.Errorf("%w: %s", errBadRequest, jsonError(err, name))
+		}
+	}
+	if object.broken {
+		return decodeJSON(body, v) // which says what is wrong
+	}
+	if !object.empty() {
+		return errJSONFollows
+	}
+	return nil
+}
+
+var errJSONFollows = fmt.Errorf("%w: JSON: something follows the value", errBadRequest)
+
+// decodeMember reads the value of a member into field.
+func decodeMember(value []byte, field any) error {
+	switch field := field.(type) {
+	case *[]blob:
+		return decodeBlobs(value, field)
+	case **blob:
+		if string(value) == "null" {
+			return nil
+		}
+		*field = new(blob)
+		return decodeBlob(value, *field)
+	case **string, *string, *[]string, *[]delivery.UserID, **int:
+		return json.Unmarshal(value, field) // no members in it that could be unknown
+	}
+	return decodeStrict(value, field)
+}
+
+// decodeBlobs reads an array of base64.
+func decodeBlobs(value []byte, list *[]blob) error {
+	array := scanner{rest: value}
+	if !array.take('[') {
+		return decodeStrict(value, list)
+	}
+	*list = []blob{}
+	for !array.end(']') {
+		item := array.element()
+		if array.broken {
+			return decodeStrict(value, list) // which says what is wrong
+		}
+		*list = append(*list, nil)
+		if err := decodeBlob(item, &(*list)[len(*list)-1]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// decodeBlob reads base64 where it stands, if nothing in it is escaped.
+func decodeBlob(value []byte, b *blob) error {
+	if value[0] == '"' && bytes.IndexByte(value, '\\') < 0 {
+		return b.UnmarshalText(value[1 : len(value)-1])
+	}
+	return decodeStrict(value, b)
+}
+
+// decodeJSON reads one value with package json.
+func decodeJSON(body []byte, v any) error {
+	err := decodeStrict(body, v)
+	if err == nil || errors.Is(err, errJSONFollows) {
+		return err
+	}
+	return fmt.Errorf("%w: %s", errBadRequest, jsonError(err, ""))
+}
+
+// decodeStrict reads one value that has no member which v does not have.
+func decodeStrict(value []byte, v any) error {
+	d := json.NewDecoder(bytes.NewReader(value))
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		return err
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return errJSONFollows
+	}
+	return nil
+}
+
+// fieldsOf returns the index of every field of the struct that v points to, by
+// its name in JSON.
+func fieldsOf(v any) map[string]int {
+	t := reflect.TypeOf(v).Elem()
+	if known, ok := fieldsByType.Load(t); ok {
+		return known.(map[string]int)
+	}
+	fields := make(map[string]int, t.NumField())
+	for i := range t.NumField() {
+		name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
+		fields[name] = i
+	}
+	fieldsByType.Store(t, fields)
+	return fields
+}
+
+// fieldsByType has a map[string]int for each reflect.Type of a body.
+var fieldsByType sync.Map
+
+// jsonError returns what is wrong in words that know no Go; member is where, or
+// empty.
+func jsonError(err error, member string) string {
+	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		path := strings.Trim(member+"."+wrong.Field, ".")
+		return fmt.Sprintf("JSON: %q cannot be a %s", path, wrong.Value)
+	}
+	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
+		return "JSON: ends early"
+	}
+	return "JSON: " + strings.TrimPrefix(err.Error(), "json: ")
+}
+
+// A scanner finds where the parts of an object or an array begin and end. That
+// a part is JSON is for its reader to say, but what is JSON is never broken.
+type scanner struct {
+	rest   []byte
+	inside bool // a part has been read, so a comma comes before the next
+	broken bool
+}
+
+func (s *scanner) skipSpace() { s.rest = bytes.TrimLeft(s.rest, " \t\r\n") }
+
+// take reads c, if it is next.
+func (s *scanner) take(c byte) bool {
+	s.skipSpace()
+	if len(s.rest) == 0 || s.rest[0] != c {
+		return false
+	}
+	s.rest = s.rest[1:]
+	return true
+}
+
+// end reads closing, if it is next. It is also the end where the input is broken.
+func (s *scanner) end(closing byte) bool { return s.broken || s.take(closing) }
+
+// empty reports whether there are at most spaces left.
+func (s *scanner) empty() bool {
+	s.skipSpace()
+	return len(s.rest) == 0
+}
+
+// member reads the next member of an object.
+func (s *scanner) member() (name string, value []byte) {
+	quoted := s.element()
+	if s.broken || quoted[0] != '"' || !s.take(':') {
+		s.broken = true
+		return "", nil
+	}
+	name = string(quoted[1 : len(quoted)-1])
+	if strings.Contains(name, `\`) {
+		s.broken = json.Unmarshal(quoted, &name) != nil
+	}
+	return name, s.value()
+}
+
+// element reads the next element of an array.
+func (s *scanner) element() []byte {
+	if s.inside && !s.take(',') {
+		s.broken = true
+	}
+	s.inside = true
+	return s.value()
+}
+
+// value reads up to where the next value ends.
+func (s *scanner) value() []byte {
+	s.skipSpace()
+	n := valueLength(s.rest)
+	if n <= 0 || s.broken {
+		s.broken = true
+		return nil
+	}
+	value := s.rest[:n]
+	s.rest = s.rest[n:]
+	return value
+}
+
+// valueLength returns how long the value is with which b begins; 0 or less if
+// there is none.
+func valueLength(b []byte) int {
+	switch {
+	case len(b) == 0:
+		return 0
+	case b[0] == '"':
+		return stringLength(b)
+	case b[0] == '{', b[0] == '[':
+		return nestedLength(b)
+	}
+	if n := bytes.IndexAny(b, ",:]} \t\r\n"); n >= 0 {
+		return n
+	}
+	return len(b)
+}
+
+// stringLength returns how long the string is with which b begins: up to the
+// first quote behind an even number of backslashes.
+func stringLength(b []byte) int {
+	for i := 1; ; i++ {
+		n := bytes.IndexByte(b[i:], '"')
+		if n < 0 {
+			return -1
+		}
+		i += n
+		if escapes := b[1:i]; (len(escapes)-len(bytes.TrimRight(escapes, `\`)))%2 == 0 {
+			return i + 1
+		}
+	}
+}
+
+// nestedLength returns how long the object or array is with which b begins.
+func nestedLength(b []byte) int {
+	depth := 0
+	for i := 0; i < len(b); i++ {
+		switch b[i] {
+		case '"':
+			n := stringLength(b[i:])
+			if n < 0 {
+				return -1
+			}
+			i += n - 1
+		case '{', '[':
+			depth++
+		case '}', ']':
+			if depth--; depth == 0 {
+				return i + 1
+			}
+		}
+	}
+	return -1
+}
+
+// A blob is bytes in base64: standard or URL-safe, padded or not.
+type blob []byte
+
+// The four spellings, each with the bits that mean nothing being zero.
+var (
+	standard      = base64.StdEncoding.Strict()
+	standardNoPad = base64.RawStdEncoding.Strict()
+	urlSafe       = base64.URLEncoding.Strict()
+	urlSafeNoPad  = base64.RawURLEncoding.Strict()
+)
+
+// UnmarshalText refuses white space, which package base64 would skip.
+func (b *blob) UnmarshalText(text []byte) (err error) {
+	has := func(c byte) bool { return bytes.IndexByte(text, c) >= 0 }
+	if has('\r') || has('\n') {
+		return errors.New("white space in base64")
+	}
+	padded, unpadded := standard, standardNoPad
+	if has('-') || has('_') {
+		padded, unpadded = urlSafe, urlSafeNoPad
+	}
+	alphabet := unpadded
+	if bytes.HasSuffix(text, []byte("=")) {
+		alphabet = padded
+	}
+	*b, err = alphabet.AppendDecode(make([]byte, 0, len(text)*3/4), text)
+	return err
+}
