@@ -24,6 +24,9 @@ const (
 	batchBytes  = 16 << 20
 )
 
+// gatherMost is how long a commit waits for company at most.
+const gatherMost = 2 * time.Millisecond
+
 // headroom is what payloads leave free under the size limit, in bytes.
 const headroom = 2 << 20
 
@@ -43,17 +46,21 @@ type event struct {
 // on its way to the disk, events gather and share the next one; an event that
 // comes alone waits for nobody.
 type committer struct {
-	store *Store
-	mu    sync.Mutex
-	queue []*event
-	more  chan struct{} // holds a token while the queue may have events
-	stop  bool
-	ended chan struct{} // closed when the writer has returned
+	store   *Store
+	mu      sync.Mutex
+	queue   []*event
+	more    chan struct{} // holds a token while the queue may have events
+	stop    bool
+	company int           // queued events that wake the writer
+	ended   chan struct{} // closed when the writer has returned
 
-	buffer  []byte // for the changes of a transaction, used again
-	log     *changeLog
-	rows    *rowMap // as last committed
-	merging bool    // the log, until it is empty or something else is to do
+	last     int           // events in the last commit
+	took     time.Duration // by the last commit
+	patience *time.Timer
+	buffer   []byte // for the changes of a transaction, used again
+	log      *changeLog
+	rows     *rowMap // as last committed
+	merging  bool    // the log, until it is empty or something else is to do
 
 	durable     uint64     // the last transaction known to be on the disk
 	durableCond *sync.Cond // on mu
@@ -63,7 +70,7 @@ type committer struct {
 
 func newCommitter(s *Store, durable uint64, log *changeLog, rows *rowMap) *committer {
 	c := &committer{store: s, more: make(chan struct{}, 1), ended: make(chan struct{}), failed: make(chan struct{}),
-		durable: durable, log: log, rows: rows}
+		durable: durable, log: log, rows: rows, patience: time.NewTimer(0)}
 	c.durableCond = sync.NewCond(&c.mu)
 	return c
 }
@@ -84,13 +91,20 @@ func (c *committer) do(ctx context.Context, cost int, run func(*txn) error) erro
 		return delivery.ErrClosed
 	}
 	c.queue = append(c.queue, e)
+	enough := len(c.queue) >= c.company
 	c.mu.Unlock()
+	if enough {
+		c.wake()
+	}
+	<-e.done
+	return e.err
+}
+
+func (c *committer) wake() {
 	select {
 	case c.more <- struct{}{}:
 	default:
 	}
-	<-e.done
-	return e.err
 }
 
 // loop is the only writer of the file.
@@ -105,6 +119,7 @@ func (c *committer) loop() {
 			c.serve()
 			idle.Reset(wait)
 		case <-idle.C:
+			c.last = 0
 			if c.mergeIdle() {
 				idle.Reset(0)
 			}
@@ -118,15 +133,51 @@ func (c *committer) loop() {
 // serve commits what is queued.
 func (c *committer) serve() {
 	for {
+		c.gather()
 		batch := c.take()
 		if len(batch) == 0 {
 			return
 		}
+		started := time.Now()
 		c.commit(batch)
+		c.last, c.took = len(batch), time.Since(started)
 		for _, e := range batch {
 			close(e.done)
 		}
 	}
+}
+
+// gather waits until as many events are queued as shared the last commit: those
+// who waited for it are about to come again, and would have to wait for a whole
+// commit of the first of them. It waits no longer than a commit takes, and not
+// at all when the last event was alone.
+func (c *committer) gather() {
+	if !c.expect(c.last) {
+		return
+	}
+	c.patience.Reset(min(c.took, gatherMost))
+	select {
+	case <-c.more:
+	case <-c.patience.C:
+	}
+	c.expect(0)
+}
+
+// expect has the writer be woken when n events are queued, and reports whether
+// there is something to wait for.
+func (c *committer) expect(n int) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.queue) == 0 || len(c.queue) >= n || c.stop {
+		c.company = 0
+		return false
+	}
+	c.company = n
+	select {
+	case <-c.more: // from before
+	default:
+	}
+	return true
 }
 
 func (c *committer) take() []*event {
@@ -148,10 +199,7 @@ func (c *committer) close() {
 	c.mu.Lock()
 	c.stop = true
 	c.mu.Unlock()
-	select {
-	case c.more <- struct{}{}:
-	default:
-	}
+	c.wake()
 	<-c.ended
 }
 

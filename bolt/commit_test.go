@@ -75,6 +75,30 @@ func TestEventsThatWaitShareOneCommit(t *testing.T) {
 	}
 }
 
+// Those who shared a commit come again and share the next one, also when the
+// writer is quicker than they are; and nobody waits for those who do not come.
+func TestTheNextCommitWaitsForThoseOfTheLast(t *testing.T) {
+	s := openTest(t)
+	const callers, rounds = 16, 30
+	var wg sync.WaitGroup
+	for i := range callers {
+		wg.Go(func() {
+			for round := range rounds {
+				if err := s.writer.do(context.Background(), 0, putting(fmt.Sprint(i, round))); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if n := s.Commits(); n > callers*rounds/4 {
+		t.Errorf("%d commits for %d events of %d callers", n, callers*rounds, callers)
+	}
+	if err := s.writer.do(context.Background(), 0, putting("alone")); err != nil {
+		t.Error(err)
+	}
+}
+
 var errRefused = errors.New("refused")
 
 func TestARefusalUndoesNoNeighbour(t *testing.T) {
