@@ -75,27 +75,31 @@ func TestEventsThatWaitShareOneCommit(t *testing.T) {
 	}
 }
 
-// Those who shared a commit come again and share the next one, also when the
-// writer is quicker than they are; and nobody waits for those who do not come.
+// The writer waits for as many events as shared the last commit, is woken by the
+// last of them, and does not wait for one that was alone.
 func TestTheNextCommitWaitsForThoseOfTheLast(t *testing.T) {
-	s := openTest(t)
-	const callers, rounds = 16, 30
-	var wg sync.WaitGroup
-	for i := range callers {
-		wg.Go(func() {
-			for round := range rounds {
-				if err := s.writer.do(context.Background(), 0, putting(fmt.Sprint(i, round))); err != nil {
-					t.Error(err)
-				}
-			}
-		})
+	c := newCommitter(openTest(t), 0, nil, nil) // whose loop does not run
+	queue := func() { go c.do(context.Background(), 0, putting("x")) }
+	queue()
+	<-c.more
+	if c.expect(1) {
+		t.Error("waits for one that was alone")
 	}
-	wg.Wait()
-	if n := s.Commits(); n > callers*rounds/4 {
-		t.Errorf("%d commits for %d events of %d callers", n, callers*rounds, callers)
+	if !c.expect(3) {
+		t.Error("waits for nobody")
 	}
-	if err := s.writer.do(context.Background(), 0, putting("alone")); err != nil {
-		t.Error(err)
+	queue()
+	for c.waiting() != 2 {
+	}
+	select {
+	case <-c.more:
+		t.Error("woken by the second of three")
+	default:
+	}
+	queue()
+	<-c.more
+	if c.expect(3) {
+		t.Error("waits although all have come")
 	}
 }
 
