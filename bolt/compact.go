@@ -98,7 +98,7 @@ func (c *copier) copy(from *txn) error {
 	}
 	switch c.bucket {
 	case bucketRows:
-		from.scanRows("", "", add)
+		from.scanRows(nil, nil, add)
 	case bucketLog:
 	default:
 		from.base(c.bucket).scan(nil, nil, add)

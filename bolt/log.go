@@ -34,7 +34,7 @@ type place struct {
 	first uint64 // pieces before it are merged; from 1
 	sizes []int  // of the pieces from first on
 	bytes int    // the sum of sizes
-	hand  string // the row to be merged next
+	hand  []byte // the row to be merged next
 	mark  uint64 // pieces before it are merged when the hand has come round
 }
 
@@ -128,10 +128,10 @@ func (l *changeLog) merge(t *txn, most int) {
 		t.merge(row)
 	}
 	if len(merged) == most {
-		l.hand = merged[most-1].key + "\x00"
+		l.hand = append(cloneBytes(merged[most-1].keyBytes()), 0)
 		return
 	}
-	l.hand = ""
+	l.hand = nil
 	l.free(l.mark)
 	l.mark = l.next()
 }

@@ -49,6 +49,7 @@ var buckets = [...]*bucket{bucketMeta, bucketLog, bucketKeyPackages, bucketWelco
 type txn struct {
 	tx      *bbolt.Tx
 	rows    *rowMap // changes that are not in their buckets yet
+	scratch []byte  // for keys
 	logged  []byte  // those of this transaction, as they go to the log
 	store   *Store
 	limits  *delivery.Limits
@@ -118,19 +119,18 @@ func (t *txn) get(b *bucket, key []byte) []byte {
 	if !b.logged() {
 		return t.base(b).get(key)
 	}
-	var buf [48]byte
-	row := append(append(buf[:0], b.kind), key...)
-	if value, changed := t.rows.Get(string(row)); changed {
-		return value
+	t.scratch = appendRowKey(t.scratch[:0], b, key)
+	if row, changed := t.rows.Get(lookFor(t.scratch)); changed {
+		return row.value()
 	}
-	return t.base(bucketRows).get(row)
+	return t.base(bucketRows).get(t.scratch)
 }
 
 // put and del panic on what only a bug can cause; (*txn).run catches it.
 func (t *txn) put(b *bucket, key, value []byte) {
 	t.writes++
 	if b.logged() {
-		t.change(rowKey(b, key), append(make([]byte, 0, len(value)), value...))
+		t.change(b, key, value, false)
 	} else if err := t.base(b).Put(key, value); err != nil {
 		panic(fmt.Errorf("put in %s: %w", b.name, err))
 	}
@@ -139,7 +139,7 @@ func (t *txn) put(b *bucket, key, value []byte) {
 func (t *txn) del(b *bucket, key []byte) {
 	t.writes++
 	if b.logged() {
-		t.change(rowKey(b, key), nil)
+		t.change(b, key, nil, true)
 	} else if err := t.base(b).Delete(key); err != nil {
 		panic(fmt.Errorf("delete in %s: %w", b.name, err))
 	}
@@ -155,7 +155,7 @@ func (t *txn) scan(b *bucket, prefix, start []byte) iter.Seq2[[]byte, []byte] {
 	}
 	return func(yield func(k, v []byte) bool) {
 		if b.logged() {
-			t.scanRows(rowKey(b, prefix), rowKey(b, from), func(k, v []byte) bool { return yield(k[1:], v) })
+			t.scanRows(appendRowKey(nil, b, prefix), appendRowKey(nil, b, from), func(k, v []byte) bool { return yield(k[1:], v) })
 		} else {
 			t.base(b).scan(prefix, from, yield)
 		}
@@ -164,9 +164,9 @@ func (t *txn) scan(b *bucket, prefix, start []byte) iter.Seq2[[]byte, []byte] {
 
 // scanRows yields the rows of the rows bucket, with the changes above it, by
 // their keys in it.
-func (t *txn) scanRows(prefix, from string, yield func(k, v []byte) bool) {
+func (t *txn) scanRows(prefix, from []byte, yield func(k, v []byte) bool) {
 	changed, more := changesFrom(t.rows, prefix, from), true
-	t.base(bucketRows).scan([]byte(prefix), []byte(from), func(k, v []byte) bool {
+	t.base(bucketRows).scan(prefix, from, func(k, v []byte) bool {
 		more = changed.before(k, yield) && (changed.at(k) || yield(k, v))
 		return more
 	})
