@@ -34,8 +34,9 @@ type place struct {
 	first uint64 // pieces before it are merged; from 1
 	sizes []int  // of the pieces from first on
 	bytes int    // the sum of sizes
-	hand  []byte // the row to be merged next
-	mark  uint64 // pieces before it are merged when the hand has come round
+	hand  []byte // the row to be merged next; nil between two rounds
+	round int    // changed rows when the round began
+	mark  uint64 // pieces before it are merged when the round is over
 }
 
 // next is the number of the next piece.
@@ -50,7 +51,7 @@ type slotChange struct {
 // loadLog reads the log, in which all before piece number first is merged, and
 // applies the rest to rows.
 func loadLog(b *bbolt.Bucket, first uint64, rows *rowMap) *changeLog {
-	l := &changeLog{place: place{first: first, mark: first}}
+	l := &changeLog{place: place{first: first}}
 	type piece struct {
 		number uint64
 		data   []byte
@@ -78,7 +79,6 @@ func loadLog(b *bbolt.Bucket, first uint64, rows *rowMap) *changeLog {
 		l.bytes += len(p.data)
 	}
 	replay(rows, log)
-	l.mark = l.next()
 	return l
 }
 
@@ -123,6 +123,9 @@ func (l *changeLog) freeSlot() int {
 
 // merge writes up to most changed rows to their buckets, from the hand on.
 func (l *changeLog) merge(t *txn, most int) {
+	if l.hand == nil {
+		l.mark = l.next()
+	}
 	merged := nextChanges(t.rows, l.hand, most)
 	for _, row := range merged {
 		t.merge(row)
@@ -133,7 +136,6 @@ func (l *changeLog) merge(t *txn, most int) {
 	}
 	l.hand = nil
 	l.free(l.mark)
-	l.mark = l.next()
 }
 
 // free gives up the pieces before number.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"welcomed/delivery"
+	"welcomed/mls/mlstest"
 )
 
 // A mirror does to a map what is done to the rows of a store.
@@ -156,21 +157,25 @@ func (m *mirror) snapshot() {
 	must(m.t, tx.Rollback())
 }
 
-// The log does not grow without end while rows change, and goes back to its
-// first slots when it is merged.
+// The log does not grow without end while rows change, many or few at a time,
+// and neither does what is in memory.
 func TestTheLogIsARing(t *testing.T) {
-	m := &mirror{t: t, path: filepath.Join(t.TempDir(), "welcomed.db"), rows: map[string]string{}, rand: rand.New(rand.NewPCG(1, 0))}
-	m.open()
-	most := 0
-	for range 500 {
-		m.change(nil)
-		most = max(most, len(m.s.writer.log.slots))
-	}
-	// The last piece of a transaction may be short.
-	if limit := 8 * (8 << 10) / pieceBytes; most > limit {
-		t.Errorf("the log has had %d slots, want at most %d", most, limit)
-	}
-	if n := m.s.writer.log.bytes; n > 2*(8<<10) {
-		t.Errorf("%d bytes wait to be merged", n)
+	for _, each := range []int{1, 10, 200} {
+		s, err := Open(filepath.Join(t.TempDir(), "welcomed.db"), Options{Limits: delivery.DefaultLimits(), LogSize: 64 << 10})
+		must(t, err)
+		defer s.Close()
+		most, rows := 0, 0
+		for n := 0; n < 20_000; n += each {
+			must(t, s.writer.do(context.Background(), 0, func(t *txn) error {
+				for range each {
+					t.put(bucketNames, mlstest.Random(8), mlstest.Random(100))
+				}
+				return nil
+			}))
+			most, rows = max(most, s.writer.log.bytes), max(rows, s.writer.rows.Len())
+		}
+		if most > 2*(64<<10) || rows > 2*(64<<10)/100 {
+			t.Errorf("%d rows at a time: %d bytes waited to be merged, %d rows", each, most, rows)
+		}
 	}
 }

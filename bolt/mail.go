@@ -62,6 +62,9 @@ func (d *device) mailRow(kind byte, key mailKey) []byte {
 
 func (t *txn) mail(d *device, key mailKey) *mail {
 	for _, kind := range mailKinds {
+		if d.hasNone(kind) {
+			continue
+		}
 		if row := t.get(bucketDevices, d.mailRow(kind, key)); row != nil {
 			return decodeMail(key, row)
 		}
@@ -153,11 +156,16 @@ func (t *txn) addMail(d *device, s delivery.WelcomeState, size int64, n int) {
 	d.waitingBytes += int64(n) * size
 }
 
+// hasNone reports that the device has no mails of a kind, as its counters say.
+func (d *device) hasNone(kind byte) bool {
+	return kind == rowPending && d.pending == 0 || kind == rowDelivered && d.delivered == 0
+}
+
 // mails returns the device's mails of one kind, as they were when the call
 // began: in the order of their Welcomes, delivered ones least recently given
 // first.
 func (t *txn) mails(d *device, kind byte) []*mail {
-	if kind == rowPending && d.pending == 0 || kind == rowDelivered && d.delivered == 0 {
+	if d.hasNone(kind) {
 		return nil
 	}
 	var mails []*mail
@@ -198,6 +206,9 @@ func (t *txn) openMails(d *device) map[uint64][]*mail {
 func (t *txn) mailsOf(d *device, welcome uint64) []*mail {
 	var mails []*mail
 	for _, kind := range mailKinds {
+		if d.hasNone(kind) {
+			continue
+		}
 		for key, row := range t.scan(bucketDevices, appendNumber(d.key(kind), welcome), nil) {
 			mails = append(mails, decodeMail(readMailKey(key[numberBytes+1:]), row))
 		}
@@ -223,10 +234,7 @@ func (t *txn) closeMail(d *device, m *mail) {
 // settled counts a mail that has just ended. With the last one the Welcome has
 // ended, and the next sweep puts its payload away.
 func (t *txn) settled(m *mail) {
-	w := t.welcome(m.welcome)
-	if w == nil {
-		panic(errCorrupt)
-	}
+	w := t.fate(m.welcome)
 	w.open--
 	if m.rec.EndedAt.After(w.lastEnd) {
 		w.lastEnd = m.rec.EndedAt

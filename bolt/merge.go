@@ -9,6 +9,8 @@ const (
 	// defaultLogSize bounds the memory for changed rows to about four times as
 	// much, and the time that opening takes.
 	defaultLogSize = 16 << 20
+	// mergeLeast is how many rows a transaction merges in a round.
+	mergeLeast = 16
 	// mergeStep is how many rows are merged at a time while nothing else is to
 	// do.
 	mergeStep = 512
@@ -29,15 +31,19 @@ func (c *committer) limit() int {
 }
 
 // mergeRows is how many rows a transaction merges that has logged that many
-// bytes. A burst that the log can hold costs no merging. From half of the limit
-// on more is merged than is appended, so that the log stays within it.
+// bytes. A burst that the log can hold costs no merging. A round begins when the
+// log is half full, and is over by the time that the other half is: it merges
+// the rows that there were when it began, and a quarter more for those that come
+// meanwhile.
 func (c *committer) mergeRows(logged int) int {
 	limit := c.limit()
-	if c.log.bytes < limit/2 {
-		return 0
+	if c.log.hand == nil {
+		if c.log.bytes < limit/2 {
+			return 0
+		}
+		c.log.round = c.rows.Len()
 	}
-	waiting := max(1, c.log.bytes/max(1, c.rows.Len())) // bytes of the log per row
-	return 2*logged/waiting + 16
+	return c.log.round*logged*5/4/(limit/2+1) + mergeLeast
 }
 
 // mergeIdle merges a part of the log in a transaction of its own, and reports

@@ -51,7 +51,7 @@ func (t *txn) post(caller delivery.Caller, id delivery.WelcomeID, treeHash []byt
 		number: t.next(), id: id, poster: caller.ID(), suite: p.Welcome.CipherSuite, recipients: len(verdicts),
 		hold: p.Hold, requireAll: p.RequireAll, postedAt: t.now,
 		treeSize: len(p.RatchetTree), treeHash: treeHash, context: p.Context, groupInfo: p.Welcome.EncryptedGroupInfo,
-		open: matched,
+		fate: fate{open: matched},
 	}
 	t.addWelcome(w, p)
 	for i := range verdicts {

@@ -23,7 +23,11 @@ type welcome struct {
 	treeHash   []byte // kept for longer than the tree
 	context    []byte
 	groupInfo  []byte // encrypted_group_info; none after the end
+	fate
+}
 
+// A fate is what becomes of a Welcome.
+type fate struct {
 	open        int // recipients that have not ended
 	holdCounted bool
 	releasedAt  time.Time
@@ -64,10 +68,15 @@ func (t *txn) welcomeByID(id delivery.WelcomeID) *welcome {
 
 func (t *txn) welcome(number uint64) *welcome {
 	w := t.header(number)
-	if w == nil {
-		return nil
+	if w != nil {
+		w.fate = t.fate(number).fate
 	}
-	d := decoder(t.get(bucketPosted, numberKey(number)))
+	return w
+}
+
+// fate returns a Welcome with nothing but what has become of it.
+func (t *txn) fate(number uint64) *welcome {
+	w, d := &welcome{number: number}, decoder(t.get(bucketPosted, numberKey(number)))
 	w.open = int(d.number())
 	d.flags(&w.holdCounted)
 	d.times(&w.releasedAt, &w.cancelledAt, &w.lastEnd, &w.endedAt)
