@@ -5,7 +5,7 @@ FUZZTIME ?= 10s
 BINARY := build/welcomed
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 
-.PHONY: build test race vet fuzz interop bench footprint demo readme ci clean
+.PHONY: build test race vet fuzz interop bench bench-compare bench-growth simulation footprint demo readme ci clean
 
 build: $(BINARY)
 
@@ -27,15 +27,34 @@ vet:
 fuzz:
 	$(GO) test ./mls -run '^$$' -fuzz FuzzReadKeyPackage -fuzztime $(FUZZTIME)
 	$(GO) test ./mls -run '^$$' -fuzz FuzzReadWelcome -fuzztime $(FUZZTIME)
+	$(GO) test ./server -run '^$$' -fuzz FuzzParseJSON -fuzztime $(FUZZTIME)
 
 # Real MLS clients (ts-mls) against the real binary.
 interop: $(BINARY)
 	@command -v npm >/dev/null || { echo "make interop needs Node 20 with npm, which is not installed"; exit 1; }
 	cd interop && npm ci --no-audit --no-fund --silent && WELCOMED_BIN=$(CURDIR)/$(BINARY) npm test
 
-# Claims through the store beside db.Update and db.Batch, in one run.
+# Claims through the store, with their processor time and allocations.
 bench:
-	$(GO) test ./bolt -run '^$$' -bench Claim -benchtime 10000x
+	$(GO) test ./bolt -run '^$$' -bench Claim -benchtime 50000x
+
+# The store beside the bare bbolt prototype, PostgreSQL 15 and the disk, in one
+# run. COMPARE takes flags: make bench-compare COMPARE=-quick
+bench-compare: $(BINARY)
+	$(GO) build -o build/compare ./bench/compare
+	@build/compare -binary $(BINARY) $(COMPARE)
+
+# The store with ten thousand, a million and ten million KeyPackages: about 10 GB
+# of disk. GROWTH takes flags: make bench-growth GROWTH='-sizes 10000,1000000'
+bench-growth:
+	$(GO) build -o build/growth ./bench/growth
+	@build/growth -dir build $(GROWTH)
+
+# A year of life of a thousandth of a million users, in which the store is
+# compared with a ledger. SIMULATION takes flags: make simulation SIMULATION=-json
+simulation:
+	$(GO) build -o build/year ./bench/year
+	@build/year -scale 1000 -step 4h $(SIMULATION)
 
 # Size, start-up time and memory, empty and with 100,000 KeyPackages.
 footprint: $(BINARY)

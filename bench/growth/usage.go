@@ -1,0 +1,70 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"time"
+)
+
+// A memory is what of a process is resident, in MB: its own, and what it has
+// mapped of files.
+type memory struct{ anon, file float64 }
+
+func readMemory() (m memory, err error) {
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return m, err
+	}
+	for line := range strings.Lines(string(status)) {
+		var kb float64
+		if _, err := fmt.Sscanf(line, "RssAnon: %f kB", &kb); err == nil {
+			m.anon = kb / 1000
+		}
+		if _, err := fmt.Sscanf(line, "RssFile: %f kB", &kb); err == nil {
+			m.file = kb / 1000
+		}
+	}
+	return m, nil
+}
+
+// watchMemory looks at the memory until peak is called, which returns the most
+// that it was. The load's own is part of it.
+func watchMemory() (peak func() memory) {
+	const every = 20 * time.Millisecond
+	var most memory
+	var wg sync.WaitGroup
+	stop := make(chan struct{})
+	wg.Go(func() {
+		for {
+			if m, err := readMemory(); err == nil && m.anon > most.anon {
+				most = m
+			}
+			select {
+			case <-stop:
+				return
+			case <-time.After(every):
+			}
+		}
+	})
+	return func() memory {
+		close(stop)
+		wg.Wait()
+		return most
+	}
+}
+
+// bytesWritten is what this process has caused to be written to a disk.
+func bytesWritten() (n int64, err error) {
+	io, err := os.ReadFile("/proc/self/io")
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(io)) {
+		if _, err := fmt.Sscanf(line, "write_bytes: %d", &n); err == nil {
+			return n, nil
+		}
+	}
+	return 0, fmt.Errorf("/proc/self/io does not say what was written")
+}
