@@ -30,7 +30,7 @@ var (
 	bucketLog         = &bucket{slot: 1, name: []byte("log"), fill: 1}
 	bucketKeyPackages = &bucket{slot: 2, name: []byte("key_packages"), fill: 1}
 	bucketWelcomes    = &bucket{slot: 3, name: []byte("welcomes"), fill: 1}
-	bucketRows        = &bucket{slot: 4, name: []byte("rows"), fill: 0.5}
+	bucketRows        = &bucket{slot: 4, name: []byte("rows"), fill: 0.7}
 
 	bucketNames       = &bucket{kind: 'n'}
 	bucketDevices     = &bucket{kind: 'd'}
