@@ -10,7 +10,8 @@ import (
 	"welcomed/delivery"
 )
 
-// tombstoneBytes is what the memory of an ended KeyPackage may take.
+// tombstoneBytes is what the memory of an ended KeyPackage may take, and that of
+// an ended recipient of a Welcome, which its poster may ask for.
 const tombstoneBytes = 100
 
 // late is how much later than promised the store may forget, besides a step.
@@ -28,10 +29,11 @@ type census struct {
 	keyPackageBytes int
 	welcomeBytes    int
 	tombstones      int
+	outcomes        int // recipients of Welcomes that have ended
 }
 
 func (c *census) payload() int {
-	return c.keyPackageBytes + c.welcomeBytes + c.tombstones*tombstoneBytes
+	return c.keyPackageBytes + c.welcomeBytes + (c.tombstones+c.outcomes)*tombstoneBytes
 }
 
 // compareStats counts the ledger, puts away what is forgotten, and compares with
@@ -116,6 +118,9 @@ func (y *year) countWelcomes(ctx context.Context, c *census, now time.Time) erro
 		}
 		kept = append(kept, w)
 		w.count(c, !ended || now.Before(forget))
+		if ended {
+			c.outcomes += len(w.mails)
+		}
 		if !ended {
 			c.welcomeBytes += w.size
 			if w.heldTooLong(y.limits, now) {

@@ -30,6 +30,7 @@ type week struct {
 	KeyPackages map[string]int `json:"key_packages"`
 	Recipients  map[string]int `json:"recipients"`
 	Payload     int64          `json:"payload_bytes"`
+	Outcomes    int64          `json:"payload_of_outcomes_bytes"`
 	File        int64          `json:"file_bytes"`
 	Used        int64          `json:"used_bytes"`
 	Free        int64          `json:"free_bytes"`
@@ -81,7 +82,7 @@ func (r *report) day(y *year, c *census, s delivery.Stats, file int64) {
 	r.userDays += float64(len(y.users))
 	r.last = week{
 		Day: y.today(), Users: len(y.users), Devices: c.devices, KeyPackages: named(s.KeyPackages), Recipients: named(s.Welcomes),
-		Payload: int64(c.payload()), File: file, Used: s.UsedBytes, Free: s.FreeBytes,
+		Payload: int64(c.payload()), Outcomes: int64(c.outcomes) * tombstoneBytes, File: file, Used: s.UsedBytes, Free: s.FreeBytes,
 		// Not what the file has grown by in advance: that does not depend on what
 		// is in it.
 		Ratio: float64(s.UsedBytes+s.FreeBytes) / max(1, float64(c.payload())),
@@ -168,7 +169,8 @@ func (r *report) print(y *year, s summary) error {
 	}
 	fmt.Fprintf(r.out, "%-24s %12s %18.3f\n", "all that write", "", s.Writes)
 	fmt.Fprintf(r.out, "\npayload %.0f B per user, file %.0f B per user; highest ratio since day %d: %.2f\n", s.PayloadPerUser, s.FilePerUser, settledAfter, s.MaxRatio)
-	fmt.Fprintf(r.out, "%.1f MB, compacted %.1f MB, which is %.2f times the payload\n", mb(s.File), mb(s.Compacted), s.CompactedRatio)
+	fmt.Fprintf(r.out, "%.1f MB, compacted %.1f MB, which is %.2f times the payload (%.2f if outcomes are not counted in)\n",
+		mb(s.File), mb(s.Compacted), s.CompactedRatio, float64(s.Compacted)/float64(s.Payload-r.last.Outcomes))
 	_, err := fmt.Fprintf(r.out, "%d commits, %.0f s: the store and the ledger agreed all the time\n", s.Commits, s.Seconds)
 	return err
 }
