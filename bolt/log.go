@@ -16,8 +16,8 @@ const (
 )
 
 // A changeLog is where changes of logged buckets are kept until they are
-// merged: pieces in the slots of a ring, so that the bucket neither grows nor
-// shrinks in use. Each transaction appends what it has changed. Merging goes
+// merged: pieces in slots that are used again, so that the bucket neither grows
+// nor shrinks in use. Each transaction appends what it has changed. Merging goes
 // through the changed rows in the order of their keys, round after round; what
 // had been appended before a round began is free when it ends.
 type changeLog struct {
@@ -108,13 +108,14 @@ func (l *changeLog) append(b *openBucket, log []byte) error {
 	return nil
 }
 
-// freeSlot returns the next free slot, a new one if there is none ahead.
+// freeSlot returns the next slot that is free, a new one if there is none. Slots
+// are taken from the front again after each round, so that there are no more of
+// them than pieces have waited at a time.
 func (l *changeLog) freeSlot() int {
-	if l.slot >= len(l.slots) {
-		l.slot = 0
+	for l.slot < len(l.slots) && l.slots[l.slot] >= l.first {
+		l.slot++
 	}
-	if l.slot == len(l.slots) || l.slots[l.slot] >= l.first {
-		l.slot = len(l.slots)
+	if l.slot == len(l.slots) {
 		l.slots = append(l.slots, 0)
 	}
 	l.slot++
@@ -144,8 +145,5 @@ func (l *changeLog) free(number uint64) {
 	for _, size := range l.sizes[:n] {
 		l.bytes -= size
 	}
-	l.first, l.sizes = number, l.sizes[n:]
-	if len(l.sizes) == 0 {
-		l.slot = 0 // a log in little use stays in few pages
-	}
+	l.first, l.sizes, l.slot = number, l.sizes[n:], 0
 }

@@ -159,12 +159,12 @@ func (m *mirror) snapshot() {
 
 // The log does not grow without end while rows change, many or few at a time,
 // and neither does what is in memory.
-func TestTheLogIsARing(t *testing.T) {
+func TestTheLogStaysWithinItsBounds(t *testing.T) {
 	for _, each := range []int{1, 10, 200} {
 		s, err := Open(filepath.Join(t.TempDir(), "welcomed.db"), Options{Limits: delivery.DefaultLimits(), LogSize: 64 << 10})
 		must(t, err)
 		defer s.Close()
-		most, rows := 0, 0
+		most, rows, pieces := 0, 0, 0
 		for n := 0; n < 20_000; n += each {
 			must(t, s.writer.do(context.Background(), 0, func(t *txn) error {
 				for range each {
@@ -172,7 +172,11 @@ func TestTheLogIsARing(t *testing.T) {
 				}
 				return nil
 			}))
-			most, rows = max(most, s.writer.log.bytes), max(rows, s.writer.rows.Len())
+			log := s.writer.log
+			most, rows, pieces = max(most, log.bytes), max(rows, s.writer.rows.Len()), max(pieces, len(log.saved.sizes), len(log.sizes))
+		}
+		if n := len(s.writer.log.slots); n > pieces+200*110/pieceBytes+1 {
+			t.Errorf("%d rows at a time: %d slots for at most %d pieces", each, n, pieces)
 		}
 		if most > 2*(64<<10) || rows > 2*(64<<10)/100 {
 			t.Errorf("%d rows at a time: %d bytes waited to be merged, %d rows", each, most, rows)
