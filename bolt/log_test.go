@@ -175,7 +175,7 @@ func TestTheLogStaysWithinItsBounds(t *testing.T) {
 			log := s.writer.log
 			most, rows, pieces = max(most, log.bytes), max(rows, s.writer.rows.Len()), max(pieces, len(log.saved.sizes), len(log.sizes))
 		}
-		if n := len(s.writer.log.slots); n > pieces+200*110/pieceBytes+1 {
+		if n := len(s.writer.log.slots); n > pieces+each*120/pieceBytes+2 {
 			t.Errorf("%d rows at a time: %d slots for at most %d pieces", each, n, pieces)
 		}
 		if most > 2*(64<<10) || rows > 2*(64<<10)/100 {
