@@ -27,8 +27,12 @@ const (
 // gatherMost is how long a commit waits for company at most.
 const gatherMost = 2 * time.Millisecond
 
-// headroom is what payloads leave free under the size limit, in bytes.
-const headroom = 2 << 20
+// headroom is what payloads leave free under the size limit, in bytes, or a
+// quarter of that limit: what claims, settlements and sweeps need to go on.
+const headroom = 8 << 20
+
+// bufferKept is the largest buffer that is kept for the next transaction.
+const bufferKept = 1 << 20
 
 // An event is one decision, made inside a transaction that it may share with
 // others. It decides before it writes: when run returns an error it has written
@@ -61,6 +65,7 @@ type committer struct {
 	log      *changeLog
 	rows     *rowMap // as last committed
 	merging  bool    // the log, until it is empty or something else is to do
+	smaller  int     // how often the part that is merged was halved
 
 	durable     uint64     // the last transaction known to be on the disk
 	durableCond *sync.Cond // on mu
@@ -211,21 +216,23 @@ func (c *committer) stopped() bool {
 
 // commit runs the batch in one transaction. If an event breaks its promise not
 // to fail after it wrote, or if there is no room for all of them, each gets a
-// transaction of its own.
+// transaction of its own that merges nothing.
 func (c *committer) commit(batch []*event) {
-	err := c.try(batch)
+	err := c.try(batch, false)
 	if err == nil {
 		return
 	}
-	if len(batch) == 1 || !(errors.Is(err, errRetryAlone) || errors.Is(err, delivery.ErrFull)) {
+	full := errors.Is(err, delivery.ErrFull)
+	if !full && (len(batch) == 1 || !errors.Is(err, errRetryAlone)) {
 		for _, e := range batch {
 			e.err = err
 		}
 		return
 	}
+	c.merging = c.merging || full // as soon as there is time
 	for _, e := range batch {
 		e.err = nil
-		if err := c.try([]*event{e}); err != nil {
+		if err := c.try([]*event{e}, true); err != nil {
 			e.err = err
 		}
 	}
@@ -236,7 +243,7 @@ var errRetryAlone = errors.New("an event failed half-way")
 
 // try runs the batch in one transaction and commits it if anything changed. An
 // error is that of all events; the error of one is kept with it.
-func (c *committer) try(batch []*event) error {
+func (c *committer) try(batch []*event, alone bool) error {
 	if c.broken() {
 		return delivery.ErrOutcomeUnknown
 	}
@@ -246,7 +253,11 @@ func (c *committer) try(batch []*event) error {
 	}
 	t := c.store.newTxn(tx, c.rows.Copy())
 	t.logged = c.buffer[:0]
-	defer func() { c.buffer = t.logged }()
+	defer func() {
+		if cap(t.logged) <= bufferKept {
+			c.buffer = t.logged
+		}
+	}()
 	for _, e := range batch {
 		if e.err = c.admit(e); e.err != nil {
 			continue
@@ -265,7 +276,11 @@ func (c *committer) try(batch []*event) error {
 		return tx.Rollback()
 	}
 	started := time.Now()
-	if err := c.persist(t, c.mergeRows(len(t.logged))); err != nil {
+	merge := func() int { return c.mergeRows(t) }
+	if alone {
+		merge = func() int { return 0 }
+	}
+	if err := c.persist(t, merge); err != nil {
 		return err
 	}
 	c.store.commits.Add(1)
@@ -275,10 +290,10 @@ func (c *committer) try(batch []*event) error {
 	return nil
 }
 
-// persist puts what t has changed into the log, merges up to that many rows,
-// and commits. On an error nothing of t has happened, unless it is
+// persist puts what t has changed into the log, merges as many rows as merge
+// says, and commits. On an error nothing of t has happened, unless it is
 // ErrOutcomeUnknown.
-func (c *committer) persist(t *txn, merge int) error {
+func (c *committer) persist(t *txn, merge func() int) error {
 	c.log.begin()
 	err := t.run(func(t *txn) error { return t.flush(c.log, merge) })
 	if err != nil {
@@ -312,9 +327,10 @@ func (c *committer) admit(e *event) error {
 	return nil
 }
 
-// room is how much more fits under the size limit, in bytes.
+// room is how much more certainly fits under the size limit, in bytes: bbolt
+// has the file grow by more than it needs, and refuses if that does not fit.
 func (s *Store) room() int64 {
-	return s.opts.MaxSize - s.fileSize.Load() + int64(s.db.Stats().FreePageN)*pageSize
+	return s.opts.MaxSize - int64(s.db.AllocSize) - s.fileSize.Load() + int64(s.db.Stats().FreePageN)*pageSize
 }
 
 func (c *committer) committed(t *txn, id uint64) {

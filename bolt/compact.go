@@ -57,12 +57,12 @@ func compactInto(ctx context.Context, source *bbolt.DB, path string) error {
 
 // copyRows copies all rows, those that have changed as they are now, in the
 // order of their keys, so that every page is full. The log is left behind.
-func copyRows(ctx context.Context, source *bbolt.Tx, target *bbolt.DB) (err error) {
+func copyRows(ctx context.Context, source *bbolt.Tx, target *bbolt.DB) error {
 	s := new(Store)
-	if _, err := s.load(source); err != nil {
-		return err
-	}
 	return recovering(func() error {
+		if _, err := s.load(source); err != nil {
+			return err
+		}
 		from := &txn{tx: source, rows: newRowMap()}
 		state := *s.state.Load()
 		state.merged = loadLog(source.Bucket(bucketLog.name), state.merged, from.rows).next()

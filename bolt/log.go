@@ -25,6 +25,7 @@ type changeLog struct {
 	slots []uint64 // number of the piece in each; one below first is free
 
 	saved place
+	had   int // slots
 	undo  []slotChange
 }
 
@@ -63,8 +64,11 @@ func loadLog(b *bbolt.Bucket, first uint64, rows *rowMap) *changeLog {
 		if number >= first {
 			pieces = append(pieces, piece{number, v[pieceHeader:]})
 		}
-		if len(k) != 4 || int(binary.BigEndian.Uint32(k)) != len(l.slots) {
+		if len(k) != 4 || int(binary.BigEndian.Uint32(k)) < len(l.slots) {
 			panic(errCorrupt)
+		}
+		for len(l.slots) < int(binary.BigEndian.Uint32(k)) {
+			l.slots = append(l.slots, 0) // one that is not there is free
 		}
 		l.slots = append(l.slots, number)
 	}
@@ -83,13 +87,14 @@ func loadLog(b *bbolt.Bucket, first uint64, rows *rowMap) *changeLog {
 }
 
 // begin has rollback come back here.
-func (l *changeLog) begin() { l.saved, l.undo = l.place, l.undo[:0] }
+func (l *changeLog) begin() { l.saved, l.had, l.undo = l.place, len(l.slots), l.undo[:0] }
 
 func (l *changeLog) rollback() {
 	l.place = l.saved
 	for _, u := range slices.Backward(l.undo) {
 		l.slots[u.slot] = u.was
 	}
+	l.slots = l.slots[:l.had]
 }
 
 // append writes what a transaction has changed.

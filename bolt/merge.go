@@ -9,6 +9,7 @@ const (
 	// defaultLogSize bounds the memory for changed rows to about four times as
 	// much, and the time that opening takes.
 	defaultLogSize = 16 << 20
+	leastLogSize   = 64 << 10
 	// mergeLeast is how many rows a transaction merges in a round.
 	mergeLeast = 16
 	// mergeStep is how many rows are merged at a time while nothing else is to
@@ -21,42 +22,53 @@ const (
 )
 
 // limit is how many bytes of the log wait to be merged at most: less in a file
-// that may not become large.
+// that has little room left.
 func (c *committer) limit() int {
 	limit := cmp.Or(c.store.opts.LogSize, defaultLogSize)
-	if most := c.store.opts.MaxSize; most > 0 {
-		limit = min(limit, most/16)
+	if c.store.opts.MaxSize > 0 {
+		limit = min(limit, max(leastLogSize, c.store.room()/8))
 	}
 	return int(limit)
 }
 
-// mergeRows is how many rows a transaction merges that has logged that many
-// bytes. A burst that the log can hold costs no merging. A round begins when the
-// log is half full, and is over by the time that the other half is: it merges
-// the rows that there were when it began, and a quarter more for those that come
-// meanwhile.
-func (c *committer) mergeRows(logged int) int {
+// mergeRows is how many rows a transaction merges that has changed so many and
+// logged that many bytes. A burst that the log can hold costs no merging. A round
+// begins when the log is half full, and is over by the time that the other half
+// is: it merges the rows that there were when it began, and as many as come
+// meanwhile, which may all be ahead of the hand.
+func (c *committer) mergeRows(t *txn) int {
 	limit := c.limit()
 	if c.log.hand == nil {
 		if c.log.bytes < limit/2 {
 			return 0
 		}
-		c.log.round = c.rows.Len()
+		c.log.round = t.rows.Len()
 	}
-	return c.log.round*logged*5/4/(limit/2+1) + mergeLeast
+	return c.log.round*len(t.logged)*5/4/(limit/2+1) + t.changes + mergeLeast
 }
 
 // mergeIdle merges a part of the log in a transaction of its own, and reports
-// whether there is more to do.
+// whether there is more to do. In a full file, smaller parts need fewer pages.
 func (c *committer) mergeIdle() bool {
-	if c.log.bytes < c.limit()/idleShare && !c.merging || c.broken() {
+	if c.log.bytes < c.limit()/idleShare && !c.merging || c.log.bytes == 0 || c.broken() {
+		c.merging = false
 		return false
 	}
 	tx, err := c.store.db.Begin(true)
 	if err != nil {
 		return false
 	}
-	err = c.persist(c.store.newTxn(tx, c.rows.Copy()), mergeStep)
-	c.merging = err == nil && c.log.bytes > 0
+	t := c.store.newTxn(tx, c.rows.Copy())
+	err = c.persist(t, func() int { return max(mergeLeast, mergeStep>>c.smaller) })
+	switch {
+	case err == nil:
+		c.smaller = 0
+	case mergeStep>>c.smaller > mergeLeast:
+		c.smaller++
+	default:
+		c.smaller, c.merging = 0, false // when something has changed, again
+		return false
+	}
+	c.merging = c.log.bytes > 0
 	return c.merging
 }

@@ -109,12 +109,16 @@ func openFile(path string, opts Options) (db *bbolt.DB, err error) {
 			db, err = nil, fmt.Errorf("%w: %v", berrors.ErrInvalid, p)
 		}
 	}()
-	return bbolt.Open(path, 0o600, &bbolt.Options{
+	db, err = bbolt.Open(path, 0o600, &bbolt.Options{
 		Timeout:      opts.LockTimeout,
 		PageSize:     pageSize,
 		MaxSize:      int(opts.MaxSize),
 		FreelistType: bbolt.FreelistMapType,
 	})
+	if err == nil && opts.MaxSize > 0 {
+		db.AllocSize = int(min(1<<20, opts.MaxSize/16))
+	}
+	return db, err
 }
 
 func openError(path string, err error) error {
@@ -239,7 +243,8 @@ func MarkRestored(path string) error {
 	}
 	defer db.Close()
 	err = db.Update(func(tx *bbolt.Tx) error {
-		if _, err := new(Store).load(tx); err != nil {
+		err := recovering(func() error { _, err := new(Store).load(tx); return err })
+		if err != nil {
 			return err
 		}
 		return tx.Bucket(bucketMeta.name).Put(keyRestored, []byte{1})
@@ -253,10 +258,9 @@ func MarkRestored(path string) error {
 // retireShelves does what MarkRestored asked for and takes the mark away. It
 // begins again if it is interrupted.
 func (s *Store) retireShelves() error {
-	const devices = 500 // in one transaction
 	for from := []byte{}; from != nil; {
 		err := s.writer.do(context.Background(), 0, func(t *txn) error {
-			from = t.retireShelvesOf(from, devices)
+			from = t.retireShelvesFrom(from)
 			if from == nil {
 				t.del(bucketMeta, keyRestored)
 			}
@@ -269,27 +273,39 @@ func (s *Store) retireShelves() error {
 	return nil
 }
 
-// retireShelvesOf does it for that many devices by name, and returns the name of
-// the next; nil if there is none.
-func (t *txn) retireShelvesOf(from []byte, most int) (next []byte) {
+// retireShelvesFrom does it for some of the devices, from a name on, and returns
+// the name of the next; nil if there is none.
+func (t *txn) retireShelvesFrom(from []byte) (next []byte) {
+	const devices = 500
 	var numbers []uint64
+	var names [][]byte
 	for name, number := range t.scan(bucketNames, nil, from) {
-		if len(numbers) == most {
-			next = cloneBytes(name)
+		names = append(names, cloneBytes(name))
+		if len(names) > devices {
 			break
 		}
 		numbers = append(numbers, readNumber(number))
 	}
-	for _, number := range numbers {
-		d := t.deviceByNumber(number)
-		for _, k := range t.onShelf(d, 0) {
-			if !k.rec.LastResort {
-				k.rec.Retire(*t.limits, t.now)
-				t.saveKeyPackage(d, k)
-			}
+	before := t.writes
+	for i, number := range numbers {
+		if t.writes-before > sweepWrites {
+			return names[i]
+		}
+		t.retireShelf(t.deviceByNumber(number))
+	}
+	if len(names) > len(numbers) {
+		return names[len(numbers)]
+	}
+	return nil
+}
+
+func (t *txn) retireShelf(d *device) {
+	for _, k := range t.onShelf(d, 0) {
+		if !k.rec.LastResort && k.rec.StateAt(t.sure) == delivery.Available {
+			k.rec.Retire(*t.limits, t.now)
+			t.saveKeyPackage(d, k)
 		}
 	}
-	return next
 }
 
 // Path returns the path that the store was opened with.

@@ -72,6 +72,7 @@ func appendRowKey(to []byte, b *bucket, key []byte) []byte {
 
 // change notes a changed row, and in which order rows have changed.
 func (t *txn) change(b *bucket, key, value []byte, gone bool) {
+	t.changes++
 	t.scratch = appendRowKey(t.scratch[:0], b, key)
 	t.rows.Set(newChangedRow(t.scratch, value, gone))
 	t.logged = binary.AppendUvarint(t.logged, uint64(len(t.scratch)))

@@ -14,6 +14,8 @@ const (
 	sweepTimers   = 500
 	sweepWelcomes = 10
 	sweepWrites   = 5000 // rows
+	// sweepTombstones is how many of a device are put away at a time.
+	sweepTombstones = 2000
 	// seenEvery is how often an idle server notes the time in the file.
 	seenEvery = time.Hour
 )
@@ -150,7 +152,12 @@ func (t *txn) fireDevice(timer timer, r *delivery.SweepResult) {
 		return
 	}
 	t.changed(d) // the alarm is set anew
+	before := t.writes
 	for _, k := range t.liveKeyPackages(d) {
+		if t.writes-before > sweepWrites {
+			d.live.at(t.now) // the rest in another transaction
+			return
+		}
 		if due := k.nextDue(t.limits); due.IsZero() || due.After(t.now) {
 			d.live.at(due)
 			continue
@@ -159,6 +166,10 @@ func (t *txn) fireDevice(timer timer, r *delivery.SweepResult) {
 	}
 	for _, kind := range mailKinds {
 		for _, m := range t.mails(d, kind) {
+			if t.writes-before > sweepWrites {
+				d.live.at(t.now)
+				return
+			}
 			if due := m.nextDue(); due.IsZero() || due.After(t.now) {
 				d.live.at(due)
 				continue
@@ -210,6 +221,10 @@ func (t *txn) fireTombstones(timer timer, r *delivery.SweepResult) {
 		if at := k.nextDue(t.limits); at.After(t.now) {
 			d.tombstones.at(at)
 			continue
+		}
+		if len(due) == sweepTombstones {
+			d.tombstones.at(t.now) // the rest in another transaction
+			break
 		}
 		due = append(due, k)
 	}

@@ -51,6 +51,7 @@ type txn struct {
 	rows    *rowMap // changes that are not in their buckets yet
 	scratch []byte  // for keys
 	logged  []byte  // those of this transaction, as they go to the log
+	changes int     // how many those are
 	store   *Store
 	limits  *delivery.Limits
 	now     time.Time // never before sure
@@ -193,17 +194,17 @@ func (t *txn) next() uint64 {
 	return t.state.sequence
 }
 
-// flush writes what was kept in memory during the transaction, and merges up to
-// that many rows into their buckets.
-func (t *txn) flush(log *changeLog, merge int) error {
+// flush writes what was kept in memory during the transaction, and then merges
+// as many rows into their bucket as merge says.
+func (t *txn) flush(log *changeLog, merge func() int) error {
 	for _, d := range t.devices {
 		t.flushDevice(d)
 	}
 	if err := log.append(t.base(bucketLog), t.logged); err != nil {
 		return err
 	}
-	if merge > 0 {
-		log.merge(t, merge)
+	if most := merge(); most > 0 {
+		log.merge(t, most)
 	}
 	t.state.merged = log.first
 	t.put(bucketMeta, keyState, t.state.encode())
