@@ -289,7 +289,13 @@ func (t *txn) claim(plan claimPlan) {
 // delivery is a mail as its device gets it; false if its bytes are gone.
 func (t *txn) delivery(m *mail) (d delivery.Delivery, ok bool) {
 	w := t.header(m.welcome)
-	if w == nil || len(w.groupInfo) == 0 {
+	if w == nil {
+		return d, false
+	}
+	if w.apart {
+		w.groupInfo = t.payload(w.number, partGroupInfo)
+	}
+	if len(w.groupInfo) == 0 {
 		return d, false
 	}
 	r := t.recipient(m.mailKey)
@@ -302,7 +308,7 @@ func (t *txn) delivery(m *mail) (d delivery.Delivery, ok bool) {
 		d.PostedBy = delivery.UserID(w.poster)
 	}
 	if w.treeSize > 0 && w.treeSize <= delivery.TreeInline {
-		d.RatchetTree = cloneBytes(t.get(bucketWelcomes, partKey(w.number, partTree)))
+		d.RatchetTree = t.payload(w.number, partTree)
 	}
 	return d, true
 }
@@ -317,7 +323,7 @@ func (s *Store) RatchetTree(ctx context.Context, _ delivery.Caller, id delivery.
 		if !slices.ContainsFunc(mails, func(m *mail) bool { return !m.rec.DeliveredAt.IsZero() }) {
 			return delivery.ErrNotDelivered
 		}
-		if tree = cloneBytes(t.get(bucketWelcomes, partKey(mails[0].welcome, partTree))); tree == nil {
+		if tree = t.payload(mails[0].welcome, partTree); tree == nil {
 			return delivery.ErrNotFound
 		}
 		return nil

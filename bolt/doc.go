@@ -22,9 +22,11 @@
 //	              front, 0 for a row that is gone; slots are used again
 //	key_packages  kp → the bare KeyPackage
 //	welcomes      welcome 0x00 → header, encrypted_group_info
-//	              welcome 0x01 → ratchet tree
+//	              welcome 0x01 piece(3) → ratchet tree, in pieces of half a page
 //	              welcome 0x02 index → verdict, ref, device, what follows the ref in
 //	              EncryptedGroupSecrets
+//	              welcome 0x03 piece(3) → encrypted_group_info, if it is larger than a
+//	              piece
 //	rows          'n' user 0x00 device → number of the device
 //	              'd' device kind …, all rows of one device:
 //	                0x00               → the device

@@ -153,12 +153,14 @@ func (t *txn) reservedBy(caller delivery.Caller, k *keyPackage) bool {
 }
 
 func (t *txn) addWelcome(w *welcome, p delivery.Posting) {
+	if len(w.groupInfo) > payloadPiece {
+		t.putPayload(w.number, partGroupInfo, w.groupInfo)
+		w.groupInfo, w.apart = nil, true
+	}
 	t.putHeader(w)
 	t.saveWelcome(w)
 	t.put(bucketWelcomeIDs, w.id[:welcomeIDPrefix], numberKey(w.number))
-	if p.RatchetTree != nil {
-		t.put(bucketWelcomes, partKey(w.number, partTree), p.RatchetTree)
-	}
+	t.putPayload(w.number, partTree, p.RatchetTree)
 	if w.hold {
 		t.setTimer(timerHold, t.now.Add(t.limits.HoldOverdue), numberKey(w.number))
 	}

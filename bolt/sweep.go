@@ -270,9 +270,10 @@ func (t *txn) fireEnded(timer timer, _ *delivery.SweepResult) {
 	if w == nil || w.endedAt.IsZero() {
 		return
 	}
-	w.groupInfo = nil
+	w.groupInfo, w.apart = nil, false
 	t.putHeader(w)
-	t.del(bucketWelcomes, partKey(w.number, partTree))
+	t.delPayload(w.number, partGroupInfo)
+	t.delPayload(w.number, partTree)
 	matched := make(map[mailKey]*recipient)
 	t.eachRecipient(w, func(key mailKey, r *recipient) bool {
 		if len(r.secret) > 0 {

@@ -2,6 +2,7 @@ package bolt
 
 import (
 	"crypto/sha256"
+	"slices"
 	"time"
 
 	"welcomed/delivery"
@@ -23,6 +24,7 @@ type welcome struct {
 	treeHash   []byte // kept for longer than the tree
 	context    []byte
 	groupInfo  []byte // encrypted_group_info; none after the end
+	apart      bool   // groupInfo is in pieces of its own
 	fate
 }
 
@@ -43,7 +45,35 @@ const (
 	partHeader    = 0
 	partTree      = 1
 	partRecipient = 2
+	partGroupInfo = 3 // if it is larger than a piece
 )
+
+// payloadPiece lets two pieces of a payload fill a page: larger rows would need
+// pages that lie side by side, which are hard to find in a file in use.
+const payloadPiece = (pageSize-16)/2 - 16 - numberBytes - 1 - indexBytes
+
+// putPayload writes a part of a Welcome in pieces.
+func (t *txn) putPayload(number uint64, part byte, payload []byte) {
+	piece := uint32(0)
+	for data := range slices.Chunk(payload, payloadPiece) {
+		t.put(bucketWelcomes, appendIndex(partKey(number, part), piece), data)
+		piece++
+	}
+}
+
+// payload returns what putPayload wrote; nil if there is nothing.
+func (t *txn) payload(number uint64, part byte) (payload []byte) {
+	for _, data := range t.scan(bucketWelcomes, partKey(number, part), nil) {
+		payload = append(payload, data...)
+	}
+	return payload
+}
+
+func (t *txn) delPayload(number uint64, part byte) {
+	for _, key := range t.keys(bucketWelcomes, partKey(number, part), 0) {
+		t.del(bucketWelcomes, key)
+	}
+}
 
 func partKey(number uint64, part byte) []byte { return append(numberKey(number), part) }
 
@@ -94,7 +124,7 @@ func (t *txn) header(number uint64) *welcome {
 	copy(w.id[:], d.bytes())
 	w.poster = d.string()
 	w.suite, w.recipients = mls.CipherSuite(d.number()), int(d.number())
-	d.flags(&w.hold, &w.requireAll)
+	d.flags(&w.hold, &w.requireAll, &w.apart)
 	w.postedAt = d.time()
 	w.treeSize, w.treeHash = int(d.number()), d.bytes()
 	w.context, w.groupInfo = d.bytes(), d
@@ -107,7 +137,7 @@ func (t *txn) putHeader(w *welcome) {
 	e.string(w.poster)
 	e.number(uint64(w.suite))
 	e.number(uint64(w.recipients))
-	e.flags(w.hold, w.requireAll)
+	e.flags(w.hold, w.requireAll, w.apart)
 	e.time(w.postedAt)
 	e.number(uint64(w.treeSize))
 	e.bytes(w.treeHash)
