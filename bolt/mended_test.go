@@ -152,11 +152,15 @@ func TestASweepOfOneDeviceIsInParts(t *testing.T) {
 	if all.Expired+r.Expired != 9900 || all.Retired+r.Retired != 100 {
 		t.Errorf("%d expired, %d retired", all.Expired+r.Expired, all.Retired+r.Retired)
 	}
-	clock.Advance(501 * 24 * time.Hour)
-	all, err = s.Sweep(t.Context())
-	must(t, err)
-	if all.ForgottenKeyPackage != 10_000 {
-		t.Errorf("%d forgotten", all.ForgottenKeyPackage)
+	forgotten := 0
+	for range 2 { // those that were on the shelf end in the first
+		clock.Advance(501 * 24 * time.Hour)
+		all, err = s.Sweep(t.Context())
+		must(t, err)
+		forgotten += all.ForgottenKeyPackage
+	}
+	if forgotten != 10_000 {
+		t.Errorf("%d forgotten", forgotten)
 	}
 }
 
