@@ -30,6 +30,7 @@ func runSuite(t *testing.T, opts bolt.Options, between func(t *testing.T, path s
 				if last != nil && between != nil {
 					between(t, path)
 				}
+				opts := opts
 				opts.Limits, opts.Clock = limits, clock
 				s, err := bolt.Open(path, opts)
 				if err != nil {

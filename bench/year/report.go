@@ -19,6 +19,10 @@ const (
 	// settledAfter is when as much ends as begins: a shelf's age, the time that
 	// what left it can still be matched, the time that its end is remembered.
 	settledAfter = 150 // days
+	// turnover is what free pages may take whatever the size of the file, in
+	// bytes: a transaction writes what it changes elsewhere, and what was there
+	// is free after it. A sweep may change some thousand pages.
+	turnover = 32 << 20
 	month        = 30  // days
 )
 
@@ -34,7 +38,7 @@ type week struct {
 	File        int64          `json:"file_bytes"`
 	Used        int64          `json:"used_bytes"`
 	Free        int64          `json:"free_bytes"`
-	Ratio       float64        `json:"used_and_free_to_payload"`
+	Ratio       float64        `json:"file_to_payload"`
 }
 
 const claimWrites = "claim that writes"
@@ -83,9 +87,9 @@ func (r *report) day(y *year, c *census, s delivery.Stats, file int64) {
 	r.last = week{
 		Day: y.today(), Users: len(y.users), Devices: c.devices, KeyPackages: named(s.KeyPackages), Recipients: named(s.Welcomes),
 		Payload: int64(c.payload()), Outcomes: int64(c.outcomes) * tombstoneBytes, File: file, Used: s.UsedBytes, Free: s.FreeBytes,
-		// Not what the file has grown by in advance: that does not depend on what
-		// is in it.
-		Ratio: float64(s.UsedBytes+s.FreeBytes) / max(1, float64(c.payload())),
+		// Not what the file has grown by in advance, nor the pages between two
+		// transactions: neither depends on what is in it.
+		Ratio: float64(s.UsedBytes+max(0, s.FreeBytes-turnover)) / max(1, float64(c.payload())),
 	}
 	if r.last.Day > settledAfter {
 		r.worst = max(r.worst, r.last.Ratio)
