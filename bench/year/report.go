@@ -23,7 +23,7 @@ const (
 	// bytes: a transaction writes what it changes elsewhere, and what was there
 	// is free after it. A sweep may change some thousand pages.
 	turnover = 32 << 20
-	month        = 30  // days
+	month    = 30 // days
 )
 
 // A week is what there is at its end.
