@@ -8,16 +8,17 @@ import (
 	"welcomed/delivery"
 )
 
-// The kinds of rows in a device's part of the devices bucket.
+// The kinds of rows in a device's part of the rows bucket, in their order: what
+// a claim changes lies together, and what only grows or shrinks behind it.
 const (
 	rowDevice     = 0x00
-	rowShelf      = 0x10 // to 0x1f, see shelf
+	rowPending    = 0x10
+	rowDelivered  = 0x11
 	rowKeyPackage = 0x20
-	rowPending    = 0x30
-	rowDelivered  = 0x31
-	rowMail       = 0x40
-	rowTombstone  = 0x50
-	rowInitKeys   = 0x60
+	rowMail       = 0x30
+	rowTombstone  = 0x40
+	rowInitKeys   = 0x50
+	rowShelf      = 0x60 // to 0x6f, see shelf
 )
 
 // A device is the row 0x00. It counts what every claim and publication asks

@@ -30,16 +30,16 @@
 //	rows          'n' user 0x00 device → number of the device
 //	              'd' device kind …, all rows of one device:
 //	                0x00               → the device
-//	                0x1s kp            → state of a KeyPackage on the shelf; s is its
-//	                                     suite, doubled, + 1 for a last resort
-//	                0x20 kp            → state of one whose private key the device needs
-//	                                     although it is not on the shelf
-//	                0x30 welcome index → state of a (Welcome, ref) that is pending
-//	                0x31 welcome index → … that is delivered and not settled
-//	                0x40 welcome index → … that is held, or has ended
-//	                0x50 kp            → state of a KeyPackage that has ended: the tombstone
-//	                0x60 kp            → up to 32 of: kp less the one before, start of the
+//	                0x10 welcome index → state of a (Welcome, ref) that is pending
+//	                0x11 welcome index → … that is delivered and not settled
+//	                0x20 kp            → state of a KeyPackage whose private key the
+//	                                     device needs although it is not on the shelf
+//	                0x30 welcome index → state of a (Welcome, ref) that is held, or has ended
+//	                0x40 kp            → state of a KeyPackage that has ended: the tombstone
+//	                0x50 kp            → up to 32 of: kp less the one before, start of the
 //	                                     hash of its init_key(8)
+//	                0x6s kp            → state of a KeyPackage on the shelf; s is its
+//	                                     suite, doubled, + 1 for a last resort
 //	              'r' first 8 bytes of a KeyPackageRef → device, kp, s
 //	              'i' first 16 bytes of a WelcomeID → welcome
 //	              'p' welcome → what has become of the Welcome

@@ -31,8 +31,8 @@ type keyPackageKey struct {
 	shelf  shelf
 }
 
-// A keyPackage is the state row of a KeyPackage: 0x1… while it is available,
-// 0x20 while its device needs the private key for another reason, then 0x50.
+// A keyPackage is the state row of a KeyPackage: 0x6… while it is available,
+// 0x20 while its device needs the private key for another reason, then 0x40.
 type keyPackage struct {
 	keyPackageKey
 	rec     delivery.KeyPackageRecord

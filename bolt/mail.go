@@ -30,8 +30,8 @@ func readMailKey(b []byte) mailKey {
 	return mailKey{readNumber(b), uint32(i[0])<<16 | uint32(i[1])<<8 | uint32(i[2])}
 }
 
-// A mail is the state row of one (Welcome, ref): 0x30 while it is pending, 0x31
-// while it is delivered, 0x40 before and after.
+// A mail is the state row of one (Welcome, ref): 0x10 while it is pending, 0x11
+// while it is delivered, 0x30 before and after.
 type mail struct {
 	mailKey
 	rec   delivery.MailRecord // without PostedAt, which is the Welcome's
