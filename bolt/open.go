@@ -113,7 +113,10 @@ func openFile(path string, opts Options) (db *bbolt.DB, err error) {
 		Timeout:      opts.LockTimeout,
 		PageSize:     pageSize,
 		MaxSize:      int(opts.MaxSize),
-		FreelistType: bbolt.FreelistMapType,
+		// Pages are taken from the front of the file. The other kind takes them
+		// anywhere and leaves no room for what needs several in a row, above all
+		// the list itself: the file of a simulated year grew by a quarter.
+		FreelistType: bbolt.FreelistArrayType,
 	})
 	if err == nil && opts.MaxSize > 0 {
 		db.AllocSize = int(min(1<<20, opts.MaxSize/16))
