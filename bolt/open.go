@@ -110,9 +110,9 @@ func openFile(path string, opts Options) (db *bbolt.DB, err error) {
 		}
 	}()
 	db, err = bbolt.Open(path, 0o600, &bbolt.Options{
-		Timeout:      opts.LockTimeout,
-		PageSize:     pageSize,
-		MaxSize:      int(opts.MaxSize),
+		Timeout:  opts.LockTimeout,
+		PageSize: pageSize,
+		MaxSize:  int(opts.MaxSize),
 		// Pages are taken from the front of the file. The other kind takes them
 		// anywhere and leaves no room for what needs several in a row, above all
 		// the list itself: the file of a simulated year grew by a quarter.
