@@ -2,7 +2,12 @@
 
 package main
 
-import "errors"
+import (
+	"errors"
+	"os"
+)
 
 // forget is for Linux.
 func forget(string) error { return errors.ErrUnsupported }
+
+func readSingly(*os.File) error { return errors.ErrUnsupported }

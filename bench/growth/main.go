@@ -13,7 +13,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -151,11 +150,24 @@ func measureSize(ctx context.Context, c config, size int, out *column) error {
 // readAll has the system hold the file in memory, as far as there is room: what
 // is measured next is the store and not the disk's answer to the first question.
 func readAll(path string) error {
+	if err := forget(path); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		return err
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	_, err = io.Copy(io.Discard, f)
-	return err
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if err := readSingly(f); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		return err
+	}
+	const page, readers = 4096, 16
+	return spread(readers, int(info.Size()/page), func(_ *maker, i int) error {
+		_, err := f.ReadAt(make([]byte, page), int64(i)*page)
+		return err
+	})
 }
