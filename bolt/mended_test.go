@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"go.etcd.io/bbolt"
+
 	"welcomed/delivery"
 	"welcomed/delivery/storetest"
 	"welcomed/mls"
@@ -181,5 +183,21 @@ func TestARestoreDoesNotReviveWhatHasExpired(t *testing.T) {
 	must(t, err)
 	if status.State != delivery.Expired {
 		t.Errorf("it is %v", status.State)
+	}
+}
+
+// What is damaged panicked where no request was there to turn it into an error.
+func TestADamagedStateRowIsAnError(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "welcomed.db")
+	s, err := Open(path, Options{Limits: delivery.DefaultLimits()})
+	must(t, err)
+	must(t, s.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(bucketMeta.name).Delete(keyState) }))
+	must(t, s.Close())
+	if err := MarkRestored(path); !errors.Is(err, errCorrupt) {
+		t.Errorf("MarkRestored says %v", err)
+	}
+	if err := Compact(t.Context(), path, filepath.Join(dir, "small.db")); !errors.Is(err, errCorrupt) {
+		t.Errorf("Compact says %v", err)
 	}
 }
