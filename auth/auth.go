@@ -1,0 +1,44 @@
+// Package auth says who sends a request: it turns a bearer token into the
+// [Identity] that the token stands for.
+//
+// It promises that an identity comes only out of a token that its issuer would
+// stand by now, and that nothing that it returns or logs has a secret in it. It
+// refuses to know what an identity may do, and how requests arrive.
+package auth
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"welcomed/delivery"
+)
+
+var (
+	// ErrInvalid: the token is malformed, unknown, revoked or expired, or
+	// somebody else's. The words around it say which of these a client can do
+	// something about, and never whether a guess was close.
+	ErrInvalid = errors.New("invalid token")
+	// ErrUnavailable: whether the token is valid cannot be said now.
+	ErrUnavailable = errors.New("tokens cannot be checked now")
+)
+
+// An Identity is whom a token was made for: a user, a user's device or a
+// service. Either User or Service is set.
+type Identity struct {
+	User    delivery.UserID
+	Device  string // empty: any device of the user
+	Service string // may act for any user
+
+	ReadOnly bool // changes nothing
+
+	IssuedAt time.Time // zero if the token does not say
+	Expires  time.Time // zero: it does not
+}
+
+// An Authenticator checks bearer tokens.
+type Authenticator interface {
+	// Authenticate returns whom the token stands for, ErrInvalid or
+	// ErrUnavailable. It may be called by many at a time.
+	Authenticate(ctx context.Context, token string) (Identity, error)
+}
