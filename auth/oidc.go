@@ -53,8 +53,8 @@ func DefaultOIDCOptions() OIDCOptions {
 	return OIDCOptions{Algorithms: asymmetric(), Leeway: 30 * time.Second, UserClaim: "sub"}
 }
 
-// maxLeeway is far more than clocks that are set by others are apart.
-const maxLeeway = 5 * time.Minute
+// MaxLeeway is far more than clocks that are set by others are apart.
+const MaxLeeway = 5 * time.Minute
 
 func (o OIDCOptions) check() error {
 	switch {
@@ -66,8 +66,8 @@ func (o OIDCOptions) check() error {
 		return errors.New("an audience is empty")
 	case o.UserClaim == "":
 		return errors.New("no claim is named that has the user")
-	case o.Leeway < 0 || o.Leeway > maxLeeway:
-		return fmt.Errorf("a leeway of %s is not between 0 and %s", o.Leeway, maxLeeway)
+	case o.Leeway < 0 || o.Leeway > MaxLeeway:
+		return fmt.Errorf("a leeway of %s is not between 0 and %s", o.Leeway, MaxLeeway)
 	case len(o.Algorithms) == 0:
 		return errors.New("no algorithm is allowed")
 	}

@@ -5,11 +5,13 @@ import (
 	"io"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/urfave/cli/v3"
 
+	"welcomed/auth"
 	"welcomed/delivery"
 	"welcomed/server"
 )
@@ -32,6 +34,7 @@ type config struct {
 	trustClock          bool
 	sweepEvery          time.Duration
 	limits              delivery.Limits
+	oidc                auth.OIDCOptions
 	headerRead          time.Duration
 	bodyRead            time.Duration
 	idle                time.Duration
@@ -52,6 +55,7 @@ func defaultConfig(env environment) *config {
 		db:          defaultDB(env),
 		sweepEvery:  time.Minute,
 		limits:      delivery.DefaultLimits(),
+		oidc:        auth.DefaultOIDCOptions(),
 		headerRead:  10 * time.Second,
 		bodyRead:    30 * time.Second,
 		idle:        120 * time.Second,
@@ -94,7 +98,7 @@ func (c *config) flags() []cli.Flag {
 		valueFlag("long-poll", duration(&c.longPoll, time.Second), "claims may wait for at most `DURATION`"),
 		valueFlag("claim-welcomes", number(&c.claimWelcomes, 1), "a claim returns `N` Welcomes if it does not say how many, at most 100"),
 		valueFlag("max-answer-size", size(&c.answerBytes, 1), "at most `BYTES` of Welcomes or KeyPackages in an answer, or one"),
-	}, c.limitFlags()...)
+	}, slices.Concat(c.oidcFlags(), c.limitFlags())...)
 }
 
 func (c *config) limitFlags() []cli.Flag {
@@ -147,7 +151,7 @@ func (c *config) check() error {
 	case c.db == "":
 		return fmt.Errorf("--db is empty")
 	}
-	return nil
+	return c.checkOIDC()
 }
 
 func (c *config) logger(w io.Writer) *slog.Logger {
