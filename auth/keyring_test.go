@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -287,6 +289,33 @@ func TestNobodyListensAtTheIssuer(t *testing.T) {
 	}
 }
 
+func TestAnIssuerWithACertificateOfItsOwnMakingIsNotBelieved(t *testing.T) {
+	issuer := newIssuer(t, rsaKey())
+	secure := httptest.NewUnstartedServer(issuer)
+	secure.Config.ErrorLog = log.New(io.Discard, "", 0)
+	secure.StartTLS()
+	defer secure.Close()
+	p := meet(t, issuer, func(o *OIDCOptions) { o.JWKS = secure.URL + "/keys" })
+	p.expect(t, "a key from nobody knows whom", rsaKey(), ErrUnavailable)
+	if n := p.log.count("failed to verify certificate"); n != 1 || p.fetches() != 0 {
+		t.Errorf("the log says %d times why, and there were %d fetches", n, p.fetches())
+	}
+}
+
+func TestASecretInTheAddressOfTheKeysIsNotLogged(t *testing.T) {
+	issuer := newIssuer(t, rsaKey())
+	issuer.set(func() { issuer.status = http.StatusForbidden })
+	p := meet(t, issuer, func(o *OIDCOptions) { o.JWKS = issuer.URL + "/keys?code=s3cret" })
+	issuer.set(func() { issuer.status, issuer.text = http.StatusOK, "no keys" })
+	p.regularly()
+	issuer.CloseClientConnections()
+	issuer.Close()
+	p.regularly()
+	if p.log.count("/keys") < 3 || p.log.count("s3cret") > 0 {
+		t.Errorf("the log:\n%s", p.log.text.String())
+	}
+}
+
 func TestWhatAnIssuerMustNotSay(t *testing.T) {
 	for _, row := range []struct {
 		sentence string
@@ -323,7 +352,7 @@ func TestAnswersThatAreNoKeysLeaveThoseThatAreKnown(t *testing.T) {
 		"keys that are none":   `{"keys":"none"}`,
 		"half of it":           `{"keys":[{"kty":"RSA"`,
 		"brackets":             strings.Repeat("[", maxDocument),
-		"more than is read":    `{"keys":[]` + strings.Repeat(" ", maxDocument) + "}",
+		"more than is read":    `{"keys":[]}` + strings.Repeat(" ", maxDocument),
 		"something after keys": `{"keys":[]}{"keys":[]}`,
 	} {
 		p := rested(t, newIssuer(t, rsaKey()))
