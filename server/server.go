@@ -33,6 +33,14 @@ type Options struct {
 	// requests through a proxy and from other hosts are not refused.
 	InsecureNoAuth bool
 
+	// Budgets are what users may take of each other's KeyPackages; the zero
+	// value is no limit. OverBudget, if not nil, is told of each time that one
+	// of them has nothing left.
+	Budgets    Budgets
+	OverBudget func(budget string)
+	// BudgetClock is what budgets are refilled by; nil: time.Now.
+	BudgetClock func() time.Time
+
 	// Checks is how many publications' signatures are checked at a time; 0: as
 	// many as there are processors (GOMAXPROCS).
 	Checks int
@@ -61,6 +69,7 @@ type Server struct {
 	options   Options
 	times     timeouts
 	verifiers verifiers
+	budgets   *budgets
 	draining  chan struct{} // closed when the server is told to stop
 	drain     func()
 }
@@ -72,6 +81,12 @@ func New(o Options) *Server {
 	}
 	o.ClaimWelcomes = cmp.Or(o.ClaimWelcomes, defaultClaim)
 	o.AnswerBytes = cmp.Or(o.AnswerBytes, defaultAnswerBytes)
+	if o.BudgetClock == nil {
+		o.BudgetClock = time.Now
+	}
+	if o.OverBudget == nil {
+		o.OverBudget = func(string) {}
+	}
 	if o.Observe == nil {
 		o.Observe = func(string, string, int, time.Duration) {}
 	}
@@ -82,6 +97,7 @@ func New(o Options) *Server {
 		options:   o,
 		times:     newTimeouts(o),
 		verifiers: make(verifiers, cmp.Or(o.Checks, runtime.GOMAXPROCS(0))),
+		budgets:   newBudgets(o),
 		draining:  make(chan struct{}),
 	}
 	s.drain = sync.OnceFunc(func() { close(s.draining) })
