@@ -25,7 +25,6 @@ func (c *config) authFlags() []cli.Flag {
 		valueFlag("auth", choice(&c.auth, authNone, authToken),
 			"`KIND` of authentication; token: bearer tokens, see welcomed token; none: everybody who reaches --listen may ask"),
 		boolFlag("insecure-no-auth", &c.insecureNoAuth, "with --auth none, serve other machines too, also through proxies"),
-		valueFlag("max-tokens-per-owner", number(&c.limits.TokensPerOwner, 1), "at most `N` tokens of a user, a device or a service"),
 		valueFlag("caller-budget", budget(&b.Caller), "one user may take `N+N/h` KeyPackages of all others: at once, and more in each hour; 0: any number"),
 		valueFlag("pair-budget", budget(&b.Pair), "one user may take `N+N/h` KeyPackages of one other"),
 		valueFlag("target-budget", budget(&b.Target), "all others may take `N+N/h` KeyPackages of one user; beyond it there is only the last resort"),

@@ -110,6 +110,7 @@ func (c *config) limitFlags() []cli.Flag {
 		valueFlag("max-recipients-per-welcome", number(&l.RecipientsPerWelcome, 1), "at most `N` recipients of a Welcome"),
 		valueFlag("max-pending-per-device", number(&l.PendingPerDevice, 1), "at most `N` Welcomes that wait for a device"),
 		valueFlag("max-pending-size-per-device", size(&l.PendingBytesPerDevice, 1), "at most `BYTES` that wait for a device"),
+		valueFlag("max-tokens-per-owner", number(&l.TokensPerOwner, 1), "at most `N` tokens of a user, a device or a service"),
 		valueFlag("low-watermark", number(&l.LowWatermark, 0), "a device with fewer than `N` KeyPackages is low"),
 		valueFlag("shelf-age", duration(&l.ShelfAge, time.Second), "KeyPackages leave the shelf after `DURATION`"),
 		valueFlag("retired-for", duration(&l.RetiredFor, 0), "Welcomes may still name them for `DURATION` then"),
