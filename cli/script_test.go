@@ -39,6 +39,7 @@ func TestScript(t *testing.T) {
 		Dir:   filepath.Join("testdata", "script"),
 		Setup: func(env *testscript.Env) error { return writeObjects(env.WorkDir) },
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"crash":    crashScript,
 			"exitcode": exitcodeScript,
 			"http":     httpScript,
 			"mode":     modeScript,
@@ -190,6 +191,17 @@ func signalScript(ts *testscript.TestScript, neg bool, args []string) {
 	case <-time.After(20 * time.Second):
 		ts.Fatalf("the server does not end:\n%s", s.log.String())
 	}
+}
+
+// crashScript is "crash": the server gets no chance.
+func crashScript(ts *testscript.TestScript, neg bool, args []string) {
+	v, ok := servers.Load(ts.Getenv("WORK"))
+	if neg || !ok || len(args) != 0 {
+		ts.Fatalf("usage: crash, after serve")
+	}
+	s := v.(*served)
+	ts.Check(s.Process.Kill())
+	<-s.done
 }
 
 // A logBuffer keeps a JSON log and waits for the line that says where the

@@ -33,6 +33,8 @@ type request struct {
 	route  *route
 	caller delivery.Caller
 
+	operator bool // came over the admin socket
+
 	// What the path names; zero where the route does not.
 	user    delivery.UserID
 	device  delivery.DeviceID
