@@ -23,6 +23,7 @@ const (
 // A config is what the flags of serve say.
 type config struct {
 	listen, adminListen string
+	socket              socketPath
 	auth                string
 	insecureNoAuth      bool
 	budgets             server.Budgets
@@ -76,7 +77,11 @@ func defaultDB(env environment) string {
 }
 
 func (c *config) flags() []cli.Flag {
-	return slices.Concat([]cli.Flag{
+	return slices.Concat(c.serverFlags(), c.authFlags(), c.socketFlags(), c.limitFlags())
+}
+
+func (c *config) serverFlags() []cli.Flag {
+	return []cli.Flag{
 		textFlag("listen", &c.listen, "serve the API on `ADDRESS`"),
 		textFlag("admin-listen", &c.adminListen, "serve metrics and health on `ADDRESS`"),
 		textFlag("db", &c.db, "keep everything in `FILE`"),
@@ -92,7 +97,7 @@ func (c *config) flags() []cli.Flag {
 		valueFlag("long-poll", duration(&c.longPoll, time.Second), "claims may wait for at most `DURATION`"),
 		valueFlag("claim-welcomes", number(&c.claimWelcomes, 1), "a claim returns `N` Welcomes if it does not say how many, at most 100"),
 		valueFlag("max-answer-size", size(&c.answerBytes, 1), "at most `BYTES` of Welcomes or KeyPackages in an answer, or one"),
-	}, c.authFlags(), c.limitFlags())
+	}
 }
 
 func (c *config) limitFlags() []cli.Flag {

@@ -140,6 +140,9 @@ func (s *Server) fail(w *response, r *request, err error) {
 	}
 	w.Header().Set("Cache-Control", "no-store") // ServeContent removes it
 	p.RequestID = r.id
+	if r.operator {
+		p.Detail = clip(err.Error())
+	}
 	if p.Invalid == nil && r.publishes() && p.Status < 500 {
 		p.Invalid = &[]invalidItem{}
 	}

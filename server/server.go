@@ -3,6 +3,7 @@ package server
 import (
 	"cmp"
 	"log/slog"
+	"net"
 	"net/http"
 	"runtime"
 	"sync"
@@ -52,6 +53,11 @@ type Options struct {
 	LongPoll      time.Duration // a claim waits at most; 50 s
 	ClaimWelcomes int           // that a claim returns if it does not say how many; 10
 	AnswerBytes   int           // of an answer with MLS objects in base64; 8 MiB
+
+	// Socket is where the commands ask, who need no credentials; nil: nowhere.
+	Socket net.Listener
+	// Backup is what they are given copies by; nil: there are none.
+	Backup *Backup
 
 	// Metrics is /metrics of the admin listener; nil: there is none.
 	Metrics http.Handler
