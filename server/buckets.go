@@ -47,8 +47,7 @@ func (b *buckets) of(key string) *rate.Limiter {
 }
 
 // take takes n tokens out of a bucket that has so many. Else it takes nothing,
-// and wait is how long it will be until there would be so many. With n = 0 it
-// says whether anything is owed.
+// and wait is how long it will be until there would be so many.
 func (b *buckets) take(key string, n int) (wait time.Duration, ok bool) {
 	if b == nil {
 		return 0, true
@@ -61,19 +60,30 @@ func (b *buckets) take(key string, n int) (wait time.Duration, ok bool) {
 	return time.Duration(min(missing/float64(b.limit), longestWait.Seconds()) * float64(time.Second)), false
 }
 
+// borrow takes n tokens if none are owed: what is missing is owed then. Else wait
+// is how long it will be until the debt is paid.
+func (b *buckets) borrow(key string, n int) (wait time.Duration, ok bool) {
+	if wait, ok = b.take(key, 0); ok {
+		b.charge(key, n)
+	}
+	return wait, ok
+}
+
 // longestWait is more than anybody waits, and far from where times overflow.
 const longestWait = 365 * 24 * time.Hour
 
 // charge takes n tokens whether or not there are so many: what is missing is
-// owed. A limiter reserves no more at a time than a bucket holds.
+// owed. A limiter reserves no more at a time than a bucket holds. A negative n
+// gives tokens back.
 func (b *buckets) charge(key string, n int) {
-	if b == nil || n <= 0 {
+	if b == nil {
 		return
 	}
 	l, now := b.of(key), b.now()
-	for ; n > 0; n -= b.burst {
-		l.ReserveN(now, min(n, b.burst))
+	for ; n > b.burst; n -= b.burst {
+		l.ReserveN(now, b.burst)
 	}
+	l.ReserveN(now, n)
 }
 
 // left is how many tokens there are, zero if some are owed.
