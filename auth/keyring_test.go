@@ -100,13 +100,13 @@ func TestRememberedTokensAreBounded(t *testing.T) {
 		copy(h[:], fmt.Sprint(n))
 		return h
 	}
-	for n := range 5 * maxVerified {
+	for n := range 3 * maxVerified {
 		v.add(hash(n), verifiedToken{keys: keys})
 		if _, ok := v.get(hash(0), keys); !ok {
 			t.Fatalf("the token that is used all the time is forgotten after %d others", n)
 		}
-		if len(v.young)+len(v.aged) > 2*maxVerified {
-			t.Fatalf("%d are remembered", len(v.young)+len(v.aged))
+		if v.byHash.Len() > maxVerified {
+			t.Fatalf("%d are remembered", v.byHash.Len())
 		}
 	}
 	if _, ok := v.get(hash(1), keys); ok {

@@ -2,22 +2,22 @@ package auth
 
 import (
 	"crypto/sha256"
-	"sync"
 
 	"github.com/go-jose/go-jose/v4/jwt"
+	lru "github.com/hashicorp/golang-lru/v2"
 )
 
-// maxVerified tokens are remembered, and before them as many again.
-const maxVerified = 4096
+// maxVerified tokens are remembered, with about 600 bytes each.
+const maxVerified = 8192
 
 // verifiedTokens remember tokens with a right signature by their hash, so that
-// it is not checked for each of a client's requests. They are believed as long
-// as the issuer's keys are what they were, to the byte, so that a key that was
-// withdrawn takes its tokens along; times are looked at each time. Only who has
-// a valid token can push others out, and that costs a check.
+// it is not checked for each of a client's requests, which would cost a hundred
+// times as much. They are believed as long as the issuer's keys are what they
+// were, to the byte, so that a key that was withdrawn takes its tokens along;
+// times are looked at each time. Only who has valid tokens can push others out,
+// and that costs each of them one check.
 type verifiedTokens struct {
-	mu          sync.Mutex
-	young, aged map[tokenHash]verifiedToken
+	byHash *lru.Cache[tokenHash, verifiedToken]
 }
 
 type tokenHash = [sha256.Size]byte
@@ -29,32 +29,14 @@ type verifiedToken struct {
 }
 
 func newVerifiedTokens() *verifiedTokens {
-	return &verifiedTokens{young: map[tokenHash]verifiedToken{}}
+	byHash, _ := lru.New[tokenHash, verifiedToken](maxVerified) // it refuses only sizes below 1
+	return &verifiedTokens{byHash}
 }
 
 // get returns the token with a hash if it was checked with keys.
 func (v *verifiedTokens) get(hash tokenHash, keys *keySet) (verifiedToken, bool) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	t, ok := v.young[hash]
-	if !ok {
-		if t, ok = v.aged[hash]; ok {
-			v.put(hash, t)
-		}
-	}
+	t, ok := v.byHash.Get(hash)
 	return t, ok && t.keys == keys
 }
 
-func (v *verifiedTokens) add(hash tokenHash, t verifiedToken) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.put(hash, t)
-}
-
-// put forgets the tokens that were not used while maxVerified others were.
-func (v *verifiedTokens) put(hash tokenHash, t verifiedToken) {
-	if len(v.young) >= maxVerified {
-		v.young, v.aged = map[tokenHash]verifiedToken{}, v.young
-	}
-	v.young[hash] = t
-}
+func (v *verifiedTokens) add(hash tokenHash, t verifiedToken) { v.byHash.Add(hash, t) }
