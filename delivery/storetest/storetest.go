@@ -51,6 +51,7 @@ var chapters = []struct {
 	{"Durability", durabilityPromises},
 	{"Concurrency", concurrencyPromises},
 	{"Mended", mendedPromises},
+	{"Modelled", modelledPromises},
 }
 
 // Run tests the stores that are kept in the fixtures of newFixture, of which
