@@ -29,9 +29,9 @@ func (s *Store) Claim(ctx context.Context, _ delivery.Caller, id delivery.Device
 	onlyNotes := len(c.plan.fresh) == 0
 	looked := c.plan
 	err = s.writer.do(ctx, 0, c.consume)
-	if errors.Is(err, delivery.ErrFull) && onlyNotes {
-		// A full disk keeps us from taking notes, not the device from what it
-		// was given.
+	if (errors.Is(err, delivery.ErrFull) || errors.Is(err, delivery.ErrClock)) && onlyNotes {
+		// A full disk or an impossible time keeps us from taking notes, not the
+		// device from what it was given.
 		c.plan = looked
 		c.plan.newly = 0
 		return c.result(), s.writer.wait(seen)

@@ -413,9 +413,6 @@ func (b *book) sweep() (r delivery.SweepResult) {
 	var kept []*letter
 	for _, l := range b.letters {
 		at, ended := l.ended()
-		if ended {
-			l.overdue = false
-		}
 		if !ended && l.held() && come(l.postedAt.Add(b.limits.HoldOverdue), b.now) {
 			l.overdue = true
 		}
@@ -503,7 +500,7 @@ func (b *book) stats() (s delivery.Stats) {
 	}
 	b.countDevices(&s)
 	for _, l := range b.letters {
-		if l.overdue {
+		if _, ended := l.ended(); l.overdue && !ended {
 			s.HoldsOverdue++
 		}
 		for _, e := range l.entries {

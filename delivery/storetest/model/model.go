@@ -141,7 +141,11 @@ func newWorld(t *rapid.T, f Fixture, tried *tally) *world {
 	w.trust = rapid.IntRange(0, 4).Draw(t, "trust clock") == 0
 	start := rapid.SampledFrom(starts).Draw(t, "start")
 	w.clock.Jump(start.Sub(w.clock.Now()))
-	w.watch = &watch{clock: w.clock, trust: w.trust, disk: start}
+	if w.oneIn(12, "no clock chip") {
+		w.truth = 20*time.Second - time.Duration(start.Unix())*time.Second
+		w.clock.Jump(w.truth)
+	}
+	w.watch = &watch{clock: w.clock, trust: w.trust, disk: w.clock.Now()}
 	w.book = newBook(w.limits)
 	w.open()
 	return w
