@@ -106,6 +106,22 @@ func (w *world) items() (items []delivery.NewKeyPackage) {
 	return items
 }
 
+// waiting draws a device, most often one for which a Welcome waits.
+func (w *world) waiting() delivery.DeviceID {
+	var those []delivery.DeviceID
+	for _, d := range devices {
+		for _, e := range w.book.mail(d) {
+			if e.open() && !contains(those, d) {
+				those = append(those, d)
+			}
+		}
+	}
+	if len(those) == 0 || w.oneIn(5, "any device") {
+		return pick(w, "device", devices)
+	}
+	return pick(w, "waiting device", those)
+}
+
 // ref draws one that was made, or one that nobody knows.
 func (w *world) ref(what string) mls.KeyPackageRef {
 	if len(w.made) == 0 || w.oneIn(20, "unknown "+what) {
@@ -123,7 +139,7 @@ func (w *world) owned(id delivery.DeviceID, what string) mls.KeyPackageRef {
 }
 
 // welcome makes a Welcome of n-th contents for some KeyPackages. What should be
-// encrypted in it is counted.
+// encrypted in it is counted; some are large.
 func welcome(n int, suite mls.CipherSuite, refs []mls.KeyPackageRef) *mls.Welcome {
 	var secrets []byte
 	for i, ref := range refs {
@@ -131,7 +147,11 @@ func welcome(n int, suite mls.CipherSuite, refs []mls.KeyPackageRef) *mls.Welcom
 		secret := fmt.Append(nil, "secret ", n, " ", i)
 		secrets = append(append(secrets, 0, byte(len(secret))), secret...)
 	}
-	parsed, err := mls.ParseWelcome(mls.SliceWelcome(suite, secrets, fmt.Append(nil, "GroupInfo ", n)))
+	info := fmt.Append(nil, "GroupInfo ", n)
+	if n%7 == 6 {
+		info = append(info, make([]byte, 5000)...)
+	}
+	parsed, err := mls.ParseWelcome(mls.SliceWelcome(suite, secrets, info))
 	if err != nil {
 		panic(err)
 	}
@@ -175,7 +195,7 @@ func (w *world) vary(p *delivery.Posting) {
 	p.RequireAll = w.oneIn(3, "require all")
 	p.DryRun = w.oneIn(8, "dry run")
 	p.RatchetTree, p.Context = nil, nil
-	if w.oneIn(4, "tree") {
+	if w.oneIn(3, "tree") {
 		p.RatchetTree = make([]byte, pick(w, "tree size", []int{1, 3000, delivery.TreeInline, delivery.TreeInline + 1}))
 	}
 	if w.oneIn(4, "context") {

@@ -16,25 +16,27 @@ import (
 // patience is how long to wait for what must happen at once.
 const patience = 10 * time.Second
 
-// events are what may happen next. What has several names happens more often.
+// events are what may happen next. Those that stand first are drawn more often,
+// as is the last.
 func (w *world) events() map[string]func(*rapid.T) {
-	named := map[string]func(){
-		"publish": w.publish, "publish more": w.publish, "publish still more": w.publish, "replace": w.replace,
-		"sync": w.sync, "withdraw": w.withdraw, "remove device": w.removeDevice, "remove user": w.removeUser,
-		"list": w.list, "reserve": w.reserve, "reserve more": w.reserve, "reserve again": w.reserveAgain,
-		"post": w.post, "post more": w.post, "post still more": w.post, "post again": w.postAgain,
-		"release": w.release, "cancel": w.cancel,
-		"claim": w.claim, "claim more": w.claim, "claim still more": w.claim, "tree": w.tree,
-		"acknowledge": w.acknowledge, "reject": w.reject, "ask": w.ask, "give up": w.giveUp,
-		"sweep": w.sweep, "time passes": w.pass, "time comes": w.passTo, "clock jumps": w.jump, "clock is put right": w.putRight,
-		"reopen": w.reopen, "kill": w.kill, "back up": w.backUp, "restore": w.restore, "compact": w.compact,
+	named := []struct {
+		name  string
+		event func()
+	}{
+		{"publish", w.publish}, {"post", w.post}, {"claim", w.claim}, {"reserve", w.reserve}, {"post again", w.postAgain},
+		{"claim", w.claim}, {"publish", w.publish}, {"post", w.post}, {"time comes", w.passTo}, {"time passes", w.pass},
+		{"sweep", w.sweep}, {"acknowledge", w.acknowledge}, {"release", w.release}, {"claim", w.claim}, {"reserve again", w.reserveAgain},
+		{"cancel", w.cancel}, {"replace", w.replace}, {"sync", w.sync}, {"withdraw", w.withdraw}, {"reject", w.reject},
+		{"fetch a tree", w.tree}, {"ask", w.ask}, {"list", w.list}, {"clock jumps", w.jump}, {"clock is put right", w.putRight},
+		{"kill", w.kill}, {"close", w.reopen}, {"compact", w.compact}, {"back up", w.backUp}, {"restore", w.restore},
+		{"remove device", w.removeDevice}, {"remove user", w.removeUser}, {"give up", w.giveUp}, {"claim", w.claim},
 	}
 	events := map[string]func(*rapid.T){"": w.check}
-	for name, event := range named {
-		events[name] = func(t *rapid.T) {
+	for i, n := range named {
+		events[fmt.Sprintf("%02d %s", i, n.name)] = func(t *rapid.T) {
 			w.t = t
 			w.tried.events++
-			event()
+			n.event()
 		}
 	}
 	return events
@@ -150,9 +152,6 @@ func (w *world) withdraw() {
 
 func (w *world) removeDevice() {
 	d := pick(w, "device", devices)
-	if !w.oneIn(2, "really") {
-		return
-	}
 	before := w.book.rows()
 	gotErr := w.store.RemoveDevice(w.ctx, self(d), d)
 	if w.tooEarly(gotErr) {
@@ -164,9 +163,6 @@ func (w *world) removeDevice() {
 
 func (w *world) removeUser() {
 	user := pick(w, "user", users)
-	if !w.oneIn(4, "really") {
-		return
-	}
 	before := w.book.rows()
 	gotErr := w.store.RemoveUser(w.ctx, nobody, user)
 	if w.tooEarly(gotErr) {
@@ -218,18 +214,21 @@ func (w *world) reserve() {
 	if w.oneIn(2, "with a key") {
 		req.IdempotencyKey = pick(w, "key", []string{"a", "b"})
 	}
-	w.keys = append(w.keys, req)
-	w.reserveBy(pick(w, "caller", callers), req)
+	w.asked = append(w.asked, asked{pick(w, "caller", callers), req})
+	w.reserveBy(w.asked[len(w.asked)-1])
 }
 
 func (w *world) reserveAgain() {
-	if len(w.keys) > 0 {
-		w.reserveBy(pick(w, "caller", callers), pick(w, "request", w.keys))
+	if len(w.asked) == 0 {
+		return
 	}
+	again := pick(w, "request", w.asked)
+	again.caller = w.posterOf(again.caller)
+	w.reserveBy(again)
 }
 
-func (w *world) reserveBy(caller delivery.Caller, req delivery.ReserveRequest) {
-	before := w.book.rows()
+func (w *world) reserveBy(a asked) {
+	caller, req, before := a.caller, a.req, w.book.rows()
 	got, gotErr := w.store.Reserve(w.ctx, caller, req)
 	if w.tooEarly(gotErr) {
 		return
@@ -272,6 +271,11 @@ func (w *world) postBy(p posted) {
 	}
 	w.happened(fmt.Sprintf("Post by %+v of %s to %s", p.caller, text(p.posting), text(p.posting.Welcome.Secrets)), before, got, want, gotErr, wantErr)
 	w.woken(waiting)
+	for _, r := range got.Recipients {
+		if r.Matched && !p.posting.DryRun && !got.Repeated {
+			w.tried.matched++
+		}
+	}
 }
 
 // forgetOwners leaves open whether a device that is gone is named where a
@@ -348,7 +352,7 @@ func (w *world) cancel() {
 }
 
 func (w *world) claim() {
-	d := pick(w, "device", devices)
+	d := w.waiting()
 	opts := delivery.ClaimOptions{Max: pick(w, "max", []int{0, 0, 1, 2}), Bytes: pick(w, "bytes", []int{0, 0, 0, 1})}
 	if w.oneIn(3, "refs") {
 		opts.Refs = []mls.KeyPackageRef{}
@@ -376,11 +380,11 @@ func (w *world) claim() {
 	}
 	w.same(what, got, w.book.claim(d, opts), gotErr, nil)
 	w.wrote()
+	w.tried.delivered += len(got.Deliveries)
 }
 
 func (w *world) tree() {
-	d := pick(w, "device", devices)
-	_, id := w.letterID("letter")
+	d, id, _ := w.settled()
 	got, gotErr := w.store.RatchetTree(w.ctx, self(d), d, id)
 	want, mayBeGone, wantErr := w.book.tree(d, id)
 	if mayBeGone && errors.Is(gotErr, delivery.ErrNotFound) {
@@ -393,7 +397,10 @@ func (w *world) tree() {
 func (w *world) settled() (delivery.DeviceID, delivery.WelcomeID, mls.KeyPackageRef) {
 	d := pick(w, "device", devices)
 	_, id := w.letterID("letter")
-	if l := w.book.letter(id); l != nil && !w.oneIn(6, "any device") {
+	if given := w.book.given(); len(given) > 0 && !w.oneIn(3, "any letter") {
+		g := pick(w, "given", given)
+		d, id = *g.device, g.letter.id
+	} else if l := w.book.letter(id); l != nil && !w.oneIn(6, "any device") {
 		if e := pick(w, "entry", l.entries); e.device != nil {
 			d = *e.device
 		}

@@ -327,6 +327,18 @@ func (b *book) deliver(p parcel, redelivered bool) delivery.Delivery {
 	return d
 }
 
+// given returns what was delivered, whatever became of it.
+func (b *book) given() (found []parcel) {
+	for _, l := range b.letters {
+		for _, e := range l.entries {
+			if !e.delivered.IsZero() {
+				found = append(found, parcel{e, l})
+			}
+		}
+	}
+	return found
+}
+
 // received returns a device's part of a letter.
 func (b *book) received(id delivery.DeviceID, welcome delivery.WelcomeID) (*letter, []*entry, error) {
 	l := b.letter(welcome)

@@ -78,12 +78,13 @@ func setDefault(t *testing.T, name, value string) {
 // A tally counts what was tried.
 type tally struct {
 	sequences, events, refused, compared int
+	matched, delivered                   int
 	opened, killed, restored, moved      int
 }
 
 func (c tally) String() string {
-	return fmt.Sprintf("%d sequences, %d events (%d of them refused), %d answers compared; %d moves of the clock, %d openings, %d kills, %d restores",
-		c.sequences, c.events, c.refused, c.compared, c.moved, c.opened, c.killed, c.restored)
+	return fmt.Sprintf("%d sequences, %d events (%d of them refused), %d answers compared; %d Welcomes matched, %d deliveries, %d moves of the clock, %d openings, %d kills, %d restores",
+		c.sequences, c.events, c.refused, c.compared, c.matched, c.delivered, c.moved, c.opened, c.killed, c.restored)
 }
 
 // A world is one sequence.
@@ -106,7 +107,7 @@ type world struct {
 	backup *backup
 	made   []delivery.NewKeyPackage
 	posted []posted
-	keys   []delivery.ReserveRequest // with idempotency keys
+	asked  []asked
 }
 
 // A backup is a copy of the store, and what the reference was then.
@@ -124,6 +125,12 @@ type posted struct {
 
 func (p posted) id() delivery.WelcomeID {
 	return delivery.IDOf(p.caller, p.posting.Welcome.Bytes())
+}
+
+// An asked is a reservation that was asked for.
+type asked struct {
+	caller delivery.Caller
+	req    delivery.ReserveRequest
 }
 
 // starts are when a sequence begins.
