@@ -62,7 +62,7 @@ func Check(t *testing.T, newFixture func(*rapid.T) Fixture) {
 		tried.sequences++
 		rt.Repeat(w.events())
 	})
-	t.Log(tried)
+	t.Log(tried.String())
 }
 
 // setDefault gives a flag another value unless the command line did.
