@@ -29,9 +29,7 @@ type book struct {
 
 // A device exists from its first publication until it is removed.
 type device struct {
-	// It was seen at the latest at heard; who is seen is noted a day later at
-	// most.
-	heard time.Time
+	heard time.Time // when it last claimed, or published something new
 	last  time.Time // when it last did anything
 }
 

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"pgregory.net/rapid"
@@ -111,7 +112,7 @@ func (w *world) waiting() delivery.DeviceID {
 	var those []delivery.DeviceID
 	for _, d := range devices {
 		for _, e := range w.book.mail(d) {
-			if e.open() && !contains(those, d) {
+			if e.open() && !slices.Contains(those, d) {
 				those = append(those, d)
 			}
 		}
@@ -163,7 +164,7 @@ func (w *world) posting() delivery.Posting {
 	var refs []mls.KeyPackageRef
 	for range 1 + w.upTo(2, "more recipients") {
 		ref := w.recipient()
-		if len(refs) < 4 && !contains(refs, ref) {
+		if len(refs) < 4 && !slices.Contains(refs, ref) {
 			refs = append(refs, ref)
 		}
 	}
@@ -221,13 +222,4 @@ func (w *world) posterOf(poster delivery.Caller) delivery.Caller {
 		return pick(w, "caller", callers)
 	}
 	return poster
-}
-
-func contains[T comparable](all []T, one T) bool {
-	for _, o := range all {
-		if o == one {
-			return true
-		}
-	}
-	return false
 }

@@ -49,10 +49,11 @@ type Fixture struct {
 }
 
 // Check compares a store with the reference. Every sequence of events gets its
-// own fixture, which newFixture may draw. It tries 100 sequences of about 60
+// own fixture, which newFixture may draw. It tries 50 sequences of about 60
 // events each, unless -rapid.checks and -rapid.steps say otherwise, and logs how
 // many it has tried.
 func Check(t *testing.T, newFixture func(*rapid.T) Fixture) {
+	setDefault(t, "rapid.checks", "50")
 	setDefault(t, "rapid.steps", "60")
 	var tried tally
 	rapid.Check(t, func(rt *rapid.T) {
@@ -61,7 +62,7 @@ func Check(t *testing.T, newFixture func(*rapid.T) Fixture) {
 		tried.sequences++
 		rt.Repeat(w.events())
 	})
-	t.Log(tried)
+	t.Log(tried.String())
 }
 
 // setDefault gives a flag another value unless the command line did.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"errors"
+	"maps"
 	"slices"
 
 	"welcomed/delivery"
@@ -248,7 +249,7 @@ func (b *book) inventory(id delivery.DeviceID) (inv delivery.Inventory) {
 	for _, k := range b.lastResorts(id) {
 		inv.LastResort = append(inv.LastResort, delivery.LastResort{Ref: k.item.Ref, Suite: k.item.Suite, HandedOutAt: k.handedOut})
 	}
-	for _, suite := range slices.Sorted(keysOf(counts)) {
+	for _, suite := range slices.Sorted(maps.Keys(counts)) {
 		inv.Counts = append(inv.Counts, *counts[suite])
 	}
 	slices.Sort(inv.Refs)

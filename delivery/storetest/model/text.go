@@ -3,8 +3,6 @@ package model
 import (
 	"crypto/sha256"
 	"fmt"
-	"iter"
-	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -13,8 +11,6 @@ import (
 	"welcomed/delivery"
 	"welcomed/mls"
 )
-
-func keysOf[K comparable, V any](m map[K]V) iter.Seq[K] { return maps.Keys(m) }
 
 // text writes a value out so that two answers can be compared and a difference
 // be read: nothing and empty are the same, fields that are empty are left out,
