@@ -1,5 +1,5 @@
 // Package bolt keeps a delivery.Store in one bbolt file. It is the only
-// importer of bbolt, and this comment is the file format, version 2.
+// importer of bbolt, and this comment is the file format, version 3.
 //
 // Payloads are written once, in the order of their arrival. States live in
 // small rows that are scattered over the file: what changes in them is appended
@@ -34,7 +34,8 @@
 //	                0x11 welcome index → … that is delivered and not settled
 //	                0x20 kp            → state of a KeyPackage whose private key the
 //	                                     device needs although it is not on the shelf
-//	                0x30 welcome index → state of a (Welcome, ref) that is held, or has ended
+//	                0x30 welcome index → state of a (Welcome, ref) that is held
+//	                0x31 welcome index → … that has ended
 //	                0x40 kp            → state of a KeyPackage that has ended: the tombstone
 //	                0x50 kp            → up to 32 of: kp less the one before, start of the
 //	                                     hash of its init_key(8)

@@ -164,7 +164,7 @@ func (t *txn) fireDevice(timer timer, r *delivery.SweepResult) {
 		}
 		t.ageKeyPackage(d, k, r)
 	}
-	for _, kind := range mailKinds {
+	for _, kind := range openKinds {
 		for _, m := range t.mails(d, kind) {
 			if t.writes-before > sweepWrites {
 				d.live.at(t.now)

@@ -128,7 +128,7 @@ func TestKeyPackageRecordMatch(t *testing.T) {
 	} {
 		r := l.NewKeyPackageRecord(NewKeyPackage{Suite: 1, Lifetime: endless}, testNow)
 		test.change(&r)
-		if got := r.Match(test.suite, test.caller, testNow); got != test.want {
+		if got := r.Match(Limits{}, test.suite, test.caller, testNow); got != test.want {
 			t.Errorf("%s: %q, want %q", test.name, got, test.want)
 		}
 	}

@@ -213,6 +213,24 @@ var postPromises = []promise{
 		w.cancel(bob, held)
 		w.send(bob, items[3])
 	}},
+	{"a device that settles nothing gets so many Welcomes and no more", func(w *world) {
+		w.allow(func(l *delivery.Limits) { l.OpenPerDevice = 3 })
+		items := append(w.shelf(phone, 5), w.one(tablet))
+		first := w.send(bob, items[0])
+		w.send(bob, items[1])
+		w.claim(phone)
+		held := w.post(bob, welcome(items[2]), hold).ID
+		w.mismatch(bob, items[3], delivery.StatusMailboxFull)
+		w.states(delivery.Available, items[3])
+		w.send(bob, items[5])
+		w.ack(phone, first)
+		o := w.post(bob, welcome(items[3:]...))
+		same(w, "verdicts", statuses(o.Recipients), []delivery.Status{"pending", "mailbox_full", "taken"})
+		w.cancel(bob, held)
+		w.clock.Advance(w.limits.Redelivery + time.Minute)
+		w.sweep() // the one that was claimed lapses
+		w.send(bob, items[4], w.one(phone))
+	}},
 	{"a full mailbox is full within one Welcome as well", func(w *world) {
 		w.allow(func(l *delivery.Limits) { l.PendingPerDevice = 2 })
 		items := append(w.shelf(phone, 3), w.one(tablet))
