@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -40,6 +41,7 @@ type config struct {
 	claimWelcomes       int
 	answerBytes         int
 	logFormat, logLevel string
+	caps
 
 	checks int // signature checks at a time; not a flag
 }
@@ -62,6 +64,7 @@ func defaultConfig(env environment) *config {
 
 		logFormat: "text",
 		logLevel:  "info",
+		caps:      defaultCaps(),
 	}
 }
 
@@ -76,7 +79,7 @@ func defaultDB(env environment) string {
 }
 
 func (c *config) flags() []cli.Flag {
-	return append([]cli.Flag{
+	return slices.Concat([]cli.Flag{
 		textFlag("listen", &c.listen, "serve the API on `ADDRESS`"),
 		textFlag("admin-listen", &c.adminListen, "serve metrics and health on `ADDRESS`"),
 		valueFlag("auth", choice(&c.auth, authNone), "`KIND` of authentication; none: everybody who reaches --listen may ask"),
@@ -94,7 +97,7 @@ func (c *config) flags() []cli.Flag {
 		valueFlag("long-poll", duration(&c.longPoll, time.Second), "claims may wait for at most `DURATION`"),
 		valueFlag("claim-welcomes", number(&c.claimWelcomes, 1), "a claim returns `N` Welcomes if it does not say how many, at most 100"),
 		valueFlag("max-answer-size", size(&c.answerBytes, 1), "at most `BYTES` of Welcomes or KeyPackages in an answer, or one"),
-	}, c.limitFlags()...)
+	}, c.limitFlags(), c.caps.flags())
 }
 
 func (c *config) limitFlags() []cli.Flag {
@@ -103,6 +106,8 @@ func (c *config) limitFlags() []cli.Flag {
 		valueFlag("cipher-suites", cipherSuites(&l.CipherSuites), "accept these `SUITES`, the first ones preferred"),
 		valueFlag("max-key-packages-per-publish", number(&l.KeyPackagesPerPublish, 1), "at most `N` KeyPackages of one request"),
 		valueFlag("max-key-packages-per-device", number(&l.KeyPackagesPerDevice, 1), "at most `N` KeyPackages on a device's shelf"),
+		valueFlag("max-key-packages-per-user", number(&l.KeyPackagesPerUser, 1), "at most `N` on the shelves of all devices of a user"),
+		valueFlag("max-retired-per-device", number(&l.RetiredPerDevice, 0), "a device leaves at most `N` KeyPackages off its shelf that are not withdrawn"),
 		valueFlag("max-devices-per-user", number(&l.DevicesPerUser, 1), "at most `N` devices of a user"),
 		valueFlag("max-users-per-reserve", number(&l.UsersPerReserve, 1), "at most `N` users of one reservation"),
 		valueFlag("max-devices-per-reserve", number(&l.DevicesPerReserve, 1), "at most `N` devices of one reservation"),
@@ -112,6 +117,8 @@ func (c *config) limitFlags() []cli.Flag {
 		valueFlag("max-recipients-per-welcome", number(&l.RecipientsPerWelcome, 1), "at most `N` recipients of a Welcome"),
 		valueFlag("max-pending-per-device", number(&l.PendingPerDevice, 1), "at most `N` Welcomes that wait for a device"),
 		valueFlag("max-pending-size-per-device", size(&l.PendingBytesPerDevice, 1), "at most `BYTES` that wait for a device"),
+		valueFlag("max-open-per-device", number(&l.OpenPerDevice, 1), "at most `N` Welcomes that a device has not settled, those that wait counted"),
+		valueFlag("match", match(&l.MatchReserved), "Welcomes match `WHICH` KeyPackages: any, or reserved (by their poster)"),
 		valueFlag("low-watermark", number(&l.LowWatermark, 0), "a device with fewer than `N` KeyPackages is low"),
 		valueFlag("shelf-age", duration(&l.ShelfAge, time.Second), "KeyPackages leave the shelf after `DURATION`"),
 		valueFlag("retired-for", duration(&l.RetiredFor, 0), "Welcomes may still name them for `DURATION` then"),
@@ -147,7 +154,7 @@ func (c *config) check() error {
 	case c.db == "":
 		return fmt.Errorf("--db is empty")
 	}
-	return nil
+	return c.checkCaps()
 }
 
 func (c *config) logger(w io.Writer) *slog.Logger {

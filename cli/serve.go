@@ -41,6 +41,7 @@ func serveCommand(env environment) *cli.Command {
 			})()
 			c.checks = spareThread(env)
 			collectLess(env)
+			c.warn(env, log)
 			return serve(ctx, c, log)
 		},
 	}
@@ -106,6 +107,9 @@ func assemble(c *config, log *slog.Logger) (_ *instance, err error) {
 		AnswerBytes:    c.answerBytes,
 		Profiles:       c.pprof,
 		Checks:         c.checks,
+		Budgets:        c.budgets,
+
+		CredentialIdentity: c.identity,
 		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{
 			ErrorHandling: promhttp.ContinueOnError,
 			ErrorLog:      slog.NewLogLogger(log.Handler(), slog.LevelError),

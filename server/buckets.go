@@ -59,6 +59,20 @@ func (b *buckets) take(key string, n float64) (wait time.Duration, ok bool) {
 	if b == nil {
 		return 0, true
 	}
+	return b.pay(key, n, min(n, b.burst))
+}
+
+// borrow takes n tokens if the bucket is free of debt: what it does not have is
+// a debt then. Else wait is how long it will be until the debt is paid.
+func (b *buckets) borrow(key string, n float64) (wait time.Duration, ok bool) {
+	if b == nil {
+		return 0, true
+	}
+	return b.pay(key, n, 0)
+}
+
+// pay takes n tokens if there are as many as needed.
+func (b *buckets) pay(key string, n, needed float64) (wait time.Duration, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := b.look()
@@ -67,7 +81,7 @@ func (b *buckets) take(key string, n float64) (wait time.Duration, ok bool) {
 	if have := b.byKey[k]; have != nil {
 		missing = have.full - now
 	}
-	if wait = missing - b.time(b.burst-min(n, b.burst)); wait > 0 {
+	if wait = missing - b.time(b.burst-needed); wait > 0 {
 		return wait, false
 	}
 	b.owe(k, now, n)

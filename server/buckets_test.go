@@ -24,6 +24,7 @@ func TestBuckets(t *testing.T) {
 	type step struct {
 		after  time.Duration
 		take   float64
+		borrow float64 // instead
 		charge float64 // instead
 		wait   time.Duration
 		ok     bool
@@ -51,6 +52,9 @@ func TestBuckets(t *testing.T) {
 			{take: 0, ok: true}, {charge: 14}, {take: 0, wait: 2 * s}, {after: s, take: 0, wait: s},
 			{after: s, take: 0, ok: true}, {after: s / 2, take: 1, ok: true},
 		},
+		"who has no debt can borrow, and nobody else": {
+			{borrow: 14, ok: true}, {borrow: 1, wait: 2 * s}, {after: 2 * s, borrow: 1, ok: true}, {borrow: 1, wait: s / 2},
+		},
 		"what is given back is there again, up to the burst": {
 			{take: 10, ok: true}, {charge: -4}, {take: 4, ok: true}, {take: 1, wait: s / 2},
 			{charge: -99}, {take: 10, ok: true}, {take: 1, wait: s / 2},
@@ -67,7 +71,11 @@ func TestBuckets(t *testing.T) {
 					b.charge("alice", step.charge)
 					continue
 				}
-				if wait, ok := b.take("alice", step.take); wait != step.wait || ok != step.ok {
+				pay, n := b.take, step.take
+				if step.borrow != 0 {
+					pay, n = b.borrow, step.borrow
+				}
+				if wait, ok := pay("alice", n); wait != step.wait || ok != step.ok {
 					t.Fatalf("step %d: wait %v, ok %v; want %v, %v", i, wait, ok, step.wait, step.ok)
 				}
 				if _, ok := b.take("bob", 0); !ok {

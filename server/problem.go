@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"welcomed/delivery"
@@ -70,6 +71,8 @@ var answers = []struct {
 	{delivery.ErrTooMany, http.StatusUnprocessableEntity, "too_many"},
 	{errTooManyRecipients, http.StatusUnprocessableEntity, "too_many_recipients"},
 	{errPreconditionRequired, http.StatusPreconditionRequired, "precondition_required"},
+	{errTooManyChecks, http.StatusTooManyRequests, "too_many_checks"},
+	{errTooManyPublications, http.StatusTooManyRequests, "too_many_publications"},
 
 	{delivery.ErrOutcomeUnknown, http.StatusServiceUnavailable, "outcome_unknown"},
 	{delivery.ErrClosed, http.StatusServiceUnavailable, "shutting_down"},
@@ -113,6 +116,9 @@ func (s *Server) fail(w *response, r *request, err error) {
 	}
 	if p.Status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", "1")
+	}
+	if over, ok := errors.AsType[*overBudgetError](err); ok {
+		w.Header().Set("Retry-After", strconv.FormatInt(over.retryAfter(), 10))
 	}
 	w.Header().Set("Cache-Control", "no-store") // ServeContent removes it
 	p.RequestID = r.id

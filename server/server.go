@@ -32,6 +32,12 @@ type Options struct {
 	// many as there are processors (GOMAXPROCS).
 	Checks int
 
+	// CredentialIdentity, if not empty, is what the credential of a KeyPackage
+	// must say of the device that publishes it.
+	CredentialIdentity IdentityTemplate
+
+	Budgets
+
 	// What clients may take. Zero is the default.
 	HeaderRead    time.Duration // for a header to come whole; 10 s
 	BodyRead      time.Duration // for a body to come whole; 30 s
@@ -48,6 +54,17 @@ type Options struct {
 	Profiles bool
 }
 
+// Budgets are what callers may use up: at most so much at once, and then so much
+// in a time. Those whose burst is zero are unlimited, and so are callers that
+// are not known.
+type Budgets struct {
+	// Processor time of signature checks for one caller, and how much of it is
+	// gained in a second.
+	CheckTimeBurst, CheckTimePerSecond time.Duration
+	// KeyPackages newly stored for one user.
+	PublishBurst, PublishPerHour int
+}
+
 // A Server answers requests with what a store decides.
 type Server struct {
 	store     delivery.Store
@@ -56,8 +73,11 @@ type Server struct {
 	options   Options
 	times     timeouts
 	verifiers verifiers
+	checkTime checkTime
 	draining  chan struct{} // closed when the server is told to stop
 	drain     func()
+
+	publications *buckets // by user
 }
 
 // New returns a server that is not serving yet.
@@ -78,7 +98,10 @@ func New(o Options) *Server {
 		times:     newTimeouts(o),
 		verifiers: make(verifiers, cmp.Or(o.Checks, runtime.GOMAXPROCS(0))),
 		draining:  make(chan struct{}),
+
+		publications: newBuckets(float64(o.PublishBurst), float64(o.PublishPerHour)/3600, time.Now),
 	}
+	s.checkTime.seconds = newBuckets(o.CheckTimeBurst.Seconds(), o.CheckTimePerSecond.Seconds(), time.Now)
 	s.drain = sync.OnceFunc(func() { close(s.draining) })
 	return s
 }

@@ -270,6 +270,45 @@ var postPromises = []promise{
 			w.join(phone, w.one(phone))
 		}
 	}},
+	{"where only reserved ones match, what was listed or guessed does not", func(w *world) {
+		w.allow(func(l *delivery.Limits) { l.MatchReserved = true })
+		items, lastResort := w.shelf(phone, 4), w.one(tablet, mlstest.LastResort())
+		w.reserveOne(bob, phone, items[0])
+		w.reserveOne(carol, phone, items[1])
+		w.idle("refused posts", func() {
+			r := w.mismatch(bob, items[2], delivery.StatusNotReserved)
+			same(w, "device", r.Device == nil, true)
+			w.mismatch(nobody, items[2], delivery.StatusNotReserved)
+			w.mismatch(bob, items[1], delivery.StatusTaken)
+			w.mismatch(bob, lastResort, delivery.StatusNotReserved)
+		})
+		w.states(delivery.Available, items[2], items[3], lastResort)
+		o := w.post(bob, welcome(items[0], items[1], items[2]))
+		same(w, "verdicts", statuses(o.Recipients), []delivery.Status{"pending", "taken", "not_reserved"})
+		w.first(phone, o.ID)
+		w.ack(phone, o.ID)
+
+		w.reserveOne(carol, tablet, lastResort)
+		w.first(tablet, w.send(bob, lastResort))
+		w.first(phone, w.send(carol, items[1]))
+	}},
+	{"where only reserved ones match, a poster who cancels may post again", func(w *world) {
+		w.allow(func(l *delivery.Limits) { l.MatchReserved = true })
+		k := w.one(phone)
+		w.reserveOne(bob, phone, k)
+		w.cancel(bob, w.send(bob, k))
+		w.mismatch(carol, k, delivery.StatusTaken)
+		w.first(phone, w.send(bob, k))
+	}},
+	{"without callers, where only reserved ones match, any that was reserved does", func(w *world) {
+		w.allow(func(l *delivery.Limits) { l.MatchReserved = true })
+		items := w.shelf(phone, 3)
+		w.reserveOne(nobody, phone, items[0])
+		w.reserveOne(bob, phone, items[1])
+		w.mismatch(bob, items[0], delivery.StatusNotReserved)
+		w.mismatch(nobody, items[2], delivery.StatusNotReserved)
+		same(w, "matched", statuses(w.post(nobody, welcome(items[:2]...)).Recipients), []delivery.Status{"pending", "pending"})
+	}},
 	{"a Welcome for too many is refused", func(w *world) {
 		w.allow(func(l *delivery.Limits) { l.RecipientsPerWelcome = 2 })
 		items := w.shelf(phone, 3)
