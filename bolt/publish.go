@@ -25,6 +25,7 @@ type publication struct {
 	items   []delivery.NewKeyPackage
 	replace bool
 	suite   mls.CipherSuite // limits the replacement; 0: all
+	search  *initKeySearch  // as far as it has come; nil: it has not begun
 }
 
 func (s *Store) publish(ctx context.Context, p publication) (answer delivery.Publications, err error) {
@@ -32,7 +33,18 @@ func (s *Store) publish(ctx context.Context, p publication) (answer delivery.Pub
 	for _, item := range p.items {
 		cost += len(item.Bytes)
 	}
+	looked := newInitKeySearch(p.items)
+	if len(p.items) > 0 {
+		_, err = s.read(ctx, func(t *txn) error {
+			t.searchInitKeys(t.device(p.id), looked)
+			return nil
+		})
+		if err != nil {
+			return answer, err
+		}
+	}
 	err = s.writer.do(ctx, cost, func(t *txn) error {
+		p.search = looked.clone()
 		answer, err = t.publish(p)
 		return err
 	})
@@ -52,6 +64,9 @@ type publishPlan struct {
 }
 
 func (t *txn) publish(p publication) (delivery.Publications, error) {
+	if p.search == nil {
+		p.search = newInitKeySearch(p.items)
+	}
 	plan, err := t.planPublication(p)
 	if err != nil {
 		return delivery.Publications{}, err
@@ -74,10 +89,10 @@ func (t *txn) addKeyPackages(d *device, p publication, items []int) map[int]*key
 	for n, i := range items {
 		added[i] = t.addKeyPackage(d, p.items[i])
 		t.retireLastResort(d, added[i])
-		initKeys[n] = initKey{added[i].number, hashInitKey(p.items[i].InitKey)}
+		initKeys[n] = initKey{added[i].number, p.search.hashes[i]}
 	}
 	if len(items) > 0 {
-		t.noteInitKeys(d, initKeys)
+		t.noteInitKeys(d, p.search, initKeys)
 	}
 	return added
 }
@@ -86,7 +101,8 @@ func (t *txn) planPublication(p publication) (publishPlan, error) {
 	plan := publishPlan{device: t.device(p.id), known: map[int]*keyPackage{}, again: map[int]bool{}}
 	t.lookBeside(p.id, &plan)
 	var refusals refusals
-	seen, initKeys := map[mls.KeyPackageRef]bool{}, t.usedInitKeys(plan.device, p.items)
+	seen := map[mls.KeyPackageRef]bool{}
+	t.searchInitKeys(plan.device, p.search)
 	for i, item := range p.items {
 		if seen[item.Ref] {
 			plan.again[i] = true
@@ -108,12 +124,12 @@ func (t *txn) planPublication(p publication) (publishPlan, error) {
 			refusals.add(delivery.ErrInvalidKeyPackage, i, item, code, detail)
 			continue
 		}
-		hash := hashInitKey(item.InitKey)
-		if initKeys[hash] {
+		hash := p.search.hashes[i]
+		if p.search.used[hash] {
 			refusals.add(delivery.ErrKeyPackageSpent, i, item, delivery.ItemInitKeyReused, "another KeyPackage of this device had this init_key")
 			continue
 		}
-		initKeys[hash] = true
+		p.search.used[hash] = true
 		plan.added = append(plan.added, i)
 	}
 	t.refuseAllSpent(p, plan, &refusals)

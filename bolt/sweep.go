@@ -228,7 +228,7 @@ func (t *txn) fireTombstones(timer timer, r *delivery.SweepResult) {
 		}
 		due = append(due, k)
 	}
-	forgotten := make(map[uint64]bool)
+	var forgotten []uint64
 	for _, k := range due {
 		if k.payload {
 			t.del(bucketKeyPackages, numberKey(k.number))
@@ -237,7 +237,7 @@ func (t *txn) fireTombstones(timer timer, r *delivery.SweepResult) {
 			continue
 		}
 		t.forgetKeyPackage(d, k)
-		forgotten[k.number] = true
+		forgotten = append(forgotten, k.number)
 	}
 	if len(forgotten) > 0 {
 		t.forgetInitKeys(d, forgotten)

@@ -88,7 +88,7 @@ func unknownVariables(env environment, environ []string) (unknown []string) {
 	}
 	for _, variable := range environ {
 		name, _, _ := strings.Cut(variable, "=")
-		if strings.HasPrefix(name, envName("")) && !known[strings.TrimSuffix(name, "_FILE")] && !known[name] {
+		if strings.HasPrefix(name, envName("")) && !known[strings.TrimSuffix(name, "_FILE")] {
 			unknown = append(unknown, name)
 		}
 	}

@@ -103,6 +103,7 @@ func TestChecksArePaidWithTheTimeTheyTook(t *testing.T) {
 func TestWhatIsRefusedForItsCostIsNotChecked(t *testing.T) {
 	d := newDesk(t, Budgets{CheckTimeBurst: time.Second, CheckTimePerSecond: 100 * time.Millisecond})
 	d.checkTime.seconds.charge("alice", 1.3)
+	d.checkTime.seconds.charge("", 1e6)
 	forged := keyPackagesOf(1, 1)
 	forged[0][len(forged[0])-1] ^= 1
 	d.want(alice, forged, 429, "too_many_checks", "3")
@@ -139,6 +140,7 @@ func TestARefillIsNeverTooMuch(t *testing.T) {
 
 func TestPublicationsArePaidByWhatIsNewlyStored(t *testing.T) {
 	d := newDesk(t, Budgets{PublishBurst: 3, PublishPerHour: 60})
+	d.publications.charge("", 1e6)
 	first := keyPackagesOf(1, 2)
 	d.want(alice, first, 201, "", "")
 	for range 3 { // the answer was lost

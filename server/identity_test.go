@@ -59,6 +59,9 @@ func TestACredentialNamesItsPublisher(t *testing.T) {
 		if len(refused.list("invalid")) != 1 || words(refused.at("invalid", 0, "index"), refused.at("invalid", 0, "code")) != "1 wrong_identity" {
 			t.Errorf("%s: %v", what, refused["invalid"])
 		}
+		if typed, said := strings.HasPrefix(what, "a c"), strings.Contains(words(refused.at("invalid", 0, "detail")), "not a basic one"); typed != said {
+			t.Errorf("%s: %v", what, refused["invalid"])
+		}
 		s.call("PUT", shelf, publication{[][]byte{kp}}).refused(422, "invalid_key_package")
 	}
 	s.call("POST", shelf, publication{[][]byte{named("alice/phone")}}).want(201)
