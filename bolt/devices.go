@@ -38,6 +38,7 @@ type device struct {
 	retired      int       // KeyPackages that are, as written, last resort counted
 	overdue      int       // pending although the device has claimed since
 	claimed      uint64    // the sequence at its last claim
+	changes      uint64    // to it and its rows so far
 	live         alarm     // for what is not a tombstone
 	tombstones   alarm
 
@@ -152,7 +153,7 @@ func (t *txn) deviceByNumber(number uint64) *device {
 	d.seenAt, d.shelfUntil = dec.time(), dec.time()
 	d.available, d.waiting, d.pending, d.delivered = int(dec.number()), int(dec.number()), int(dec.number()), int(dec.number())
 	d.retired = int(dec.number())
-	d.waitingBytes, d.overdue, d.claimed = int64(dec.number()), int(dec.number()), dec.number()
+	d.waitingBytes, d.overdue, d.claimed, d.changes = int64(dec.number()), int(dec.number()), dec.number(), dec.number()
 	d.level = stockLevel(dec.number()) - 1
 	dec.times(&d.live.set, &d.tombstones.set)
 	d.live.due, d.tombstones.due = d.live.set, d.tombstones.set
@@ -191,6 +192,7 @@ func (t *txn) touch(d *device) {
 // changed has flush write the device.
 func (t *txn) changed(d *device) {
 	t.writes++
+	d.changes++
 	d.dirty = true
 }
 
@@ -227,6 +229,7 @@ func (t *txn) flushDevice(d *device) {
 	e.number(uint64(d.waitingBytes))
 	e.number(uint64(d.overdue))
 	e.number(d.claimed)
+	e.number(d.changes)
 	e.number(uint64(level + 1))
 	e.times(d.live.set, d.tombstones.set)
 	t.put(bucketDevices, d.key(rowDevice), e)

@@ -99,3 +99,75 @@ func publishTimed(b *testing.B, s *Store, p publication) (took time.Duration) {
 	}
 	return took
 }
+
+// BenchmarkLargeDevice measures how long the writer is busy with one event of a
+// device that has so many retired KeyPackages and tombstones, and Welcomes that
+// have ended.
+// go test ./bolt -run '^$' -bench LargeDevice -benchtime 1x
+func BenchmarkLargeDevice(b *testing.B) {
+	for _, n := range []int{1000, 20_000} {
+		for name, event := range map[string]func(t *txn, d *device){
+			"inventory": func(t *txn, d *device) { t.inventory(d) },
+			"withdraw all": func(t *txn, d *device) {
+				_ = (&deviceSync{id: d.id, changes: d.changes, withdraw: t.liveKeyPackages(d)}).apply(t)
+			},
+			"remove": func(t *txn, d *device) { t.removeDevice(d) },
+			"age nothing": func(t *txn, d *device) {
+				d.live.set = t.now
+				t.fireDevice(timer{due: t.now, row: numberKey(d.number)}, new(delivery.SweepResult))
+			},
+			"forget nothing": func(t *txn, d *device) {
+				d.tombstones.set = t.now
+				t.fireTombstones(timer{due: t.now, row: numberKey(d.number)}, new(delivery.SweepResult))
+			},
+			"open mails": func(t *txn, d *device) { t.openMails(d) },
+		} {
+			b.Run(fmt.Sprintf("%s/n=%d", name, n), func(b *testing.B) {
+				s, id := openRoomy(b), deviceNo(0)
+				fillDevice(b, s, id, n)
+				busy := time.Duration(0)
+				b.ResetTimer()
+				for range b.N {
+					err := s.writer.do(context.Background(), 0, func(t *txn) error {
+						started := time.Now()
+						event(t, t.device(id))
+						busy += time.Since(started)
+						return nil
+					})
+					if err != nil {
+						b.Fatal(err)
+					}
+				}
+				b.ReportMetric(float64(busy.Microseconds())/float64(b.N), "writer-µs/op")
+			})
+		}
+	}
+}
+
+// fillDevice gives a device n retired KeyPackages, n tombstones and n Welcomes
+// that have ended.
+func fillDevice(b *testing.B, s *Store, id delivery.DeviceID, n int) {
+	b.Helper()
+	for left := n; left > 0; left -= 500 {
+		err := s.writer.do(context.Background(), 0, func(t *txn) error {
+			_, err := t.publish(publication{id: id, items: randomItems(1000), replace: true})
+			d := t.device(id)
+			for i, k := range t.onShelf(d, 0) {
+				if i%2 == 0 {
+					k.rec.Retire(*t.limits, t.now)
+					t.saveKeyPackage(d, k)
+					continue
+				}
+				m := &mail{mailKey: mailKey{welcome: k.number}, rec: t.limits.NewMailRecord(false, t.now), kp: k.keyPackageKey}
+				m.rec.End(delivery.Acknowledged, t.now)
+				t.saveMail(d, m)
+				k.rec.End(delivery.Withdrawn, t.now)
+				t.saveKeyPackage(d, k)
+			}
+			return err
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+}
