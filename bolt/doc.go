@@ -46,6 +46,9 @@
 //	              'p' welcome → what has become of the Welcome
 //	              't' kind, due, row → empty; stale when the row says another time
 //	              'k' hash of caller and Idempotency-Key(16) → due, hash of the request, the answer
+//	              'a' id of a token → hash of its secret, owner, rights, times
+//	              'o' owner of a token, id → empty; the owner is user 0x00 device 0x00,
+//	              or a slash, the name of a service and 0x00
 //
 // Rows are sequences of unsigned varints, of byte strings with their length in
 // front, and of times in milliseconds since 1970, or in days after the time in

@@ -15,24 +15,24 @@ import (
 
 // caps is what serve's flags say of single callers and their credentials.
 type caps struct {
-	budgets  server.Budgets
-	identity server.IdentityTemplate
+	checkTime server.CheckTimeBudget
+	publish   server.Budget
+	identity  server.IdentityTemplate
 }
 
 func defaultCaps() caps {
-	return caps{budgets: server.Budgets{
-		CheckTimeBurst: 10 * time.Second, CheckTimePerSecond: 200 * time.Millisecond,
-		PublishBurst: 5000, PublishPerHour: 2000,
-	}}
+	return caps{
+		checkTime: server.CheckTimeBudget{Burst: 10 * time.Second, PerSecond: 200 * time.Millisecond},
+		publish:   server.Budget{Burst: 5000, PerHour: 2000},
+	}
 }
 
 func (c *caps) flags() []cli.Flag {
-	b := &c.budgets
 	return []cli.Flag{
-		valueFlag("check-time-burst", duration(&b.CheckTimeBurst, 0), "check signatures for a caller for `DURATION` at once; 0: no limit"),
-		valueFlag("check-time-per-second", duration(&b.CheckTimePerSecond, time.Millisecond), "and then for `DURATION` in a second"),
-		valueFlag("publish-burst", number(&b.PublishBurst, 0), "store `N` new KeyPackages of a user at once; 0: no limit"),
-		valueFlag("publish-per-hour", number(&b.PublishPerHour, 1), "and then `N` in an hour"),
+		valueFlag("check-time-burst", duration(&c.checkTime.Burst, 0), "check signatures for a caller for `DURATION` at once; 0: no limit"),
+		valueFlag("check-time-per-second", duration(&c.checkTime.PerSecond, time.Millisecond), "and then for `DURATION` in a second"),
+		valueFlag("publish-burst", number(&c.publish.Burst, 0), "store `N` new KeyPackages of a user at once; 0: no limit"),
+		valueFlag("publish-per-hour", number(&c.publish.PerHour, 1), "and then `N` in an hour"),
 		valueFlag("credential-identity", identityTemplate(&c.identity), "credentials must be basic and name their publisher like `TEMPLATE`, of {user} and {device}"),
 	}
 }
@@ -81,11 +81,7 @@ func (c *config) warn(env environment, log *slog.Logger) {
 // none, of any command.
 func unknownVariables(env environment, environ []string) (unknown []string) {
 	known := map[string]bool{}
-	for _, command := range root(env).Commands {
-		for _, flag := range command.Flags {
-			known[envName(flag.Names()[0])] = true
-		}
-	}
+	noteFlags(root(env), known)
 	for _, variable := range environ {
 		name, _, _ := strings.Cut(variable, "=")
 		if strings.HasPrefix(name, envName("")) && !known[strings.TrimSuffix(name, "_FILE")] {
@@ -94,4 +90,15 @@ func unknownVariables(env environment, environ []string) (unknown []string) {
 	}
 	slices.Sort(unknown)
 	return unknown
+}
+
+// noteFlags notes what the flags of a command and those below it are called in
+// the environment.
+func noteFlags(command *cli.Command, known map[string]bool) {
+	for _, flag := range command.Flags {
+		known[envName(flag.Names()[0])] = true
+	}
+	for _, below := range command.Commands {
+		noteFlags(below, known)
+	}
 }

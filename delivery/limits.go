@@ -27,6 +27,7 @@ type Limits struct {
 	OpenPerDevice         int   // held, pending, and delivered ones that are not settled
 	MatchReserved         bool  // Welcomes match only what their posters have reserved
 	LowWatermark          int   // a stock below it is low
+	TokensPerOwner        int   // of one user, device or service
 
 	ShelfAge           time.Duration // off the shelf after it, whatever not_after says
 	RetiredFor         time.Duration // matchable after it left the shelf or was reserved, at most until not_after
@@ -64,6 +65,7 @@ func DefaultLimits() Limits {
 		PendingBytesPerDevice: 64 << 20,
 		OpenPerDevice:         5000,
 		LowWatermark:          10,
+		TokensPerOwner:        100,
 
 		ShelfAge:           90 * day,
 		RetiredFor:         30 * day,

@@ -15,25 +15,20 @@ var (
 	errTooManyPublications = errors.New("too many KeyPackages were published for this user")
 )
 
-// An overBudgetError says when a request that was refused for what came before
-// it may come again.
-type overBudgetError struct {
-	error
-	wait time.Duration
-}
-
-func (e *overBudgetError) Unwrap() error { return e.error }
-
-// retryAfter is the wait in whole seconds, at least one.
-func (e *overBudgetError) retryAfter() int64 {
-	return max(1, int64((e.wait+time.Second-1)/time.Second))
-}
+// A CheckTimeBudget is for how long signatures are checked for a caller at once,
+// and for how much longer in each second.
+type CheckTimeBudget struct{ Burst, PerSecond time.Duration }
 
 // A checkTime keeps each caller to the processor time that checking signatures
 // may take: with P-521 a check takes thirty times what it takes with Ed25519.
 type checkTime struct {
-	seconds *buckets
+	spent   *buckets        // microseconds
 	typical [8]atomic.Int64 // nanoseconds of a check, by suite; 0: of those that are none
+}
+
+func newCheckTime(o Options) *checkTime {
+	perHour := o.CheckTime.PerSecond * time.Duration(time.Hour/time.Second)
+	return &checkTime{spent: newBuckets(int(o.CheckTime.Burst.Microseconds()), int(perHour.Microseconds()), o.BudgetClock)}
 }
 
 // firstGuess is what a check takes until some have been timed.
@@ -49,8 +44,8 @@ func (c *checkTime) begin(caller delivery.Caller, suites []mls.CipherSuite) (*ch
 	for _, suite := range suites {
 		expected += c.typically(suite)
 	}
-	if wait, ok := c.seconds.borrow(caller.ID(), expected.Seconds()); !ok {
-		return nil, &overBudgetError{errTooManyChecks, wait}
+	if wait, ok := c.spent.borrow(caller.ID(), int(expected.Microseconds())); !ok {
+		return nil, &laterError{errTooManyChecks, wait}
 	}
 	return &checkBill{times: c, caller: caller.ID(), expected: expected}, nil
 }
@@ -93,7 +88,7 @@ func (b *checkBill) timed(suite mls.CipherSuite, check func() error) error {
 // end corrects what was expected by what was.
 func (b *checkBill) end() {
 	if b.times != nil {
-		b.times.seconds.charge(b.caller, (time.Duration(b.took.Load()) - b.expected).Seconds())
+		b.times.spent.charge(b.caller, int((time.Duration(b.took.Load()) - b.expected).Microseconds()))
 	}
 }
 
@@ -105,8 +100,8 @@ func (s *Server) published(r *request, n int, publish func() (delivery.Publicati
 		return publish()
 	}
 	user := string(r.device.User)
-	if wait, ok := s.publications.borrow(user, float64(n)); !ok {
-		return delivery.Publications{}, &overBudgetError{errTooManyPublications, wait}
+	if wait, ok := s.publications.borrow(user, n); !ok {
+		return delivery.Publications{}, &laterError{errTooManyPublications, wait}
 	}
 	answer, err := publish()
 	for _, item := range answer.Items {
@@ -114,6 +109,6 @@ func (s *Server) published(r *request, n int, publish func() (delivery.Publicati
 			n--
 		}
 	}
-	s.publications.charge(user, -float64(n))
+	s.publications.charge(user, -n)
 	return answer, err
 }

@@ -3,11 +3,9 @@ package server
 import (
 	"bytes"
 	"encoding/json"
-	"net/http"
 	"net/http/httptest"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -24,20 +22,16 @@ type desk struct {
 	clock *handClock
 }
 
-func newDesk(t *testing.T, budgets Budgets) *desk {
-	limits := delivery.DefaultLimits()
-	store, err := bolt.Open(filepath.Join(t.TempDir(), "welcomed.db"), bolt.Options{Limits: limits})
+func newDesk(t *testing.T, o Options) *desk {
+	o.Limits = delivery.DefaultLimits()
+	store, err := bolt.Open(filepath.Join(t.TempDir(), "welcomed.db"), bolt.Options{Limits: o.Limits})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { store.Close() })
-	d := &desk{New(Options{Store: store, Limits: limits, Budgets: budgets}), t, new(handClock)}
-	for _, b := range []*buckets{d.publications, d.checkTime.seconds} {
-		if b != nil {
-			b.now, b.started = d.clock.Now, d.clock.Now()
-		}
-	}
-	return d
+	clock := new(handClock)
+	o.Store, o.BudgetClock = store, clock.Now
+	return &desk{New(o), t, clock}
 }
 
 var alicesPhone = delivery.DeviceID{User: "alice", Name: "phone"}
@@ -84,9 +78,9 @@ func keyPackagesOf(suite mls.CipherSuite, n int) [][]byte {
 }
 
 func TestChecksArePaidWithTheTimeTheyTook(t *testing.T) {
-	d := newDesk(t, Budgets{CheckTimeBurst: time.Millisecond, CheckTimePerSecond: time.Microsecond})
+	d := newDesk(t, Options{CheckTime: CheckTimeBudget{time.Millisecond, 100 * time.Microsecond}})
 	d.want(alice, keyPackagesOf(5, 5), 201, "", "") // each takes a millisecond, or several
-	owed, _ := d.checkTime.seconds.take("alice", 0)
+	owed, _ := d.checkTime.spent.take("alice", 0)
 	if owed == 0 {
 		t.Fatal("five P-521 checks left something of 1 ms")
 	}
@@ -101,9 +95,9 @@ func TestChecksArePaidWithTheTimeTheyTook(t *testing.T) {
 
 // TestWhatIsRefusedForItsCostIsNotChecked: the answer names no forged item.
 func TestWhatIsRefusedForItsCostIsNotChecked(t *testing.T) {
-	d := newDesk(t, Budgets{CheckTimeBurst: time.Second, CheckTimePerSecond: 100 * time.Millisecond})
-	d.checkTime.seconds.charge("alice", 1.3)
-	d.checkTime.seconds.charge("", 1e6)
+	d := newDesk(t, Options{CheckTime: CheckTimeBudget{time.Second, 100 * time.Millisecond}})
+	d.checkTime.spent.charge("alice", 1_300_000)
+	d.checkTime.spent.charge("", 99_000_000)
 	forged := keyPackagesOf(1, 1)
 	forged[0][len(forged[0])-1] ^= 1
 	d.want(alice, forged, 429, "too_many_checks", "3")
@@ -116,7 +110,7 @@ func TestWhatIsRefusedForItsCostIsNotChecked(t *testing.T) {
 // TestConcurrentChecksArePaidBeforehand: many requests at once do not all begin
 // with the same money.
 func TestConcurrentChecksArePaidBeforehand(t *testing.T) {
-	c := checkTime{seconds: newBuckets(1, 0.001, time.Now)}
+	c := newCheckTime(Options{CheckTime: CheckTimeBudget{time.Second, time.Millisecond}, BudgetClock: time.Now})
 	suites := slices.Repeat([]mls.CipherSuite{5}, 100)
 	for i := range 11 { // all are still under way
 		if _, err := c.begin(alice, suites); err != nil {
@@ -131,7 +125,7 @@ func TestConcurrentChecksArePaidBeforehand(t *testing.T) {
 // TestARefillIsNeverTooMuch: with the defaults of the command line, a device may
 // come with a full shelf, and again with P-521 after it was set up anew.
 func TestARefillIsNeverTooMuch(t *testing.T) {
-	d := newDesk(t, Budgets{CheckTimeBurst: 10 * time.Second, CheckTimePerSecond: 200 * time.Millisecond, PublishBurst: 5000, PublishPerHour: 2000})
+	d := newDesk(t, Options{CheckTime: CheckTimeBudget{10 * time.Second, 200 * time.Millisecond}, Publish: Budget{5000, 2000}})
 	for range 4 {
 		d.want(alice, keyPackagesOf(1, 100), 201, "", "")
 	}
@@ -139,8 +133,8 @@ func TestARefillIsNeverTooMuch(t *testing.T) {
 }
 
 func TestPublicationsArePaidByWhatIsNewlyStored(t *testing.T) {
-	d := newDesk(t, Budgets{PublishBurst: 3, PublishPerHour: 60})
-	d.publications.charge("", 1e6)
+	d := newDesk(t, Options{Publish: Budget{3, 60}})
+	d.publications.charge("", 1000)
 	first := keyPackagesOf(1, 2)
 	d.want(alice, first, 201, "", "")
 	for range 3 { // the answer was lost
@@ -170,13 +164,4 @@ func initKeyOf(kp []byte) []byte {
 		panic(err)
 	}
 	return parsed.InitKey
-}
-
-func TestRetryAfterIsAtLeastASecond(t *testing.T) {
-	for wait, want := range map[time.Duration]int64{0: 1, time.Millisecond: 1, time.Second: 1, 1001 * time.Millisecond: 2, time.Hour: 3600} {
-		e := &overBudgetError{errTooManyChecks, wait}
-		if got := e.retryAfter(); got != want || problemOf(e).Status != http.StatusTooManyRequests || !strings.Contains(problemOf(e).Detail, "too much time") {
-			t.Errorf("%v: %d, %+v", wait, got, problemOf(e))
-		}
-	}
 }

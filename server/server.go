@@ -3,11 +3,13 @@ package server
 import (
 	"cmp"
 	"log/slog"
+	"net"
 	"net/http"
 	"runtime"
 	"sync"
 	"time"
 
+	"welcomed/auth"
 	"welcomed/delivery"
 )
 
@@ -24,9 +26,21 @@ type Options struct {
 	// client left before there was an answer.
 	Observe func(route, method string, code int, took time.Duration)
 
+	// Auth checks the bearer tokens of requests; nil: there is no
+	// authentication, and only direct requests from this machine are served.
+	Auth auth.Authenticator
+
 	// InsecureNoAuth serves everybody although there is no authentication:
 	// requests through a proxy and from other hosts are not refused.
 	InsecureNoAuth bool
+
+	// Budgets are what users may take of each other's KeyPackages; the zero
+	// value is no limit. OverBudget, if not nil, is told of each time that one
+	// of them has nothing left.
+	Budgets    Budgets
+	OverBudget func(budget string)
+	// BudgetClock is what budgets are refilled by; nil: time.Now.
+	BudgetClock func() time.Time
 
 	// Checks is how many publications' signatures are checked at a time; 0: as
 	// many as there are processors (GOMAXPROCS).
@@ -36,7 +50,10 @@ type Options struct {
 	// must say of the device that publishes it.
 	CredentialIdentity IdentityTemplate
 
-	Budgets
+	// What a caller, and whoever publishes for a user, may use up. Callers that
+	// are not known are not limited. A burst of zero is no limit.
+	CheckTime CheckTimeBudget
+	Publish   Budget // KeyPackages newly stored for a user
 
 	// What clients may take. Zero is the default.
 	HeaderRead    time.Duration // for a header to come whole; 10 s
@@ -46,23 +63,17 @@ type Options struct {
 	ClaimWelcomes int           // that a claim returns if it does not say how many; 10
 	AnswerBytes   int           // of an answer with MLS objects in base64; 8 MiB
 
+	// Socket is where the commands ask, who need no credentials; nil: nowhere.
+	Socket net.Listener
+	// Backup is what they are given copies by; nil: there are none.
+	Backup *Backup
+
 	// Metrics is /metrics of the admin listener; nil: there is none.
 	Metrics http.Handler
 
 	// Profiles puts those of net/http/pprof under /debug/pprof/ of the admin
 	// listener.
 	Profiles bool
-}
-
-// Budgets are what callers may use up: at most so much at once, and then so much
-// in a time. Those whose burst is zero are unlimited, and so are callers that
-// are not known.
-type Budgets struct {
-	// Processor time of signature checks for one caller, and how much of it is
-	// gained in a second.
-	CheckTimeBurst, CheckTimePerSecond time.Duration
-	// KeyPackages newly stored for one user.
-	PublishBurst, PublishPerHour int
 }
 
 // A Server answers requests with what a store decides.
@@ -73,7 +84,8 @@ type Server struct {
 	options   Options
 	times     timeouts
 	verifiers verifiers
-	checkTime checkTime
+	budgets   *budgets
+	checkTime *checkTime
 	draining  chan struct{} // closed when the server is told to stop
 	drain     func()
 
@@ -87,6 +99,12 @@ func New(o Options) *Server {
 	}
 	o.ClaimWelcomes = cmp.Or(o.ClaimWelcomes, defaultClaim)
 	o.AnswerBytes = cmp.Or(o.AnswerBytes, defaultAnswerBytes)
+	if o.BudgetClock == nil {
+		o.BudgetClock = time.Now
+	}
+	if o.OverBudget == nil {
+		o.OverBudget = func(string) {}
+	}
 	if o.Observe == nil {
 		o.Observe = func(string, string, int, time.Duration) {}
 	}
@@ -97,11 +115,12 @@ func New(o Options) *Server {
 		options:   o,
 		times:     newTimeouts(o),
 		verifiers: make(verifiers, cmp.Or(o.Checks, runtime.GOMAXPROCS(0))),
+		budgets:   newBudgets(o),
 		draining:  make(chan struct{}),
 
-		publications: newBuckets(float64(o.PublishBurst), float64(o.PublishPerHour)/3600, time.Now),
+		checkTime:    newCheckTime(o),
+		publications: newBuckets(o.Publish.Burst, o.Publish.PerHour, o.BudgetClock),
 	}
-	s.checkTime.seconds = newBuckets(o.CheckTimeBurst.Seconds(), o.CheckTimePerSecond.Seconds(), time.Now)
 	s.drain = sync.OnceFunc(func() { close(s.draining) })
 	return s
 }
