@@ -15,7 +15,8 @@ const (
 	rowPending    = 0x10
 	rowDelivered  = 0x11
 	rowKeyPackage = 0x20
-	rowMail       = 0x30
+	rowHeld       = 0x30
+	rowEnded      = 0x31
 	rowTombstone  = 0x40
 	rowInitKeys   = 0x50
 	rowShelf      = 0x60 // to 0x6f, see shelf
@@ -35,8 +36,10 @@ type device struct {
 	waitingBytes int64     // their sizes as delivered
 	pending      int       // Welcomes pending
 	delivered    int       // Welcomes delivered and not settled
+	retired      int       // KeyPackages that are, as written, last resort counted
 	overdue      int       // pending although the device has claimed since
 	claimed      uint64    // the sequence at its last claim
+	changes      uint64    // to it and its rows so far
 	live         alarm     // for what is not a tombstone
 	tombstones   alarm
 
@@ -67,17 +70,14 @@ func (d *device) stockLevel(l *delivery.Limits) stockLevel {
 	return stockOK
 }
 
-// stock is what the device, which may be nil, has left to be handed out.
+// stock is what the device, which may be nil, has left to be handed out. The
+// room is not told.
 func (t *txn) stock(d *device) delivery.Stock {
 	available := 0
 	if d != nil {
 		available = t.available(d)
 	}
-	return delivery.Stock{
-		Available: available,
-		Low:       available < t.limits.LowWatermark,
-		Room:      max(0, t.limits.KeyPackagesPerDevice-available),
-	}
+	return delivery.Stock{Available: available, Low: available < t.limits.LowWatermark}
 }
 
 // available counts the shelf as it is now. What the row says is right until the
@@ -153,7 +153,8 @@ func (t *txn) deviceByNumber(number uint64) *device {
 	d.id = delivery.DeviceID{User: delivery.UserID(dec.string()), Name: dec.string()}
 	d.seenAt, d.shelfUntil = dec.time(), dec.time()
 	d.available, d.waiting, d.pending, d.delivered = int(dec.number()), int(dec.number()), int(dec.number()), int(dec.number())
-	d.waitingBytes, d.overdue, d.claimed = int64(dec.number()), int(dec.number()), dec.number()
+	d.retired = int(dec.number())
+	d.waitingBytes, d.overdue, d.claimed, d.changes = int64(dec.number()), int(dec.number()), dec.number(), dec.number()
 	d.level = stockLevel(dec.number()) - 1
 	dec.times(&d.live.set, &d.tombstones.set, &d.removedAt)
 	d.live.due, d.tombstones.due = d.live.set, d.tombstones.set
@@ -192,6 +193,7 @@ func (t *txn) touch(d *device) {
 // changed has flush write the device.
 func (t *txn) changed(d *device) {
 	t.writes++
+	d.changes++
 	d.dirty = true
 }
 
@@ -224,9 +226,11 @@ func (t *txn) flushDevice(d *device) {
 	e.number(uint64(d.waiting))
 	e.number(uint64(d.pending))
 	e.number(uint64(d.delivered))
+	e.number(uint64(d.retired))
 	e.number(uint64(d.waitingBytes))
 	e.number(uint64(d.overdue))
 	e.number(d.claimed)
+	e.number(d.changes)
 	e.number(uint64(level + 1))
 	e.times(d.live.set, d.tombstones.set, d.removedAt)
 	t.put(bucketDevices, d.key(rowDevice), e)

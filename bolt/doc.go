@@ -34,7 +34,8 @@
 //	                0x11 welcome index → … that is delivered and not settled
 //	                0x20 kp            → state of a KeyPackage whose private key the
 //	                                     device needs although it is not on the shelf
-//	                0x30 welcome index → state of a (Welcome, ref) that is held, or has ended
+//	                0x30 welcome index → state of a (Welcome, ref) that is held
+//	                0x31 welcome index → … that has ended
 //	                0x40 kp            → state of a KeyPackage that has ended: the tombstone
 //	                0x50 kp            → up to 32 of: kp less the one before, start of the
 //	                                     hash of its init_key(8)

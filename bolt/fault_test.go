@@ -65,9 +65,9 @@ func TestOpenRefuses(t *testing.T) {
 		{"an older format", func(t *testing.T, path string) {
 			makeStore(t, path)
 			update(t, path, func(tx *bbolt.Tx) error {
-				return tx.Bucket([]byte("meta")).Put([]byte("format"), binary.BigEndian.AppendUint32(nil, 1))
+				return tx.Bucket([]byte("meta")).Put([]byte("format"), binary.BigEndian.AppendUint32(nil, 2))
 			})
-		}, "version 1, which was never released"},
+		}, "version 2, which was never released"},
 		{"a directory", func(t *testing.T, path string) { must(t, os.Mkdir(path, 0o700)) }, "database"},
 	} {
 		t.Run(row.name, func(t *testing.T) {

@@ -2,6 +2,7 @@ package bolt
 
 import (
 	"crypto/sha256"
+	"maps"
 	"slices"
 
 	"welcomed/delivery"
@@ -22,25 +23,75 @@ func hashInitKey(key []byte) initHash {
 	return initHash(sum[:initHashBytes])
 }
 
-// usedInitKeys returns those of the items' init_keys that the device, which may
-// be nil, has used before.
-func (t *txn) usedInitKeys(d *device, items []delivery.NewKeyPackage) map[initHash]bool {
-	used := make(map[initHash]bool)
+// An initKeySearch finds out which init_keys of a publication the device has used
+// before. All that it has ever published may have to be searched, so that is done
+// outside the writer; in it the search goes on with what has come since.
+type initKeySearch struct {
+	hashes []initHash        // of the items, by index
+	used   map[initHash]bool // those, and whether they were used before
+	filter [64]uint64        // a bit for the first 12 bits of each
+	last   uint64            // the last row that was searched; 0: there was none
+}
+
+func newInitKeySearch(items []delivery.NewKeyPackage) *initKeySearch {
+	s := &initKeySearch{hashes: make([]initHash, len(items)), used: make(map[initHash]bool, len(items))}
+	for i, item := range items {
+		h := hashInitKey(item.InitKey)
+		s.hashes[i], s.used[h] = h, false
+		word, bit := h.filterBit()
+		s.filter[word] |= bit
+	}
+	return s
+}
+
+func (h initHash) filterBit() (word int, bit uint64) {
+	return int(h[0] & 63), 1 << (h[1] & 63)
+}
+
+// clone returns a search that goes on by itself.
+func (s *initKeySearch) clone() *initKeySearch {
+	clone := *s
+	clone.used = maps.Clone(s.used)
+	return &clone
+}
+
+// searchInitKeys goes on with a search. A row that is not the last one only ever
+// loses entries, and new rows come behind; if the last one is gone, the one
+// before it may have become the last and have grown.
+func (t *txn) searchInitKeys(d *device, s *initKeySearch) {
 	if d == nil {
-		return used
+		s.last = 0
+		return
 	}
-	asked := make(map[initHash]bool, len(items))
-	for _, item := range items {
-		asked[hashInitKey(item.InitKey)] = true
+	if t.get(bucketDevices, d.initKeysRow(s.last)) == nil {
+		s.last = 0 // so it is if this is another device of that name
 	}
-	for key, row := range t.scan(bucketDevices, d.key(rowInitKeys), nil) {
-		for _, e := range decodeInitKeys(key, row) {
-			if asked[e.hash] {
-				used[e.hash] = true
-			}
+	for key, row := range t.scan(bucketDevices, d.key(rowInitKeys), d.initKeysRow(s.last)) {
+		s.last = readNumber(key[numberBytes+1:])
+		s.look(row)
+	}
+}
+
+// look notes which init_keys are in a row. There may be thousands of rows and
+// hardly ever one that is looked for.
+func (s *initKeySearch) look(row []byte) {
+	for d := decoder(row); len(d) > 0; d = d[initHashBytes:] {
+		d.number()
+		if len(d) < initHashBytes {
+			panic(errCorrupt)
+		}
+		h := initHash(d)
+		if word, bit := h.filterBit(); s.filter[word]&bit == 0 {
+			continue
+		}
+		if _, asked := s.used[h]; asked {
+			s.used[h] = true
 		}
 	}
-	return used
+}
+
+func (d *device) initKeysRow(first uint64) []byte {
+	return appendNumber(d.key(rowInitKeys), first)
 }
 
 // An initKey is one that the KeyPackage with that number had.
@@ -76,18 +127,18 @@ func (t *txn) putInitKeys(key []byte, entries []initKey) {
 }
 
 // noteInitKeys keeps the init_keys of new KeyPackages, which are in the order
-// of their numbers.
-func (t *txn) noteInitKeys(d *device, added []initKey) {
-	var key, row []byte
-	for key, row = range t.scan(bucketDevices, d.key(rowInitKeys), nil) {
-	}
+// of their numbers, behind the last row that a search has found.
+func (t *txn) noteInitKeys(d *device, s *initKeySearch, added []initKey) {
+	var key []byte
 	var entries []initKey
-	if key != nil {
-		key, entries = cloneBytes(key), decodeInitKeys(key, row)
+	if s.last != 0 {
+		key = d.initKeysRow(s.last)
+		entries = decodeInitKeys(key, t.get(bucketDevices, key))
 	}
 	for len(added) > 0 {
 		if key == nil || len(entries) >= initRowEntries {
-			key, entries = appendNumber(d.key(rowInitKeys), added[0].kp), nil
+			s.last = added[0].kp
+			key, entries = d.initKeysRow(s.last), nil
 		}
 		n := min(len(added), initRowEntries-len(entries))
 		entries, added = append(entries, added[:n]...), added[n:]
@@ -95,21 +146,32 @@ func (t *txn) noteInitKeys(d *device, added []initKey) {
 	}
 }
 
-// forgetInitKeys drops the init_keys of the KeyPackages with these numbers.
-func (t *txn) forgetInitKeys(d *device, numbers map[uint64]bool) {
-	left := make(map[string][]initKey)
+// forgetInitKeys drops the init_keys of the KeyPackages with these numbers, at
+// least one, which are in their order.
+func (t *txn) forgetInitKeys(d *device, numbers []uint64) {
+	first, last := numbers[0], numbers[len(numbers)-1]
+	var keys, rows [][]byte // of the rows that may have one of them
 	for key, row := range t.scan(bucketDevices, d.key(rowInitKeys), nil) {
-		entries := decodeInitKeys(key, row)
-		kept := slices.DeleteFunc(slices.Clone(entries), func(e initKey) bool { return numbers[e.kp] })
-		if len(kept) < len(entries) {
-			left[string(key)] = kept
+		begins := readNumber(key[numberBytes+1:])
+		if begins > last {
+			break
 		}
+		if begins <= first { // so the rows before it have none
+			keys, rows = nil, nil
+		}
+		keys, rows = append(keys, cloneBytes(key)), append(rows, cloneBytes(row))
 	}
-	for key, entries := range left {
-		if len(entries) == 0 {
-			t.del(bucketDevices, []byte(key))
-		} else {
-			t.putInitKeys([]byte(key), entries)
+	for i, key := range keys {
+		entries := decodeInitKeys(key, rows[i])
+		kept := slices.DeleteFunc(slices.Clone(entries), func(e initKey) bool {
+			_, gone := slices.BinarySearch(numbers, e.kp)
+			return gone
+		})
+		switch {
+		case len(kept) == 0:
+			t.del(bucketDevices, key)
+		case len(kept) < len(entries):
+			t.putInitKeys(key, kept)
 		}
 	}
 }

@@ -75,54 +75,6 @@ func digestOf(sorted []mls.KeyPackageRef) delivery.Digest {
 	return delivery.Digest(h.Sum(nil))
 }
 
-// Sync implements delivery.Store.
-func (s *Store) Sync(ctx context.Context, _ delivery.Caller, id delivery.DeviceID, digest delivery.Digest, refs []mls.KeyPackageRef) (result delivery.SyncResult, err error) {
-	err = s.writer.do(ctx, 0, func(t *txn) error {
-		result = delivery.SyncResult{}
-		d := t.device(id)
-		if t.inventory(d).Digest != digest {
-			return delivery.ErrInventoryChanged
-		}
-		held := make(map[mls.KeyPackageRef]bool, len(refs))
-		for _, ref := range refs {
-			if !held[ref] {
-				t.classify(d, ref, &result)
-			}
-			held[ref] = true
-		}
-		if d != nil {
-			t.withdrawOthers(d, held, &result)
-		}
-		result.Digest = t.inventory(d).Digest
-		return nil
-	})
-	return result, err
-}
-
-// classify sorts out a ref that the device holds the key of but need not, or
-// that is not here.
-func (t *txn) classify(d *device, ref mls.KeyPackageRef, result *delivery.SyncResult) {
-	owner, k := t.refOwner(ref)
-	switch {
-	case k == nil || d == nil || owner.number != d.number:
-		result.Unknown = append(result.Unknown, ref)
-	case !k.rec.Needed(t.now):
-		result.Spent = append(result.Spent, ref)
-	}
-}
-
-func (t *txn) withdrawOthers(d *device, held map[mls.KeyPackageRef]bool, result *delivery.SyncResult) {
-	open := t.openMails(d)
-	for _, k := range t.liveKeyPackages(d) {
-		if held[k.rec.Ref] || k.rec.State == delivery.Consumed || !k.rec.Needed(t.sure) {
-			continue
-		}
-		if t.withdrawWith(d, k, open[k.number]) {
-			result.Withdrawn = append(result.Withdrawn, k.rec.Ref)
-		}
-	}
-}
-
 // Withdraw implements delivery.Store.
 func (s *Store) Withdraw(ctx context.Context, _ delivery.Caller, id delivery.DeviceID, ref mls.KeyPackageRef) error {
 	return s.writer.do(ctx, 0, func(t *txn) error {

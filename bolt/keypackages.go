@@ -144,8 +144,10 @@ func (t *txn) saveKeyPackage(d *device, k *keyPackage) {
 func (t *txn) countKeyPackage(d *device, k *keyPackage) {
 	if k.stored {
 		t.state.keyPackages[k.was]--
+		d.addRetired(k.was, -1)
 	}
 	t.state.keyPackages[k.rec.State]++
+	d.addRetired(k.rec.State, 1)
 	was, is := k.stored && k.was == delivery.Available, k.rec.State == delivery.Available
 	if was == is || k.rec.LastResort {
 		return
@@ -156,6 +158,12 @@ func (t *txn) countKeyPackage(d *device, k *keyPackage) {
 	}
 	d.available++
 	d.ages(k.rec.ShelfUntil)
+}
+
+func (d *device) addRetired(s delivery.KeyPackageState, n int) {
+	if s == delivery.Retired {
+		d.retired += n
+	}
 }
 
 // tombstoneExact is how exact tombstones are put away: a device with thousands

@@ -31,7 +31,7 @@ func readMailKey(b []byte) mailKey {
 }
 
 // A mail is the state row of one (Welcome, ref): 0x10 while it is pending, 0x11
-// while it is delivered, 0x30 before and after.
+// while it is delivered, 0x30 before and 0x31 after.
 type mail struct {
 	mailKey
 	rec   delivery.MailRecord // without PostedAt, which is the Welcome's
@@ -50,11 +50,18 @@ func mailKind(s delivery.WelcomeState) byte {
 		return rowPending
 	case delivery.Delivered:
 		return rowDelivered
+	case delivery.Held:
+		return rowHeld
 	}
-	return rowMail
+	return rowEnded
 }
 
-var mailKinds = [...]byte{rowPending, rowDelivered, rowMail}
+// openKinds are those that have not ended: what has may lie there for a month,
+// and is looked for only by its Welcome.
+var (
+	openKinds = [...]byte{rowPending, rowDelivered, rowHeld}
+	mailKinds = [...]byte{rowPending, rowDelivered, rowHeld, rowEnded}
+)
 
 func (d *device) mailRow(kind byte, key mailKey) []byte {
 	return appendIndex(appendNumber(d.key(kind), key.welcome), key.index)
@@ -158,7 +165,7 @@ func (t *txn) addMail(d *device, s delivery.WelcomeState, size int64, n int) {
 
 // hasNone reports that the device has no mails of a kind, as its counters say.
 func (d *device) hasNone(kind byte) bool {
-	return kind == rowPending && d.pending == 0 || kind == rowDelivered && d.delivered == 0
+	return kind == rowPending && d.pending == 0 || kind == rowDelivered && d.delivered == 0 || kind == rowHeld && d.waiting == d.pending
 }
 
 // mails returns the device's mails of one kind, as they were when the call
@@ -192,11 +199,9 @@ func (t *txn) mailsFor(d *device, k *keyPackage) []*mail {
 // openMails returns the device's mails that have not ended, by KeyPackage.
 func (t *txn) openMails(d *device) map[uint64][]*mail {
 	open := make(map[uint64][]*mail)
-	for _, kind := range mailKinds {
+	for _, kind := range openKinds {
 		for _, m := range t.mails(d, kind) {
-			if !m.rec.State.Ended() {
-				open[m.kp.number] = append(open[m.kp.number], m)
-			}
+			open[m.kp.number] = append(open[m.kp.number], m)
 		}
 	}
 	return open

@@ -120,7 +120,7 @@ func (t *txn) judge(caller delivery.Caller, p delivery.Posting) (verdicts []verd
 			continue
 		}
 		box := added[v.device.number]
-		if v.device.waiting+box.count >= t.limits.PendingPerDevice || v.device.waitingBytes+box.bytes+v.size > t.limits.PendingBytesPerDevice {
+		if t.mailboxFull(v.device, box.count, box.bytes+v.size) {
 			v.status = delivery.StatusMailboxFull
 			v.show = t.reservedBy(caller, v.kp)
 			continue
@@ -132,13 +132,21 @@ func (t *txn) judge(caller delivery.Caller, p delivery.Posting) (verdicts []verd
 	return verdicts, matched
 }
 
+// mailboxFull reports whether the device's mailbox cannot take one more Welcome
+// when so many are about to come, bytes together with it.
+func (t *txn) mailboxFull(d *device, coming int, bytes int64) bool {
+	waiting := d.waiting + coming
+	return waiting >= t.limits.PendingPerDevice || d.waitingBytes+bytes > t.limits.PendingBytesPerDevice ||
+		waiting+d.delivered >= t.limits.OpenPerDevice
+}
+
 func (t *txn) match(caller delivery.Caller, suite mls.CipherSuite, v *verdict) {
 	v.device, v.kp = t.refOwner(v.ref)
 	if v.kp == nil {
 		v.status = delivery.StatusUnknown
 		return
 	}
-	v.status = v.kp.rec.Match(suite, caller, t.now)
+	v.status = v.kp.rec.Match(*t.limits, suite, caller, t.now)
 	v.show = t.reservedBy(caller, v.kp)
 	if v.status != delivery.StatusTaken && v.status != delivery.StatusConsumed {
 		return

@@ -3,6 +3,7 @@ package bolt
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"welcomed/delivery"
 	"welcomed/mls"
@@ -25,6 +26,7 @@ type publication struct {
 	items   []delivery.NewKeyPackage
 	replace bool
 	suite   mls.CipherSuite // limits the replacement; 0: all
+	search  *initKeySearch  // as far as it has come; nil: it has not begun
 }
 
 func (s *Store) publish(ctx context.Context, p publication) (answer delivery.Publications, err error) {
@@ -32,7 +34,18 @@ func (s *Store) publish(ctx context.Context, p publication) (answer delivery.Pub
 	for _, item := range p.items {
 		cost += len(item.Bytes)
 	}
+	looked := newInitKeySearch(p.items)
+	if len(p.items) > 0 {
+		_, err = s.read(ctx, func(t *txn) error {
+			t.searchInitKeys(t.device(p.id), looked)
+			return nil
+		})
+		if err != nil {
+			return answer, err
+		}
+	}
 	err = s.writer.do(ctx, cost, func(t *txn) error {
+		p.search = looked.clone()
 		answer, err = t.publish(p)
 		return err
 	})
@@ -47,9 +60,14 @@ type publishPlan struct {
 	again   map[int]bool        // items that stand earlier in the same publication
 	added   []int               // items that are new
 	retired []*keyPackage
+	beside  int // on the shelves of the user's other devices
+	devices int // of the user
 }
 
 func (t *txn) publish(p publication) (delivery.Publications, error) {
+	if p.search == nil {
+		p.search = newInitKeySearch(p.items)
+	}
 	plan, err := t.planPublication(p)
 	if err != nil {
 		return delivery.Publications{}, err
@@ -72,10 +90,10 @@ func (t *txn) addKeyPackages(d *device, p publication, items []int) map[int]*key
 	for n, i := range items {
 		added[i] = t.addKeyPackage(d, p.items[i])
 		t.retireLastResort(d, added[i])
-		initKeys[n] = initKey{added[i].number, hashInitKey(p.items[i].InitKey)}
+		initKeys[n] = initKey{added[i].number, p.search.hashes[i]}
 	}
 	if len(items) > 0 {
-		t.noteInitKeys(d, initKeys)
+		t.noteInitKeys(d, p.search, initKeys)
 	}
 	return added
 }
@@ -85,8 +103,10 @@ func (t *txn) planPublication(p publication) (publishPlan, error) {
 	if d := plan.device; d != nil && p.caller.Outlived(p.id, d.removedAt) {
 		return plan, delivery.ErrDeviceRemoved
 	}
+	t.lookBeside(p.id, &plan)
 	var refusals refusals
-	seen, initKeys := map[mls.KeyPackageRef]bool{}, t.usedInitKeys(plan.device, p.items)
+	seen := map[mls.KeyPackageRef]bool{}
+	t.searchInitKeys(plan.device, p.search)
 	for i, item := range p.items {
 		if seen[item.Ref] {
 			plan.again[i] = true
@@ -108,12 +128,12 @@ func (t *txn) planPublication(p publication) (publishPlan, error) {
 			refusals.add(delivery.ErrInvalidKeyPackage, i, item, code, detail)
 			continue
 		}
-		hash := hashInitKey(item.InitKey)
-		if initKeys[hash] {
+		hash := p.search.hashes[i]
+		if p.search.used[hash] {
 			refusals.add(delivery.ErrKeyPackageSpent, i, item, delivery.ItemInitKeyReused, "another KeyPackage of this device had this init_key")
 			continue
 		}
-		initKeys[hash] = true
+		p.search.used[hash] = true
 		plan.added = append(plan.added, i)
 	}
 	t.refuseAllSpent(p, plan, &refusals)
@@ -124,6 +144,17 @@ func (t *txn) planPublication(p publication) (publishPlan, error) {
 		t.planRetirement(p, seen, &plan)
 	}
 	return plan, t.checkRoom(p, plan)
+}
+
+// lookBeside counts the user's devices and what lies on the shelves of the
+// others.
+func (t *txn) lookBeside(id delivery.DeviceID, plan *publishPlan) {
+	for _, d := range t.userDevices(id.User) {
+		plan.devices++
+		if d != plan.device {
+			plan.beside += t.available(d)
+		}
+	}
 }
 
 // refuseAllSpent refuses a publication in which nothing is of use any more.
@@ -156,8 +187,12 @@ func (t *txn) planRetirement(p publication, keep map[mls.KeyPackageRef]bool, pla
 	}
 }
 
-// checkRoom refuses what does not fit on the shelf or makes a device too many.
+// checkRoom refuses what does not fit on the shelf, on all of the user's or
+// beside them, or makes a device too many.
 func (t *txn) checkRoom(p publication, plan publishPlan) error {
+	if len(plan.added) > 0 && (plan.device == nil || plan.device.removed) && plan.devices >= t.limits.DevicesPerUser {
+		return fmt.Errorf("%w: %s has %d", delivery.ErrDeviceLimit, p.id.User, plan.devices)
+	}
 	shelf, adding := 0, 0
 	if plan.device != nil {
 		shelf = t.available(plan.device)
@@ -172,15 +207,78 @@ func (t *txn) checkRoom(p publication, plan publishPlan) error {
 			adding++
 		}
 	}
-	if room := t.limits.KeyPackagesPerDevice - shelf; adding > max(0, room) {
-		return &delivery.StockFullError{Room: max(0, room)}
+	room, full := t.room(shelf, plan.beside)
+	if adding > room {
+		return &delivery.StockFullError{Room: room, Full: full}
 	}
-	if len(plan.added) > 0 && (plan.device == nil || plan.device.removed) {
-		if n := len(t.userDevices(p.id.User)); n >= t.limits.DevicesPerUser {
-			return fmt.Errorf("%w: %s has %d", delivery.ErrDeviceLimit, p.id.User, n)
+	return t.checkRetired(p, plan, room)
+}
+
+// room is how many more fit on a shelf with so many, where so many lie on the
+// user's other shelves, and which of the two limits says so.
+func (t *txn) room(shelf, beside int) (room int, full delivery.FullPlace) {
+	room, full = t.limits.KeyPackagesPerDevice-shelf, delivery.FullShelf
+	if all := t.limits.KeyPackagesPerUser - shelf - beside; all < room {
+		room, full = all, delivery.FullShelves
+	}
+	return max(0, room), full
+}
+
+// checkRetired refuses a publication that would leave too many KeyPackages off
+// the shelf. Those that others have reserved or matched do not count: nobody
+// may keep a device from filling its shelf.
+func (t *txn) checkRetired(p publication, plan publishPlan, room int) error {
+	retiring := t.retiring(p, plan)
+	if retiring == 0 {
+		return nil
+	}
+	left := t.limits.RetiredPerDevice
+	if plan.device != nil {
+		left -= plan.device.retired
+	}
+	if retiring <= left {
+		return nil
+	}
+	if len(plan.retired) > 0 {
+		left = 0 // however few are published, as many are retired
+	}
+	return &delivery.StockFullError{Room: max(0, min(left, room)), Full: delivery.FullRetired}
+}
+
+// retiring is how many more would be retired: what a replacement takes off the
+// shelf, last resorts that a newer one follows, and new ones that are too
+// short-lived for the shelf.
+func (t *txn) retiring(p publication, plan publishPlan) int {
+	retiring, lastResorts := len(plan.retired), make(map[mls.CipherSuite]bool)
+	for _, i := range plan.added {
+		item := p.items[i]
+		rec := t.limits.NewKeyPackageRecord(item, t.now)
+		switch {
+		case rec.State == delivery.Retired:
+			retiring++
+		case item.LastResort && lastResorts[item.Suite]:
+			retiring++ // by the one behind it
+		case item.LastResort:
+			lastResorts[item.Suite] = true
+			retiring += t.lastResortsLeft(plan, item.Suite)
 		}
 	}
-	return nil
+	return retiring
+}
+
+// lastResortsLeft counts the last resorts of a suite that are on the shelf and
+// that the plan does not retire.
+func (t *txn) lastResortsLeft(plan publishPlan, suite mls.CipherSuite) (n int) {
+	if plan.device == nil {
+		return 0
+	}
+	for _, k := range t.onShelf(plan.device, suite) {
+		retired := slices.ContainsFunc(plan.retired, func(r *keyPackage) bool { return r.number == k.number })
+		if k.rec.LastResort && !retired {
+			n++
+		}
+	}
+	return n
 }
 
 // retireLastResort leaves the newest last-resort KeyPackage of a suite on the
@@ -222,6 +320,7 @@ func (t *txn) published(p publication, plan publishPlan, added map[int]*keyPacka
 		byRef[item.Ref] = answer.Items[i]
 	}
 	answer.Stock = t.stock(d)
+	answer.Stock.Room, _ = t.room(answer.Stock.Available, plan.beside)
 	return answer
 }
 

@@ -165,7 +165,7 @@ func (t *txn) fireDevice(timer timer, r *delivery.SweepResult) {
 		}
 		t.ageKeyPackage(d, k, r)
 	}
-	for _, kind := range mailKinds {
+	for _, kind := range openKinds {
 		for _, m := range t.mails(d, kind) {
 			if t.writes-before > sweepWrites {
 				d.live.at(t.now)
@@ -229,7 +229,7 @@ func (t *txn) fireTombstones(timer timer, r *delivery.SweepResult) {
 		}
 		due = append(due, k)
 	}
-	forgotten := make(map[uint64]bool)
+	var forgotten []uint64
 	for _, k := range due {
 		if k.payload {
 			t.del(bucketKeyPackages, numberKey(k.number))
@@ -238,7 +238,7 @@ func (t *txn) fireTombstones(timer timer, r *delivery.SweepResult) {
 			continue
 		}
 		t.forgetKeyPackage(d, k)
-		forgotten[k.number] = true
+		forgotten = append(forgotten, k.number)
 	}
 	if len(forgotten) > 0 {
 		t.forgetInitKeys(d, forgotten)

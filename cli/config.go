@@ -42,6 +42,7 @@ type config struct {
 	claimWelcomes       int
 	answerBytes         int
 	logFormat, logLevel string
+	caps
 
 	checks int // signature checks at a time; not a flag
 }
@@ -66,6 +67,7 @@ func defaultConfig(env environment) *config {
 
 		logFormat: "text",
 		logLevel:  "info",
+		caps:      defaultCaps(),
 	}
 }
 
@@ -80,7 +82,7 @@ func defaultDB(env environment) string {
 }
 
 func (c *config) flags() []cli.Flag {
-	return slices.Concat(c.serverFlags(), c.authFlags(), c.oidcFlags(), c.socketFlags(), c.limitFlags())
+	return slices.Concat(c.serverFlags(), c.authFlags(), c.oidcFlags(), c.socketFlags(), c.limitFlags(), c.caps.flags())
 }
 
 func (c *config) serverFlags() []cli.Flag {
@@ -109,6 +111,8 @@ func (c *config) limitFlags() []cli.Flag {
 		valueFlag("cipher-suites", cipherSuites(&l.CipherSuites), "accept these `SUITES`, the first ones preferred"),
 		valueFlag("max-key-packages-per-publish", number(&l.KeyPackagesPerPublish, 1), "at most `N` KeyPackages of one request"),
 		valueFlag("max-key-packages-per-device", number(&l.KeyPackagesPerDevice, 1), "at most `N` KeyPackages on a device's shelf"),
+		valueFlag("max-key-packages-per-user", number(&l.KeyPackagesPerUser, 1), "at most `N` on the shelves of all devices of a user"),
+		valueFlag("max-retired-per-device", number(&l.RetiredPerDevice, 0), "a device leaves at most `N` KeyPackages off its shelf that are not withdrawn"),
 		valueFlag("max-devices-per-user", number(&l.DevicesPerUser, 1), "at most `N` devices of a user"),
 		valueFlag("max-users-per-reserve", number(&l.UsersPerReserve, 1), "at most `N` users of one reservation"),
 		valueFlag("max-devices-per-reserve", number(&l.DevicesPerReserve, 1), "at most `N` devices of one reservation"),
@@ -118,6 +122,8 @@ func (c *config) limitFlags() []cli.Flag {
 		valueFlag("max-recipients-per-welcome", number(&l.RecipientsPerWelcome, 1), "at most `N` recipients of a Welcome"),
 		valueFlag("max-pending-per-device", number(&l.PendingPerDevice, 1), "at most `N` Welcomes that wait for a device"),
 		valueFlag("max-pending-size-per-device", size(&l.PendingBytesPerDevice, 1), "at most `BYTES` that wait for a device"),
+		valueFlag("max-open-per-device", number(&l.OpenPerDevice, 1), "at most `N` Welcomes that a device has not settled, those that wait counted"),
+		valueFlag("match", match(&l.MatchReserved), "Welcomes match `WHICH` KeyPackages: any, or reserved (by their poster)"),
 		valueFlag("max-tokens-per-owner", number(&l.TokensPerOwner, 1), "at most `N` tokens of a user, a device or a service"),
 		valueFlag("low-watermark", number(&l.LowWatermark, 0), "a device with fewer than `N` KeyPackages is low"),
 		valueFlag("shelf-age", duration(&l.ShelfAge, time.Second), "KeyPackages leave the shelf after `DURATION`"),
@@ -155,6 +161,9 @@ func (c *config) check() error {
 		return fmt.Errorf("--insecure-no-auth goes with --auth none, not with --auth %s", c.auth)
 	case c.db == "":
 		return fmt.Errorf("--db is empty")
+	}
+	if err := c.checkCaps(); err != nil {
+		return err
 	}
 	return c.checkOIDC()
 }

@@ -41,6 +41,7 @@ func serveCommand(env environment) *cli.Command {
 			})()
 			c.checks = spareThread(env)
 			collectLess(env)
+			c.warn(env, log)
 			return serve(ctx, c, log)
 		},
 	}
@@ -126,6 +127,10 @@ func assemble(ctx context.Context, c *config, log *slog.Logger) (_ *instance, er
 		Socket:         i.socket,
 		Profiles:       c.pprof,
 		Checks:         c.checks,
+		CheckTime:      c.checkTime,
+		Publish:        c.publish,
+
+		CredentialIdentity: c.identity,
 		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{
 			ErrorHandling: promhttp.ContinueOnError,
 			ErrorLog:      slog.NewLogLogger(log.Handler(), slog.LevelError),

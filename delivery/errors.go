@@ -22,8 +22,9 @@ var (
 	// ErrNotYours: the same bytes were published by another device. The error
 	// is a *[PublishError].
 	ErrNotYours = errors.New("KeyPackage of another device")
-	// ErrStockFull: the publication does not fit on the device's shelf. The
-	// error is a *[StockFullError] that says how much does.
+	// ErrStockFull: the publication does not fit on the device's shelf, on all
+	// shelves of the user, or beside them. The error is a *[StockFullError] that
+	// says how much does.
 	ErrStockFull = errors.New("shelf full")
 	// ErrDeviceLimit: the user has as many devices as are allowed.
 	ErrDeviceLimit = errors.New("too many devices")
@@ -126,14 +127,30 @@ func (e *PublishError) Error() string {
 
 func (e *PublishError) Unwrap() error { return e.Err }
 
-// A StockFullError says how many more KeyPackages the shelf has room for.
-type StockFullError struct{ Room int }
+// A StockFullError says what is full and for how many more KeyPackages there is
+// room.
+type StockFullError struct {
+	Room int
+	Full FullPlace
+}
 
 func (e *StockFullError) Error() string {
-	return fmt.Sprintf("%v: room for %d more", ErrStockFull, e.Room)
+	return fmt.Sprintf("%v: room for %d more %s", ErrStockFull, e.Room, e.Full)
 }
 
 func (e *StockFullError) Unwrap() error { return ErrStockFull }
+
+// A FullPlace is where KeyPackages do not fit, as the end of a sentence.
+type FullPlace string
+
+const (
+	FullShelf   FullPlace = "on the device's shelf"
+	FullShelves FullPlace = "on the shelves of all the user's devices"
+	// FullRetired: a replacement, a newer last resort or a short lifetime would
+	// leave too many that a Welcome may still name. A sync that withdraws some
+	// makes room, and so does time.
+	FullRetired FullPlace = "beside the shelf: too many are off it and not withdrawn"
+)
 
 // A NoMatchError carries the verdict for each recipient of a refused Welcome.
 type NoMatchError struct{ Recipients []Recipient }

@@ -160,7 +160,7 @@ func (r *KeyPackageRecord) Needed(now time.Time) bool {
 
 // Match judges a Welcome of suite, posted by caller at now, that names this
 // KeyPackage. The empty status means that it matches.
-func (r *KeyPackageRecord) Match(suite mls.CipherSuite, caller Caller, now time.Time) Status {
+func (r *KeyPackageRecord) Match(l Limits, suite mls.CipherSuite, caller Caller, now time.Time) Status {
 	if r.Suite != suite {
 		return StatusWrongSuite
 	}
@@ -178,7 +178,19 @@ func (r *KeyPackageRecord) Match(suite mls.CipherSuite, caller Caller, now time.
 			return StatusTaken
 		}
 	}
+	if l.MatchReserved && !r.reservedFor(caller) {
+		return StatusNotReserved
+	}
 	return ""
+}
+
+// reservedFor reports whether caller was handed the KeyPackage; of a last
+// resort, whether anybody was.
+func (r *KeyPackageRecord) reservedFor(caller Caller) bool {
+	if r.LastResort {
+		return !r.HandedOutAt.IsZero()
+	}
+	return r.State == Reserved && caller.May(r.ReservedBy)
 }
 
 // Reserve marks the KeyPackage as handed to the caller with the id by.

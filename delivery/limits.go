@@ -13,6 +13,8 @@ type Limits struct {
 	CipherSuites          []mls.CipherSuite // accepted, in the order a reserver without preference gets
 	KeyPackagesPerPublish int
 	KeyPackagesPerDevice  int // on the shelf, last resort not counted
+	KeyPackagesPerUser    int // the same of all devices together
+	RetiredPerDevice      int // off the shelf by the device's doing, still matchable, last resort counted
 	DevicesPerUser        int
 	UsersPerReserve       int
 	DevicesPerReserve     int
@@ -22,6 +24,8 @@ type Limits struct {
 	RecipientsPerWelcome  int
 	PendingPerDevice      int   // held and pending Welcomes
 	PendingBytesPerDevice int64 // their sizes as delivered, trees included
+	OpenPerDevice         int   // held, pending, and delivered ones that are not settled
+	MatchReserved         bool  // Welcomes match only what their posters have reserved
 	LowWatermark          int   // a stock below it is low
 	TokensPerOwner        int   // of one user, device or service
 
@@ -48,6 +52,8 @@ func DefaultLimits() Limits {
 		CipherSuites:          []mls.CipherSuite{1, 2, 3, 4, 5, 6, 7},
 		KeyPackagesPerPublish: 100,
 		KeyPackagesPerDevice:  500,
+		KeyPackagesPerUser:    5000,
+		RetiredPerDevice:      20000,
 		DevicesPerUser:        50,
 		UsersPerReserve:       1000,
 		DevicesPerReserve:     5000,
@@ -57,6 +63,7 @@ func DefaultLimits() Limits {
 		RecipientsPerWelcome:  5000,
 		PendingPerDevice:      1000,
 		PendingBytesPerDevice: 64 << 20,
+		OpenPerDevice:         5000,
 		LowWatermark:          10,
 		TokensPerOwner:        100,
 

@@ -128,7 +128,39 @@ func TestKeyPackageRecordMatch(t *testing.T) {
 	} {
 		r := l.NewKeyPackageRecord(NewKeyPackage{Suite: 1, Lifetime: endless}, testNow)
 		test.change(&r)
-		if got := r.Match(test.suite, test.caller, testNow); got != test.want {
+		if got := r.Match(l, test.suite, test.caller, testNow); got != test.want {
+			t.Errorf("%s: %q, want %q", test.name, got, test.want)
+		}
+	}
+}
+
+func TestKeyPackageRecordMatchReserved(t *testing.T) {
+	l, bob, carol := DefaultLimits(), Caller{User: "bob"}, Caller{User: "carol"}
+	l.MatchReserved = true
+	lastResort := func(r *KeyPackageRecord) { r.LastResort = true }
+	for _, test := range []struct {
+		name   string
+		change func(r *KeyPackageRecord)
+		caller Caller
+		want   Status
+	}{
+		{"available", func(*KeyPackageRecord) {}, bob, StatusNotReserved},
+		{"available, without authentication", func(*KeyPackageRecord) {}, Caller{}, StatusNotReserved},
+		{"aged and not swept", func(r *KeyPackageRecord) { r.ShelfUntil = testNow }, bob, StatusNotReserved},
+		{"retired", func(r *KeyPackageRecord) { r.Retire(l, testNow) }, bob, StatusNotReserved},
+		{"reserved by the caller", func(r *KeyPackageRecord) { r.Reserve(l, bob.ID(), testNow) }, bob, ""},
+		{"reserved by another", func(r *KeyPackageRecord) { r.Reserve(l, carol.ID(), testNow) }, bob, StatusTaken},
+		{"reserved by nobody, when there was no authentication yet", func(r *KeyPackageRecord) { r.Reserve(l, "", testNow) }, bob, StatusNotReserved},
+		{"reserved, without authentication", func(r *KeyPackageRecord) { r.Reserve(l, carol.ID(), testNow) }, Caller{}, ""},
+		{"reserved and expired", func(r *KeyPackageRecord) { r.Reserve(l, bob.ID(), testNow); r.MatchableUntil = testNow }, bob, StatusExpired},
+		{"matched", func(r *KeyPackageRecord) { r.State = Matched }, bob, StatusTaken},
+		{"last resort", lastResort, bob, StatusNotReserved},
+		{"last resort, handed out", func(r *KeyPackageRecord) { lastResort(r); r.Reserve(l, carol.ID(), testNow) }, bob, ""},
+		{"last resort, handed out and retired", func(r *KeyPackageRecord) { lastResort(r); r.Reserve(l, carol.ID(), testNow); r.Retire(l, testNow) }, bob, ""},
+	} {
+		r := l.NewKeyPackageRecord(NewKeyPackage{Suite: 1, Lifetime: endless}, testNow)
+		test.change(&r)
+		if got := r.Match(l, 1, test.caller, testNow); got != test.want {
 			t.Errorf("%s: %q, want %q", test.name, got, test.want)
 		}
 	}

@@ -203,7 +203,7 @@ type Publications struct {
 type Stock struct {
 	Available int
 	Low       bool // below the low watermark
-	Room      int  // how many more the shelf takes
+	Room      int  // how many more the shelf takes, as told to who publishes; else 0
 }
 
 // A Digest is the SHA-256 over the raw refs of an inventory, sorted bytewise

@@ -72,11 +72,13 @@ const (
 	StatusTaken       Status = "taken"
 	StatusWrongSuite  Status = "wrong_suite"
 	StatusMailboxFull Status = "mailbox_full"
+	StatusNotReserved Status = "not_reserved" // only with Limits.MatchReserved
 )
 
 // Mismatches lists every verdict for which a Welcome is not accepted for a
 // recipient.
-var Mismatches = []Status{StatusUnknown, StatusConsumed, StatusTaken, StatusExpired, StatusWithdrawn, StatusWrongSuite, StatusMailboxFull}
+var Mismatches = []Status{StatusUnknown, StatusConsumed, StatusTaken, StatusExpired, StatusWithdrawn, StatusWrongSuite, StatusMailboxFull,
+	StatusNotReserved}
 
 // A WelcomeID is the SHA-256 of the poster and the Welcome, so that a client
 // that lost the reply can compute it. 32 bytes.

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"time"
 
+	"welcomed/delivery"
 	"welcomed/mls"
 )
 
@@ -11,6 +12,7 @@ type aboutJSON struct {
 	Version      string            `json:"version"`
 	Time         string            `json:"time"`
 	CipherSuites []mls.CipherSuite `json:"cipher_suites"`
+	Match        string            `json:"match"` // any, or reserved: only what the poster has reserved
 	Limits       limitsJSON        `json:"limits"`
 	Healthy      bool              `json:"healthy"`
 }
@@ -20,6 +22,8 @@ type aboutJSON struct {
 type limitsJSON struct {
 	KeyPackagesPerPublish int   `json:"key_packages_per_publish"`
 	KeyPackagesPerDevice  int   `json:"key_packages_per_device"`
+	KeyPackagesPerUser    int   `json:"key_packages_per_user"`
+	RetiredPerDevice      int   `json:"retired_per_device"`
 	DevicesPerUser        int   `json:"devices_per_user"`
 	UsersPerReserve       int   `json:"users_per_reserve"`
 	DevicesPerReserve     int   `json:"devices_per_reserve"`
@@ -29,6 +33,9 @@ type limitsJSON struct {
 	RecipientsPerWelcome  int   `json:"recipients_per_welcome"`
 	PendingPerDevice      int   `json:"pending_per_device"`
 	PendingBytesPerDevice int64 `json:"pending_bytes_per_device"`
+	OpenPerDevice         int   `json:"open_per_device"`
+	PublishBurst          int   `json:"publish_burst"` // of a user's KeyPackages; 0: any number
+	PublishPerHour        int   `json:"publish_per_hour"`
 	LowWatermark          int   `json:"low_watermark"`
 	ClaimMax              int   `json:"claim_max"`
 
@@ -49,9 +56,17 @@ func (s *Server) about(w http.ResponseWriter, r *request) error {
 		Version:      s.options.Version,
 		Time:         utc(time.Now()),
 		CipherSuites: s.limits.CipherSuites,
+		Match:        matchName(s.limits),
 		Limits:       s.limitsJSON(),
 		Healthy:      s.store.Ready(r.Context()) == nil,
 	})
+}
+
+func matchName(l delivery.Limits) string {
+	if l.MatchReserved {
+		return "reserved"
+	}
+	return "any"
 }
 
 func (s *Server) limitsJSON() limitsJSON {
@@ -60,6 +75,8 @@ func (s *Server) limitsJSON() limitsJSON {
 	return limitsJSON{
 		KeyPackagesPerPublish: l.KeyPackagesPerPublish,
 		KeyPackagesPerDevice:  l.KeyPackagesPerDevice,
+		KeyPackagesPerUser:    l.KeyPackagesPerUser,
+		RetiredPerDevice:      l.RetiredPerDevice,
 		DevicesPerUser:        l.DevicesPerUser,
 		UsersPerReserve:       l.UsersPerReserve,
 		DevicesPerReserve:     l.DevicesPerReserve,
@@ -69,6 +86,9 @@ func (s *Server) limitsJSON() limitsJSON {
 		RecipientsPerWelcome:  l.RecipientsPerWelcome,
 		PendingPerDevice:      l.PendingPerDevice,
 		PendingBytesPerDevice: l.PendingBytesPerDevice,
+		OpenPerDevice:         l.OpenPerDevice,
+		PublishBurst:          s.options.Publish.Burst,
+		PublishPerHour:        s.options.Publish.PerHour,
 		LowWatermark:          l.LowWatermark,
 		ClaimMax:              MaxClaimWelcomes,
 		ShelfAge:              seconds(l.ShelfAge),

@@ -48,7 +48,9 @@ func (s *Server) publish(w http.ResponseWriter, r *request) error {
 	if len(items) == 0 {
 		return errNoKeyPackages
 	}
-	published, err := s.store.Publish(r.Context(), r.caller, r.device, items)
+	published, err := s.published(r, len(items), func() (delivery.Publications, error) {
+		return s.store.Publish(r.Context(), r.caller, r.device, items)
+	})
 	if err != nil {
 		return err
 	}
@@ -70,7 +72,9 @@ func (s *Server) replace(w http.ResponseWriter, r *request) error {
 	if items == nil {
 		return errNoKeyPackages
 	}
-	published, err := s.store.Replace(r.Context(), r.caller, r.device, only(suites), items)
+	published, err := s.published(r, len(items), func() (delivery.Publications, error) {
+		return s.store.Replace(r.Context(), r.caller, r.device, only(suites), items)
+	})
 	if err != nil {
 		return err
 	}
@@ -103,7 +107,7 @@ func (s *Server) readPublication(r *request) ([]delivery.NewKeyPackage, error) {
 	if body.KeyPackages == nil {
 		return nil, nil
 	}
-	return s.verify(r.Context(), body.KeyPackages)
+	return s.verify(r, body.KeyPackages)
 }
 
 func newPublications(p delivery.Publications) publicationsJSON {

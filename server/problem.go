@@ -83,6 +83,8 @@ var answers = []struct {
 	{delivery.ErrTooMany, http.StatusUnprocessableEntity, "too_many"},
 	{errTooManyRecipients, http.StatusUnprocessableEntity, "too_many_recipients"},
 	{errPreconditionRequired, http.StatusPreconditionRequired, "precondition_required"},
+	{errTooManyChecks, http.StatusTooManyRequests, "too_many_checks"},
+	{errTooManyPublications, http.StatusTooManyRequests, "too_many_publications"},
 
 	{auth.ErrUnavailable, http.StatusServiceUnavailable, "auth_unavailable"},
 	{errCallerBudget, http.StatusTooManyRequests, "caller_budget"},

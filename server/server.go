@@ -46,6 +46,15 @@ type Options struct {
 	// many as there are processors (GOMAXPROCS).
 	Checks int
 
+	// CredentialIdentity, if not empty, is what the credential of a KeyPackage
+	// must say of the device that publishes it.
+	CredentialIdentity IdentityTemplate
+
+	// What a caller, and whoever publishes for a user, may use up. Callers that
+	// are not known are not limited. A burst of zero is no limit.
+	CheckTime CheckTimeBudget
+	Publish   Budget // KeyPackages newly stored for a user
+
 	// What clients may take. Zero is the default.
 	HeaderRead    time.Duration // for a header to come whole; 10 s
 	BodyRead      time.Duration // for a body to come whole; 30 s
@@ -76,8 +85,11 @@ type Server struct {
 	times     timeouts
 	verifiers verifiers
 	budgets   *budgets
+	checkTime *checkTime
 	draining  chan struct{} // closed when the server is told to stop
 	drain     func()
+
+	publications *buckets // by user
 }
 
 // New returns a server that is not serving yet.
@@ -105,6 +117,9 @@ func New(o Options) *Server {
 		verifiers: make(verifiers, cmp.Or(o.Checks, runtime.GOMAXPROCS(0))),
 		budgets:   newBudgets(o),
 		draining:  make(chan struct{}),
+
+		checkTime:    newCheckTime(o),
+		publications: newBuckets(o.Publish.Burst, o.Publish.PerHour, o.BudgetClock),
 	}
 	s.drain = sync.OnceFunc(func() { close(s.draining) })
 	return s

@@ -65,13 +65,28 @@ func (v verifiers) call(ctx context.Context, check func(i int), i int) (err erro
 // itemTooLarge is the code of an item that exceeds KeyPackageBytes.
 const itemTooLarge delivery.ItemCode = "too_large"
 
-// verify reads the items of a publication, on all processors. The error names
-// every item that is refused.
-func (s *Server) verify(ctx context.Context, items []blob) ([]delivery.NewKeyPackage, error) {
-	accepted := make([]delivery.NewKeyPackage, len(items))
+// verify reads the items of a publication, on all processors: first what costs
+// little, and then, if the caller may still have that done, the signatures. The
+// error names every item that is refused.
+func (s *Server) verify(r *request, items []blob) ([]delivery.NewKeyPackage, error) {
+	read := make([]*mls.KeyPackage, len(items))
 	verdicts := make([]*delivery.InvalidItem, len(items))
-	err := s.verifiers.each(ctx, len(items), func(i int) {
-		accepted[i], verdicts[i] = s.verifyItem(i, items[i])
+	err := s.verifiers.each(r.Context(), len(items), func(i int) {
+		read[i], verdicts[i] = s.readItem(r.device, i, items[i])
+	})
+	if err != nil {
+		return nil, err
+	}
+	bill, err := s.checkTime.begin(r.caller, suitesOf(read))
+	if err != nil {
+		return nil, err
+	}
+	defer bill.end()
+	accepted := make([]delivery.NewKeyPackage, len(items))
+	err = s.verifiers.each(r.Context(), len(items), func(i int) {
+		if kp := read[i]; kp != nil {
+			accepted[i], verdicts[i] = verifyItem(i, kp, bill)
+		}
 	})
 	if err != nil {
 		return nil, err
@@ -88,19 +103,36 @@ func (s *Server) verify(ctx context.Context, items []blob) ([]delivery.NewKeyPac
 	return accepted, nil
 }
 
-// verifyItem returns what is published, or why it is not.
-func (s *Server) verifyItem(index int, b []byte) (delivery.NewKeyPackage, *delivery.InvalidItem) {
+func suitesOf(read []*mls.KeyPackage) (suites []mls.CipherSuite) {
+	for _, kp := range read {
+		if kp != nil {
+			suites = append(suites, kp.CipherSuite)
+		}
+	}
+	return suites
+}
+
+// readItem returns a KeyPackage whose signatures are to be checked, or why that
+// is not worth it.
+func (s *Server) readItem(device delivery.DeviceID, index int, b []byte) (*mls.KeyPackage, *delivery.InvalidItem) {
 	kp, err := mls.ReadKeyPackage(b)
 	if err != nil {
-		return delivery.NewKeyPackage{}, refuseItem(index, "", err)
+		return nil, refuseItem(index, "", err)
 	}
-	ref := kp.Ref().String()
 	if n, most := len(kp.Bytes()), s.limits.KeyPackageBytes; n > most {
-		return delivery.NewKeyPackage{}, &delivery.InvalidItem{Index: index, Ref: ref, Code: itemTooLarge,
+		return nil, &delivery.InvalidItem{Index: index, Ref: kp.Ref().String(), Code: itemTooLarge,
 			Detail: fmt.Sprintf("%d bytes, at most %d are accepted", n, most)}
 	}
-	if err := kp.Verify(); err != nil {
-		return delivery.NewKeyPackage{}, refuseItem(index, ref, err)
+	if err := s.options.CredentialIdentity.allows(kp.LeafNode.Credential, device); err != nil {
+		return nil, &delivery.InvalidItem{Index: index, Ref: kp.Ref().String(), Code: itemWrongIdentity, Detail: err.Error()}
+	}
+	return kp, nil
+}
+
+// verifyItem returns what is published, or why it is not.
+func verifyItem(index int, kp *mls.KeyPackage, bill *checkBill) (delivery.NewKeyPackage, *delivery.InvalidItem) {
+	if err := bill.timed(kp.CipherSuite, kp.Verify); err != nil {
+		return delivery.NewKeyPackage{}, refuseItem(index, kp.Ref().String(), err)
 	}
 	return delivery.Publication(kp), nil
 }

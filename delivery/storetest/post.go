@@ -213,6 +213,24 @@ var postPromises = []promise{
 		w.cancel(bob, held)
 		w.send(bob, items[3])
 	}},
+	{"a device that settles nothing gets so many Welcomes and no more", func(w *world) {
+		w.allow(func(l *delivery.Limits) { l.OpenPerDevice = 3 })
+		items := append(w.shelf(phone, 5), w.one(tablet))
+		first := w.send(bob, items[0])
+		w.send(bob, items[1])
+		w.claim(phone)
+		held := w.post(bob, welcome(items[2]), hold).ID
+		w.mismatch(bob, items[3], delivery.StatusMailboxFull)
+		w.states(delivery.Available, items[3])
+		w.send(bob, items[5])
+		w.ack(phone, first)
+		o := w.post(bob, welcome(items[3:]...))
+		same(w, "verdicts", statuses(o.Recipients), []delivery.Status{"pending", "mailbox_full", "taken"})
+		w.cancel(bob, held)
+		w.clock.Advance(w.limits.Redelivery + time.Minute)
+		w.sweep() // the one that was claimed lapses
+		w.send(bob, items[4], w.one(phone))
+	}},
 	{"a full mailbox is full within one Welcome as well", func(w *world) {
 		w.allow(func(l *delivery.Limits) { l.PendingPerDevice = 2 })
 		items := append(w.shelf(phone, 3), w.one(tablet))
@@ -251,6 +269,45 @@ var postPromises = []promise{
 			end(k, id)
 			w.join(phone, w.one(phone))
 		}
+	}},
+	{"where only reserved ones match, what was listed or guessed does not", func(w *world) {
+		w.allow(func(l *delivery.Limits) { l.MatchReserved = true })
+		items, lastResort := w.shelf(phone, 4), w.one(tablet, mlstest.LastResort())
+		w.reserveOne(bob, phone, items[0])
+		w.reserveOne(carol, phone, items[1])
+		w.idle("refused posts", func() {
+			r := w.mismatch(bob, items[2], delivery.StatusNotReserved)
+			same(w, "device", r.Device == nil, true)
+			w.mismatch(nobody, items[2], delivery.StatusNotReserved)
+			w.mismatch(bob, items[1], delivery.StatusTaken)
+			w.mismatch(bob, lastResort, delivery.StatusNotReserved)
+		})
+		w.states(delivery.Available, items[2], items[3], lastResort)
+		o := w.post(bob, welcome(items[0], items[1], items[2]))
+		same(w, "verdicts", statuses(o.Recipients), []delivery.Status{"pending", "taken", "not_reserved"})
+		w.first(phone, o.ID)
+		w.ack(phone, o.ID)
+
+		w.reserveOne(carol, tablet, lastResort)
+		w.first(tablet, w.send(bob, lastResort))
+		w.first(phone, w.send(carol, items[1]))
+	}},
+	{"where only reserved ones match, a poster who cancels may post again", func(w *world) {
+		w.allow(func(l *delivery.Limits) { l.MatchReserved = true })
+		k := w.one(phone)
+		w.reserveOne(bob, phone, k)
+		w.cancel(bob, w.send(bob, k))
+		w.mismatch(carol, k, delivery.StatusTaken)
+		w.first(phone, w.send(bob, k))
+	}},
+	{"without callers, where only reserved ones match, any that was reserved does", func(w *world) {
+		w.allow(func(l *delivery.Limits) { l.MatchReserved = true })
+		items := w.shelf(phone, 3)
+		w.reserveOne(nobody, phone, items[0])
+		w.reserveOne(bob, phone, items[1])
+		w.mismatch(bob, items[0], delivery.StatusNotReserved)
+		w.mismatch(nobody, items[2], delivery.StatusNotReserved)
+		same(w, "matched", statuses(w.post(nobody, welcome(items[:2]...)).Recipients), []delivery.Status{"pending", "pending"})
 	}},
 	{"a Welcome for too many is refused", func(w *world) {
 		w.allow(func(l *delivery.Limits) { l.RecipientsPerWelcome = 2 })

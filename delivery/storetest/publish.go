@@ -27,7 +27,7 @@ var publishPromises = []promise{
 		same(w, "stock", w.publish(phone, keyPackages(9)...).Stock, delivery.Stock{Available: 9, Low: true, Room: 491})
 		same(w, "stock", w.publish(phone, keyPackage()).Stock, delivery.Stock{Available: 10, Room: 490})
 		w.reserve(bob, delivery.ReserveRequest{Devices: []deviceID{phone}})
-		same(w, "stock", w.claim(phone).Stock, delivery.Stock{Available: 9, Low: true, Room: 491})
+		same(w, "stock", w.claim(phone).Stock, delivery.Stock{Available: 9, Low: true})
 	}},
 	{"bytes that a Welcome may still name are already stored, and stay what they are", func(w *world) {
 		retired := w.one(phone)
@@ -185,6 +185,103 @@ var publishPromises = []promise{
 		w.reserveOne(bob, phone, stored[0])                // makes room
 		same(w, "status", w.publish(phone, more[2]).Items[0].Status, delivery.Stored)
 	}},
+	{"the shelves of a user hold so many together, and the answer is the smaller room", func(w *world) {
+		w.allow(func(l *delivery.Limits) { l.KeyPackagesPerDevice = 5; l.KeyPackagesPerUser = 8 })
+		same(w, "stock", w.publish(phone, keyPackages(2)...).Stock, delivery.Stock{Available: 2, Low: true, Room: 3})
+		tablets := keyPackages(4)
+		same(w, "stock", w.publish(tablet, tablets...).Stock, delivery.Stock{Available: 4, Low: true, Room: 1})
+		same(w, "stock", w.publish(phone, keyPackage()).Stock, delivery.Stock{Available: 3, Low: true, Room: 1})
+		more := keyPackages(2)
+		w.full(1, delivery.FullShelves, func() error {
+			_, err := w.store.Publish(w.ctx, self(phone), phone, more)
+			return err
+		})
+		w.missing(more...)
+		w.publish(phone, more[0])
+		w.publish(tablet, keyPackage(mlstest.LastResort())) // is not counted
+		w.publish(dave, keyPackages(5)...)                  // is somebody else
+		w.reserveOne(bob, tablet, tablets[0])               // makes room
+		same(w, "stock", w.publish(phone, more[1]).Stock, delivery.Stock{Available: 5, Low: true})
+		w.must(w.store.RemoveDevice(w.ctx, self(phone), phone))
+		same(w, "stock", w.publish(tablet, keyPackage()).Stock, delivery.Stock{Available: 4, Low: true, Room: 1})
+	}},
+	{"what a replacement takes off the shelves makes room for the user as well", func(w *world) {
+		w.allow(func(l *delivery.Limits) { l.KeyPackagesPerUser = 5 })
+		w.shelf(phone, 2)
+		w.shelf(tablet, 3)
+		same(w, "stock", w.replace(phone, 0, keyPackages(2)...).Stock, delivery.Stock{Available: 2, Low: true})
+		w.full(2, delivery.FullShelves, func() error {
+			_, err := w.store.Replace(w.ctx, self(phone), phone, 0, keyPackages(3))
+			return err
+		})
+	}},
+	{"a device leaves so many KeyPackages off its shelf and no more", func(w *world) {
+		w.allow(func(l *delivery.Limits) { l.RetiredPerDevice = 6 })
+		w.replace(phone, 0, keyPackages(3)...)
+		w.replace(phone, 0, keyPackages(3)...)
+		old := w.shelf(phone, 1)
+		fresh := keyPackages(1)
+		w.full(0, delivery.FullRetired, func() error {
+			_, err := w.store.Replace(w.ctx, self(phone), phone, 0, fresh)
+			return err
+		})
+		w.missing(fresh...)
+		w.states(delivery.Available, old...)
+		w.publish(phone, fresh...) // as much as the shelf holds
+		w.replace(tablet, 0, keyPackages(6)...)
+		w.replace(phone, 0, append(old, fresh...)...) // retires three
+		same(w, "available", w.inventory(phone).Counts[0].Available, 2)
+	}},
+	{"what others have taken is none of those", func(w *world) {
+		w.allow(func(l *delivery.Limits) { l.RetiredPerDevice = 3 })
+		items := keyPackages(12)
+		w.publish(phone, items...)
+		for _, k := range items[:8] {
+			w.reserveOne(bob, phone, k)
+		}
+		w.consume(phone, items[0])
+		w.send(carol, items[8])
+		w.replace(phone, 0, keyPackage()) // retires three
+		w.full(0, delivery.FullRetired, func() error {
+			_, err := w.store.Replace(w.ctx, self(phone), phone, 0, []kp{keyPackage()})
+			return err
+		})
+		w.send(bob, items[9]) // matches a retired one
+		w.replace(phone, 0, keyPackage())
+	}},
+	{"last resorts and short-lived ones count beside the shelf as well", func(w *world) {
+		w.allow(func(l *delivery.Limits) { l.RetiredPerDevice = 4 })
+		lastResort, short := mlstest.LastResort(), w.lasting(-day, time.Hour)
+		w.publish(phone, keyPackage(lastResort), keyPackage(lastResort)) // the newer retires the older
+		w.publish(phone, keyPackage(lastResort))
+		publish := func(items ...kp) func() error {
+			return func() error { _, err := w.store.Publish(w.ctx, self(phone), phone, items); return err }
+		}
+		w.full(2, delivery.FullRetired, publish(keyPackage(short), keyPackage(short), keyPackage(short)))
+		w.full(2, delivery.FullRetired, publish(keyPackage(short), keyPackage(lastResort), keyPackage(lastResort)))
+		w.publish(phone, keyPackage(short), keyPackage(lastResort))
+		w.full(0, delivery.FullRetired, publish(keyPackage(lastResort)))
+		w.publish(phone, keyPackages(3)...)
+	}},
+	{"a sync, or time, makes room beside the shelf", func(w *world) {
+		w.allow(func(l *delivery.Limits) { l.RetiredPerDevice = 2 })
+		refill := func() error {
+			_, err := w.store.Replace(w.ctx, self(phone), phone, 0, keyPackages(2))
+			return err
+		}
+		for range 2 {
+			w.must(refill())
+		}
+		w.full(0, delivery.FullRetired, refill)
+		w.sync(phone)
+		for range 2 {
+			w.must(refill())
+		}
+		w.full(0, delivery.FullRetired, refill)
+		w.clock.Advance(w.limits.RetiredFor + time.Second)
+		w.sweep()
+		w.must(refill())
+	}},
 	{"a user has so many devices and no more", func(w *world) {
 		w.allow(func(l *delivery.Limits) { l.DevicesPerUser = 2 })
 		w.shelf(phone, 1)
@@ -199,6 +296,16 @@ var publishPromises = []promise{
 		w.publish(laptop, k)
 		same(w, "devices", deviceNames(w.devices("alice")), []string{"laptop", "tablet"})
 	}},
+}
+
+// full expects that there is room for so many only, and where it ends.
+func (w *world) full(room int, where delivery.FullPlace, publish func() error) {
+	w.t.Helper()
+	err := publish()
+	w.refused(err, delivery.ErrStockFull)
+	var full *delivery.StockFullError
+	same(w, "is a *StockFullError", errors.As(err, &full), true)
+	same(w, "room", *full, delivery.StockFullError{Room: room, Full: where})
 }
 
 // refusedAsSpent expects that items, published by d, are all spent.

@@ -247,6 +247,7 @@ func (b *book) parcels(id delivery.DeviceID, state delivery.WelcomeState) (found
 // changes: order is of use only where some have no room.
 func (b *book) claim(id delivery.DeviceID, opts delivery.ClaimOptions) (r delivery.ClaimResult) {
 	r.Stock = b.stock(id)
+	r.Stock.Room = 0 // only publications say it
 	if b.devices[id] == nil {
 		return r
 	}

@@ -1,0 +1,99 @@
+package bolt
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"welcomed/delivery"
+)
+
+// TestInitKeysAreFoundThatComeWhileOthersAreSearched: what the device publishes
+// between the search outside the writer and the decision in it counts as well,
+// wherever it goes.
+func TestInitKeysAreFoundThatComeWhileOthersAreSearched(t *testing.T) {
+	const before = initRowEntries + 8 // two rows
+	for sentence, meanwhile := range map[string]func(txn *txn, d *device, kps []uint64, publish func()){
+		"nothing else happens": func(_ *txn, _ *device, _ []uint64, publish func()) { publish() },
+		"the last row is forgotten, and the one before it has room": func(txn *txn, d *device, kps []uint64, publish func()) {
+			txn.forgetInitKeys(d, kps[initRowEntries-3:])
+			publish()
+		},
+		"all rows are forgotten": func(txn *txn, d *device, kps []uint64, publish func()) {
+			txn.forgetInitKeys(d, kps)
+			publish()
+		},
+		"the device begins again": func(txn *txn, d *device, kps []uint64, publish func()) {
+			txn.forgetInitKeys(d, kps)
+			txn.del(bucketDevices, d.key(rowDevice))
+			txn.del(bucketNames, nameKey(d.id))
+			delete(txn.devices, d.number)
+			publish()
+		},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			s, id := openTest(t), deviceNo(0)
+			event := func(run func(*txn) error) error { return s.writer.do(context.Background(), 0, run) }
+			var kps []uint64
+			must(t, event(func(txn *txn) error {
+				_, err := txn.publish(publication{id: id, items: randomItems(before)})
+				for _, k := range txn.onShelf(txn.device(id), 0) {
+					kps = append(kps, k.number)
+				}
+				return err
+			}))
+			first, second := randomItems(1), randomItems(1)
+			second[0].InitKey = first[0].InitKey
+
+			search := newInitKeySearch(second)
+			_, err := s.read(t.Context(), func(txn *txn) error { txn.searchInitKeys(txn.device(id), search); return nil })
+			must(t, err)
+			must(t, event(func(txn *txn) error {
+				meanwhile(txn, txn.device(id), kps, func() { _, err = txn.publish(publication{id: id, items: first}) })
+				return err
+			}))
+			err = event(func(txn *txn) error {
+				_, err := txn.publish(publication{id: id, items: second, search: search.clone()})
+				return err
+			})
+			if !errors.Is(err, delivery.ErrKeyPackageSpent) {
+				t.Errorf("the init_key is used again: %v", err)
+			}
+		})
+	}
+}
+
+// TestInitKeysAreForgottenOneByOne: of thousands of rows only those change that
+// have one of them.
+func TestInitKeysAreForgottenOneByOne(t *testing.T) {
+	s, id := openTest(t), deviceNo(0)
+	items := randomItems(5 * initRowEntries)
+	var kps []uint64
+	must(t, s.writer.do(context.Background(), 0, func(txn *txn) error {
+		_, err := txn.publish(publication{id: id, items: items})
+		for _, k := range txn.onShelf(txn.device(id), 0) {
+			kps = append(kps, k.number)
+		}
+		return err
+	}))
+	gone := map[int]bool{0: true, 31: true, 40: true, 64: true, 159: true}
+	for i := 96; i < 128; i++ {
+		gone[i] = true // a whole row
+	}
+	for i := range kps {
+		if gone[i] {
+			must(t, s.writer.do(context.Background(), 0, func(txn *txn) error {
+				txn.forgetInitKeys(txn.device(id), kps[i:i+1])
+				return nil
+			}))
+		}
+	}
+	search := newInitKeySearch(items)
+	_, err := s.read(t.Context(), func(txn *txn) error { txn.searchInitKeys(txn.device(id), search); return nil })
+	must(t, err)
+	for i, h := range search.hashes {
+		if search.used[h] == gone[i] {
+			t.Errorf("init_key %d is remembered: %v", i, search.used[h])
+		}
+	}
+}

@@ -1,0 +1,173 @@
+package bolt
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"welcomed/delivery"
+	"welcomed/mls"
+	"welcomed/mls/mlstest"
+)
+
+// BenchmarkPublishRemembered publishes 100 KeyPackages of a device that has
+// published so many before, and measures what the writer does for it, commit not
+// counted: the time that it takes from all others.
+// go test ./bolt -run '^$' -bench PublishRemembered -benchtime 200x
+func BenchmarkPublishRemembered(b *testing.B) {
+	for _, n := range []int{0, 1000, 30_000, 300_000} {
+		b.Run(fmt.Sprintf("keys=%d", n), func(b *testing.B) {
+			s, id := openRoomy(b), deviceNo(0)
+			remember(b, s, id, n)
+			busy := time.Duration(0)
+			b.ResetTimer()
+			for range b.N {
+				busy += publishTimed(b, s, publication{id: id, items: randomItems(100)})
+			}
+			b.ReportMetric(float64(busy.Microseconds())/float64(b.N), "writer-µs/op")
+		})
+	}
+}
+
+// openRoomy opens a store that does not mind how much a device has.
+func openRoomy(b *testing.B) *Store {
+	b.Helper()
+	limits := delivery.DefaultLimits()
+	limits.KeyPackagesPerDevice, limits.KeyPackagesPerUser, limits.RetiredPerDevice = 1<<30, 1<<30, 1<<30
+	s, err := Open(filepath.Join(b.TempDir(), "welcomed.db"), Options{Limits: limits})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+func randomItems(n int) []delivery.NewKeyPackage {
+	items := make([]delivery.NewKeyPackage, n)
+	for i := range items {
+		items[i] = delivery.NewKeyPackage{
+			Ref: mls.KeyPackageRef(mlstest.Random(32)), Suite: 1, Lifetime: mls.Lifetime{NotAfter: math.MaxUint64},
+			InitKey: mlstest.Random(32), Bytes: mlstest.Random(400),
+		}
+	}
+	return items
+}
+
+// remember has a device have used n init_keys.
+func remember(b *testing.B, s *Store, id delivery.DeviceID, n int) {
+	b.Helper()
+	publishTimed(b, s, publication{id: id, items: randomItems(1)})
+	for left := n - 1; left > 0; left -= 10_000 {
+		err := s.writer.do(context.Background(), 0, func(t *txn) error {
+			keys := make([]initKey, min(left, 10_000))
+			for i := range keys {
+				keys[i] = initKey{t.next(), initHash(mlstest.Random(initHashBytes))}
+			}
+			d, s := t.device(id), newInitKeySearch(nil)
+			t.searchInitKeys(d, s)
+			t.noteInitKeys(d, s, keys)
+			return nil
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// publishTimed is (*Store).publish that says how long the writer was busy.
+func publishTimed(b *testing.B, s *Store, p publication) (took time.Duration) {
+	b.Helper()
+	looked := newInitKeySearch(p.items)
+	_, err := s.read(context.Background(), func(t *txn) error {
+		t.searchInitKeys(t.device(p.id), looked)
+		return nil
+	})
+	if err == nil {
+		err = s.writer.do(context.Background(), 0, func(t *txn) error {
+			started := time.Now()
+			p.search = looked.clone()
+			_, err := t.publish(p)
+			took = time.Since(started)
+			return err
+		})
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+	return took
+}
+
+// BenchmarkLargeDevice measures how long the writer is busy with one event of a
+// device that has so many retired KeyPackages and tombstones, and Welcomes that
+// have ended.
+// go test ./bolt -run '^$' -bench LargeDevice -benchtime 1x
+func BenchmarkLargeDevice(b *testing.B) {
+	for _, n := range []int{1000, 20_000} {
+		for name, event := range map[string]func(t *txn, d *device){
+			"inventory": func(t *txn, d *device) { t.inventory(d) },
+			"withdraw all": func(t *txn, d *device) {
+				_ = (&deviceSync{id: d.id, changes: d.changes, withdraw: t.liveKeyPackages(d)}).apply(t)
+			},
+			"remove": func(t *txn, d *device) { t.removeDevice(d) },
+			"age nothing": func(t *txn, d *device) {
+				d.live.set = t.now
+				t.fireDevice(timer{due: t.now, row: numberKey(d.number)}, new(delivery.SweepResult))
+			},
+			"forget nothing": func(t *txn, d *device) {
+				d.tombstones.set = t.now
+				t.fireTombstones(timer{due: t.now, row: numberKey(d.number)}, new(delivery.SweepResult))
+			},
+			"open mails": func(t *txn, d *device) { t.openMails(d) },
+		} {
+			b.Run(fmt.Sprintf("%s/n=%d", name, n), func(b *testing.B) {
+				s, id := openRoomy(b), deviceNo(0)
+				fillDevice(b, s, id, n)
+				busy := time.Duration(0)
+				b.ResetTimer()
+				for range b.N {
+					err := s.writer.do(context.Background(), 0, func(t *txn) error {
+						started := time.Now()
+						event(t, t.device(id))
+						busy += time.Since(started)
+						return nil
+					})
+					if err != nil {
+						b.Fatal(err)
+					}
+				}
+				b.ReportMetric(float64(busy.Microseconds())/float64(b.N), "writer-µs/op")
+			})
+		}
+	}
+}
+
+// fillDevice gives a device n retired KeyPackages, n tombstones and n Welcomes
+// that have ended.
+func fillDevice(b *testing.B, s *Store, id delivery.DeviceID, n int) {
+	b.Helper()
+	for left := n; left > 0; left -= 500 {
+		err := s.writer.do(context.Background(), 0, func(t *txn) error {
+			_, err := t.publish(publication{id: id, items: randomItems(1000), replace: true})
+			d := t.device(id)
+			for i, k := range t.onShelf(d, 0) {
+				if i%2 == 0 {
+					k.rec.Retire(*t.limits, t.now)
+					t.saveKeyPackage(d, k)
+					continue
+				}
+				m := &mail{mailKey: mailKey{welcome: k.number}, rec: t.limits.NewMailRecord(false, t.now), kp: k.keyPackageKey}
+				m.rec.End(delivery.Acknowledged, t.now)
+				t.saveMail(d, m)
+				k.rec.End(delivery.Withdrawn, t.now)
+				t.saveKeyPackage(d, k)
+			}
+			return err
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,104 @@
+package cli
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v3"
+
+	"welcomed/server"
+)
+
+// caps is what serve's flags say of single callers and their credentials.
+type caps struct {
+	checkTime server.CheckTimeBudget
+	publish   server.Budget
+	identity  server.IdentityTemplate
+}
+
+func defaultCaps() caps {
+	return caps{
+		checkTime: server.CheckTimeBudget{Burst: 10 * time.Second, PerSecond: 200 * time.Millisecond},
+		publish:   server.Budget{Burst: 5000, PerHour: 2000},
+	}
+}
+
+func (c *caps) flags() []cli.Flag {
+	return []cli.Flag{
+		valueFlag("check-time-burst", duration(&c.checkTime.Burst, 0), "check signatures for a caller for `DURATION` at once; 0: no limit"),
+		valueFlag("check-time-per-second", duration(&c.checkTime.PerSecond, time.Millisecond), "and then for `DURATION` in a second"),
+		valueFlag("publish-burst", number(&c.publish.Burst, 0), "store `N` new KeyPackages of a user at once; 0: no limit"),
+		valueFlag("publish-per-hour", number(&c.publish.PerHour, 1), "and then `N` in an hour"),
+		valueFlag("credential-identity", identityTemplate(&c.identity), "credentials must be basic and name their publisher like `TEMPLATE`, of {user} and {device}"),
+	}
+}
+
+func identityTemplate(p *server.IdentityTemplate) cli.Value {
+	return value[server.IdentityTemplate]{p, func(s string) (server.IdentityTemplate, error) {
+		t := server.IdentityTemplate(s)
+		return t, t.Check()
+	}, func(t server.IdentityTemplate) string { return string(t) }}
+}
+
+// match is which KeyPackages a Welcome may match.
+func match(reservedOnly *bool) cli.Value {
+	names := map[bool]string{false: "any", true: "reserved"}
+	return value[bool]{reservedOnly, func(s string) (bool, error) {
+		if s != names[false] && s != names[true] {
+			return false, fmt.Errorf("it can be %s, %s", names[false], names[true])
+		}
+		return s == names[true], nil
+	}, func(reserved bool) string { return names[reserved] }}
+}
+
+// leastSize is what an empty file takes.
+const leastSize = 32 << 10
+
+// checkCaps refuses settings that cannot work.
+func (c *config) checkCaps() error {
+	if c.maxSize > 0 && c.maxSize < leastSize {
+		return fmt.Errorf("--max-size %s is less than an empty database takes: at least %s", formatSize(c.maxSize), formatSize(leastSize))
+	}
+	return nil
+}
+
+// warn says what is allowed and probably not meant.
+func (c *config) warn(env environment, log *slog.Logger) {
+	if c.identity.Ambiguous() {
+		log.Warn("what stands between {user} and {device} may be a part of either, so that two devices can have the same identity",
+			"credential_identity", string(c.identity))
+	}
+	if names := unknownVariables(env, os.Environ()); len(names) > 0 {
+		log.Warn("these variables in the environment are not known and were ignored", "names", strings.Join(names, ","))
+	}
+}
+
+// unknownVariables returns the names in environ that look like a flag's and are
+// none, of any command.
+func unknownVariables(env environment, environ []string) (unknown []string) {
+	known := map[string]bool{}
+	noteFlags(root(env), known)
+	for _, variable := range environ {
+		name, _, _ := strings.Cut(variable, "=")
+		if strings.HasPrefix(name, envName("")) && !known[strings.TrimSuffix(name, "_FILE")] {
+			unknown = append(unknown, name)
+		}
+	}
+	slices.Sort(unknown)
+	return unknown
+}
+
+// noteFlags notes what the flags of a command and those below it are called in
+// the environment.
+func noteFlags(command *cli.Command, known map[string]bool) {
+	for _, flag := range command.Flags {
+		known[envName(flag.Names()[0])] = true
+	}
+	for _, below := range command.Commands {
+		noteFlags(below, known)
+	}
+}

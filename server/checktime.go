@@ -1,0 +1,114 @@
+package server
+
+import (
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"welcomed/delivery"
+	"welcomed/mls"
+)
+
+// What a caller has used up.
+var (
+	errTooManyChecks       = errors.New("the KeyPackages that this caller published took too much time to check")
+	errTooManyPublications = errors.New("too many KeyPackages were published for this user")
+)
+
+// A CheckTimeBudget is for how long signatures are checked for a caller at once,
+// and for how much longer in each second.
+type CheckTimeBudget struct{ Burst, PerSecond time.Duration }
+
+// A checkTime keeps each caller to the processor time that checking signatures
+// may take: with P-521 a check takes thirty times what it takes with Ed25519.
+type checkTime struct {
+	spent   *buckets        // microseconds
+	typical [8]atomic.Int64 // nanoseconds of a check, by suite; 0: of those that are none
+}
+
+func newCheckTime(o Options) *checkTime {
+	perHour := o.CheckTime.PerSecond * time.Duration(time.Hour/time.Second)
+	return &checkTime{spent: newBuckets(int(o.CheckTime.Burst.Microseconds()), int(perHour.Microseconds()), o.BudgetClock)}
+}
+
+// firstGuess is what a check takes until some have been timed.
+const firstGuess = time.Millisecond
+
+// begin has the caller owe what checks of these suites are expected to take. It
+// refuses one that owes something already. Who is not known owes nothing.
+func (c *checkTime) begin(caller delivery.Caller, suites []mls.CipherSuite) (*checkBill, error) {
+	if caller.Anonymous() || len(suites) == 0 {
+		return &checkBill{}, nil
+	}
+	expected := time.Duration(0)
+	for _, suite := range suites {
+		expected += c.typically(suite)
+	}
+	if wait, ok := c.spent.borrow(caller.ID(), int(expected.Microseconds())); !ok {
+		return nil, &laterError{errTooManyChecks, wait}
+	}
+	return &checkBill{times: c, caller: caller.ID(), expected: expected}, nil
+}
+
+func (c *checkTime) of(suite mls.CipherSuite) *atomic.Int64 {
+	if int(suite) < len(c.typical) {
+		return &c.typical[suite]
+	}
+	return &c.typical[0]
+}
+
+func (c *checkTime) typically(suite mls.CipherSuite) time.Duration {
+	if took := c.of(suite).Load(); took > 0 {
+		return time.Duration(took)
+	}
+	return firstGuess
+}
+
+// A checkBill is what the checks of one publication took.
+type checkBill struct {
+	times    *checkTime // nil: nobody pays
+	caller   string
+	expected time.Duration
+	took     atomic.Int64
+}
+
+// timed calls check and notes how long it took.
+func (b *checkBill) timed(suite mls.CipherSuite, check func() error) error {
+	if b.times == nil {
+		return check()
+	}
+	started := time.Now()
+	err := check()
+	took := int64(time.Since(started))
+	b.took.Add(took)
+	b.times.of(suite).Store(max(1, int64(b.times.typically(suite))*7/8+took/8))
+	return err
+}
+
+// end corrects what was expected by what was.
+func (b *checkBill) end() {
+	if b.times != nil {
+		b.times.spent.charge(b.caller, int((time.Duration(b.took.Load()) - b.expected).Microseconds()))
+	}
+}
+
+// published calls publish, which publishes n KeyPackages for the user of the
+// path, unless that user owes some of those published before: each leaves a
+// tombstone for up to TombstoneKeptMost. What is not newly stored costs nothing.
+func (s *Server) published(r *request, n int, publish func() (delivery.Publications, error)) (delivery.Publications, error) {
+	if r.caller.Anonymous() {
+		return publish()
+	}
+	user := string(r.device.User)
+	if wait, ok := s.publications.borrow(user, n); !ok {
+		return delivery.Publications{}, &laterError{errTooManyPublications, wait}
+	}
+	answer, err := publish()
+	for _, item := range answer.Items {
+		if item.Status == delivery.Stored {
+			n--
+		}
+	}
+	s.publications.charge(user, -n)
+	return answer, err
+}

@@ -1,0 +1,167 @@
+package server
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http/httptest"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"welcomed/bolt"
+	"welcomed/delivery"
+	"welcomed/mls"
+	"welcomed/mls/mlstest"
+)
+
+// A desk is a server that is asked without a network by callers that it knows.
+type desk struct {
+	*Server
+	t     *testing.T
+	clock *handClock
+}
+
+func newDesk(t *testing.T, o Options) *desk {
+	o.Limits = delivery.DefaultLimits()
+	store, err := bolt.Open(filepath.Join(t.TempDir(), "welcomed.db"), bolt.Options{Limits: o.Limits})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { store.Close() })
+	clock := new(handClock)
+	o.Store, o.BudgetClock = store, clock.Now
+	return &desk{New(o), t, clock}
+}
+
+var alicesPhone = delivery.DeviceID{User: "alice", Name: "phone"}
+
+// publish publishes on alice's phone, and returns the status, the code and
+// Retry-After.
+func (d *desk) publish(method string, caller delivery.Caller, kps ...[]byte) (status int, code, after string) {
+	body, _ := json.Marshal(map[string]any{"key_packages": kps})
+	hr := httptest.NewRequest(method, "/v1/users/alice/devices/phone/key-packages", bytes.NewReader(body))
+	hr.Header.Set("Content-Type", mediaJSON)
+	recorder := httptest.NewRecorder()
+	w := d.newResponse(recorder)
+	i := slices.IndexFunc(routes, func(rt route) bool { return rt.method == method && rt.path == shelfPath })
+	r := d.newRequest(w, hr, &routes[i])
+	r.caller, r.user, r.device = caller, "alice", alicesPhone
+	if err := r.route.handle(d.Server, w, r); err != nil {
+		d.fail(w, r, err)
+	}
+	var p problem
+	if err := json.Unmarshal(recorder.Body.Bytes(), &p); err != nil {
+		d.t.Fatal(err)
+	}
+	return recorder.Code, p.Code, recorder.Header().Get("Retry-After")
+}
+
+func (d *desk) want(caller delivery.Caller, kps [][]byte, status int, code, after string) {
+	d.t.Helper()
+	if s, c, a := d.publish("POST", caller, kps...); s != status || c != code || a != after {
+		d.t.Fatalf("got %d %s, Retry-After %q; want %d %s, %q", s, c, a, status, code, after)
+	}
+}
+
+var (
+	alice = delivery.Caller{User: "alice"}
+	bob   = delivery.Caller{User: "bob"}
+)
+
+func keyPackagesOf(suite mls.CipherSuite, n int) [][]byte {
+	signer, kps := mlstest.NewSigner(suite, "alice"), make([][]byte, n)
+	for i := range kps {
+		kps[i] = signer.KeyPackage()
+	}
+	return kps
+}
+
+func TestChecksArePaidWithTheTimeTheyTook(t *testing.T) {
+	d := newDesk(t, Options{CheckTime: CheckTimeBudget{time.Millisecond, 100 * time.Microsecond}})
+	d.want(alice, keyPackagesOf(5, 5), 201, "", "") // each takes a millisecond, or several
+	owed, _ := d.checkTime.spent.take("alice", 0)
+	if owed == 0 {
+		t.Fatal("five P-521 checks left something of 1 ms")
+	}
+	status, code, after := d.publish("POST", alice, keyPackagesOf(1, 1)...)
+	if wait, _ := time.ParseDuration(after + "s"); status != 429 || code != "too_many_checks" || wait < owed || wait > owed+2*time.Second {
+		t.Errorf("got %d %s, Retry-After %q when %v are owed", status, code, after, owed)
+	}
+	d.want(bob, keyPackagesOf(1, 1), 201, "", "") // pays for himself
+	d.clock.advance(owed)
+	d.want(alice, keyPackagesOf(1, 1), 201, "", "")
+}
+
+// TestWhatIsRefusedForItsCostIsNotChecked: the answer names no forged item.
+func TestWhatIsRefusedForItsCostIsNotChecked(t *testing.T) {
+	d := newDesk(t, Options{CheckTime: CheckTimeBudget{time.Second, 100 * time.Millisecond}})
+	d.checkTime.spent.charge("alice", 1_300_000)
+	d.checkTime.spent.charge("", 99_000_000)
+	forged := keyPackagesOf(1, 1)
+	forged[0][len(forged[0])-1] ^= 1
+	d.want(alice, forged, 429, "too_many_checks", "3")
+	d.want(alice, [][]byte{[]byte("no KeyPackage")}, 422, "invalid_key_package", "") // costs nothing
+	d.want(delivery.Caller{}, forged, 422, "invalid_key_package", "")                // nobody owes nothing
+	d.clock.advance(3 * time.Second)
+	d.want(alice, forged, 422, "invalid_key_package", "")
+}
+
+// TestConcurrentChecksArePaidBeforehand: many requests at once do not all begin
+// with the same money.
+func TestConcurrentChecksArePaidBeforehand(t *testing.T) {
+	c := newCheckTime(Options{CheckTime: CheckTimeBudget{time.Second, time.Millisecond}, BudgetClock: time.Now})
+	suites := slices.Repeat([]mls.CipherSuite{5}, 100)
+	for i := range 11 { // all are still under way
+		if _, err := c.begin(alice, suites); err != nil {
+			t.Fatalf("request %d: %v", i, err)
+		}
+	}
+	if _, err := c.begin(alice, suites); err == nil {
+		t.Error("a twelfth of 0.1 s each begins with 1 s")
+	}
+}
+
+// TestARefillIsNeverTooMuch: with the defaults of the command line, a device may
+// come with a full shelf, and again with P-521 after it was set up anew.
+func TestARefillIsNeverTooMuch(t *testing.T) {
+	d := newDesk(t, Options{CheckTime: CheckTimeBudget{10 * time.Second, 200 * time.Millisecond}, Publish: Budget{5000, 2000}})
+	for range 4 {
+		d.want(alice, keyPackagesOf(1, 100), 201, "", "")
+	}
+	d.want(alice, keyPackagesOf(5, 100), 201, "", "")
+}
+
+func TestPublicationsArePaidByWhatIsNewlyStored(t *testing.T) {
+	d := newDesk(t, Options{Publish: Budget{3, 60}})
+	d.publications.charge("", 1000)
+	first := keyPackagesOf(1, 2)
+	d.want(alice, first, 201, "", "")
+	for range 3 { // the answer was lost
+		d.want(alice, first, 201, "", "")
+	}
+	invalid := append(keyPackagesOf(1, 2), []byte("no KeyPackage"))
+	d.want(alice, invalid, 422, "invalid_key_package", "")
+	copied := mlstest.NewSigner(1, "alice").KeyPackage(mlstest.WithInitKey(initKeyOf(first[0])))
+	for range 3 {
+		d.want(alice, [][]byte{copied}, 409, "key_package_spent", "")
+	}
+	d.want(alice, keyPackagesOf(1, 3), 201, "", "") // one is left, two are owed
+	d.want(alice, keyPackagesOf(1, 1), 429, "too_many_publications", "120")
+	service := delivery.Caller{Service: "app"}
+	d.want(service, keyPackagesOf(1, 1), 429, "too_many_publications", "120") // it is the user's
+	if s, c, _ := d.publish("PUT", alice, keyPackagesOf(1, 1)...); s != 429 || c != "too_many_publications" {
+		t.Errorf("a replacement: %d %s", s, c)
+	}
+	d.want(delivery.Caller{}, keyPackagesOf(1, 1), 201, "", "")
+	d.clock.advance(2 * time.Minute)
+	d.want(alice, keyPackagesOf(1, 1), 201, "", "")
+}
+
+func initKeyOf(kp []byte) []byte {
+	parsed, err := mls.ReadKeyPackage(kp)
+	if err != nil {
+		panic(err)
+	}
+	return parsed.InitKey
+}
