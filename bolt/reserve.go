@@ -273,7 +273,26 @@ func (t *txn) repeatedReservation(r idempotency) (*delivery.Reservation, error) 
 		return nil, delivery.ErrIdempotencyKeyReused
 	}
 	answer := decodeReservation(d.bytes())
+	if !t.kept(answer) {
+		return nil, nil
+	}
 	return &answer, nil
+}
+
+// kept reports whether all that was handed out can be handed out again: an answer
+// from a wrong future outlives what is kept of the KeyPackages.
+func (t *txn) kept(answer delivery.Reservation) bool {
+	for _, u := range answer.Users {
+		for _, d := range u.Devices {
+			if d.KeyPackage == nil {
+				continue
+			}
+			if _, k := t.refOwner(d.KeyPackage.Ref); k == nil || !k.payload {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // keepReservation remembers the answer without the bytes.

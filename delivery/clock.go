@@ -82,7 +82,7 @@ func (r ClockReading) Doubt() error {
 	now, seen := r.Now.UTC().Format(time.RFC3339), r.Seen.UTC().Format(time.RFC3339)
 	switch {
 	case r.Impossible:
-		return fmt.Errorf("%w: it says %s, which cannot be", ErrClock, now)
+		return fmt.Errorf("%w: it says %s, which cannot be, and nothing is taken until it is right", ErrClock, now)
 	case r.Behind:
 		return fmt.Errorf("%w: it says %s, but %s has been seen", ErrClock, now, seen)
 	case !r.Sweep:

@@ -52,6 +52,22 @@ var modelledPromises = []promise{
 		passes(2 * time.Hour)
 		w.mismatch(bob, last, delivery.StatusExpired)
 	})},
+	{"a reservation from a wrong future is not repeated without its bytes", func(w *world) {
+		k := w.one(phone)
+		req := delivery.ReserveRequest{Devices: []deviceID{phone}, IdempotencyKey: "x"}
+		w.clock.Jump(40 * day)
+		w.reserve(bob, req)
+		w.clock.Jump(-40 * day)
+		same(w, "repeated", reservedRefs(w.reserve(bob, req)), refsOf(k))
+		w.withdraw(phone, k)
+		w.clock.Advance(2 * day)
+		w.sweep()
+		fresh := w.one(phone)
+		for _, u := range w.reserve(bob, req).Users {
+			same(w, "reserved", u.Devices[0].KeyPackage.Ref, fresh.Ref)
+			same(w, "bytes", len(u.Devices[0].KeyPackage.Bytes), len(fresh.Bytes))
+		}
+	}},
 	{"a replacement in a wrong future holds", func(w *world) {
 		old := w.one(phone)
 		w.clock.Jump(100 * day)

@@ -233,6 +233,9 @@ func (w *world) reserveBy(a asked) {
 	if w.tooEarly(gotErr) {
 		return
 	}
+	if gotErr == nil && !got.Repeated && w.book.outlived(caller, req) {
+		delete(w.book.repeats, repeatKey(caller, req))
+	}
 	want, wantErr := w.book.reserve(caller, req)
 	w.happened(fmt.Sprintf("Reserve by %+v of %s", caller, text(req)), before, got, want, gotErr, wantErr)
 }

@@ -407,7 +407,7 @@ func (b *book) reserve(caller delivery.Caller, req delivery.ReserveRequest) (del
 	if len(req.Users) > b.limits.UsersPerReserve {
 		return delivery.Reservation{}, delivery.ErrTooMany
 	}
-	key := caller.ID() + "\x00" + req.IdempotencyKey
+	key := repeatKey(caller, req)
 	if r := b.repeats[key]; r != nil && req.IdempotencyKey != "" && b.now.Before(r.until) {
 		if text(r.request) != text(req) || r.device != caller.Device {
 			return delivery.Reservation{}, delivery.ErrIdempotencyKeyReused
@@ -429,6 +429,30 @@ func (b *book) reserve(caller delivery.Caller, req delivery.ReserveRequest) (del
 		b.repeats[key] = &repeat{req, caller.Device, answer, b.now.Add(b.limits.IdempotencyKept)}
 	}
 	return answer, nil
+}
+
+func repeatKey(caller delivery.Caller, req delivery.ReserveRequest) string {
+	return caller.ID() + "\x00" + req.IdempotencyKey
+}
+
+// outlived reports whether an answer that would be repeated may have outlived
+// what it hands out, which only one from a wrong future can.
+func (b *book) outlived(caller delivery.Caller, req delivery.ReserveRequest) bool {
+	r := b.repeats[repeatKey(caller, req)]
+	if r == nil {
+		return false
+	}
+	for _, u := range r.answer.Users {
+		for _, d := range u.Devices {
+			if d.KeyPackage == nil {
+				continue
+			}
+			if k := b.find(d.KeyPackage.Ref); k == nil || !k.closed.IsZero() && come(k.closed.Add(b.limits.IdempotencyKept), b.now) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // targets returns the users in the order in which they are named, and which of
