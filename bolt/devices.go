@@ -19,6 +19,7 @@ const (
 	rowTombstone  = 0x40
 	rowInitKeys   = 0x50
 	rowShelf      = 0x60 // to 0x6f, see shelf
+	rowDoubts     = 0x70
 )
 
 // A device is the row 0x00. It counts what every claim and publication asks
@@ -291,6 +292,7 @@ func (t *txn) removeDevice(d *device) {
 		t.closeMail(d, m)
 	}
 	d.removed = true
+	t.forgetDoubts(d)
 	t.changed(d)
 	t.purge(d)
 }

@@ -89,6 +89,7 @@ func (s *Store) Sync(ctx context.Context, _ delivery.Caller, id delivery.DeviceI
 			held[ref] = true
 		}
 		if d != nil {
+			t.doubt(d, result.Unknown)
 			t.withdrawOthers(d, held, &result)
 		}
 		result.Digest = t.inventory(d).Digest

@@ -55,6 +55,8 @@ func root(env environment) *cli.Command {
 		demoCommand(env),
 		benchCommand(env),
 		inspectCommand(env),
+		backupCommand(env),
+		restoreCommand(env),
 		healthCommand(env),
 		versionCommand(env),
 	}

@@ -88,6 +88,9 @@ func assemble(c *config, log *slog.Logger) (_ *instance, err error) {
 		return nil, err
 	}
 	i.store = m.Store(file)
+	if file.Restored() {
+		log.Warn("the database is a copy: what was on its shelves is not handed out again, devices have to refill them", "db", c.db)
+	}
 	if path := c.socket.of(c.db); path != "" {
 		if i.socket, err = listenOnSocket(path); err != nil {
 			return nil, errors.Join(err, file.Close())
@@ -111,6 +114,7 @@ func assemble(c *config, log *slog.Logger) (_ *instance, err error) {
 		ClaimWelcomes:  c.claimWelcomes,
 		AnswerBytes:    c.answerBytes,
 		Socket:         i.socket,
+		Backup:         &server.Backup{Copy: file.Backup, Kept: m.ObserveBackup},
 		Profiles:       c.pprof,
 		Checks:         c.checks,
 		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{
