@@ -118,6 +118,9 @@ func MarkRestored(ctx context.Context, path string) error {
 	if err := present(path); err != nil {
 		return err
 	}
+	if err := checkTree(path); err != nil {
+		return openError(path, err)
+	}
 	db, err := openFile(path, Options{LockTimeout: time.Second})
 	if err != nil {
 		return openError(path, err)
@@ -139,6 +142,9 @@ func MarkRestored(ctx context.Context, path string) error {
 func Check(ctx context.Context, path string) error {
 	if err := present(path); err != nil {
 		return err
+	}
+	if err := checkTree(path); err != nil {
+		return openError(path, err)
 	}
 	db, err := openFile(path, Options{LockTimeout: time.Second})
 	if err != nil {
