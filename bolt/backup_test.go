@@ -255,6 +255,26 @@ func TestABackupThatIsNotWantedLeavesNothing(t *testing.T) {
 	}
 }
 
+// What is wrong in a row is found although every page is as it should be.
+func TestACheckReadsRows(t *testing.T) {
+	for name, damage := range map[string]func(x *txn){
+		"another's bytes":  func(x *txn) { x.put(bucketKeyPackages, numberKey(2), []byte("others")) },
+		"a count":          func(x *txn) { x.state.keyPackages[delivery.Available]++; x.writes++ },
+		"a device's count": func(x *txn) { d := x.device(phone); d.available++; x.changed(d) },
+		"a lost device":    func(x *txn) { x.del(bucketDevices, x.device(phone).key(rowDevice)) },
+	} {
+		path := filepath.Join(t.TempDir(), "welcomed.db")
+		s, err := Open(path, Options{Limits: delivery.DefaultLimits()})
+		must(t, err)
+		publishOne(t, s, phone)
+		must(t, s.writer.do(t.Context(), 0, func(x *txn) error { damage(x); return nil }))
+		must(t, s.Close())
+		if err := Check(t.Context(), path); !errors.Is(err, errCorrupt) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 // A crash while the shelves of a restored file are retired is made good at the
 // next start.
 func TestARestoreThatIsInterruptedGoesOn(t *testing.T) {

@@ -170,6 +170,9 @@ func (r *restored) rejoin(given map[string]int, later map[string][]byte, shelf f
 	for ref, i := range given {
 		if kp := later[ref]; kp != nil {
 			r.syncUnknown(ref, kp, shelf(i))
+			if again, status := r.reserve(fmt.Sprintf("u%d", i)); status != "last_resort" {
+				r.t.Errorf("%s is %s after a sync", again, status)
+			}
 		}
 		parsed, err := mls.ParseKeyPackageRef(ref)
 		if err != nil {
