@@ -16,7 +16,8 @@
 //
 //	meta          "format" → uint32; "state" → sequence, first piece of the log that
 //	              is not merged, latest time seen, totals;
-//	              "restored" → present until an opening has retired all shelves
+//	              "restored" → present until an opening has retired all shelves;
+//	              "restored_at" → when that was, the last time
 //	log           slot(4) → number of the piece(8), bytes: changed rows, each its key
 //	              with the length in front and its value with the length + 1 in
 //	              front, 0 for a row that is gone; slots are used again
@@ -41,6 +42,8 @@
 //	                                     hash of its init_key(8)
 //	                0x6s kp            → state of a KeyPackage on the shelf; s is its
 //	                                     suite, doubled, + 1 for a last resort
+//	                0x70               → after a restore: starts of refs(8) that the
+//	                                     device may have published before it
 //	              'r' first 8 bytes of a KeyPackageRef → device, kp, s
 //	              'i' first 16 bytes of a WelcomeID → welcome
 //	              'p' welcome → what has become of the Welcome

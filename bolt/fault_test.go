@@ -256,7 +256,7 @@ func TestARestoredFileRetiresItsShelves(t *testing.T) {
 	copied, err := os.ReadFile(path)
 	must(t, err)
 	write(t, restored, copied)
-	must(t, bolt.MarkRestored(restored))
+	must(t, bolt.MarkRestored(t.Context(), restored))
 
 	s = open(t, restored, bolt.Options{})
 	answer, err := s.Reserve(t.Context(), delivery.Caller{User: "bob"}, delivery.ReserveRequest{Users: []delivery.UserID{"alice"}})

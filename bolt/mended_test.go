@@ -174,7 +174,7 @@ func TestARestoreDoesNotReviveWhatHasExpired(t *testing.T) {
 	must(t, err)
 	item := publishOne(t, s, phone)
 	must(t, s.Close())
-	must(t, MarkRestored(path))
+	must(t, MarkRestored(t.Context(), path))
 	clock.Advance(200 * 24 * time.Hour)
 	s, err = Open(path, opts)
 	must(t, err)
@@ -194,7 +194,7 @@ func TestADamagedStateRowIsAnError(t *testing.T) {
 	must(t, err)
 	must(t, s.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(bucketMeta.name).Delete(keyState) }))
 	must(t, s.Close())
-	if err := MarkRestored(path); !errors.Is(err, errCorrupt) {
+	if err := MarkRestored(t.Context(), path); !errors.Is(err, errCorrupt) {
 		t.Errorf("MarkRestored says %v", err)
 	}
 	if err := Compact(t.Context(), path, filepath.Join(dir, "small.db")); !errors.Is(err, errCorrupt) {

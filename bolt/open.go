@@ -61,6 +61,9 @@ type Store struct {
 	commits  atomic.Int64
 	fileSize atomic.Int64 // bytes, at the last commit
 	watches  watches
+	copying  chan struct{} // holds a token while a copy is made
+	restored bool          // the file was a copy when it was opened
+	doubts   time.Time     // until then, see doubts.go
 
 	pendingMu   sync.Mutex
 	pendingFrom uint64 // where oldestPending starts
@@ -85,7 +88,7 @@ func Open(path string, opts Options) (*Store, error) {
 	if err != nil {
 		return nil, openError(path, err)
 	}
-	s := &Store{path: path, opts: opts, db: db}
+	s := &Store{path: path, opts: opts, db: db, copying: make(chan struct{}, 1)}
 	if err := s.start(); err != nil {
 		_ = db.Close()
 		return nil, openError(path, err)
@@ -124,6 +127,22 @@ func openFile(path string, opts Options) (db *bbolt.DB, err error) {
 	return db, err
 }
 
+// ErrInUse: another process has the file open.
+var ErrInUse = errors.New("in use by another process")
+
+// Unused returns ErrInUse if somebody has the file at path open, whatever is in
+// it.
+func Unused(path string) error {
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: time.Second, ReadOnly: true})
+	if errors.Is(err, berrors.ErrTimeout) {
+		return openError(path, err)
+	}
+	if err == nil {
+		return db.Close()
+	}
+	return nil // it is of no use, but nobody uses it
+}
+
 func openError(path string, err error) error {
 	abs, absErr := filepath.Abs(path)
 	if absErr != nil {
@@ -131,7 +150,7 @@ func openError(path string, err error) error {
 	}
 	switch {
 	case errors.Is(err, berrors.ErrTimeout):
-		return fmt.Errorf("database %s is in use by another process", abs)
+		return fmt.Errorf("database %s is %w", abs, ErrInUse)
 	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum), errors.Is(err, berrors.ErrVersionMismatch), errors.Is(err, errCorrupt):
 		return fmt.Errorf("database %s is corrupt or not a database: %w; it was left as it is, restore a backup", abs, err)
 	case errors.Is(err, berrors.ErrMaxSizeReached), errors.Is(err, syscall.ENOSPC):
@@ -166,10 +185,12 @@ func (s *Store) start() (err error) {
 	if err := s.startWriter(); err != nil {
 		return err
 	}
+	s.restored = restored
 	if restored {
-		return s.retireShelves()
+		err = s.retireShelves()
 	}
-	return nil
+	s.endDoubts()
+	return err
 }
 
 // startWriter reads the log and begins to take events.
@@ -233,31 +254,6 @@ func (s *Store) create(tx *bbolt.Tx) error {
 	return meta.Put(keyState, s.state.Load().encode())
 }
 
-// MarkRestored notes in the file at path that it is a copy or a backup. On the
-// next Open every KeyPackage on a shelf is retired, so that nothing is handed
-// out that was handed out after the copy was made; last-resort ones stay.
-func MarkRestored(path string) error {
-	if _, err := os.Stat(path); err != nil {
-		return openError(path, err)
-	}
-	db, err := openFile(path, Options{LockTimeout: time.Second})
-	if err != nil {
-		return openError(path, err)
-	}
-	defer db.Close()
-	err = db.Update(func(tx *bbolt.Tx) error {
-		err := recovering(func() error { _, err := new(Store).load(tx); return err })
-		if err != nil {
-			return err
-		}
-		return tx.Bucket(bucketMeta.name).Put(keyRestored, []byte{1})
-	})
-	if err != nil {
-		return openError(path, err)
-	}
-	return db.Close()
-}
-
 // retireShelves does what MarkRestored asked for and takes the mark away. It
 // begins again if it is interrupted.
 func (s *Store) retireShelves() error {
@@ -266,6 +262,7 @@ func (s *Store) retireShelves() error {
 			from = t.retireShelvesFrom(from)
 			if from == nil {
 				t.del(bucketMeta, keyRestored)
+				t.put(bucketMeta, keyRestoredAt, appendNumber(nil, millis(t.now)))
 			}
 			return nil
 		})

@@ -90,6 +90,7 @@ func (t *txn) addKeyPackages(d *device, p publication, items []int) map[int]*key
 	for n, i := range items {
 		added[i] = t.addKeyPackage(d, p.items[i])
 		t.retireLastResort(d, added[i])
+		t.retireDoubted(d, added[i])
 		initKeys[n] = initKey{added[i].number, p.search.hashes[i]}
 	}
 	if len(items) > 0 {

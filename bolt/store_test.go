@@ -1,6 +1,7 @@
 package bolt_test
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"testing"
@@ -16,15 +17,19 @@ func TestStore(t *testing.T) {
 	t.Run("as it is", func(t *testing.T) { runSuite(t, bolt.Options{}, nil) })
 	t.Run("merging all the time", func(t *testing.T) { runSuite(t, bolt.Options{LogSize: 1}, nil) })
 	t.Run("compacted", func(t *testing.T) { runSuite(t, bolt.Options{LogSize: 4096}, compact) })
+	t.Run("checked", func(t *testing.T) { runSuite(t, bolt.Options{LogSize: 16 << 10}, check) })
 }
 
 // runSuite runs the suite on stores with these options; between says what is
-// done to a file that was closed.
+// done to a file that was closed, also at the end.
 func runSuite(t *testing.T, opts bolt.Options, between func(t *testing.T, path string)) {
 	storetest.Run(t, func(t *testing.T) storetest.Fixture {
 		path := filepath.Join(t.TempDir(), "welcomed.db")
 		var last *bolt.Store
 		closed := 0
+		if between != nil {
+			t.Cleanup(func() { _ = last.Close(); between(t, path) })
+		}
 		return storetest.Fixture{
 			Open: func(t *testing.T, clock delivery.Clock, limits delivery.Limits) delivery.Store {
 				if last != nil && between != nil {
@@ -47,8 +52,13 @@ func runSuite(t *testing.T, opts bolt.Options, between func(t *testing.T, path s
 	})
 }
 
+func check(t *testing.T, path string) {
+	t.Helper()
+	must(t, bolt.Check(context.Background(), path))
+}
+
 func compact(t *testing.T, path string) {
 	t.Helper()
-	must(t, bolt.Compact(t.Context(), path, path+".small"))
+	must(t, bolt.Compact(context.Background(), path, path+".small"))
 	must(t, os.Rename(path+".small", path))
 }

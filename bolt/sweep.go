@@ -244,6 +244,7 @@ func (t *txn) fireTombstones(timer timer, r *delivery.SweepResult) {
 		t.forgetInitKeys(d, forgotten)
 		r.ForgottenKeyPackage += len(forgotten)
 	}
+	t.settleDoubts(d)
 	t.purge(d)
 }
 

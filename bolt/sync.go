@@ -22,7 +22,7 @@ func (s *Store) Sync(ctx context.Context, _ delivery.Caller, id delivery.DeviceI
 	c := &deviceSync{id: id, digest: digest, refs: refs}
 	for range syncLooks {
 		err := s.view(ctx, c.look)
-		if err == nil && len(c.withdraw) > 0 {
+		if err == nil && (len(c.withdraw) > 0 || c.doubtful) {
 			err = s.writer.do(ctx, 0, c.apply)
 		}
 		switch {
@@ -56,6 +56,8 @@ type deviceSync struct {
 	unknown, spent []mls.KeyPackageRef
 	live, withdraw []*keyPackage // as they were then; withdraw are some of live
 
+	doubtful bool // something is unknown that may have been handed out before a restore
+
 	withdrawn []mls.KeyPackageRef
 
 	now  time.Time       // of the last step
@@ -65,7 +67,7 @@ type deviceSync struct {
 // look decides what the sync does if the device does not change any more.
 func (c *deviceSync) look(t *txn) error {
 	d := t.device(c.id)
-	c.now, c.gone, c.live, c.withdraw, c.withdrawn, c.unknown, c.spent = t.now, nil, nil, nil, nil, nil, nil
+	*c = deviceSync{id: c.id, digest: c.digest, refs: c.refs, now: t.now}
 	if d != nil {
 		c.changes, c.live = d.changes, t.liveKeyPackages(d)
 	}
@@ -79,6 +81,7 @@ func (c *deviceSync) look(t *txn) error {
 		}
 		held[ref] = true
 	}
+	c.doubtful = len(c.unknown) > 0 && t.doubtful()
 	for _, k := range c.live {
 		if !held[k.rec.Ref] && k.rec.State != delivery.Consumed && k.rec.Needed(t.sure) {
 			c.withdraw = append(c.withdraw, k)
@@ -112,11 +115,20 @@ func (c *deviceSync) classify(t *txn, d *device, ref mls.KeyPackageRef) {
 
 // apply withdraws what look has found, unless the device has changed since.
 func (c *deviceSync) apply(t *txn) error {
-	d := t.device(c.id)
-	if d == nil || d.changes != c.changes {
+	d, changes := t.device(c.id), uint64(0)
+	if d != nil {
+		changes = d.changes
+	}
+	if changes != c.changes {
 		return errMoved
 	}
+	if c.doubtful {
+		t.doubt(c.id, d, c.unknown)
+	}
 	c.now, c.gone, c.withdrawn = t.now, make(map[uint64]bool, len(c.withdraw)), nil
+	if len(c.withdraw) == 0 {
+		return nil
+	}
 	open := t.openMails(d)
 	for _, was := range c.withdraw {
 		k := t.keyPackage(d, was.keyPackageKey) // was stays as it is: this may run again

@@ -218,6 +218,8 @@ var (
 	keyFormat   = []byte("format")
 	keyState    = []byte("state")
 	keyRestored = []byte("restored")
+	// keyRestoredAt is when it was gone the last time.
+	keyRestoredAt = []byte("restored_at")
 )
 
 // A state is the row that every commit writes: what can not be found without

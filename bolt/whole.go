@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/fnv"
-	"io"
 	"os"
 
 	berrors "go.etcd.io/bbolt/errors"
@@ -39,21 +38,29 @@ func checkWhole(path string) error {
 	if err != nil || info.Size() == 0 || !info.Mode().IsRegular() {
 		return err
 	}
-	head := make([]byte, 2*pageSize)
-	if n, err := io.ReadFull(f, head); err != nil {
-		return fmt.Errorf("%w: only %d bytes long", berrors.ErrInvalid, n)
+	meta, err := newestMeta(f)
+	if err != nil || meta == nil {
+		return err // bbolt says what is wrong
 	}
-	var newest, pages uint64
-	for _, page := range [][]byte{head[:pageSize], head[pageSize:]} {
-		meta := page[metaHeader : metaHeader+metaSize]
-		if txn := binary.NativeEndian.Uint64(meta[metaTxn:]); validMeta(meta) && txn >= newest {
-			newest, pages = txn, binary.NativeEndian.Uint64(meta[metaPages:])
-		}
-	}
-	if want := pages * pageSize; want > uint64(info.Size()) {
+	if want := binary.NativeEndian.Uint64(meta[metaPages:]) * pageSize; want > uint64(info.Size()) {
 		return fmt.Errorf("%w: %d bytes long, %d are missing", berrors.ErrInvalid, info.Size(), want-uint64(info.Size()))
 	}
 	return nil
+}
+
+// newestMeta returns the meta that bbolt would use; nil if none is valid.
+func newestMeta(f *os.File) (newest []byte, err error) {
+	head := make([]byte, 2*pageSize)
+	if n, err := f.ReadAt(head, 0); err != nil {
+		return nil, fmt.Errorf("%w: only %d bytes long", berrors.ErrInvalid, n)
+	}
+	for _, page := range [][]byte{head[:pageSize], head[pageSize:]} {
+		meta := page[metaHeader : metaHeader+metaSize]
+		if validMeta(meta) && (newest == nil || binary.NativeEndian.Uint64(meta[metaTxn:]) >= binary.NativeEndian.Uint64(newest[metaTxn:])) {
+			newest = meta
+		}
+	}
+	return newest, nil
 }
 
 func validMeta(meta []byte) bool {

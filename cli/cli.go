@@ -56,6 +56,8 @@ func root(env environment) *cli.Command {
 		benchCommand(env),
 		inspectCommand(env),
 		tokenCommand(env),
+		backupCommand(env),
+		restoreCommand(env),
 		healthCommand(env),
 		versionCommand(env),
 	}

@@ -47,6 +47,7 @@ func TestScript(t *testing.T) {
 			"mode":          modeScript,
 			"serve":         serveScript,
 			"signal":        signalScript,
+			"log":           logScript,
 		},
 	})
 }
@@ -217,6 +218,17 @@ func signalScript(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(err)
 	case <-time.After(20 * time.Second):
 		ts.Fatalf("the server does not end:\n%s", s.log.String())
+	}
+}
+
+// logScript is "log words": the server has logged them.
+func logScript(ts *testscript.TestScript, neg bool, args []string) {
+	v, ok := servers.Load(ts.Getenv("WORK"))
+	if neg || !ok || len(args) != 1 {
+		ts.Fatalf("usage: log words, after serve")
+	}
+	if log := v.(*served).log.String(); !strings.Contains(log, args[0]) {
+		ts.Fatalf("the log never says %q:\n%s", args[0], log)
 	}
 }
 

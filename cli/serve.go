@@ -95,6 +95,9 @@ func assemble(ctx context.Context, c *config, log *slog.Logger) (_ *instance, er
 			err = errors.Join(err, file.Close())
 		}
 	}()
+	if file.Restored() {
+		log.Warn("the database is a copy: what was on its shelves is not handed out again, devices have to refill them; tokens that were revoked since are valid again", "db", c.db)
+	}
 	authenticator, err := c.authenticator(ctx, i.store, log)
 	if err != nil {
 		return nil, err
@@ -125,6 +128,7 @@ func assemble(ctx context.Context, c *config, log *slog.Logger) (_ *instance, er
 		ClaimWelcomes:  c.claimWelcomes,
 		AnswerBytes:    c.answerBytes,
 		Socket:         i.socket,
+		Backup:         &server.Backup{Copy: file.Backup, Kept: m.ObserveBackup},
 		Profiles:       c.pprof,
 		Checks:         c.checks,
 		CheckTime:      c.checkTime,

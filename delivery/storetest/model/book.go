@@ -25,6 +25,9 @@ type book struct {
 	letters     []*letter                     // in the order of posting
 	repeats     map[string]*repeat            // by caller and idempotency key
 	turns       int                           // how often a Welcome was given
+
+	doubtsEnd time.Time                      // a shelf's age after the last restore
+	doubts    map[delivery.DeviceID][]string // starts of refs that were unknown after it
 }
 
 // A device exists from its first publication until it is removed.
@@ -84,13 +87,13 @@ type repeat struct {
 }
 
 func newBook(limits delivery.Limits) *book {
-	return &book{limits: limits, devices: map[delivery.DeviceID]*device{}, repeats: map[string]*repeat{}}
+	return &book{limits: limits, devices: map[delivery.DeviceID]*device{}, repeats: map[string]*repeat{}, doubts: map[delivery.DeviceID][]string{}}
 }
 
 // copy is what a backup holds.
 func (b *book) copy() *book {
 	c := *b
-	c.devices, c.repeats = maps.Clone(b.devices), maps.Clone(b.repeats)
+	c.devices, c.repeats, c.doubts = maps.Clone(b.devices), maps.Clone(b.repeats), maps.Clone(b.doubts)
 	for id, d := range c.devices {
 		c.devices[id] = again(d)
 	}
@@ -322,7 +325,7 @@ func (b *book) withdraw(k *keyPackage) (changed bool) {
 // heard of is left out.
 func (b *book) rows() string {
 	var rows strings.Builder
-	fmt.Fprintln(&rows, len(b.devices))
+	fmt.Fprintln(&rows, len(b.devices), b.doubts)
 	for _, k := range b.keyPackages {
 		fmt.Fprintln(&rows, k.state, k.usableUntil, k.reservedBy, k.reserved, k.handedOut, k.ended, k.letter)
 	}

@@ -169,7 +169,30 @@ func (b *book) add(id delivery.DeviceID, item delivery.NewKeyPackage) {
 			b.retire(o)
 		}
 	}
+	if b.doubted(id, item) && k.state == delivery.Available {
+		b.retire(k)
+	}
 	b.keyPackages = append(b.keyPackages, k)
+}
+
+// doubted reports whether an item may have been handed out before the restore.
+func (b *book) doubted(id delivery.DeviceID, item delivery.NewKeyPackage) bool {
+	return !item.LastResort && b.now.Before(b.doubtsEnd) && slices.Contains(b.doubts[id], string(item.Ref[:8]))
+}
+
+// doubt notes what a device holds and nobody knows, as much as a shelf has room
+// for.
+func (b *book) doubt(id delivery.DeviceID, unknown []mls.KeyPackageRef) {
+	if !b.now.Before(b.doubtsEnd) {
+		return
+	}
+	doubts := slices.Clone(b.doubts[id])
+	for _, ref := range unknown {
+		if len(ref) >= 8 && !slices.Contains(doubts, string(ref[:8])) {
+			doubts = append(doubts, string(ref[:8]))
+		}
+	}
+	b.doubts[id] = doubts[max(0, len(doubts)-b.limits.KeyPackagesPerDevice):]
 }
 
 func (b *book) published(id delivery.DeviceID, items, fresh []delivery.NewKeyPackage) (p delivery.Publications) {
@@ -300,6 +323,7 @@ func (b *book) sync(id delivery.DeviceID, digest delivery.Digest, refs []mls.Key
 			r.Spent = append(r.Spent, ref)
 		}
 	}
+	b.doubt(id, r.Unknown)
 	for _, k := range b.of(id) {
 		if !slices.Contains(refs, k.item.Ref) && b.withdraw(k) {
 			r.Withdrawn = append(r.Withdrawn, k.item.Ref)
@@ -344,6 +368,7 @@ func (b *book) removeDevice(id delivery.DeviceID) {
 		}
 	}
 	delete(b.devices, id)
+	delete(b.doubts, id)
 }
 
 func (b *book) removeUser(user delivery.UserID) {
@@ -395,6 +420,7 @@ func (b *book) keyPackage(caller delivery.Caller, ref mls.KeyPackageRef) (s deli
 
 // restored retires what was on the shelves when a copy was made.
 func (b *book) restored() {
+	b.doubtsEnd = b.now.Add(b.limits.ShelfAge)
 	for _, k := range b.keyPackages {
 		if !k.item.LastResort && k.stateAt(b.sure) == delivery.Available {
 			b.retire(k)

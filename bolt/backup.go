@@ -1,0 +1,171 @@
+package bolt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
+
+	"welcomed/delivery"
+)
+
+// copySuffix is what the file of a copy is called while it is made, behind the
+// name of the database.
+const copySuffix = ".copy"
+
+// Backup returns a copy of the file as it is now: consistent, checked and marked
+// as a copy (see MarkRestored). It lies beside the database but has no name any
+// more, so that closing it removes it. Events go on meanwhile: they wait at most
+// where the file has to be mapped anew, and no longer than the disk takes to copy
+// it. Copies are made one after the other.
+func (s *Store) Backup(ctx context.Context) (*os.File, error) {
+	select {
+	case s.copying <- struct{}{}:
+		defer func() { <-s.copying }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	return copyNameless(ctx, s.path, s.db, func(id uint64) error { return s.writer.wait(id) })
+}
+
+// BackupFile is Store.Backup for a file that nobody has open.
+func BackupFile(ctx context.Context, path string) (*os.File, error) {
+	if err := present(path); err != nil {
+		return nil, err
+	}
+	db, err := openFile(path, Options{LockTimeout: time.Second})
+	if err != nil {
+		return nil, openError(path, err)
+	}
+	defer db.Close()
+	return copyNameless(ctx, path, db, func(uint64) error { return nil })
+}
+
+// copyNameless makes a copy beside path. durable is told which transaction was
+// copied and returns when it is on the disk.
+func copyNameless(ctx context.Context, path string, db *bbolt.DB, durable func(id uint64) error) (_ *os.File, err error) {
+	part := path + copySuffix
+	defer os.Remove(part)
+	f, err := copyPages(ctx, db, part, durable)
+	if err != nil {
+		return nil, fmt.Errorf("copy database %s: %w", path, full(err))
+	}
+	defer func() {
+		if err != nil {
+			f.Close()
+		}
+	}()
+	if err := MarkRestored(ctx, part); err != nil {
+		return nil, fmt.Errorf("the copy of database %s is not sound: %w", path, err)
+	}
+	_, err = f.Seek(0, io.SeekStart)
+	return f, err
+}
+
+// copyPages copies the pages of one transaction. Pages are copied as they are,
+// not row by row: the writer cannot use a page again that a reader may look at,
+// and has to wait for all readers to map a file that has grown. Copying rows
+// takes twenty times as long.
+func copyPages(ctx context.Context, db *bbolt.DB, path string, durable func(id uint64) error) (f *os.File, err error) {
+	f, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			f.Close()
+		}
+	}()
+	var id uint64
+	err = db.View(func(tx *bbolt.Tx) error {
+		id = uint64(tx.ID())
+		_, err := tx.WriteTo(whileWanted{ctx, f})
+		return err
+	})
+	if errors.Is(err, berrors.ErrDatabaseNotOpen) {
+		err = delivery.ErrClosed
+	}
+	if err == nil {
+		err = durable(id)
+	}
+	return f, errors.Join(err, ctx.Err())
+}
+
+// whileWanted is a writer that fails when nobody wants the result any more.
+type whileWanted struct {
+	ctx context.Context
+	to  io.Writer
+}
+
+func (w whileWanted) Write(b []byte) (int, error) {
+	if err := w.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return w.to.Write(b)
+}
+
+// MarkRestored notes in the file at path that it is a copy or a backup. On the
+// next Open every KeyPackage on a shelf is retired, so that nothing is handed
+// out that was handed out after the copy was made; last-resort ones stay. The
+// file is checked first: a copy that was made while a server wrote to it may be
+// of no use, and is refused.
+func MarkRestored(ctx context.Context, path string) error {
+	return withChecked(ctx, path, mark)
+}
+
+func mark(db *bbolt.DB) error {
+	return db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(bucketMeta.name).Put(keyRestored, []byte{1}) })
+}
+
+// Check returns nil if the file at path, which nobody has open, is sound: every
+// row can be read, every KeyPackage is the one that it is said to be, and what is
+// counted agrees with the counts. It changes nothing.
+func Check(ctx context.Context, path string) error {
+	return withChecked(ctx, path, func(*bbolt.DB) error { return nil })
+}
+
+// withChecked has do look at a file that is sound.
+func withChecked(ctx context.Context, path string, do func(*bbolt.DB) error) error {
+	if err := present(path); err != nil {
+		return err
+	}
+	if err := checkTree(path); err != nil {
+		return openError(path, err)
+	}
+	db, err := openFile(path, Options{LockTimeout: time.Second})
+	if err != nil {
+		return openError(path, err)
+	}
+	defer db.Close()
+	if err := checkFile(ctx, db); err != nil {
+		return openError(path, err)
+	}
+	if err := do(db); err != nil {
+		return openError(path, err)
+	}
+	return db.Close()
+}
+
+// present refuses where Open would make a new file.
+func present(path string) error {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return fmt.Errorf("there is no database %s", path)
+	case err == nil && info.Size() == 0:
+		err = fmt.Errorf("%w: it is empty", berrors.ErrInvalid)
+	}
+	if err != nil {
+		return openError(path, err)
+	}
+	return nil
+}
+
+// Restored reports whether the file was a copy when it was opened, so that all
+// shelves were retired.
+func (s *Store) Restored() bool { return s.restored }

@@ -1,0 +1,326 @@
+package bolt
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+
+	"go.etcd.io/bbolt"
+
+	"welcomed/delivery"
+	"welcomed/mls"
+	"welcomed/mls/mlstest"
+)
+
+// A history is a store that is written to, and what was in it after each
+// transaction.
+type history struct {
+	t    *testing.T
+	s    *Store
+	path string
+	rand *rand.Rand
+	mu   sync.Mutex
+	was  map[uint64][32]byte
+	pool []delivery.NewKeyPackage
+}
+
+func newHistory(t *testing.T, seed uint64) *history {
+	t.Helper()
+	h := &history{t: t, path: filepath.Join(t.TempDir(), "welcomed.db"), rand: rand.New(rand.NewPCG(seed, 3)), was: map[uint64][32]byte{}}
+	s, err := Open(h.path, Options{Limits: delivery.DefaultLimits(), LogSize: 16 << 10, idleAfter: 1 << 60})
+	must(t, err)
+	h.s = s
+	s.db.NoSync = true
+	t.Cleanup(func() { _ = s.Close() })
+	for range 8 {
+		signer := mlstest.NewSigner(1, "alice")
+		for range 40 {
+			kp, err := mls.ParseKeyPackage(signer.KeyPackage(mlstest.WithPadding(h.rand.IntN(1500))))
+			must(t, err)
+			h.pool = append(h.pool, delivery.Publication(kp))
+		}
+	}
+	h.note()
+	return h
+}
+
+func (h *history) device(i int) delivery.DeviceID {
+	return delivery.DeviceID{User: "alice", Name: fmt.Sprint(i)}
+}
+
+// step is one event.
+func (h *history) step() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	ctx, d := context.Background(), h.device(h.rand.IntN(8))
+	switch h.rand.IntN(5) {
+	case 0:
+		i := h.rand.IntN(len(h.pool))
+		_, _ = h.s.Publish(ctx, delivery.Caller{}, h.device(i/40), h.pool[i:i+1])
+	case 1:
+		_, _ = h.s.Reserve(ctx, delivery.Caller{User: "bob"}, delivery.ReserveRequest{Devices: []delivery.DeviceID{d}})
+	case 2:
+		one := h.rand.IntN(len(h.pool))
+		other := (one + 1 + h.rand.IntN(len(h.pool)-1)) % len(h.pool)
+		m, err := mls.ParseWelcome(mlstest.Welcome(1, h.pool[one].Ref, h.pool[other].Ref))
+		must(h.t, err)
+		_, _ = h.s.Post(ctx, delivery.Caller{User: "bob"}, delivery.Posting{Welcome: m, RatchetTree: make([]byte, h.rand.IntN(9000))})
+	case 3:
+		r, _ := h.s.Claim(ctx, delivery.Caller{}, d, delivery.ClaimOptions{})
+		h.note()
+		for _, m := range r.Deliveries {
+			_ = h.s.Acknowledge(ctx, delivery.Caller{}, d, m.ID, "")
+			h.note()
+		}
+	case 4:
+		_ = h.s.RemoveDevice(ctx, delivery.Caller{}, h.device(h.rand.IntN(80)))
+	}
+	h.note()
+}
+
+// note keeps what is in the store now.
+func (h *history) note() {
+	err := h.s.db.View(func(tx *bbolt.Tx) error {
+		h.was[uint64(tx.ID())] = contentOf(tx)
+		return nil
+	})
+	must(h.t, err)
+}
+
+// contentOf is a hash over all pages' rows but the mark.
+func contentOf(tx *bbolt.Tx) (sum [32]byte) {
+	hash := sha256.New()
+	for _, b := range buckets {
+		c := tx.Bucket(b.name).Cursor()
+		for k, v := c.First(); k != nil; k, v = c.Next() {
+			if string(k) != string(keyRestored) {
+				binary.Write(hash, binary.BigEndian, [2]uint32{uint32(len(k)), uint32(len(v))})
+				hash.Write(k)
+				hash.Write(v)
+			}
+		}
+	}
+	return [32]byte(hash.Sum(nil))
+}
+
+// matches reports whether the file at path, which is marked, is what was in the
+// store after one transaction.
+func (h *history) matches(path string) bool {
+	h.t.Helper()
+	db, err := openFile(path, Options{})
+	must(h.t, err)
+	defer db.Close()
+	same := false
+	must(h.t, db.View(func(tx *bbolt.Tx) error {
+		if tx.Bucket(bucketMeta.name).Get(keyRestored) == nil {
+			h.t.Fatal("a copy is not marked")
+		}
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		sum := contentOf(tx)
+		for _, was := range h.was {
+			same = same || was == sum
+		}
+		return nil
+	}))
+	return same
+}
+
+// under runs fn while the store is written to.
+func (h *history) under(fn func()) {
+	h.t.Helper()
+	stop, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				h.step()
+			}
+		}
+	}()
+	fn()
+	close(stop)
+	<-ended
+}
+
+// A backup is what was in the store after one transaction, under any load.
+func TestABackupIsOneState(t *testing.T) {
+	h := newHistory(t, 1)
+	for range 500 {
+		h.step()
+	}
+	path := filepath.Join(t.TempDir(), "backup.db")
+	h.under(func() {
+		for range 40 {
+			f, err := h.s.Backup(t.Context())
+			must(t, err)
+			if open := h.s.db.Stats().OpenTxN; open > 1 { // note has one at times
+				t.Errorf("%d transactions are open while the copy waits to be read", open)
+			}
+			b, err := io.ReadAll(f)
+			must(t, err)
+			must(t, f.Close())
+			must(t, os.WriteFile(path, b, 0o600))
+			if !h.matches(path) {
+				t.Fatal("a backup is of no state that there was")
+			}
+		}
+	})
+}
+
+// A file that is copied page by page while it is written to is either what was
+// there after one transaction, or is refused.
+func TestATornCopyIsRefused(t *testing.T) {
+	refused, accepted := 0, 0
+	for seed := range uint64(3) {
+		h := newHistory(t, seed)
+		for range 500 {
+			h.step()
+		}
+		dir := t.TempDir()
+		h.under(func() {
+			for i := range 40 {
+				path := filepath.Join(dir, fmt.Sprint(i)) // one that bbolt panicked over stays mapped
+				copySlowly(t, h.path, path, h.rand.IntN(40))
+				if err := MarkRestored(t.Context(), path); err != nil {
+					refused++
+					if strings.Contains(err.Error(), "\n") || !strings.Contains(err.Error(), "database") {
+						t.Errorf("it says %v", err)
+					}
+					continue
+				}
+				accepted++
+				if !h.matches(path) {
+					t.Fatal("a torn copy was taken for a whole one")
+				}
+			}
+		})
+	}
+	t.Logf("%d refused, %d accepted", refused, accepted)
+	if refused == 0 {
+		t.Error("no copy was torn")
+	}
+}
+
+// copySlowly lets others run now and then.
+func copySlowly(t *testing.T, from, to string, pauses int) {
+	t.Helper()
+	in, err := os.Open(from)
+	must(t, err)
+	defer in.Close()
+	info, err := in.Stat()
+	must(t, err)
+	every := info.Size()/pageSize/int64(pauses+1) + 1
+	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	must(t, err)
+	for page := int64(0); ; page++ {
+		if _, err := io.CopyN(out, in, pageSize); err != nil {
+			break
+		}
+		if page%every == 0 {
+			runtime.Gosched()
+		}
+	}
+	must(t, out.Close())
+}
+
+// What keeps a backup from being made is said, and nothing stays behind.
+func TestABackupThatIsNotWantedLeavesNothing(t *testing.T) {
+	h := newHistory(t, 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := h.s.Backup(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
+	must(t, h.s.Close())
+	if _, err := h.s.Backup(t.Context()); !errors.Is(err, delivery.ErrClosed) {
+		t.Errorf("closed: %v", err)
+	}
+	if _, err := os.Stat(h.path + copySuffix); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("left behind: %v", err)
+	}
+}
+
+// What is wrong in a row is found although every page is as it should be.
+func TestACheckReadsRows(t *testing.T) {
+	for name, damage := range map[string]func(x *txn){
+		"another's bytes":  func(x *txn) { x.put(bucketKeyPackages, numberKey(2), []byte("others")) },
+		"a count":          func(x *txn) { x.state.keyPackages[delivery.Available]++; x.writes++ },
+		"a device's count": func(x *txn) { d := x.device(phone); d.available++; x.changed(d) },
+		"a lost device":    func(x *txn) { x.del(bucketDevices, x.device(phone).key(rowDevice)) },
+	} {
+		path := filepath.Join(t.TempDir(), "welcomed.db")
+		s, err := Open(path, Options{Limits: delivery.DefaultLimits()})
+		must(t, err)
+		publishOne(t, s, phone)
+		must(t, s.writer.do(t.Context(), 0, func(x *txn) error { damage(x); return nil }))
+		must(t, s.Close())
+		if err := Check(t.Context(), path); !errors.Is(err, errCorrupt) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// A crash while the shelves of a restored file are retired is made good at the
+// next start.
+func TestARestoreThatIsInterruptedGoesOn(t *testing.T) {
+	path, opts := filepath.Join(t.TempDir(), "welcomed.db"), Options{Limits: delivery.DefaultLimits()}
+	s, err := Open(path, opts)
+	must(t, err)
+	s.db.NoSync = true
+	const devices = 1200 // more than two transactions
+	for i := range devices {
+		must(t, s.writer.do(t.Context(), 0, func(x *txn) error {
+			_, err := x.publish(publication{id: delivery.DeviceID{User: delivery.UserID(fmt.Sprint(i)), Name: "phone"}, items: []delivery.NewKeyPackage{unsigned(i)}})
+			return err
+		}))
+	}
+	must(t, s.db.Sync())
+	must(t, s.Close())
+	must(t, func() error { // MarkRestored refuses KeyPackages that are none
+		db, err := openFile(path, Options{})
+		must(t, err)
+		defer db.Close()
+		return db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(bucketMeta.name).Put(keyRestored, []byte{1}) })
+	}())
+
+	db, err := openFile(path, opts)
+	must(t, err)
+	s = &Store{path: path, opts: opts, db: db}
+	must(t, db.View(func(tx *bbolt.Tx) error { _, err := s.load(tx); return err }))
+	s.opts.Clock = delivery.SystemClock()
+	s.guard = delivery.NewClockGuard(s.opts.Clock, s.state.Load().seen, false)
+	must(t, s.startWriter())
+	must(t, s.writer.do(t.Context(), 0, func(x *txn) error { x.retireShelvesFrom([]byte{}); return nil }))
+	if left := s.state.Load().keyPackages[delivery.Available]; left == 0 || left == devices {
+		t.Fatalf("%d are on the shelves in the middle of it", left)
+	}
+	must(t, db.Close()) // a crash
+
+	s, err = Open(path, opts)
+	must(t, err)
+	if left := s.state.Load().keyPackages[delivery.Available]; left != 0 || !s.Restored() {
+		t.Errorf("%d are left on the shelves (restored: %v)", left, s.Restored())
+	}
+	must(t, s.Close())
+	s, err = Open(path, opts)
+	must(t, err)
+	defer s.Close()
+	if s.Restored() {
+		t.Error("the mark is still there")
+	}
+}

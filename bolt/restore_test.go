@@ -1,0 +1,314 @@
+package bolt_test
+
+import (
+	"errors"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"welcomed/bolt"
+	"welcomed/delivery"
+	"welcomed/mls"
+	"welcomed/mls/mlstest"
+)
+
+// A town has devices, adders and a store, and remembers what none of them may
+// forget when the store is put back to an earlier state.
+type town struct {
+	t      *testing.T
+	rand   *rand.Rand
+	path   string
+	s      *bolt.Store
+	phones []*ownPhone
+	given  map[mls.KeyPackageRef]delivery.Caller // who reserved it
+	posted map[mls.KeyPackageRef]bool            // a Welcome for it was accepted
+	opts   bolt.Options
+}
+
+// An ownPhone holds private keys, until it has joined or dropped them.
+type ownPhone struct {
+	id     delivery.DeviceID
+	signer *mlstest.Signer
+	keys   map[mls.KeyPackageRef]delivery.NewKeyPackage
+}
+
+var adders = []delivery.Caller{{User: "ann"}, {User: "ben"}, {User: "cem"}}
+
+func newTown(t *testing.T, seed uint64, opts bolt.Options) *town {
+	w := &town{t: t, rand: rand.New(rand.NewPCG(seed, 7)), path: filepath.Join(t.TempDir(), "welcomed.db"), opts: opts,
+		given: map[mls.KeyPackageRef]delivery.Caller{}, posted: map[mls.KeyPackageRef]bool{}}
+	w.s = open(t, w.path, opts)
+	for _, id := range []delivery.DeviceID{{User: "u1", Name: "a"}, {User: "u1", Name: "b"}, {User: "u2", Name: "a"}, {User: "u3", Name: "a"}} {
+		p := &ownPhone{id, mlstest.NewSigner(1, string(id.User)), map[mls.KeyPackageRef]delivery.NewKeyPackage{}}
+		w.phones = append(w.phones, p)
+		w.publish(p, 1+w.rand.IntN(5))
+	}
+	return w
+}
+
+func (w *town) phone() *ownPhone        { return w.phones[w.rand.IntN(len(w.phones))] }
+func (w *town) adder() delivery.Caller  { return adders[w.rand.IntN(len(adders))] }
+func (w *town) self(p *ownPhone) caller { return caller{User: p.id.User, Device: p.id.Name} }
+
+type caller = delivery.Caller
+
+func (w *town) publish(p *ownPhone, n int) {
+	w.t.Helper()
+	var items []delivery.NewKeyPackage
+	for range n {
+		item := newKeyPackage(w.t, p.signer)
+		p.keys[item.Ref] = item
+		items = append(items, item)
+	}
+	if w.rand.IntN(4) == 0 {
+		items = append(items, newKeyPackage(w.t, p.signer, mlstest.LastResort()))
+		p.keys[items[n].Ref] = items[n]
+	}
+	_, err := w.s.Publish(w.t.Context(), w.self(p), p.id, items)
+	must(w.t, err)
+}
+
+// reserve has somebody reserve from all devices, and returns what was handed
+// out, last-resort ones left out.
+func (w *town) reserve(by delivery.Caller) (refs []mls.KeyPackageRef) {
+	w.t.Helper()
+	r, err := w.s.Reserve(w.t.Context(), by, delivery.ReserveRequest{Users: []delivery.UserID{"u1", "u2", "u3"}})
+	must(w.t, err)
+	for _, user := range r.Users {
+		for _, d := range user.Devices {
+			if d.Status != delivery.DeviceReserved {
+				continue
+			}
+			ref := d.KeyPackage.Ref
+			if first, again := w.given[ref]; again {
+				w.t.Fatalf("%s was handed to %s and then to %s", ref, first.User, by.User)
+			}
+			w.given[ref] = by
+			refs = append(refs, ref)
+		}
+	}
+	return refs
+}
+
+func (w *town) post(by delivery.Caller, ref mls.KeyPackageRef) delivery.Status {
+	w.t.Helper()
+	m, err := mls.ParseWelcome(mlstest.Welcome(1, ref))
+	must(w.t, err)
+	o, err := w.s.Post(w.t.Context(), by, delivery.Posting{Welcome: m})
+	if refused, ok := errors.AsType[*delivery.NoMatchError](err); ok {
+		return refused.Recipients[0].Status
+	}
+	must(w.t, err)
+	w.posted[ref] = true
+	return o.Recipients[0].Status
+}
+
+// join has a device claim and acknowledge all that it can open.
+func (w *town) join(p *ownPhone) (refs []mls.KeyPackageRef) {
+	w.t.Helper()
+	r, err := w.s.Claim(w.t.Context(), w.self(p), p.id, delivery.ClaimOptions{})
+	must(w.t, err)
+	for _, d := range r.Deliveries {
+		if _, holds := p.keys[d.Ref]; !holds {
+			w.t.Fatalf("%s was given a Welcome that it has no key for", p.id)
+		}
+		delete(p.keys, d.Ref)
+		must(w.t, w.s.Acknowledge(w.t.Context(), w.self(p), p.id, d.ID, d.Ref))
+		refs = append(refs, d.Ref)
+	}
+	return refs
+}
+
+// sync is what clients do: tell which keys there are, and publish what is not
+// known.
+func (w *town) sync(p *ownPhone) delivery.SyncResult {
+	w.t.Helper()
+	inv, err := w.s.Inventory(w.t.Context(), w.self(p), p.id)
+	must(w.t, err)
+	var held []mls.KeyPackageRef
+	for ref := range p.keys {
+		held = append(held, ref)
+	}
+	r, err := w.s.Sync(w.t.Context(), w.self(p), p.id, inv.Digest, held)
+	must(w.t, err)
+	var items []delivery.NewKeyPackage
+	for _, ref := range r.Unknown {
+		items = append(items, p.keys[ref])
+	}
+	for _, ref := range r.Spent {
+		delete(p.keys, ref)
+	}
+	if len(items) > 0 {
+		_, err = w.s.Publish(w.t.Context(), w.self(p), p.id, items)
+		must(w.t, err)
+	}
+	return r
+}
+
+// live does something at random.
+func (w *town) live() {
+	w.t.Helper()
+	switch w.rand.IntN(6) {
+	case 0, 1:
+		w.publish(w.phone(), 1+w.rand.IntN(4))
+	case 2:
+		w.reserve(w.adder())
+	case 3:
+		for ref, by := range w.given {
+			if !w.posted[ref] && w.rand.IntN(2) == 0 {
+				w.post(by, ref)
+			}
+		}
+	case 4:
+		w.join(w.phone())
+	case 5:
+		w.sync(w.phone())
+	}
+}
+
+// onShelves is what a list shows, last-resort ones left out.
+func (w *town) onShelves() map[mls.KeyPackageRef]bool {
+	w.t.Helper()
+	all := map[mls.KeyPackageRef]bool{}
+	for _, user := range []delivery.UserID{"u1", "u2", "u3"} {
+		l, err := w.s.List(w.t.Context(), delivery.Caller{User: "eve"}, user, delivery.ListOptions{})
+		must(w.t, err)
+		for _, d := range l.Devices {
+			for _, k := range d.KeyPackages {
+				if !k.LastResort {
+					all[k.Ref] = true
+				}
+			}
+		}
+	}
+	return all
+}
+
+// crash leaves the store as it is and goes on with the copy.
+func (w *town) crash(restored string) {
+	w.t.Helper()
+	must(w.t, w.s.Close())
+	w.path = restored
+	w.s = open(w.t, restored, w.opts)
+}
+
+// What was on a shelf when the copy was made, or was published later, is not
+// handed out after a restore if it was before; what was reserved is matched all
+// the same, and a device that publishes has something to be handed out.
+func TestNothingIsHandedOutAgainAfterARestore(t *testing.T) {
+	for name, copy := range map[string]func(w *town, to string){
+		"from a backup":              (*town).backUp,
+		"from a file that is marked": (*town).copyByHand,
+		"from a backup of a file":    (*town).backUpFile,
+	} {
+		t.Run(name, func(t *testing.T) {
+			for seed := range uint64(25) {
+				testRestore(newTown(t, seed, bolt.Options{LogSize: 1 << (8 + seed%12)}), copy)
+			}
+		})
+	}
+}
+
+func testRestore(w *town, copy func(*town, string)) {
+	w.t.Helper()
+	for range w.rand.IntN(30) {
+		w.live()
+	}
+	reservedBefore := w.reserve(adders[0])
+	shelved := w.onShelves()
+	restored := filepath.Join(w.t.TempDir(), "restored.db")
+	copy(w, restored)
+	for range w.rand.IntN(30) {
+		w.live()
+	}
+	lost := w.reserve(adders[1])
+	w.crash(restored)
+	w.never(shelved, "right after the restore")
+
+	// Adders post what they had reserved, whatever the records say.
+	order := w.rand.Perm(len(w.phones))
+	for _, i := range order[:len(order)/2] {
+		w.sync(w.phones[i])
+	}
+	for _, ref := range slices.Concat(reservedBefore, lost) {
+		if w.held(ref) && !w.posted[ref] {
+			by := w.given[ref]
+			if status := w.post(by, ref); status != delivery.StatusPending && !(shelved[ref] == false && status == delivery.StatusUnknown) {
+				w.t.Fatalf("a Welcome for one that was reserved is %s", status)
+			}
+		}
+	}
+	for _, i := range order {
+		w.publish(w.phones[i], 1)
+		w.sync(w.phones[i])
+		w.never(shelved, "after a sync")
+	}
+	for range 3 {
+		w.reserve(w.adder()) // fails if one comes again
+	}
+	for _, p := range w.phones {
+		w.join(p)
+		w.publish(p, 1)
+	}
+	if fresh := w.reserve(adders[2]); len(fresh) != len(w.phones) {
+		w.t.Fatalf("%d of %d devices have something to hand out after they published", len(fresh), len(w.phones))
+	}
+	must(w.t, w.s.Close())
+	must(w.t, bolt.Check(w.t.Context(), w.path))
+}
+
+// never checks that nothing on a shelf was there at the time of the copy, or was
+// handed out since.
+func (w *town) never(shelved map[mls.KeyPackageRef]bool, when string) {
+	w.t.Helper()
+	for ref := range w.onShelves() {
+		if by, given := w.given[ref]; given || shelved[ref] {
+			w.t.Fatalf("%s, %s is on a shelf (handed out: %v, to %q)", when, ref, given, by.User)
+		}
+	}
+}
+
+func (w *town) held(ref mls.KeyPackageRef) bool {
+	return slices.ContainsFunc(w.phones, func(p *ownPhone) bool { _, ok := p.keys[ref]; return ok })
+}
+
+func (w *town) backUp(to string) {
+	w.t.Helper()
+	f, err := w.s.Backup(w.t.Context())
+	must(w.t, err)
+	w.save(f, to)
+}
+
+func (w *town) backUpFile(to string) {
+	w.t.Helper()
+	must(w.t, w.s.Close())
+	f, err := bolt.BackupFile(w.t.Context(), w.path)
+	must(w.t, err)
+	w.save(f, to)
+	w.s = open(w.t, w.path, w.opts)
+}
+
+func (w *town) save(f *os.File, to string) {
+	w.t.Helper()
+	defer f.Close()
+	b, err := io.ReadAll(f)
+	must(w.t, err)
+	write(w.t, to, b)
+	if _, err := os.Stat(w.path + ".copy"); err == nil {
+		w.t.Error("the copy has a name")
+	}
+}
+
+// copyByHand copies a file that nobody writes to, as after a crash, and marks it.
+func (w *town) copyByHand(to string) {
+	w.t.Helper()
+	must(w.t, w.s.Close())
+	b, err := os.ReadFile(w.path)
+	must(w.t, err)
+	write(w.t, to, b)
+	must(w.t, bolt.MarkRestored(w.t.Context(), to))
+	w.s = open(w.t, w.path, w.opts)
+}

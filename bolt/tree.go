@@ -1,0 +1,171 @@
+package bolt
+
+import (
+	"encoding/binary"
+	"fmt"
+	"os"
+
+	berrors "go.etcd.io/bbolt/errors"
+)
+
+// What a page of a bbolt file begins with: its number 0, kind 8, entries 10,
+// further pages that belong to it 12. Entries of 16 bytes follow.
+const (
+	pageKind     = 8
+	pageCount    = 10
+	pageOverflow = 12
+	entryBytes   = 16
+	kindBranch   = 0x01
+	kindLeaf     = 0x02
+	kindFree     = 0x10
+	manyEntries  = 0xFFFF // the number of free pages is in the first entry
+	metaRoot     = 16
+	metaFreelist = 32
+)
+
+// A tree walks through the pages of a file that may be torn. bbolt believes what
+// is in a page: in a file whose pages are not of one transaction it runs in a
+// circle until the memory is used up, or reads where nothing is mapped.
+type tree struct {
+	file  *os.File
+	pages uint64
+	seen  map[uint64]bool
+}
+
+// checkTree returns nil if the pages of the file at path hang together.
+func checkTree(path string) error {
+	if err := checkWhole(path); err != nil {
+		return err
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	meta, err := newestMeta(f)
+	if err != nil {
+		return err
+	}
+	if meta == nil {
+		return berrors.ErrInvalid
+	}
+	t := &tree{file: f, pages: number(meta[metaPages:]), seen: map[uint64]bool{}}
+	if err := t.visit(number(meta[metaRoot:])); err != nil {
+		return err
+	}
+	return t.freelist(number(meta[metaFreelist:]))
+}
+
+func number(b []byte) uint64 { return binary.NativeEndian.Uint64(b) }
+
+func torn(page uint64, what string) error {
+	return fmt.Errorf("%w: page %d %s, as in a copy that was made while it was written to", berrors.ErrInvalid, page, what)
+}
+
+// page reads a page with those that belong to it, none of which was seen before.
+func (t *tree) page(id uint64) ([]byte, error) {
+	head := make([]byte, entryBytes)
+	if id < 2 || id >= t.pages {
+		return nil, torn(id, "is not in the file")
+	}
+	if _, err := t.file.ReadAt(head, int64(id)*pageSize); err != nil {
+		return nil, err
+	}
+	more := uint64(binary.NativeEndian.Uint32(head[pageOverflow:]))
+	if number(head) != id || id+more >= t.pages {
+		return nil, torn(id, "is another one")
+	}
+	for i := id; i <= id+more; i++ {
+		if t.seen[i] {
+			return nil, torn(i, "is used twice")
+		}
+		t.seen[i] = true
+	}
+	b := make([]byte, (more+1)*pageSize)
+	_, err := t.file.ReadAt(b, int64(id)*pageSize)
+	return b, err
+}
+
+func (t *tree) visit(id uint64) error {
+	b, err := t.page(id)
+	if err != nil {
+		return err
+	}
+	return t.entries(id, b)
+}
+
+// entries checks what is in a page, or in a small bucket inside of one.
+func (t *tree) entries(id uint64, b []byte) error {
+	if len(b) < entryBytes {
+		return torn(id, "is cut off")
+	}
+	count := int(binary.NativeEndian.Uint16(b[pageCount:]))
+	if entryBytes*(count+1) > len(b) {
+		return torn(id, "has more entries than fit")
+	}
+	check := t.leaf
+	switch binary.NativeEndian.Uint16(b[pageKind:]) {
+	case kindBranch:
+		if check = t.branch; count == 0 {
+			return torn(id, "is empty")
+		}
+	case kindLeaf:
+	default:
+		return torn(id, "is of another kind")
+	}
+	for i := range count {
+		if err := check(id, b[entryBytes*(i+1):]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// branch checks an entry, from which on the page is given.
+func (t *tree) branch(id uint64, entry []byte) error {
+	at, size := binary.NativeEndian.Uint32(entry), binary.NativeEndian.Uint32(entry[4:])
+	if uint64(at)+uint64(size) > uint64(len(entry)) {
+		return torn(id, "has a key outside")
+	}
+	return t.visit(number(entry[8:]))
+}
+
+func (t *tree) leaf(id uint64, entry []byte) error {
+	isBucket := binary.NativeEndian.Uint32(entry)&1 == 1
+	at, key, size := uint64(binary.NativeEndian.Uint32(entry[4:])), uint64(binary.NativeEndian.Uint32(entry[8:])), uint64(binary.NativeEndian.Uint32(entry[12:]))
+	if at+key+size > uint64(len(entry)) {
+		return torn(id, "has a row outside")
+	}
+	if !isBucket {
+		return nil
+	}
+	bucket := entry[at+key : at+key+size]
+	if len(bucket) < entryBytes {
+		return torn(id, "has a bucket that is cut off")
+	}
+	if root := number(bucket); root != 0 {
+		return t.visit(root)
+	}
+	return t.entries(id, bucket[entryBytes:])
+}
+
+// freelist checks the list of free pages: none of them is in use.
+func (t *tree) freelist(id uint64) error {
+	b, err := t.page(id)
+	if err != nil {
+		return err
+	}
+	count, list := uint64(binary.NativeEndian.Uint16(b[pageCount:])), b[entryBytes:]
+	if count == manyEntries {
+		count, list = number(list), list[8:]
+	}
+	if binary.NativeEndian.Uint16(b[pageKind:]) != kindFree || count > uint64(len(list)/8) {
+		return torn(id, "is no list of free pages")
+	}
+	for i := range count {
+		if free := number(list[8*i:]); free < 2 || free >= t.pages || t.seen[free] {
+			return torn(free, "is free and in use")
+		}
+	}
+	return nil
+}
