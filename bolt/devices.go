@@ -26,7 +26,8 @@ const (
 type device struct {
 	number       uint64
 	id           delivery.DeviceID
-	removed      bool // known only for its tombstones
+	removed      bool      // known only for its tombstones
+	removedAt    time.Time // last; it may be back since
 	seenAt       time.Time
 	available    int       // KeyPackages on the shelf, last resort not counted
 	shelfUntil   time.Time // before it none of them has aged; zero if there are none
@@ -154,7 +155,7 @@ func (t *txn) deviceByNumber(number uint64) *device {
 	d.available, d.waiting, d.pending, d.delivered = int(dec.number()), int(dec.number()), int(dec.number()), int(dec.number())
 	d.waitingBytes, d.overdue, d.claimed = int64(dec.number()), int(dec.number()), dec.number()
 	d.level = stockLevel(dec.number()) - 1
-	dec.times(&d.live.set, &d.tombstones.set)
+	dec.times(&d.live.set, &d.tombstones.set, &d.removedAt)
 	d.live.due, d.tombstones.due = d.live.set, d.tombstones.set
 	d.was = d.overdue
 	t.keep(d)
@@ -227,7 +228,7 @@ func (t *txn) flushDevice(d *device) {
 	e.number(uint64(d.overdue))
 	e.number(d.claimed)
 	e.number(uint64(level + 1))
-	e.times(d.live.set, d.tombstones.set)
+	e.times(d.live.set, d.tombstones.set, d.removedAt)
 	t.put(bucketDevices, d.key(rowDevice), e)
 }
 
@@ -262,6 +263,7 @@ func (s *Store) Devices(ctx context.Context, _ delivery.Caller, user delivery.Us
 // RemoveDevice implements delivery.Store.
 func (s *Store) RemoveDevice(ctx context.Context, _ delivery.Caller, id delivery.DeviceID) error {
 	return s.writer.do(ctx, 0, func(t *txn) error {
+		t.revokeTokens(delivery.TokenOwner{User: id.User, Device: id.Name})
 		if d := t.device(id); d != nil && !d.removed {
 			t.removeDevice(d)
 		}
@@ -272,6 +274,7 @@ func (s *Store) RemoveDevice(ctx context.Context, _ delivery.Caller, id delivery
 // RemoveUser implements delivery.Store.
 func (s *Store) RemoveUser(ctx context.Context, _ delivery.Caller, user delivery.UserID) error {
 	return s.writer.do(ctx, 0, func(t *txn) error {
+		t.revokeTokens(delivery.TokenOwner{User: user})
 		for _, d := range t.userDevices(user) {
 			t.removeDevice(d)
 		}
@@ -290,20 +293,35 @@ func (t *txn) removeDevice(d *device) {
 		m.rec.End(delivery.Lapsed, t.now)
 		t.closeMail(d, m)
 	}
-	d.removed = true
+	d.removed, d.removedAt = true, t.now
 	t.changed(d)
 	t.purge(d)
 }
 
-// purge forgets a removed device once its last row is gone.
+// purge forgets a removed device once its last row is gone and no credentials
+// are expected that had been issued before.
 func (t *txn) purge(d *device) {
-	if !d.removed || len(t.keys(bucketDevices, numberKey(d.number), 2)) > 1 {
+	if !d.removed {
+		return
+	}
+	if until := t.keepRemoved(d); t.now.Before(until) {
+		d.tombstones.at(until)
+		t.changed(d)
+		return
+	}
+	if len(t.keys(bucketDevices, numberKey(d.number), 2)) > 1 {
 		return
 	}
 	t.flushDevice(d) // takes it out of the counts
 	t.del(bucketDevices, d.key(rowDevice))
 	t.del(bucketNames, nameKey(d.id))
 	delete(t.devices, d.number)
+}
+
+// keepRemoved is how long it is remembered that a device was removed, so that
+// credentials which had been issued to it before do not bring it back.
+func (t *txn) keepRemoved(d *device) time.Time {
+	return roundUp(d.removedAt.Add(t.limits.TombstoneKept), tombstoneExact)
 }
 
 func cloneBytes(b []byte) []byte {

@@ -1,5 +1,5 @@
 // Package bolt keeps a delivery.Store in one bbolt file. It is the only
-// importer of bbolt, and this comment is the file format, version 2.
+// importer of bbolt, and this comment is the file format, version 3.
 //
 // Payloads are written once, in the order of their arrival. States live in
 // small rows that are scattered over the file: what changes in them is appended
@@ -45,6 +45,9 @@
 //	              'p' welcome → what has become of the Welcome
 //	              't' kind, due, row → empty; stale when the row says another time
 //	              'k' hash of caller and Idempotency-Key(16) → due, hash of the request, the answer
+//	              'a' id of a token → hash of its secret, owner, rights, times
+//	              'o' owner of a token, id → empty; the owner is user 0x00 device 0x00,
+//	              or a slash, the name of a service and 0x00
 //
 // Rows are sequences of unsigned varints, of byte strings with their length in
 // front, and of times in milliseconds since 1970, or in days after the time in

@@ -23,7 +23,7 @@ import (
 const (
 	// formatVersion is the version of the layout in doc.go. A file of a later
 	// one is left alone.
-	formatVersion = 2
+	formatVersion = 3
 	// pageSize is the same on every machine, so that a file can be moved:
 	// some ARM kernels have pages of 16 KiB.
 	pageSize = 4096

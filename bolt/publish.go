@@ -9,17 +9,18 @@ import (
 )
 
 // Publish implements delivery.Store.
-func (s *Store) Publish(ctx context.Context, _ delivery.Caller, id delivery.DeviceID, items []delivery.NewKeyPackage) (delivery.Publications, error) {
-	return s.publish(ctx, publication{id: id, items: items})
+func (s *Store) Publish(ctx context.Context, caller delivery.Caller, id delivery.DeviceID, items []delivery.NewKeyPackage) (delivery.Publications, error) {
+	return s.publish(ctx, publication{caller: caller, id: id, items: items})
 }
 
 // Replace implements delivery.Store.
-func (s *Store) Replace(ctx context.Context, _ delivery.Caller, id delivery.DeviceID, suite mls.CipherSuite, items []delivery.NewKeyPackage) (delivery.Publications, error) {
-	return s.publish(ctx, publication{id: id, items: items, replace: true, suite: suite})
+func (s *Store) Replace(ctx context.Context, caller delivery.Caller, id delivery.DeviceID, suite mls.CipherSuite, items []delivery.NewKeyPackage) (delivery.Publications, error) {
+	return s.publish(ctx, publication{caller: caller, id: id, items: items, replace: true, suite: suite})
 }
 
 // A publication is a Publish or a Replace.
 type publication struct {
+	caller  delivery.Caller
 	id      delivery.DeviceID
 	items   []delivery.NewKeyPackage
 	replace bool
@@ -81,6 +82,9 @@ func (t *txn) addKeyPackages(d *device, p publication, items []int) map[int]*key
 
 func (t *txn) planPublication(p publication) (publishPlan, error) {
 	plan := publishPlan{device: t.device(p.id), known: map[int]*keyPackage{}, again: map[int]bool{}}
+	if d := plan.device; d != nil && p.caller.Outlived(p.id, d.removedAt) {
+		return plan, delivery.ErrDeviceRemoved
+	}
 	var refusals refusals
 	seen, initKeys := map[mls.KeyPackageRef]bool{}, t.usedInitKeys(plan.device, p.items)
 	for i, item := range p.items {

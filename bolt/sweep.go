@@ -49,6 +49,7 @@ var sweepers = []sweeper{
 	{timerEnded, sweepWelcomes, (*txn).fireEnded},
 	{timerForget, sweepWelcomes, (*txn).fireForget},
 	{timerIdempotency, sweepTimers, (*txn).fireIdempotency},
+	{timerToken, sweepTimers, (*txn).fireToken},
 }
 
 // sweepAll fires the timers of a kind that are due. On a full disk it goes on
@@ -242,8 +243,8 @@ func (t *txn) fireTombstones(timer timer, r *delivery.SweepResult) {
 	if len(forgotten) > 0 {
 		t.forgetInitKeys(d, forgotten)
 		r.ForgottenKeyPackage += len(forgotten)
-		t.purge(d)
 	}
+	t.purge(d)
 }
 
 // forgetKeyPackage removes a tombstone.

@@ -16,6 +16,7 @@ const (
 	timerEnded                  // welcome: its last recipient has ended
 	timerForget                 // welcome: outcomes kept long enough
 	timerIdempotency            // hash of caller and key
+	timerToken                  // id of a token
 )
 
 func timerKey(kind byte, due time.Time, row []byte) []byte {

@@ -39,6 +39,8 @@ var (
 	bucketPosted      = &bucket{kind: 'p'}
 	bucketTimers      = &bucket{kind: 't'}
 	bucketIdempotency = &bucket{kind: 'k'}
+	bucketTokens      = &bucket{kind: 'a'}
+	bucketOwners      = &bucket{kind: 'o'}
 )
 
 // buckets are those that the file has.

@@ -27,6 +27,11 @@ var (
 	ErrStockFull = errors.New("shelf full")
 	// ErrDeviceLimit: the user has as many devices as are allowed.
 	ErrDeviceLimit = errors.New("too many devices")
+	// ErrDeviceRemoved: the credentials are those of a device that was removed
+	// after they had been issued.
+	ErrDeviceRemoved = errors.New("device removed")
+	// ErrTooManyTokens: the owner of a token has as many as are allowed.
+	ErrTooManyTokens = errors.New("too many tokens")
 	// ErrWrongSuite: a replacement is limited to one cipher suite and an item
 	// has another.
 	ErrWrongSuite = errors.New("KeyPackage of another cipher suite")

@@ -1,6 +1,9 @@
 package delivery
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // maxIdentifier is the longest user or device id, in bytes.
 const maxIdentifier = 255
@@ -73,6 +76,10 @@ type Caller struct {
 	Device string
 	// Service is the name of a service that acts for no user.
 	Service string
+	// Bound is when the credentials were issued, if they are those of Device
+	// and of nothing else; else zero. They do not outlive the device: once it
+	// was removed, they bring it back no more.
+	Bound time.Time
 }
 
 // Anonymous reports whether there is no caller.
@@ -89,6 +96,12 @@ func (c Caller) ID() string {
 		return "service/" + c.Service
 	}
 	return ""
+}
+
+// Outlived reports whether the caller's credentials are those of d, which was
+// removed, at a time that is zero if it never was, after they had been issued.
+func (c Caller) Outlived(d DeviceID, removed time.Time) bool {
+	return c.IsDevice(d) && !c.Bound.IsZero() && !removed.IsZero() && !c.Bound.After(removed)
 }
 
 // IsDevice reports whether the caller is known to be device d itself.

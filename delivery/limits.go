@@ -23,6 +23,7 @@ type Limits struct {
 	PendingPerDevice      int   // held and pending Welcomes
 	PendingBytesPerDevice int64 // their sizes as delivered, trees included
 	LowWatermark          int   // a stock below it is low
+	TokensPerOwner        int   // of one user, device or service
 
 	ShelfAge           time.Duration // off the shelf after it, whatever not_after says
 	RetiredFor         time.Duration // matchable after it left the shelf or was reserved, at most until not_after
@@ -57,6 +58,7 @@ func DefaultLimits() Limits {
 		PendingPerDevice:      1000,
 		PendingBytesPerDevice: 64 << 20,
 		LowWatermark:          10,
+		TokensPerOwner:        100,
 
 		ShelfAge:           90 * day,
 		RetiredFor:         30 * day,

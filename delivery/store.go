@@ -32,7 +32,7 @@ type Store interface {
 	// are answered with what became of them and change nothing.
 	//
 	// It refuses with ErrInvalidKeyPackage, ErrNotYours, ErrKeyPackageSpent,
-	// ErrStockFull or ErrDeviceLimit.
+	// ErrStockFull, ErrDeviceLimit, or ErrDeviceRemoved: see Caller.Bound.
 	Publish(ctx context.Context, caller Caller, device DeviceID, items []NewKeyPackage) (Publications, error)
 
 	// Replace retires what is on the device's shelf (of one cipher suite if
@@ -59,11 +59,12 @@ type Store interface {
 	// Devices returns the user's devices by name.
 	Devices(ctx context.Context, caller Caller, user UserID) ([]DeviceInfo, error)
 
-	// RemoveDevice withdraws all KeyPackages of the device and ends its
-	// Welcomes. Removing one that does not exist succeeds.
+	// RemoveDevice withdraws all KeyPackages of the device, ends its Welcomes
+	// and revokes its tokens. Removing one that does not exist succeeds.
 	RemoveDevice(ctx context.Context, caller Caller, device DeviceID) error
 
-	// RemoveUser removes all devices of the user in one transaction.
+	// RemoveUser removes all devices of the user and revokes all tokens of the
+	// user, in one transaction.
 	RemoveUser(ctx context.Context, caller Caller, user UserID) error
 
 	// List returns a page of the KeyPackages that can be handed out now, by
@@ -130,6 +131,22 @@ type Store interface {
 	// KeyPackage returns what became of a KeyPackage. ErrNotFound unless the
 	// caller owns it, reserved it, or posted the Welcome that it matched.
 	KeyPackage(ctx context.Context, caller Caller, ref mls.KeyPackageRef) (KeyPackageStatus, error)
+
+	// AddToken keeps a token, whose CreatedAt it sets. It refuses with
+	// ErrTooManyTokens if its owner has as many as are allowed.
+	AddToken(ctx context.Context, t Token) (Token, error)
+
+	// Token returns the token with that id. One that was revoked or has expired
+	// is ErrNotFound, from the moment that RevokeToken, RemoveDevice or
+	// RemoveUser has returned. It does not wait for what is on its way to the
+	// disk: a secret is given out after its token is durable.
+	Token(ctx context.Context, id string) (Token, error)
+
+	// Tokens returns the tokens within an owner, by owner and age.
+	Tokens(ctx context.Context, within TokenOwner) ([]Token, error)
+
+	// RevokeToken ends a token within an owner; it refuses with ErrNotFound.
+	RevokeToken(ctx context.Context, within TokenOwner, id string) error
 
 	// Sweep ends what has had its time, in batches of one transaction each, and
 	// forgets what has ended long ago. It refuses with ErrClock while the clock

@@ -1,65 +1,146 @@
 package server
 
 import (
+	"errors"
 	"fmt"
-	"net"
 	"net/http"
-	"net/netip"
-	"net/url"
 	"strings"
+	"time"
 
+	"welcomed/auth"
 	"welcomed/delivery"
 )
 
-// authenticate says who asks. Without authentication that is nobody, and only
-// those who are on this machine may ask.
-func (s *Server) authenticate(r *http.Request) (delivery.Caller, error) {
-	if s.options.InsecureNoAuth {
-		return delivery.Caller{}, nil
+// authenticate finds out who asks. Without authentication that is nobody, and
+// only those who are on this machine may ask.
+func (s *Server) authenticate(r *request) error {
+	if s.options.Auth == nil {
+		if s.options.InsecureNoAuth {
+			return nil
+		}
+		return direct(r.Request)
 	}
-	return delivery.Caller{}, direct(r)
+	if r.route.who == anyone {
+		return nil
+	}
+	token, err := bearer(r.Header)
+	if err != nil {
+		return err
+	}
+	r.identity, err = s.options.Auth.Authenticate(r.Context(), token)
+	if err != nil {
+		return err
+	}
+	r.caller, err = callerOf(r.identity, r.Header)
+	return err
 }
 
-// direct refuses a request that did not begin on this machine: a reverse proxy
-// makes a loopback address public, and so does the browser of somebody who
-// visits a page whose name resolves to one (DNS rebinding).
-func direct(r *http.Request) error {
-	for name := range r.Header {
-		if proxyHeader(name) {
-			return fmt.Errorf("%w: it has the header %s", errProxied, name)
+// bearer reads the token of a request (RFC 6750 §2.1).
+func bearer(h http.Header) (string, error) {
+	values := h.Values("Authorization")
+	if len(values) == 0 {
+		return "", errUnauthenticated
+	}
+	scheme, token, _ := strings.Cut(values[0], " ")
+	if len(values) > 1 || !strings.EqualFold(scheme, "Bearer") {
+		return "", fmt.Errorf("%w: Authorization is to be one bearer token", errUnauthenticated)
+	}
+	return strings.TrimSpace(token), nil
+}
+
+// issuedBefore is when credentials that do not say it were issued: before
+// everything.
+var issuedBefore = time.Unix(0, 0)
+
+// callerOf is for whom an identity asks: a service may say so.
+func callerOf(id auth.Identity, h http.Header) (delivery.Caller, error) {
+	behalf := h.Values("On-Behalf-Of")
+	switch {
+	case id.Service == "" && len(behalf) > 0:
+		return delivery.Caller{}, errNotAService
+	case id.Service == "":
+		return callerOfUser(id), nil
+	case len(behalf) > 1:
+		return delivery.Caller{}, fmt.Errorf("%w: On-Behalf-Of is given twice", errBadRequest)
+	case len(behalf) == 1:
+		return parseBehalf(behalf[0])
+	}
+	return delivery.Caller{Service: id.Service}, nil
+}
+
+func callerOfUser(id auth.Identity) delivery.Caller {
+	c := delivery.Caller{User: id.User, Device: id.Device}
+	if id.Device != "" {
+		if c.Bound = id.IssuedAt; c.Bound.IsZero() {
+			c.Bound = issuedBefore
 		}
 	}
-	if !loopbackHost(r.Host) {
-		return fmt.Errorf("%w: Host is %q", errProxied, r.Host)
+	return c
+}
+
+// parseBehalf reads user[/device].
+func parseBehalf(text string) (delivery.Caller, error) {
+	user, device, named := strings.Cut(text, "/")
+	err := delivery.ValidIdentifier(user)
+	if err == nil && named {
+		err = delivery.ValidIdentifier(device)
 	}
-	for _, origin := range r.Header.Values("Origin") {
-		if u, err := url.Parse(origin); err != nil || !loopbackHost(u.Host) {
-			return fmt.Errorf("%w: Origin is %q", errProxied, origin)
-		}
+	if err != nil {
+		return delivery.Caller{}, fmt.Errorf("On-Behalf-Of is user or user/device: %w", err)
+	}
+	return delivery.Caller{User: delivery.UserID(user), Device: device}, nil
+}
+
+// An access says who may use a route. What is behind it, as the outcome of a
+// Welcome, the store gives only to those whom it concerns.
+type access int
+
+const (
+	anyone    access = iota // no credentials are looked at
+	anyCaller               // with valid credentials
+	theUser                 // of the path
+	wholeUser               // of the path, with credentials that are not those of one device
+	theDevice               // of the path, or its user
+	aService
+)
+
+// permit refuses who may not use the path, whether or not there is anything
+// behind it. A service may use every path; if it says on whose behalf, only
+// theirs.
+func (r *request) permit() error {
+	c := r.caller
+	switch who := r.route.who; {
+	case who == anyone:
+		return nil
+	case who == aService && r.identity.Service == "":
+		return fmt.Errorf("%w: only a service may", errForbidden)
+	case r.identity.ReadOnly && r.Method != http.MethodGet && r.Method != http.MethodHead:
+		return errReadOnly
+	case c.Anonymous(), who == anyCaller, c.User == "":
+		return nil
+	case c.User != r.user:
+		return fmt.Errorf("%w: this is another user's", errForbidden)
+	case (who == theDevice || who == aService) && c.Device != "" && c.Device != r.device.Name:
+		return fmt.Errorf("%w: this is another device's", errForbidden)
+	case who == wholeUser && c.Device != "":
+		return fmt.Errorf("%w: one device may not act for the whole user", errForbidden)
 	}
 	return nil
 }
 
-func proxyHeader(name string) bool {
-	switch name {
-	case "Forwarded", "Via", "X-Real-Ip":
-		return true
+// stillPermitted asks again while a request waits: a token may have been
+// revoked since.
+func (s *Server) stillPermitted(r *request) error {
+	if err := s.authenticate(r); err != nil {
+		return err
 	}
-	return strings.HasPrefix(name, "X-Forwarded-")
+	return r.permit()
 }
 
-// loopbackHost reports whether hostport, as in a Host header, names this
-// machine.
-func loopbackHost(hostport string) bool {
-	host := hostport
-	if h, _, err := net.SplitHostPort(hostport); err == nil {
-		host = h
-	} else if inner, ok := strings.CutPrefix(hostport, "["); ok {
-		host = strings.TrimSuffix(inner, "]")
+// challenge says in the header of a 401 what is missing (RFC 6750 §3).
+func challenge(err error) string {
+	if errors.Is(err, auth.ErrInvalid) {
+		return `Bearer error="invalid_token"`
 	}
-	if strings.EqualFold(host, "localhost") {
-		return true
-	}
-	addr, err := netip.ParseAddr(host)
-	return err == nil && addr.Unmap().IsLoopback()
+	return "Bearer"
 }

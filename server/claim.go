@@ -86,6 +86,9 @@ func (s *Server) awaitWelcomes(r *request, opts delivery.ClaimOptions, wait time
 		}
 		select {
 		case <-wake:
+			if err := s.stillPermitted(r); err != nil {
+				return delivery.ClaimResult{}, err
+			}
 		case <-enough.C:
 			return result, nil
 		case <-s.draining:

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 
+	"welcomed/auth"
 	"welcomed/delivery"
 	"welcomed/mls"
 )
@@ -13,6 +14,10 @@ import (
 // What the server itself refuses, before a store is asked.
 var (
 	errBadRequest           = errors.New("bad request")
+	errForbidden            = errors.New("forbidden")
+	errNotAService          = errors.New("only a service says on whose behalf it acts")
+	errReadOnly             = errors.New("this token may only read")
+	errUnauthenticated      = errors.New("a bearer token is required")
 	errEmptyRefs            = errors.New("refs is empty, which would withdraw everything: say all=1")
 	errMethodNotAllowed     = errors.New("method not allowed")
 	errNoKeyPackages        = errors.New("there are no key_packages")
@@ -44,6 +49,12 @@ var answers = []struct {
 	{errNoKeyPackages, http.StatusBadRequest, "no_key_packages"},
 	{errTooManyKeyPackages, http.StatusBadRequest, "too_many_key_packages"},
 
+	{errUnauthenticated, http.StatusUnauthorized, "unauthenticated"},
+	{auth.ErrInvalid, http.StatusUnauthorized, "invalid_token"},
+	{errForbidden, http.StatusForbidden, "forbidden"},
+	{errNotAService, http.StatusForbidden, "not_a_service"},
+	{errReadOnly, http.StatusForbidden, "read_only"},
+	{delivery.ErrDeviceRemoved, http.StatusForbidden, "device_removed"},
 	{errProxied, http.StatusForbidden, "proxied_without_auth"},
 	{delivery.ErrNotFound, http.StatusNotFound, "not_found"},
 	{errMethodNotAllowed, http.StatusMethodNotAllowed, "method_not_allowed"},
@@ -53,6 +64,7 @@ var answers = []struct {
 	{delivery.ErrNotYours, http.StatusConflict, "not_yours"},
 	{delivery.ErrStockFull, http.StatusConflict, "stock_full"},
 	{delivery.ErrDeviceLimit, http.StatusConflict, "device_limit"},
+	{delivery.ErrTooManyTokens, http.StatusConflict, "too_many_tokens"},
 	{delivery.ErrConsumed, http.StatusConflict, "consumed"},
 	{delivery.ErrNoMatchingKeyPackage, http.StatusConflict, "no_matching_key_package"},
 	{delivery.ErrPostedDifferently, http.StatusConflict, "posted_differently"},
@@ -71,6 +83,7 @@ var answers = []struct {
 	{errTooManyRecipients, http.StatusUnprocessableEntity, "too_many_recipients"},
 	{errPreconditionRequired, http.StatusPreconditionRequired, "precondition_required"},
 
+	{auth.ErrUnavailable, http.StatusServiceUnavailable, "auth_unavailable"},
 	{delivery.ErrOutcomeUnknown, http.StatusServiceUnavailable, "outcome_unknown"},
 	{delivery.ErrClosed, http.StatusServiceUnavailable, "shutting_down"},
 	{delivery.ErrClock, http.StatusServiceUnavailable, "clock_not_trusted"},
@@ -113,6 +126,9 @@ func (s *Server) fail(w *response, r *request, err error) {
 	}
 	if p.Status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", "1")
+	}
+	if p.Status == http.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", challenge(err))
 	}
 	w.Header().Set("Cache-Control", "no-store") // ServeContent removes it
 	p.RequestID = r.id

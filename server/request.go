@@ -17,6 +17,7 @@ import (
 
 	"github.com/julienschmidt/httprouter"
 
+	"welcomed/auth"
 	"welcomed/delivery"
 	"welcomed/mls"
 )
@@ -33,11 +34,14 @@ type request struct {
 	route  *route
 	caller delivery.Caller
 
+	identity auth.Identity // whose credentials they are
+
 	// What the path names; zero where the route does not.
 	user    delivery.UserID
 	device  delivery.DeviceID
 	welcome delivery.WelcomeID
 	ref     mls.KeyPackageRef
+	token   string // its id
 
 	query url.Values // only parameters that the route has
 
@@ -106,6 +110,8 @@ func (r *request) readParam(key, value string) (err error) {
 		err = r.device.Valid()
 	case "id":
 		r.welcome, err = delivery.ParseWelcomeID(value)
+	case "token":
+		r.token = value
 	case "ref":
 		if r.ref, err = mls.ParseKeyPackageRef(value); err != nil {
 			err = fmt.Errorf("%w: %q is not the ref of a KeyPackage", delivery.ErrNotFound, value)

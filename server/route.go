@@ -24,37 +24,42 @@ const (
 // A route is a line of the API table. A path that has GET has HEAD too.
 type route struct {
 	method, path string
+	who          access
 	handle       func(*Server, http.ResponseWriter, *request) error
 	body         func(delivery.Limits) int // most bytes of a request; nil: its body is not read
 	query        string                    // the parameters, a star behind those that may be repeated
 }
 
 var routes = []route{
-	{"GET", "/v1", (*Server).about, nil, ""},
+	{"GET", "/v1", anyone, (*Server).about, nil, ""},
 
-	{"POST", shelfPath, (*Server).publish, publicationBody, ""},
-	{"PUT", shelfPath, (*Server).replace, publicationBody, "cipher_suite"},
-	{"GET", shelfPath, (*Server).inventory, nil, ""},
-	{"POST", shelfPath + "/sync", (*Server).sync, smallBody, "all"},
-	{"DELETE", shelfPath + "/:ref", (*Server).withdraw, nil, ""},
+	{"POST", shelfPath, theDevice, (*Server).publish, publicationBody, ""},
+	{"PUT", shelfPath, theDevice, (*Server).replace, publicationBody, "cipher_suite"},
+	{"GET", shelfPath, theDevice, (*Server).inventory, nil, ""},
+	{"POST", shelfPath + "/sync", theDevice, (*Server).sync, smallBody, "all"},
+	{"DELETE", shelfPath + "/:ref", theDevice, (*Server).withdraw, nil, ""},
 
-	{"GET", userPath + "/devices", (*Server).devices, nil, ""},
-	{"DELETE", devicePath, (*Server).removeDevice, nil, ""},
-	{"DELETE", userPath, (*Server).removeUser, nil, ""},
+	{"GET", userPath + "/devices", theUser, (*Server).devices, nil, ""},
+	{"DELETE", devicePath, theDevice, (*Server).removeDevice, nil, ""},
+	{"DELETE", userPath, wholeUser, (*Server).removeUser, nil, ""},
 
-	{"GET", userPath + "/key-packages", (*Server).list, nil, "cipher_suite* device* limit after framing"},
-	{"POST", "/v1/key-packages/reserve", (*Server).reserve, reserveBody, "framing"},
-	{"GET", "/v1/key-packages/:ref", (*Server).keyPackage, nil, ""},
+	{"GET", userPath + "/key-packages", anyCaller, (*Server).list, nil, "cipher_suite* device* limit after framing"},
+	{"POST", "/v1/key-packages/reserve", anyCaller, (*Server).reserve, reserveBody, "framing"},
+	{"GET", "/v1/key-packages/:ref", anyCaller, (*Server).keyPackage, nil, ""},
 
-	{"POST", "/v1/welcomes", (*Server).post, postBody, "hold require dry_run"},
-	{"GET", welcomePath, (*Server).outcome, nil, ""},
-	{"POST", welcomePath + "/release", (*Server).release, smallBody, ""},
-	{"DELETE", welcomePath, (*Server).cancel, nil, ""},
+	{"POST", "/v1/welcomes", anyCaller, (*Server).post, postBody, "hold require dry_run"},
+	{"GET", welcomePath, anyCaller, (*Server).outcome, nil, ""},
+	{"POST", welcomePath + "/release", anyCaller, (*Server).release, smallBody, ""},
+	{"DELETE", welcomePath, anyCaller, (*Server).cancel, nil, ""},
 
-	{"POST", devicePath + "/claim", (*Server).claim, smallBody, "wait framing"},
-	{"GET", mailPath + "/ratchet-tree", (*Server).ratchetTree, nil, ""},
-	{"POST", mailPath + "/ack", (*Server).acknowledge, smallBody, ""},
-	{"POST", mailPath + "/reject", (*Server).reject, smallBody, ""},
+	{"POST", devicePath + "/claim", theDevice, (*Server).claim, smallBody, "wait framing"},
+	{"GET", mailPath + "/ratchet-tree", theDevice, (*Server).ratchetTree, nil, ""},
+	{"POST", mailPath + "/ack", theDevice, (*Server).acknowledge, smallBody, ""},
+	{"POST", mailPath + "/reject", theDevice, (*Server).reject, smallBody, ""},
+
+	{"POST", devicePath + "/tokens", aService, (*Server).createToken, smallBody, ""},
+	{"GET", devicePath + "/tokens", aService, (*Server).tokens, nil, ""},
+	{"DELETE", devicePath + "/tokens/:token", aService, (*Server).revokeToken, nil, ""},
 }
 
 // slack is room for what is around the bytes in a request, and for spaces.
@@ -150,10 +155,13 @@ func (s *Server) serve(rt *route) httprouter.Handle {
 
 func (s *Server) run(w http.ResponseWriter, r *request, params httprouter.Params) (err error) {
 	if r.route.path != unroutedPath {
-		if r.caller, err = s.authenticate(r.Request); err != nil {
+		if err = s.authenticate(r); err != nil {
 			return err
 		}
 		if err = r.readPath(params); err != nil {
+			return err
+		}
+		if err = r.permit(); err != nil {
 			return err
 		}
 		if err = r.readQuery(); err != nil {

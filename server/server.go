@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"welcomed/auth"
 	"welcomed/delivery"
 )
 
@@ -23,6 +24,10 @@ type Options struct {
 	// the method one of the standard ones or "other", and the code 499 if the
 	// client left before there was an answer.
 	Observe func(route, method string, code int, took time.Duration)
+
+	// Auth checks the bearer tokens of requests; nil: there is no
+	// authentication, and only direct requests from this machine are served.
+	Auth auth.Authenticator
 
 	// InsecureNoAuth serves everybody although there is no authentication:
 	// requests through a proxy and from other hosts are not refused.

@@ -45,6 +45,7 @@ var chapters = []struct {
 	{"Settle", settlePromises},
 	{"Inventory", inventoryPromises},
 	{"Remove", removePromises},
+	{"Token", tokenPromises},
 	{"Time", timePromises},
 	{"Clock", clockPromises},
 	{"Stats", statsPromises},

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -53,6 +54,7 @@ type world struct {
 	limits  delivery.Limits
 	fixture Fixture
 	store   *ledger
+	tokens  atomic.Int64 // made so far
 }
 
 func newWorld(t *testing.T, f Fixture) *world {

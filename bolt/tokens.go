@@ -1,0 +1,147 @@
+package bolt
+
+import (
+	"bytes"
+	"context"
+
+	"welcomed/delivery"
+)
+
+// ownerKey is where an owner's tokens begin in the owners bucket: those of a
+// user, of which the devices' are a part, or of one owner alone. No name has a
+// zero byte in it, and none begins with a slash.
+func ownerKey(o delivery.TokenOwner, alone bool) []byte {
+	switch {
+	case o == delivery.TokenOwner{}:
+		return nil
+	case o.Service != "":
+		return append([]byte("/"+o.Service), 0)
+	case o.Device != "" || alone:
+		return append(nameKey(delivery.DeviceID{User: o.User, Name: o.Device}), 0)
+	}
+	return userPrefix(o.User)
+}
+
+// AddToken implements delivery.Store.
+func (s *Store) AddToken(ctx context.Context, token delivery.Token) (delivery.Token, error) {
+	err := s.writer.do(ctx, 0, func(t *txn) error {
+		owner := ownerKey(token.Owner, true)
+		if len(t.keys(bucketOwners, owner, t.limits.TokensPerOwner)) >= t.limits.TokensPerOwner {
+			return delivery.ErrTooManyTokens
+		}
+		token.CreatedAt = t.now
+		t.put(bucketTokens, []byte(token.ID), encodeToken(token))
+		t.put(bucketOwners, append(owner, token.ID...), nil)
+		if !token.Expires.IsZero() {
+			t.setTimer(timerToken, token.Expires, []byte(token.ID))
+		}
+		return nil
+	})
+	return token, err
+}
+
+// Token implements delivery.Store.
+func (s *Store) Token(ctx context.Context, id string) (token delivery.Token, err error) {
+	_, err = s.read(ctx, func(t *txn) error {
+		token, err = t.token(id)
+		return err
+	})
+	return token, err
+}
+
+// token returns a token that has not expired.
+func (t *txn) token(id string) (delivery.Token, error) {
+	row := t.get(bucketTokens, []byte(id))
+	if row == nil {
+		return delivery.Token{}, delivery.ErrNotFound
+	}
+	token := decodeToken(id, row)
+	if !token.Expires.IsZero() && !t.now.Before(token.Expires) {
+		return delivery.Token{}, delivery.ErrNotFound
+	}
+	return token, nil
+}
+
+// Tokens implements delivery.Store.
+func (s *Store) Tokens(ctx context.Context, within delivery.TokenOwner) (tokens []delivery.Token, err error) {
+	err = s.view(ctx, func(t *txn) error {
+		tokens = t.tokens(within)
+		return nil
+	})
+	return tokens, err
+}
+
+func (t *txn) tokens(within delivery.TokenOwner) (tokens []delivery.Token) {
+	for _, id := range t.tokenIDs(within) {
+		if token, err := t.token(id); err == nil {
+			tokens = append(tokens, token)
+		}
+	}
+	return tokens
+}
+
+func (t *txn) tokenIDs(within delivery.TokenOwner) (ids []string) {
+	for key := range t.scan(bucketOwners, ownerKey(within, false), nil) {
+		ids = append(ids, string(key[bytes.LastIndexByte(key, 0)+1:]))
+	}
+	return ids
+}
+
+// RevokeToken implements delivery.Store.
+func (s *Store) RevokeToken(ctx context.Context, within delivery.TokenOwner, id string) error {
+	return s.writer.do(ctx, 0, func(t *txn) error {
+		token, err := t.token(id)
+		if err != nil || !token.Owner.Within(within) {
+			return delivery.ErrNotFound
+		}
+		t.forgetToken(token)
+		return nil
+	})
+}
+
+// revokeTokens ends all tokens within an owner, those that have expired too.
+func (t *txn) revokeTokens(within delivery.TokenOwner) {
+	for _, id := range t.tokenIDs(within) {
+		t.forgetToken(decodeToken(id, t.get(bucketTokens, []byte(id))))
+	}
+}
+
+func (t *txn) forgetToken(token delivery.Token) {
+	t.del(bucketTokens, []byte(token.ID))
+	t.del(bucketOwners, append(ownerKey(token.Owner, true), token.ID...))
+}
+
+func (t *txn) fireToken(timer timer, _ *delivery.SweepResult) {
+	id := string(timer.row)
+	row := t.get(bucketTokens, timer.row)
+	if row == nil {
+		return
+	}
+	if token := decodeToken(id, row); token.Expires.Equal(timer.due) {
+		t.forgetToken(token)
+	}
+}
+
+func encodeToken(token delivery.Token) []byte {
+	e := make(encoder, 0, 128)
+	e.bytes(token.Hash[:])
+	e.string(string(token.Owner.User))
+	e.string(token.Owner.Device)
+	e.string(token.Owner.Service)
+	e.flags(token.ReadOnly)
+	e.string(token.CreatedBy)
+	e.times(token.CreatedAt, token.Expires)
+	return e
+}
+
+func decodeToken(id string, row []byte) delivery.Token {
+	token, d := delivery.Token{ID: id}, decoder(row)
+	if copy(token.Hash[:], d.bytes()) != len(token.Hash) {
+		panic(errCorrupt)
+	}
+	token.Owner = delivery.TokenOwner{User: delivery.UserID(d.string()), Device: d.string(), Service: d.string()}
+	d.flags(&token.ReadOnly)
+	token.CreatedBy = d.string()
+	d.times(&token.CreatedAt, &token.Expires)
+	return token
+}

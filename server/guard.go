@@ -1,0 +1,54 @@
+package server
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+)
+
+// direct refuses a request that did not begin on this machine: a reverse proxy
+// makes a loopback address public, and so does the browser of somebody who
+// visits a page whose name resolves to one (DNS rebinding).
+func direct(r *http.Request) error {
+	for name := range r.Header {
+		if proxyHeader(name) {
+			return fmt.Errorf("%w: it has the header %s", errProxied, name)
+		}
+	}
+	if !loopbackHost(r.Host) {
+		return fmt.Errorf("%w: Host is %q", errProxied, r.Host)
+	}
+	for _, origin := range r.Header.Values("Origin") {
+		if u, err := url.Parse(origin); err != nil || !loopbackHost(u.Host) {
+			return fmt.Errorf("%w: Origin is %q", errProxied, origin)
+		}
+	}
+	return nil
+}
+
+func proxyHeader(name string) bool {
+	switch name {
+	case "Forwarded", "Via", "X-Real-Ip":
+		return true
+	}
+	return strings.HasPrefix(name, "X-Forwarded-")
+}
+
+// loopbackHost reports whether hostport, as in a Host header, names this
+// machine.
+func loopbackHost(hostport string) bool {
+	host := hostport
+	if h, _, err := net.SplitHostPort(hostport); err == nil {
+		host = h
+	} else if inner, ok := strings.CutPrefix(hostport, "["); ok {
+		host = strings.TrimSuffix(inner, "]")
+	}
+	if strings.EqualFold(host, "localhost") {
+		return true
+	}
+	addr, err := netip.ParseAddr(host)
+	return err == nil && addr.Unmap().IsLoopback()
+}
