@@ -3,11 +3,13 @@ package server_test
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
 	"maps"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -38,6 +40,7 @@ type target struct {
 	close  func() error
 	log    *syncBuffer
 
+	servers  []*server.Server
 	handlers []http.Handler
 	names    []string // "{alice}", a token, "{id}", an id, and so on, which can stand in requests
 	fill     *strings.Replacer
@@ -58,11 +61,13 @@ func newTarget(dir string, clock delivery.Clock) (*target, error) {
 		log: new(syncBuffer), counts: make(map[int]int),
 	}
 	o := server.Options{Store: t.ledger, Limits: limits, Log: slog.New(slog.NewTextHandler(t.log, nil)), Version: "v0-test", LongPoll: time.Millisecond}
-	local := server.New(o).API()
-	o.Auth = auth.Tokens(store)
-	tokens := server.New(o).API()
-	o.Auth, o.InsecureNoAuth = nil, true
-	t.handlers = []http.Handler{server.New(o).API(), local, tokens}
+	everybody, tokens := o, o
+	everybody.InsecureNoAuth = true
+	tokens.Auth = auth.Tokens(store)
+	for _, o := range []server.Options{everybody, o, tokens} {
+		s := server.New(o)
+		t.servers, t.handlers = append(t.servers, s), append(t.handlers, s.API())
+	}
 	return t, t.makeTokens(store)
 }
 
@@ -286,6 +291,23 @@ var itemCodes = func() map[string]bool {
 	return codes
 }()
 
+// listen serves everybody on a socket, until stop is called.
+func (t *target) listen() (addr string, stop func() error, err error) {
+	api, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", nil, err
+	}
+	admin, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		api.Close()
+		return "", nil, err
+	}
+	ctx, cancel := context.WithCancel(background)
+	ended := make(chan error, 1)
+	go func() { ended <- t.servers[0].Serve(ctx, api, admin) }()
+	return api.Addr().String(), func() error { cancel(); return <-ended }, nil
+}
+
 // end recounts what is in the store and closes it.
 func (t *target) end() error {
 	defer t.close()
@@ -301,12 +323,12 @@ func (t *target) end() error {
 	return err
 }
 
-// answers says how many answers of each status there were.
-func (t *target) answers() (total int, text string) {
+// summary says how many answers of each status there were.
+func summary(counts map[int]int) (total int, text string) {
 	var parts []string
-	for _, status := range slices.Sorted(maps.Keys(t.counts)) {
-		total += t.counts[status]
-		parts = append(parts, fmt.Sprintf("%d: %d", status, t.counts[status]))
+	for _, status := range slices.Sorted(maps.Keys(counts)) {
+		total += counts[status]
+		parts = append(parts, fmt.Sprintf("%d: %d", status, counts[status]))
 	}
 	return total, strings.Join(parts, ", ")
 }
@@ -314,9 +336,9 @@ func (t *target) answers() (total int, text string) {
 // A supply makes targets, each for so many requests: what is stored does not pile
 // up, and what a target has become is recounted.
 type supply struct {
-	tb    testing.TB
 	clock delivery.Clock
 	most  int
+	ended func(counts map[int]int) // nil: nobody counts
 
 	current *target
 	used    int
@@ -330,19 +352,24 @@ func (s *supply) next(tb testing.TB) *target {
 		return s.current
 	}
 	s.end(tb)
+	s.current, s.dir = furnished(tb, s.clock)
+	s.used = 1
+	return s.current
+}
+
+// furnished returns a target in a directory of its own.
+func furnished(tb testing.TB, clock delivery.Clock) (t *target, dir string) {
 	dir, err := os.MkdirTemp("", "stranger")
-	if err != nil {
-		tb.Fatal(err)
+	if err == nil {
+		t, err = newTarget(dir, clock)
 	}
-	t, err := newTarget(dir, s.clock)
 	if err == nil {
 		err = t.furnish()
 	}
 	if err != nil {
 		tb.Fatal(err)
 	}
-	s.current, s.used, s.dir = t, 1, dir
-	return t
+	return t, dir
 }
 
 // end audits the current target, if there is one.
@@ -352,6 +379,9 @@ func (s *supply) end(tb testing.TB) {
 	}
 	if err := s.current.end(); err != nil {
 		tb.Errorf("after %d requests: %v", s.used, err)
+	}
+	if s.ended != nil {
+		s.ended(s.current.counts)
 	}
 	s.current = nil
 	_ = os.RemoveAll(s.dir)
