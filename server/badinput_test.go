@@ -3,6 +3,7 @@ package server_test
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -127,57 +128,159 @@ func (m *mutator) damage(b []byte) []byte {
 	return b
 }
 
+// badInputs is how many requests TestBadInput makes, if it is not told for how
+// long.
+const badInputs = 2000
+
 // TestBadInput makes bad requests of real servers, in process and over sockets:
-// none is answered with what no answer may be, no goroutine is left and memory
-// does not grow. $WELCOMED_BAD_INPUT says for how long, and the test says how many
-// there were.
+// none is answered with what no answer may be, and no goroutine is left.
+// $WELCOMED_BAD_INPUT says for how long, and the test says how many there were.
 func TestBadInput(t *testing.T) {
-	before := settledGoroutines(1 << 30)
-	end := time.Now().Add(2 * time.Second)
+	before, seed := runtime.NumGoroutine(), uint64(badInputs)
+	more := func(round int) bool { return round < badInputs }
 	if text := os.Getenv("WELCOMED_BAD_INPUT"); text != "" {
 		long, err := time.ParseDuration(text)
 		must(t, err)
-		end = time.Now().Add(long)
+		seed = uint64(time.Now().UnixNano())
+		more = func(int) bool { return time.Now().Before(time.Unix(0, int64(seed)).Add(long)) }
 	}
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
-	counts := map[int]int{}
-	add := func(more map[int]int) {
-		for status, n := range more {
-			counts[status] += n
-		}
+	b := newBadInput(t, seed)
+	for round := 0; more(round) && !t.Failed(); round++ {
+		b.tryNext(t, round)
 	}
-	m, targets := newMutator(t, seed), &supply{clock: stillClock{}, most: 20_000, ended: add}
-	sockets, dir := furnished(t, stillClock{})
-	defer os.RemoveAll(dir)
-	addr, stop, err := sockets.listen()
-	must(t, err)
-	closed := 0
-	for round := 0; time.Now().Before(end) && !t.Failed(); round++ {
-		r := m.next()
-		for _, p := range targets.next(t).try(r.method, r.target, r.header, r.body) {
-			t.Error(p)
-		}
-		if round%16 == 0 {
-			statuses, problem := throw(addr, m.garble(r))
-			if problem != "" {
-				t.Error(problem)
-			}
-			for _, status := range statuses {
-				counts[status]++
-			}
-			if len(statuses) == 0 {
-				closed++
-			}
-		}
-	}
-	targets.end(t)
-	must(t, stop())
-	must(t, sockets.end())
-	same(t, "log", badLines(sockets.log.String()), "")
+	b.end(t)
 	checkGoroutines(t, before)
-	total, text := summary(counts)
-	fmt.Printf("%d bad inputs tried: %s; %d connections closed without an answer\n", total+closed, text, closed)
+	total, text := summary(b.counts)
+	fmt.Printf("%d bad inputs tried (seed %d): %s; %d connections closed without an answer\n", total+b.closed, seed, text, b.closed)
+	same(t, "some were tried", total > 0, true)
+}
+
+// A badInput is servers in process and one on a socket, to which bad requests are
+// made.
+type badInput struct {
+	*mutator
+	targets *supply
+	sockets *target
+	addr    string
+	stop    func() error
+	counts  map[int]int
+	closed  int
+}
+
+func newBadInput(t *testing.T, seed uint64) *badInput {
+	b := &badInput{mutator: newMutator(t, seed), counts: map[int]int{}}
+	b.targets = &supply{clock: stillClock{}, most: 20_000, ended: func(counts map[int]int) {
+		for status, n := range counts {
+			b.counts[status] += n
+		}
+	}}
+	var dir string
+	b.sockets, dir = furnished(t, stillClock{})
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	var err error
+	b.addr, b.stop, err = b.sockets.listen()
+	must(t, err)
+	return b
+}
+
+// tryNext makes a bad request, and sometimes a bad connection.
+func (b *badInput) tryNext(t *testing.T, round int) {
+	r := b.next()
+	for _, p := range b.targets.next(t).try(r.method, r.target, r.header, r.body) {
+		t.Error(p)
+	}
+	if round%16 > 0 {
+		return
+	}
+	statuses, problem := throw(b.addr, b.garble(r))
+	if problem != "" {
+		t.Error(problem)
+	}
+	for _, status := range statuses {
+		b.counts[status]++
+	}
+	if len(statuses) == 0 {
+		b.closed++
+	}
+}
+
+func (b *badInput) end(t *testing.T) {
+	b.targets.end(t)
+	must(t, b.stop())
+	must(t, b.sockets.end())
+	same(t, "log", badLines(b.sockets.log.String()), "")
+}
+
+// TestRefusalsTakeNoMemory: what a refused request took is given back, in process
+// and over sockets. The bounds are far more than what is left by chance, and far
+// less than a few hundred bytes of each.
+func TestRefusalsTakeNoMemory(t *testing.T) {
+	b := newBadInput(t, 1)
+	var refused []badRequest
+	for len(refused) < 300 {
+		if r := b.next(); isRefused(t, b.targets.next(t), r) {
+			refused = append(refused, r)
+		}
+	}
+	in := b.targets.next(t)
+	grows(t, "requests", 20, 100, len(refused)*len(in.handlers), func() {
+		for _, r := range refused {
+			in.try(r.method, r.target, r.header, r.body)
+		}
+	})
+	grows(t, "connections", 5, 500, len(refused), func() {
+		for _, r := range refused {
+			throw(b.addr, b.garble(r))
+		}
+	})
+	b.end(t)
+}
+
+// isRefused reports whether all servers refuse a request.
+func isRefused(t *testing.T, in *target, r badRequest) bool {
+	was := in.counts
+	in.counts = map[int]int{}
+	defer func() { in.counts = was }()
+	must(t, problemsOf(in.try(r.method, r.target, r.header, r.body)))
+	for status := range in.counts {
+		if status < 400 {
+			return false
+		}
+	}
+	return len(in.counts) > 0
+}
+
+func problemsOf(problems []string) error {
+	if len(problems) == 0 {
+		return nil
+	}
+	return errors.New(strings.Join(problems, "\n"))
+}
+
+// grows calls round, which makes n requests, to fill what is kept for use again,
+// and then so many times more, after which the heap may have grown by most bytes
+// for each request.
+func grows(t *testing.T, what string, rounds, most, n int, round func()) {
+	t.Helper()
+	heap := func() int64 {
+		runtime.GC()
+		runtime.GC() // what the first one has finalized
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	for range 2 {
+		round()
+	}
+	before := heap()
+	for range rounds {
+		round()
+	}
+	grown := heap() - before
+	t.Logf("%d %s: the heap has grown by %d bytes", rounds*n, what, grown)
+	if grown > int64(rounds*n*most) {
+		t.Errorf("%d bytes for each of %d %s are kept", grown/int64(rounds*n), rounds*n, what)
+	}
 }
 
 // badLines are the lines of a log that say more than that a connection was bad.

@@ -2,14 +2,17 @@ package server_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"welcomed/delivery"
 	"welcomed/delivery/storetest"
 	"welcomed/mls"
 	"welcomed/mls/mlstest"
@@ -25,11 +28,12 @@ type sequence struct {
 	rest  []byte // not yet used
 	auth  bool   // of the server that wants tokens
 
-	digest  string
-	ids     []string
-	handed  map[string]bool // refs that were reserved
-	matched map[string]string
-	given   map[string]bool // Welcome and ref, not as a redelivery
+	digest    string
+	ids       []string
+	published []pooled
+	handed    map[string]time.Time // when a ref was reserved
+	matched   map[string]string    // the Welcome that was delivered for a ref
+	given     map[string]time.Time // when a Welcome was delivered for a ref
 }
 
 // next returns a number less than n.
@@ -45,11 +49,16 @@ func (s *sequence) next(n int) int {
 // one returns one of some.
 func one[T any](s *sequence, some ...T) T { return some[s.next(len(some))] }
 
-// some returns up to three KeyPackages.
-func (s *sequence) some() (list [][]byte) {
+// some returns up to three KeyPackages, mostly those that only the device of this
+// path publishes.
+func (s *sequence) some(path string) (list [][]byte) {
 	pool := sequencePool()
 	for range 1 + s.next(3) {
-		list = append(list, pool[s.next(len(pool))].bytes)
+		i := s.next(len(pool))
+		if s.next(8) > 0 {
+			i -= (i + strings.Count(path, "phone")) % 2
+		}
+		list = append(list, pool[max(i, 0)].bytes)
 	}
 	return list
 }
@@ -73,11 +82,11 @@ var sequencePool = sync.OnceValue(func() (pool []pooled) {
 			pool = append(pool, pooled{refOf(b), s.Suite(), lastResort, b})
 		}
 	}
-	add(signer, 12, false)
-	add(signer, 3, true, mlstest.LastResort())
-	add(other, 3, false)
-	add(signer, 2, false, mlstest.WithLifetime(0, now+20*hour))
-	add(signer, 2, false, mlstest.WithLifetime(0, now+40*hour))
+	add(signer, 7, false)
+	add(signer, 2, true, mlstest.LastResort())
+	add(other, 1, false)
+	add(signer, 1, false, mlstest.WithLifetime(0, now+20*hour))
+	add(signer, 1, false, mlstest.WithLifetime(0, now+40*hour))
 	add(signer, 1, false, mlstest.WithLifetime(now+20*hour, now+900*hour))
 	return pool
 })
@@ -90,9 +99,8 @@ func (s *sequence) welcome() []byte {
 	var suite mls.CipherSuite
 	var refs []mls.KeyPackageRef
 	var names strings.Builder
-	pool := sequencePool()
 	for range 1 + s.next(3) {
-		p := pool[s.next(len(pool))]
+		p := s.pooled()
 		if strings.Contains(names.String(), p.ref) || suite != 0 && p.suite != suite {
 			continue
 		}
@@ -113,7 +121,15 @@ func (s *sequence) id() string {
 	return s.ids[s.next(len(s.ids))]
 }
 
-func (s *sequence) ref() string { return sequencePool()[s.next(len(sequencePool()))].ref }
+// pooled returns a KeyPackage, mostly one that was published.
+func (s *sequence) pooled() pooled {
+	if len(s.published) > 0 && s.next(4) > 0 {
+		return s.published[s.next(len(s.published))]
+	}
+	return sequencePool()[s.next(len(sequencePool()))]
+}
+
+func (s *sequence) ref() string { return s.pooled().ref }
 
 // path fills in a pattern.
 func (s *sequence) path(pattern string) string {
@@ -121,9 +137,9 @@ func (s *sequence) path(pattern string) string {
 	for i, name := range segments {
 		switch name {
 		case ":user":
-			segments[i] = one(s, "alice", "bob")
+			segments[i] = one(s, "alice", "alice", "alice", "bob")
 		case ":device":
-			segments[i] = one(s, "phone", "tablet")
+			segments[i] = one(s, "phone", "phone", "tablet")
 		case ":id":
 			segments[i] = s.id()
 		case ":ref":
@@ -135,6 +151,13 @@ func (s *sequence) path(pattern string) string {
 	return strings.Join(segments, "/")
 }
 
+// likely are values that parameters may have, or nearly.
+var likely = map[string][]string{
+	"hold": {"2", "1", "0"}, "require": {"some", "any", "all"}, "dry_run": {"1", "0"}, "all": {"1", "0"},
+	"framing": {"x", "bare", "mls_message"}, "wait": {"x", "0", "1ms"}, "cipher_suite": {"0", "1", "2"},
+	"device": {"a%20b", "phone", "tablet"}, "limit": {"0", "1", "5000"}, "after": {"x"},
+}
+
 // query gives some parameters of a route values that it may like.
 func (s *sequence) query(route string) string {
 	var parts []string
@@ -143,7 +166,7 @@ func (s *sequence) query(route string) string {
 			continue
 		}
 		name = strings.TrimSuffix(name, "*")
-		parts = append(parts, name+"="+one(s, "1", "0", "all", "any", "2", "bare", "mls_message", "phone", "true"))
+		parts = append(parts, name+"="+one(s, append(likely[name], "1", "true")...))
 	}
 	return "?" + strings.Join(parts, "&")
 }
@@ -155,9 +178,9 @@ func (s *sequence) body(path string) any {
 	case s.next(32) == 31:
 		return s.rest[:min(len(s.rest), 40)]
 	case last == "key-packages" && s.next(3) == 0:
-		return s.some()[0]
+		return s.some(path)[0]
 	case last == "key-packages":
-		return publication{s.some()}
+		return publication{s.some(path)}
 	case last == "sync" && s.next(2) == 0:
 		return object{"digest": s.digest}
 	case last == "sync":
@@ -171,7 +194,7 @@ func (s *sequence) body(path string) any {
 	case last == "welcomes":
 		return object{"welcome": s.welcome(), "ratchet_tree": make([]byte, one(s, 0, 10, 70_000)), "context": []byte("c")}
 	case last == "claim":
-		return object{"max": 1 + s.next(4), "skip": one(s, nil, []string{s.id()}), "refs": one(s, nil, nil, []string{s.ref(), s.ref()})}
+		return object{"max": 1 + s.next(4), "skip": one(s, nil, nil, nil, []string{s.id()}), "refs": one(s, nil, nil, nil, nil, []string{s.ref(), s.ref()})}
 	case last == "ack":
 		return one[any](s, nil, object{"ref": s.ref()})
 	case last == "reject":
@@ -180,12 +203,29 @@ func (s *sequence) body(path string) any {
 	return nil
 }
 
+// usual are the routes on which KeyPackages and Welcomes get on.
+var usual = []string{
+	"POST /v1/users/:user/devices/:device/key-packages", "POST /v1/users/:user/devices/:device/key-packages",
+	"POST /v1/key-packages/reserve", "POST /v1/welcomes", "POST /v1/welcomes", "POST /v1/welcomes/:id/release",
+	"POST /v1/users/:user/devices/:device/claim", "POST /v1/users/:user/devices/:device/claim",
+	"POST /v1/users/:user/devices/:device/welcomes/:id/ack",
+}
+
+// passes are the times that may pass, short ones more often.
+var passes = []time.Duration{
+	time.Second, time.Second, time.Minute, time.Minute, time.Minute, time.Hour, time.Hour, time.Hour,
+	25 * time.Hour, 25 * time.Hour, 8 * 24 * time.Hour, 31 * 24 * time.Hour, 91 * 24 * time.Hour,
+}
+
 // step makes one request, or lets time pass.
 func (s *sequence) step() (problems []string) {
 	routes := server.Routes()
-	n := s.next(len(routes) + 4)
+	if s.next(2) == 0 {
+		routes = usual
+	}
+	n := s.next(len(routes) + 2)
 	if n >= len(routes) {
-		s.clock.Advance(one(s, time.Minute, time.Hour, 25*time.Hour, 8*24*time.Hour, 31*24*time.Hour, 91*24*time.Hour))
+		s.clock.Advance(one(s, passes...))
 		if _, err := s.ledger.Sweep(background); err != nil {
 			problems = append(problems, "sweep: "+err.Error())
 		}
@@ -207,7 +247,7 @@ func (s *sequence) step() (problems []string) {
 		header += "Accept: message/mls\r\n"
 	}
 	if s.auth {
-		header += "Authorization: Bearer " + one(s, "{alice}", "{phone}", "{bob}", "{service}", "{reader}") + "\r\n"
+		header += "Authorization: Bearer " + one(s, "{alice}", "{phone}", "{bob}", "{service}", "{service}", "{service}", "{service}", "{service}", "{service}", "{reader}") + "\r\n"
 	}
 	r, err := readRequest(method, path+s.query(routes[n]), s.fill.Replace(header), body)
 	if err != nil {
@@ -238,6 +278,9 @@ func encodeBody(body any) (encoded []byte, mediaType string) {
 // KeyPackage is reserved once, named by one Welcome that is delivered, and a
 // Welcome is delivered once that is not a redelivery.
 func (s *sequence) look(pattern string, repeated bool, w *httptest.ResponseRecorder) (problems []string) {
+	if h := w.Header(); h.Get("Content-Type") == "message/mls" {
+		return s.delivered(h.Get("Welcome-Id"), h.Get("Key-Package-Ref"), h.Get("Welcome-Redelivered") == "true")
+	}
 	if w.Code >= 300 || w.Header().Get("Content-Type") != "application/json" {
 		return nil
 	}
@@ -249,7 +292,8 @@ func (s *sequence) look(pattern string, repeated bool, w *httptest.ResponseRecor
 				KeyPackage struct{ Ref string } `json:"key_package"`
 			}
 		}
-		Welcomes []struct {
+		KeyPackages []struct{ Ref string } `json:"key_packages"`
+		Welcomes    []struct {
 			ID, Ref     string
 			Redelivered bool
 		}
@@ -263,47 +307,65 @@ func (s *sequence) look(pattern string, repeated bool, w *httptest.ResponseRecor
 	if a.ID != "" && pattern == "/v1/welcomes" {
 		s.ids = append(s.ids, a.ID)
 	}
+	for _, k := range a.KeyPackages {
+		s.published = append(s.published, pooledOf(k.Ref))
+	}
 	for _, u := range a.Users {
 		for _, d := range u.Devices {
-			if d.Status == "reserved" && s.handed[d.KeyPackage.Ref] && !repeated {
-				problems = append(problems, "reserved twice: "+d.KeyPackage.Ref)
+			ref := d.KeyPackage.Ref
+			if d.Status != "reserved" || repeated {
+				continue
 			}
-			s.handed[d.KeyPackage.Ref] = d.Status == "reserved" || s.handed[d.KeyPackage.Ref]
+			if s.remembers(s.handed[ref]) {
+				problems = append(problems, "reserved twice: "+ref)
+			}
+			s.handed[ref] = s.clock.Now()
 		}
 	}
 	for _, d := range a.Welcomes {
-		if s.given[d.ID+d.Ref] && !d.Redelivered {
-			problems = append(problems, "delivered twice as new: "+d.ID+" for "+d.Ref)
-		}
-		s.given[d.ID+d.Ref] = true
-		if was := s.matched[d.Ref]; was != "" && was != d.ID && !isLastResort(d.Ref) {
-			problems = append(problems, "two Welcomes for "+d.Ref)
-		}
-		s.matched[d.Ref] = d.ID
+		problems = append(problems, s.delivered(d.ID, d.Ref, d.Redelivered)...)
 	}
 	return problems
 }
 
-func isLastResort(ref string) bool {
-	for _, p := range sequencePool() {
-		if p.ref == ref {
-			return p.lastResort
-		}
+func (s *sequence) delivered(id, ref string, again bool) (problems []string) {
+	if s.remembers(s.given[id+ref]) && !again {
+		problems = append(problems, "delivered twice as new: "+id+" for "+ref)
 	}
-	return false
+	if other := s.matched[ref]; other != id && s.remembers(s.given[other+ref]) && !pooledOf(ref).lastResort {
+		problems = append(problems, "two Welcomes for "+ref)
+	}
+	s.matched[ref], s.given[id+ref] = id, s.clock.Now()
+	return problems
+}
+
+// remembers reports whether a store still knows of what was in use at a time.
+func (s *sequence) remembers(at time.Time) bool {
+	return s.clock.Now().Sub(at) < delivery.DefaultLimits().TombstoneKeptMost
+}
+
+func pooledOf(ref string) pooled {
+	pool := sequencePool()
+	return pool[slices.IndexFunc(pool, func(p pooled) bool { return p.ref == ref })]
 }
 
 // mostSteps is how many requests one sequence makes.
-const mostSteps = 60
+const mostSteps = 100
 
-// runSequence runs a program on a new target and returns what went wrong, and the
-// target as it was left.
-func runSequence(dir string, program []byte) (problems []string, t *target, err error) {
-	clock := storetest.NewClock()
-	if t, err = newTarget(dir, clock); err != nil {
+// runSequence runs a program on a new target and returns what went wrong, and what
+// it saw.
+func runSequence(program []byte) (problems []string, s *sequence, err error) {
+	dir, err := os.MkdirTemp("", "sequence")
+	if err != nil {
 		return nil, nil, err
 	}
-	s := &sequence{target: t, clock: clock, rest: program, handed: map[string]bool{}, matched: map[string]string{}, given: map[string]bool{}}
+	defer os.RemoveAll(dir)
+	clock := storetest.NewClock()
+	t, err := newTarget(dir, clock)
+	if err != nil {
+		return nil, nil, err
+	}
+	s = &sequence{target: t, clock: clock, rest: program, handed: map[string]time.Time{}, matched: map[string]string{}, given: map[string]time.Time{}}
 	s.auth = s.next(2) == 1
 	for range mostSteps {
 		if len(s.rest) == 0 {
@@ -317,7 +379,7 @@ func runSequence(dir string, program []byte) (problems []string, t *target, err 
 	if err := t.end(); err != nil {
 		problems = append(problems, "recount: "+err.Error())
 	}
-	return problems, t, nil
+	return problems, s, nil
 }
 
 // FuzzSequence: whatever requests are made one after the other, each is answered,
@@ -327,12 +389,7 @@ func FuzzSequence(f *testing.F) {
 		f.Add(program)
 	}
 	f.Fuzz(func(t *testing.T, program []byte) {
-		dir, err := os.MkdirTemp("", "sequence")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer os.RemoveAll(dir)
-		problems, _, err := runSequence(dir, program)
+		problems, _, err := runSequence(program)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -345,7 +402,28 @@ func FuzzSequence(f *testing.F) {
 // sequencePrograms are bytes without a plan, which reach all of it after a while.
 func sequencePrograms() (programs [][]byte) {
 	for seed := range 24 {
-		programs = append(programs, randomBytes(uint64(seed), 400))
+		programs = append(programs, randomBytes(uint64(seed), 1000))
 	}
 	return programs
+}
+
+// TestSequencesGoDeep: the programs that the fuzzing starts from are not all
+// refused at the door.
+func TestSequencesGoDeep(t *testing.T) {
+	counts, handed, given := map[int]int{}, 0, 0
+	for _, program := range sequencePrograms() {
+		problems, s, err := runSequence(program)
+		must(t, errors.Join(err, problemsOf(problems)))
+		for status, n := range s.counts {
+			counts[status] += n
+		}
+		handed, given = handed+len(s.handed), given+len(s.given)
+	}
+	total, text := summary(counts)
+	t.Logf("%d requests: %s; %d reserved, %d delivered", total, text, handed, given)
+	for _, status := range []int{200, 201, 204, 400, 401, 403, 404, 409, 412, 422} {
+		same(t, fmt.Sprintf("%d was seen", status), counts[status] > 0, true)
+	}
+	same(t, "KeyPackages were reserved", handed > 10, true)
+	same(t, "Welcomes were delivered", given > 10, true)
 }
