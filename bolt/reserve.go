@@ -57,7 +57,7 @@ func (t *txn) reserve(caller delivery.Caller, req delivery.ReserveRequest) (deli
 	for _, target := range targets {
 		user := delivery.ReservedUser{User: target.user, Devices: []delivery.ReservedDevice{}}
 		for _, d := range target.devices {
-			user.Devices = append(user.Devices, t.take(caller, d, offers))
+			user.Devices = append(user.Devices, t.take(caller, d, offers, target.lastResort))
 		}
 		user.Status = userStatus(target, user.Devices)
 		answer.Users = append(answer.Users, user)
@@ -68,9 +68,10 @@ func (t *txn) reserve(caller delivery.Caller, req delivery.ReserveRequest) (deli
 
 // A reserveTarget is a user and those of its devices that are asked for.
 type reserveTarget struct {
-	user    delivery.UserID
-	known   bool // the user has devices at all
-	devices []reserveDevice
+	user       delivery.UserID
+	known      bool // the user has devices at all
+	lastResort bool // nothing else is handed out
+	devices    []reserveDevice
 }
 
 // A reserveDevice is a device that may not exist.
@@ -87,7 +88,7 @@ func (t *txn) reserveTargets(caller delivery.Caller, req delivery.ReserveRequest
 	}
 	target := func(user delivery.UserID) *reserveTarget {
 		if byUser[user] == nil {
-			byUser[user] = &reserveTarget{user: user}
+			byUser[user] = &reserveTarget{user: user, lastResort: slices.Contains(req.LastResortOnly, user)}
 			targets = append(targets, byUser[user])
 		}
 		return byUser[user]
@@ -152,7 +153,7 @@ func (t *txn) bestOffers(targets []*reserveTarget, suites []mls.CipherSuite) off
 		found, all := offers{suite, map[uint64]*keyPackage{}}, true
 		for _, target := range targets {
 			for _, d := range target.devices {
-				k := t.offer(d.row, suite)
+				k := t.offer(d.row, suite, target.lastResort)
 				if k == nil {
 					all = false
 					continue
@@ -171,14 +172,14 @@ func (t *txn) bestOffers(targets []*reserveTarget, suites []mls.CipherSuite) off
 }
 
 // offer is what the device would give next: the oldest KeyPackage that is no
-// last resort, else the last resort. nil if it has none.
-func (t *txn) offer(d *device, suite mls.CipherSuite) *keyPackage {
+// last resort, else the last resort, or only that. nil if it has none.
+func (t *txn) offer(d *device, suite mls.CipherSuite, lastResort bool) *keyPackage {
 	if d == nil {
 		return nil
 	}
 	var offer *keyPackage
 	t.eachOnShelf(d, suite, func(k *keyPackage) bool {
-		if k.rec.OnShelf(t.now) {
+		if k.rec.OnShelf(t.now) && (k.rec.LastResort || !lastResort) {
 			offer = k
 		}
 		return offer == nil
@@ -187,7 +188,7 @@ func (t *txn) offer(d *device, suite mls.CipherSuite) *keyPackage {
 }
 
 // take reserves what the device offers.
-func (t *txn) take(caller delivery.Caller, target reserveDevice, o offers) delivery.ReservedDevice {
+func (t *txn) take(caller delivery.Caller, target reserveDevice, o offers, lastResort bool) delivery.ReservedDevice {
 	answer := delivery.ReservedDevice{Device: target.id.Name, Status: delivery.DeviceExhausted}
 	d := target.row
 	if d == nil {
@@ -195,7 +196,7 @@ func (t *txn) take(caller delivery.Caller, target reserveDevice, o offers) deliv
 	}
 	k := o.of[d.number]
 	if k == nil {
-		if t.offersAnything(d) {
+		if t.offersAnything(d, lastResort) {
 			answer.Status = delivery.DeviceIncompatible
 		}
 		return answer
@@ -212,8 +213,8 @@ func (t *txn) take(caller delivery.Caller, target reserveDevice, o offers) deliv
 	return answer
 }
 
-func (t *txn) offersAnything(d *device) bool {
-	return slices.ContainsFunc(t.onShelf(d, 0), func(k *keyPackage) bool { return k.rec.OnShelf(t.now) })
+func (t *txn) offersAnything(d *device, lastResort bool) bool {
+	return t.offer(d, 0, lastResort) != nil
 }
 
 func userStatus(target *reserveTarget, devices []delivery.ReservedDevice) delivery.UserReserveStatus {

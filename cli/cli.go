@@ -55,18 +55,12 @@ func root(env environment) *cli.Command {
 		demoCommand(env),
 		benchCommand(env),
 		inspectCommand(env),
+		tokenCommand(env),
 		healthCommand(env),
 		versionCommand(env),
 	}
 	for _, c := range commands {
-		c.Before = func(ctx context.Context, cmd *cli.Command) (context.Context, error) {
-			return ctx, fromEnvironment(env, cmd)
-		}
-		c.Action = failing(c.Action)
-		if c.ArgValidator == nil {
-			c.ArgValidator = noArguments
-		}
-		c.OnUsageError = usageError
+		equip(env, c)
 	}
 	return &cli.Command{
 		Name:            "welcomed",
@@ -79,6 +73,25 @@ func root(env environment) *cli.Command {
 		Reader:          env.stdin,
 		Writer:          env.stdout,
 		ErrWriter:       env.stderr,
+	}
+}
+
+// equip gives a command and those below it what every command has.
+func equip(env environment, c *cli.Command) {
+	c.OnUsageError = usageError
+	if len(c.Commands) > 0 {
+		c.HideHelpCommand = true
+		for _, below := range c.Commands {
+			equip(env, below)
+		}
+		return
+	}
+	c.Before = func(ctx context.Context, cmd *cli.Command) (context.Context, error) {
+		return ctx, fromEnvironment(env, cmd)
+	}
+	c.Action = failing(c.Action)
+	if c.ArgValidator == nil {
+		c.ArgValidator = noArguments
 	}
 }
 
@@ -105,7 +118,10 @@ func noArguments(_ context.Context, cmd *cli.Command) error {
 
 func noCommand(_ context.Context, cmd *cli.Command) error {
 	if cmd.Args().Present() {
-		return fmt.Errorf("no command is called %q; see welcomed --help", cmd.Args().First())
+		return fmt.Errorf("no command is called %q; see %s --help", cmd.Args().First(), cmd.FullName())
+	}
+	if cmd.Root() != cmd {
+		return cli.ShowSubcommandHelp(cmd)
 	}
 	return cli.ShowRootCommandHelp(cmd)
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,14 +20,13 @@ const (
 	defaultAdminListen = "127.0.0.1:9421"
 )
 
-// authNone is the only kind of authentication so far.
-const authNone = "none"
-
 // A config is what the flags of serve say.
 type config struct {
 	listen, adminListen string
+	socket              socketPath
 	auth                string
 	insecureNoAuth      bool
+	budgets             server.Budgets
 	db                  string
 	maxSize             int64
 	trustClock          bool
@@ -49,6 +49,7 @@ func defaultConfig(env environment) *config {
 		listen:      defaultListen,
 		adminListen: defaultAdminListen,
 		auth:        authNone,
+		budgets:     server.DefaultBudgets(),
 		db:          defaultDB(env),
 		sweepEvery:  time.Minute,
 		limits:      delivery.DefaultLimits(),
@@ -76,11 +77,13 @@ func defaultDB(env environment) string {
 }
 
 func (c *config) flags() []cli.Flag {
-	return append([]cli.Flag{
+	return slices.Concat(c.serverFlags(), c.authFlags(), c.socketFlags(), c.limitFlags())
+}
+
+func (c *config) serverFlags() []cli.Flag {
+	return []cli.Flag{
 		textFlag("listen", &c.listen, "serve the API on `ADDRESS`"),
 		textFlag("admin-listen", &c.adminListen, "serve metrics and health on `ADDRESS`"),
-		valueFlag("auth", choice(&c.auth, authNone), "`KIND` of authentication; none: everybody who reaches --listen may ask"),
-		boolFlag("insecure-no-auth", &c.insecureNoAuth, "with --auth none, serve other machines too, also through proxies"),
 		textFlag("db", &c.db, "keep everything in `FILE`"),
 		valueFlag("max-size", size(&c.maxSize, 0), "at most `BYTES` of the file; 0: what the disk holds"),
 		boolFlag("trust-clock", &c.trustClock, "believe the clock although it jumped ahead"),
@@ -94,7 +97,7 @@ func (c *config) flags() []cli.Flag {
 		valueFlag("long-poll", duration(&c.longPoll, time.Second), "claims may wait for at most `DURATION`"),
 		valueFlag("claim-welcomes", number(&c.claimWelcomes, 1), "a claim returns `N` Welcomes if it does not say how many, at most 100"),
 		valueFlag("max-answer-size", size(&c.answerBytes, 1), "at most `BYTES` of Welcomes or KeyPackages in an answer, or one"),
-	}, c.limitFlags()...)
+	}
 }
 
 func (c *config) limitFlags() []cli.Flag {
@@ -112,6 +115,7 @@ func (c *config) limitFlags() []cli.Flag {
 		valueFlag("max-recipients-per-welcome", number(&l.RecipientsPerWelcome, 1), "at most `N` recipients of a Welcome"),
 		valueFlag("max-pending-per-device", number(&l.PendingPerDevice, 1), "at most `N` Welcomes that wait for a device"),
 		valueFlag("max-pending-size-per-device", size(&l.PendingBytesPerDevice, 1), "at most `BYTES` that wait for a device"),
+		valueFlag("max-tokens-per-owner", number(&l.TokensPerOwner, 1), "at most `N` tokens of a user, a device or a service"),
 		valueFlag("low-watermark", number(&l.LowWatermark, 0), "a device with fewer than `N` KeyPackages is low"),
 		valueFlag("shelf-age", duration(&l.ShelfAge, time.Second), "KeyPackages leave the shelf after `DURATION`"),
 		valueFlag("retired-for", duration(&l.RetiredFor, 0), "Welcomes may still name them for `DURATION` then"),
@@ -144,6 +148,8 @@ func (c *config) check() error {
 			formatSize(int64(l.ContextBytes)), formatSize(int64(l.WelcomeBytes)))
 	case c.claimWelcomes > server.MaxClaimWelcomes:
 		return fmt.Errorf("--claim-welcomes %d is more than a client may ask for, %d", c.claimWelcomes, server.MaxClaimWelcomes)
+	case c.insecureNoAuth && c.auth != authNone:
+		return fmt.Errorf("--insecure-no-auth goes with --auth none, not with --auth %s", c.auth)
 	case c.db == "":
 		return fmt.Errorf("--db is empty")
 	}

@@ -39,11 +39,14 @@ func TestScript(t *testing.T) {
 		Dir:   filepath.Join("testdata", "script"),
 		Setup: func(env *testscript.Env) error { return writeObjects(env.WorkDir) },
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exitcode": exitcodeScript,
-			"http":     httpScript,
-			"mode":     modeScript,
-			"serve":    serveScript,
-			"signal":   signalScript,
+			"crash":         crashScript,
+			"env-from":      envFromScript,
+			"exitcode":      exitcodeScript,
+			"revoke-listed": revokeListedScript,
+			"http":          httpScript,
+			"mode":          modeScript,
+			"serve":         serveScript,
+			"signal":        signalScript,
 		},
 	})
 }
@@ -93,11 +96,12 @@ func exitcodeScript(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// httpScript is "http METHOD address/path [file]": it sends the file as
-// message/mls; the answer, which has to be a good one, is stdout.
+// httpScript is "[!] http METHOD address/path [file]": it sends the file as
+// message/mls, with the bearer token in $TOKEN if that is set; the answer, which
+// has to be a good one, or with ! a refusal, is stdout.
 func httpScript(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) < 2 {
-		ts.Fatalf("usage: http METHOD address/path [file]")
+	if len(args) < 2 {
+		ts.Fatalf("usage: [!] http METHOD address/path [file]")
 	}
 	body := ""
 	if len(args) > 2 {
@@ -108,13 +112,37 @@ func httpScript(ts *testscript.TestScript, neg bool, args []string) {
 	if body != "" {
 		req.Header.Set("Content-Type", "message/mls")
 	}
+	if token := ts.Getenv("TOKEN"); token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
 	resp, err := http.DefaultClient.Do(req)
 	ts.Check(err)
 	defer resp.Body.Close()
 	_, err = io.Copy(ts.Stdout(), resp.Body)
 	ts.Check(err)
-	if resp.StatusCode >= 300 {
+	if (resp.StatusCode >= 300) != neg {
 		ts.Fatalf("%s", resp.Status)
+	}
+}
+
+// envFromScript is "env-from NAME file": the variable is what the file says.
+func envFromScript(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: env-from NAME file")
+	}
+	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile(args[1])))
+}
+
+// revokeListedScript is "revoke-listed file": it revokes every token in what
+// token list has printed.
+func revokeListedScript(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: revoke-listed file")
+	}
+	for line := range strings.Lines(ts.ReadFile(args[0])) {
+		if id, _, _ := strings.Cut(line, " "); id != "ID" {
+			ts.Check(ts.Exec("welcomed", "token", "revoke", id))
+		}
 	}
 }
 
@@ -190,6 +218,17 @@ func signalScript(ts *testscript.TestScript, neg bool, args []string) {
 	case <-time.After(20 * time.Second):
 		ts.Fatalf("the server does not end:\n%s", s.log.String())
 	}
+}
+
+// crashScript is "crash": the server gets no chance.
+func crashScript(ts *testscript.TestScript, neg bool, args []string) {
+	v, ok := servers.Load(ts.Getenv("WORK"))
+	if neg || !ok || len(args) != 0 {
+		ts.Fatalf("usage: crash, after serve")
+	}
+	s := v.(*served)
+	ts.Check(s.Process.Kill())
+	<-s.done
 }
 
 // A logBuffer keeps a JSON log and waits for the line that says where the

@@ -52,7 +52,7 @@ func serve(ctx context.Context, c *config, log *slog.Logger) error {
 		return err
 	}
 	log.Info("serving", "listen", i.api.Addr().String(), "admin_listen", i.admin.Addr().String(),
-		"db", c.db, "version", currentVersion())
+		"admin_socket", c.socket.of(c.db), "db", c.db, "version", currentVersion())
 	err = i.run(ctx)
 	log.Info("stopped")
 	return err
@@ -61,6 +61,7 @@ func serve(ctx context.Context, c *config, log *slog.Logger) error {
 // An instance is a server with everything that it needs.
 type instance struct {
 	api, admin net.Listener
+	socket     net.Listener // nil: none
 	store      delivery.Store
 	server     *server.Server
 	sweeper    *sweeper
@@ -87,6 +88,11 @@ func assemble(c *config, log *slog.Logger) (_ *instance, err error) {
 		return nil, err
 	}
 	i.store = m.Store(file)
+	if path := c.socket.of(c.db); path != "" {
+		if i.socket, err = listenOnSocket(path); err != nil {
+			return nil, errors.Join(err, file.Close())
+		}
+	}
 	i.sweeper = &sweeper{store: i.store, every: c.sweepEvery, log: log}
 	if c.pprof {
 		sampleWaiting()
@@ -97,13 +103,17 @@ func assemble(c *config, log *slog.Logger) (_ *instance, err error) {
 		Log:            log,
 		Version:        currentVersion(),
 		Observe:        m.ObserveRequest,
+		Auth:           c.authenticator(i.store),
 		InsecureNoAuth: c.insecureNoAuth,
+		Budgets:        c.budgets,
+		OverBudget:     m.ObserveOverBudget,
 		HeaderRead:     c.headerRead,
 		BodyRead:       c.bodyRead,
 		Idle:           c.idle,
 		LongPoll:       c.longPoll,
 		ClaimWelcomes:  c.claimWelcomes,
 		AnswerBytes:    c.answerBytes,
+		Socket:         i.socket,
 		Profiles:       c.pprof,
 		Checks:         c.checks,
 		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{
@@ -182,7 +192,7 @@ func reason(err error) error {
 }
 
 func (i *instance) closeListeners() {
-	for _, l := range []net.Listener{i.api, i.admin} {
+	for _, l := range []net.Listener{i.api, i.admin, i.socket} {
 		if l != nil {
 			l.Close()
 		}

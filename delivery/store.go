@@ -88,6 +88,11 @@ type Store interface {
 	// ErrTooMany. Devices that wait are woken after the commit.
 	Post(ctx context.Context, caller Caller, p Posting) (Outcome, error)
 
+	// Owners returns whose the KeyPackages with these refs are, those left out
+	// that are unknown here, in no order. It does not wait for what is on its
+	// way to the disk.
+	Owners(ctx context.Context, caller Caller, refs []mls.KeyPackageRef) ([]Owner, error)
+
 	// Outcome returns what became of a Welcome. One of another caller is
 	// ErrNotFound, here and in Release and Cancel.
 	Outcome(ctx context.Context, caller Caller, id WelcomeID) (Outcome, error)
@@ -250,6 +255,8 @@ type ListOptions struct {
 	Limit   int               // KeyPackages; 0: any number
 	Bytes   int               // of KeyPackages; at least one is returned; 0: any
 	After   string            // Next of the page before
+	// LastResortOnly leaves out what can be used up.
+	LastResortOnly bool
 }
 
 // A ListedKeyPackage is one that can be handed out.
@@ -282,6 +289,10 @@ type ReserveRequest struct {
 	Except         []DeviceID
 	Suites         []mls.CipherSuite // by preference; none: what the server accepts; others are passed over
 	IdempotencyKey string
+	// LastResortOnly are those of whom nothing is handed out that can be used
+	// up. It is no part of what a repeated request has to have in common with
+	// the first.
+	LastResortOnly []UserID `json:"-"`
 }
 
 // A UserReserveStatus sums up the devices of a user, as in MIMI's
@@ -329,6 +340,13 @@ type Reservation struct {
 	Suite    mls.CipherSuite // 0 if nothing was reserved
 	Users    []ReservedUser  // in the order of the request
 	Repeated bool            // a retry: this is the first answer again
+}
+
+// An Owner is whose a KeyPackage is.
+type Owner struct {
+	User       UserID
+	Reserved   bool // by the caller who asks, some time
+	LastResort bool
 }
 
 // A Posting is a Welcome to be posted.

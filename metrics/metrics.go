@@ -39,6 +39,7 @@ type Metrics struct {
 	unclaimed  prometheus.Counter
 	lapsed     prometheus.Counter
 	swept      prometheus.Gauge
+	exceeded   family[budget]
 
 	commitSeconds prometheus.Histogram
 	commitEvents  prometheus.Histogram
@@ -74,6 +75,12 @@ var claimOutcomes = []claimOutcome{claimDelivered, claimRedelivered, claimEmpty}
 // reservationAbandoned is counted beside delivery.DeviceReserveStatuses.
 const reservationAbandoned delivery.DeviceReserveStatus = "abandoned"
 
+// A budget is what callers may take of others' KeyPackages, as package server
+// names it.
+type budget string
+
+var allBudgets = []budget{"caller", "pair", "target"}
+
 // A place is where it was found that a KeyPackage cannot open a Welcome.
 type place string
 
@@ -107,6 +114,8 @@ func (m *Metrics) countDelivery() {
 		"Recipients that never claimed their Welcome.")
 	m.lapsed = m.counter("welcomes_lapsed_total",
 		"Recipients that claimed their Welcome and neither acknowledged nor rejected it in time.")
+	m.exceeded = newFamily(m.counters("budget_exceeded_total",
+		"Requests for other users' KeyPackages beyond a budget; target: a user's KeyPackages are being drained.", "budget"), allBudgets)
 	for _, reason := range delivery.Mismatches {
 		m.mismatch(atPost, reason, 0)
 	}
@@ -155,6 +164,10 @@ func (m *Metrics) ObserveCommit(events int, took time.Duration) {
 func (m *Metrics) ObserveRequest(route, method string, code int, took time.Duration) {
 	m.requests.of(request{route, method, code}).Observe(took.Seconds())
 }
+
+// ObserveOverBudget counts a request that was beyond a budget: "caller", "pair"
+// or "target".
+func (m *Metrics) ObserveOverBudget(name string) { m.exceeded.of(budget(name)).Inc() }
 
 // ObserveSweep counts what a sweep did.
 func (m *Metrics) ObserveSweep(r delivery.SweepResult) {

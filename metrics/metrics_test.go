@@ -125,6 +125,7 @@ func TestEverySeriesExistsFromTheStart(t *testing.T) {
 		"welcomes_overdue", "holds_overdue", "oldest_pending_welcome_seconds",
 		"store_used_bytes", "store_free_bytes", "store_limit_bytes", "store_open_read_transactions",
 		"store_commit_seconds", "store_commit_events",
+		"budget_exceeded_total{budget=caller}", "budget_exceeded_total{budget=pair}", "budget_exceeded_total{budget=target}",
 		"backup_last_success_timestamp_seconds", "sweep_last_success_timestamp_seconds",
 	}
 	for _, name := range want {
@@ -267,11 +268,12 @@ func TestAStoreThatDoesNotAnswerSpoilsOnlyItsOwnMetrics(t *testing.T) {
 func TestObservations(t *testing.T) {
 	registry, m, _ := newMetrics(&answering{})
 	m.ObserveCommit(3, time.Millisecond)
+	m.ObserveOverBudget("target")
 	m.ObserveRequest("/v1", "GET", 200, time.Millisecond)
 	m.ObserveRequest("/v1", "other", 405, time.Millisecond)
 	m.ObserveRequest("/v1", "other", 405, time.Millisecond)
 	requireSamples(t, registry, map[string]float64{
-		"store_commit_seconds": 1, "store_commit_events": 1,
+		"store_commit_seconds": 1, "store_commit_events": 1, "budget_exceeded_total{budget=target}": 1,
 		"http_request_duration_seconds{code=200,method=GET,route=/v1}":   1,
 		"http_request_duration_seconds{code=405,method=other,route=/v1}": 2,
 	})

@@ -49,10 +49,14 @@ func (s *Server) list(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
+	if err := s.budgets.beginList(r.caller, r.user, &opts); err != nil {
+		return err
+	}
 	page, err := s.store.List(r.Context(), r.caller, r.user, opts)
 	if err != nil {
 		return err
 	}
+	s.budgets.endList(r.caller, r.user, opts, page)
 	return answer(w, http.StatusOK, frame.listing(r.user, page))
 }
 

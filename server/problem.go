@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"welcomed/auth"
@@ -84,6 +85,10 @@ var answers = []struct {
 	{errPreconditionRequired, http.StatusPreconditionRequired, "precondition_required"},
 
 	{auth.ErrUnavailable, http.StatusServiceUnavailable, "auth_unavailable"},
+	{errCallerBudget, http.StatusTooManyRequests, "caller_budget"},
+	{errPairBudget, http.StatusTooManyRequests, "pair_budget"},
+	{errTargetBudget, http.StatusTooManyRequests, "target_budget"},
+
 	{delivery.ErrOutcomeUnknown, http.StatusServiceUnavailable, "outcome_unknown"},
 	{delivery.ErrClosed, http.StatusServiceUnavailable, "shutting_down"},
 	{delivery.ErrClock, http.StatusServiceUnavailable, "clock_not_trusted"},
@@ -127,11 +132,17 @@ func (s *Server) fail(w *response, r *request, err error) {
 	if p.Status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", "1")
 	}
+	if later, ok := errors.AsType[*laterError](err); ok {
+		w.Header().Set("Retry-After", strconv.Itoa(later.retryAfter()))
+	}
 	if p.Status == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", challenge(err))
 	}
 	w.Header().Set("Cache-Control", "no-store") // ServeContent removes it
 	p.RequestID = r.id
+	if r.operator {
+		p.Detail = clip(err.Error())
+	}
 	if p.Invalid == nil && r.publishes() && p.Status < 500 {
 		p.Invalid = &[]invalidItem{}
 	}

@@ -35,6 +35,7 @@ type request struct {
 	caller delivery.Caller
 
 	identity auth.Identity // whose credentials they are
+	operator bool          // came over the admin socket
 
 	// What the path names; zero where the route does not.
 	user    delivery.UserID

@@ -37,10 +37,14 @@ func (s *Server) reserve(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
+	if err := s.budgets.beginReserve(r.caller, &req); err != nil {
+		return err
+	}
 	reservation, err := s.store.Reserve(r.Context(), r.caller, req)
 	if err != nil {
 		return err
 	}
+	s.budgets.endReserve(r.caller, req, reservation)
 	return answer(w, http.StatusOK, frame.reservation(reservation))
 }
 

@@ -47,16 +47,20 @@ const maxHeader = 32 << 10
 // Close returns.
 var errStoreFailed = errors.New("the store cannot go on")
 
-// Serve answers on both listeners until ctx is done, which is no error, or the
-// store has failed. Then it takes no new connections, ends the waiting of
-// claims with what they have, and lets running requests finish; the admin
-// listener goes last. The listeners are closed when it returns. A Server serves
+// Serve answers on both listeners and the admin socket until ctx is done, which
+// is no error, or the store has failed. Then it takes no new connections, ends
+// the waiting of claims with what they have, and lets running requests finish;
+// the admin listener goes last. All are closed when it returns. A Server serves
 // once.
 func (s *Server) Serve(ctx context.Context, api, admin net.Listener) error {
 	apiServer, adminServer := s.httpServer(s.API()), s.httpServer(s.Admin())
 	adminServer.ReadTimeout, adminServer.WriteTimeout = s.times.body, s.times.write
-	ended := make(chan error, 2)
+	socketServer := s.httpServer(s.Socket())
+	ended := make(chan error, 3)
 	var serving sync.WaitGroup
+	if s.options.Socket != nil {
+		serving.Go(func() { ended <- socketServer.Serve(s.options.Socket) })
+	}
 	serving.Go(func() { ended <- apiServer.Serve(api) })
 	serving.Go(func() { ended <- adminServer.Serve(admin) })
 
@@ -69,7 +73,7 @@ func (s *Server) Serve(ctx context.Context, api, admin net.Listener) error {
 		err = fmt.Errorf("serve: %w", err)
 	}
 	s.drain()
-	err = errors.Join(err, stop(apiServer, s.times.grace))
+	err = errors.Join(err, stop(apiServer, s.times.grace), stop(socketServer, s.times.grace))
 	_ = stop(adminServer, time.Second) // nothing is lost when a scrape is cut off
 	serving.Wait()
 	return err

@@ -3,6 +3,7 @@ package server
 import (
 	"cmp"
 	"log/slog"
+	"net"
 	"net/http"
 	"runtime"
 	"sync"
@@ -33,6 +34,14 @@ type Options struct {
 	// requests through a proxy and from other hosts are not refused.
 	InsecureNoAuth bool
 
+	// Budgets are what users may take of each other's KeyPackages; the zero
+	// value is no limit. OverBudget, if not nil, is told of each time that one
+	// of them has nothing left.
+	Budgets    Budgets
+	OverBudget func(budget string)
+	// BudgetClock is what budgets are refilled by; nil: time.Now.
+	BudgetClock func() time.Time
+
 	// Checks is how many publications' signatures are checked at a time; 0: as
 	// many as there are processors (GOMAXPROCS).
 	Checks int
@@ -44,6 +53,11 @@ type Options struct {
 	LongPoll      time.Duration // a claim waits at most; 50 s
 	ClaimWelcomes int           // that a claim returns if it does not say how many; 10
 	AnswerBytes   int           // of an answer with MLS objects in base64; 8 MiB
+
+	// Socket is where the commands ask, who need no credentials; nil: nowhere.
+	Socket net.Listener
+	// Backup is what they are given copies by; nil: there are none.
+	Backup *Backup
 
 	// Metrics is /metrics of the admin listener; nil: there is none.
 	Metrics http.Handler
@@ -61,6 +75,7 @@ type Server struct {
 	options   Options
 	times     timeouts
 	verifiers verifiers
+	budgets   *budgets
 	draining  chan struct{} // closed when the server is told to stop
 	drain     func()
 }
@@ -72,6 +87,12 @@ func New(o Options) *Server {
 	}
 	o.ClaimWelcomes = cmp.Or(o.ClaimWelcomes, defaultClaim)
 	o.AnswerBytes = cmp.Or(o.AnswerBytes, defaultAnswerBytes)
+	if o.BudgetClock == nil {
+		o.BudgetClock = time.Now
+	}
+	if o.OverBudget == nil {
+		o.OverBudget = func(string) {}
+	}
 	if o.Observe == nil {
 		o.Observe = func(string, string, int, time.Duration) {}
 	}
@@ -82,6 +103,7 @@ func New(o Options) *Server {
 		options:   o,
 		times:     newTimeouts(o),
 		verifiers: make(verifiers, cmp.Or(o.Checks, runtime.GOMAXPROCS(0))),
+		budgets:   newBudgets(o),
 		draining:  make(chan struct{}),
 	}
 	s.drain = sync.OnceFunc(func() { close(s.draining) })

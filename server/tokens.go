@@ -97,3 +97,45 @@ func (s *Server) revokeToken(w http.ResponseWriter, r *request) error {
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }
+
+// operatorCreatesToken handles POST /tokens of the admin socket.
+func (s *Server) operatorCreatesToken(w http.ResponseWriter, r *request) error {
+	var body struct {
+		User      delivery.UserID `json:"user"`
+		Device    string          `json:"device"`
+		Service   string          `json:"service"`
+		ReadOnly  bool            `json:"read_only"`
+		ExpiresAt *time.Time      `json:"expires_at"`
+	}
+	if err := r.readJSON(&body); err != nil {
+		return err
+	}
+	owner := delivery.TokenOwner{User: body.User, Device: body.Device, Service: body.Service}
+	if err := owner.Valid(); err != nil {
+		return err
+	}
+	token, err := s.addToken(r.Context(), owner, "", newToken{body.ReadOnly, body.ExpiresAt})
+	if err != nil {
+		return err
+	}
+	return answer(w, http.StatusCreated, token)
+}
+
+// operatorListsTokens handles GET /tokens of the admin socket.
+func (s *Server) operatorListsTokens(w http.ResponseWriter, r *request) error {
+	within := delivery.TokenOwner{User: delivery.UserID(r.query.Get("user")), Device: r.query.Get("device"), Service: r.query.Get("service")}
+	list, err := s.listTokens(r.Context(), within)
+	if err != nil {
+		return err
+	}
+	return answer(w, http.StatusOK, list)
+}
+
+// operatorRevokesToken handles DELETE /tokens/:token of the admin socket.
+func (s *Server) operatorRevokesToken(w http.ResponseWriter, r *request) error {
+	if err := s.store.RevokeToken(r.Context(), delivery.TokenOwner{}, r.token); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}

@@ -43,6 +43,9 @@ func (s *Server) post(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
+	if err := s.chargePost(r, posting.Welcome.Secrets); err != nil {
+		return err
+	}
 	outcome, err := s.store.Post(r.Context(), r.caller, posting)
 	if err != nil {
 		return err

@@ -2,6 +2,9 @@ package storetest
 
 import (
 	"bytes"
+	"cmp"
+	"fmt"
+	"slices"
 	"time"
 
 	"welcomed/delivery"
@@ -385,4 +388,52 @@ func (w *world) consumeLast(d deviceID, last kp) welcomeID {
 	id := w.consume(d, last)
 	w.states(delivery.Available, last)
 	return id
+}
+
+var spentPromises = []promise{
+	{"of whose budget is spent only the last resort is handed out", func(w *world) {
+		items := w.shelf(phone, 2)
+		last := w.one(phone, mlstest.LastResort())
+		other, _ := w.one(dave), w.one(tablet)
+		r := w.reserve(bob, delivery.ReserveRequest{Users: []delivery.UserID{"alice", "dave"}, LastResortOnly: []delivery.UserID{"alice"}})
+		same(w, "alice", r.Users[0].Status, delivery.UserPartial)
+		same(w, "phone", r.Users[0].Devices[0].Status, delivery.DeviceLastResort)
+		same(w, "its ref", r.Users[0].Devices[0].KeyPackage.Ref, last.Ref)
+		same(w, "tablet", r.Users[0].Devices[1].Status, delivery.DeviceExhausted)
+		same(w, "dave", r.Users[1].Devices[0].KeyPackage.Ref, other.Ref)
+		w.states(delivery.Available, items...)
+	}},
+	{"of whose budget is spent only the last resort is listed", func(w *world) {
+		w.shelf(phone, 2)
+		last := w.one(phone, mlstest.LastResort())
+		page, err := w.store.List(w.ctx, bob, "alice", delivery.ListOptions{LastResortOnly: true, Limit: 1})
+		w.must(err)
+		same(w, "devices", len(page.Devices), 1)
+		same(w, "listed", page.Devices[0].KeyPackages[0].Ref, last.Ref)
+		same(w, "next", page.Next, "")
+	}},
+	{"a reservation is repeated whether or not the budget is spent meanwhile", func(w *world) {
+		k := w.one(phone)
+		req := delivery.ReserveRequest{Users: []delivery.UserID{"alice"}, IdempotencyKey: "key"}
+		w.reserve(bob, req)
+		req.LastResortOnly = []delivery.UserID{"alice"}
+		again := w.reserve(bob, req)
+		same(w, "repeated", again.Repeated, true)
+		same(w, "ref", again.Users[0].Devices[0].KeyPackage.Ref, k.Ref)
+	}},
+	{"whose a KeyPackage is can be asked, and whether the caller reserved it", func(w *world) {
+		items, last := w.shelf(phone, 2), w.one(dave, mlstest.LastResort())
+		w.reserveOne(bob, phone, items[0])
+		refs := append(refsOf(items...), last.Ref, keyPackage().Ref, "")
+		owners := func(c delivery.Caller) []delivery.Owner {
+			o, err := w.store.Owners(w.ctx, c, refs)
+			w.must(err)
+			slices.SortFunc(o, func(a, b delivery.Owner) int { return cmp.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
+			return o
+		}
+		same(w, "for bob", owners(bob), []delivery.Owner{{User: "alice"}, {User: "alice", Reserved: true}, {User: "dave", LastResort: true}})
+		same(w, "for carol", owners(carol), []delivery.Owner{{User: "alice"}, {User: "alice"}, {User: "dave", LastResort: true}})
+		w.send(bob, items[0])
+		same(w, "after it was matched", owners(bob)[1].Reserved, true)
+	}},
 }

@@ -39,6 +39,7 @@ var chapters = []struct {
 	{"List", listPromises},
 	{"Reserve", reservePromises},
 	{"LastResort", lastResortPromises},
+	{"Spent", spentPromises},
 	{"Post", postPromises},
 	{"Hold", holdPromises},
 	{"Claim", claimPromises},

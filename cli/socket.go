@@ -1,0 +1,198 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/urfave/cli/v3"
+)
+
+const (
+	socketName = "welcomed.sock"
+	// socketOff is --admin-socket in the environment, where an empty variable
+	// counts as none.
+	socketOff = "none"
+	// socketPathMost is the longest path that a Unix socket may have: there is a
+	// zero behind it.
+	socketPathMost = len(syscall.RawSockaddrUnix{}.Path) - 1
+)
+
+// A socketPath is where the admin socket is. Its zero value is beside the
+// database.
+type socketPath struct {
+	path  string
+	given bool
+}
+
+// of returns the path for the database db; empty if there is to be none.
+func (s socketPath) of(db string) string {
+	if !s.given {
+		return filepath.Join(filepath.Dir(db), socketName)
+	}
+	return s.path
+}
+
+func parseSocketPath(s string) (socketPath, error) {
+	if s == socketOff {
+		s = ""
+	}
+	return socketPath{s, true}, nil
+}
+
+func (s socketPath) String() string {
+	switch {
+	case !s.given:
+		return socketName + " beside --db"
+	case s.path == "":
+		return socketOff
+	}
+	return s.path
+}
+
+func socketFlag(p *socketPath, usage string) cli.Flag {
+	return valueFlag("admin-socket", value[socketPath]{p, parseSocketPath, socketPath.String}, usage)
+}
+
+// socketFlags are those of serve.
+func (c *config) socketFlags() []cli.Flag {
+	return []cli.Flag{
+		socketFlag(&c.socket, "let commands ask the server at `PATH`, which only its user can open; none: nowhere"),
+	}
+}
+
+// listenOnSocket makes the admin socket, for this user only. Who calls it has
+// the database open, so what is at a path beside it is left from a server that
+// was killed; what somebody answers at is not taken away all the same.
+func listenOnSocket(path string) (net.Listener, error) {
+	if len(path) > socketPathMost {
+		return nil, fmt.Errorf("--admin-socket %s: it is %d bytes long and may be %d: choose a shorter one, or %s", path, len(path), socketPathMost, socketOff)
+	}
+	if err := removeStaleSocket(path); err != nil {
+		return nil, fmt.Errorf("--admin-socket %s: %w", path, err)
+	}
+	l, err := listenPrivately(path)
+	if err != nil {
+		return nil, fmt.Errorf("--admin-socket %s: %w", path, reason(err))
+	}
+	return l, nil
+}
+
+func removeStaleSocket(path string) error {
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case info.Mode().Type() != fs.ModeSocket:
+		return errors.New("there is a file that is no socket")
+	}
+	conn, err := net.Dial("unix", path)
+	if err == nil {
+		conn.Close()
+		return errors.New("another server answers there")
+	}
+	return os.Remove(path)
+}
+
+// An operator asks a running server over its admin socket.
+type operator struct {
+	path string
+	http http.Client
+}
+
+// newOperator returns one who asks at path, which may be empty.
+func newOperator(path string) *operator {
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", path)
+	}
+	return &operator{path, http.Client{Transport: &http.Transport{DialContext: dial, DisableCompression: true}}}
+}
+
+// errNoServer: nobody answers at the admin socket.
+var errNoServer = errors.New("no server is running")
+
+// do sends body as JSON, if it is not nil, and returns the answer if it is a good
+// one. Its body is to be closed.
+func (o *operator) do(ctx context.Context, method, path string, body any) (*http.Response, error) {
+	if o.path == "" {
+		return nil, fmt.Errorf("%w that can be asked: --admin-socket is %s", errNoServer, socketOff)
+	}
+	var content io.Reader
+	if body != nil {
+		b, err := json.Marshal(body)
+		if err != nil {
+			return nil, err
+		}
+		content = bytes.NewReader(b)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://localhost"+path, content)
+	if err != nil {
+		return nil, err
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	resp, err := o.http.Do(req)
+	if err != nil {
+		return nil, o.unreachable(err)
+	}
+	if resp.StatusCode >= 300 {
+		defer resp.Body.Close()
+		return nil, refusal(resp)
+	}
+	return resp, nil
+}
+
+// ask is do with the answer decoded into answer, if that is not nil.
+func (o *operator) ask(ctx context.Context, method, path string, body, answer any) error {
+	resp, err := o.do(ctx, method, path, body)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if answer == nil {
+		return nil
+	}
+	if err := json.NewDecoder(resp.Body).Decode(answer); err != nil {
+		return fmt.Errorf("read the server's answer: %w", err)
+	}
+	return nil
+}
+
+// unreachable says why there was no answer.
+func (o *operator) unreachable(err error) error {
+	switch {
+	case len(o.path) > socketPathMost:
+		return fmt.Errorf("--admin-socket %s: it is %d bytes long and may be %d", o.path, len(o.path), socketPathMost)
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOTSOCK):
+		return fmt.Errorf("%w on the admin socket %s: start it, or say with --admin-socket or --db where it is", errNoServer, o.path)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("the admin socket %s is only for the user that runs the server: be that user", o.path)
+	}
+	return fmt.Errorf("ask the server on %s: %w", o.path, err)
+}
+
+// refusal is what the server says against it.
+func refusal(resp *http.Response) error {
+	var problem struct{ Code, Detail string }
+	text, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	if err := json.Unmarshal(text, &problem); err != nil || problem.Code == "" {
+		return fmt.Errorf("the server answers %s: %s", resp.Status, strings.Join(strings.Fields(string(text)), " "))
+	}
+	if problem.Detail == "" {
+		problem.Detail = resp.Status
+	}
+	return fmt.Errorf("the server refuses: %s (%s)", problem.Detail, problem.Code)
+}

@@ -1,0 +1,135 @@
+package server
+
+import (
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// A handClock is moved by hand.
+type handClock struct{ now atomic.Int64 }
+
+func (c *handClock) Now() time.Time           { return time.Unix(0, c.now.Load()) }
+func (c *handClock) advance(by time.Duration) { c.now.Add(int64(by)) }
+
+func newTestBuckets(burst, perHour int) (*buckets, *handClock) {
+	clock := new(handClock)
+	return newBuckets(burst, perHour, clock.Now), clock
+}
+
+func TestBuckets(t *testing.T) {
+	type step struct {
+		after  time.Duration
+		take   int
+		borrow int // instead
+		charge int // instead
+		wait   time.Duration
+		ok     bool
+	}
+	const s = time.Second
+	for sentence, steps := range map[string][]step{
+		"a bucket begins full and is empty after its burst": {
+			{take: 6, ok: true}, {take: 4, ok: true}, {take: 1, wait: s / 2},
+		},
+		"it gains its rate, and no more than its burst": {
+			{take: 10, ok: true}, {after: s, take: 2, ok: true}, {take: 1, wait: s / 2},
+			{after: 3600 * s, take: 10, ok: true}, {take: 1, wait: s / 2},
+		},
+		"what is refused takes nothing": {
+			{take: 8, ok: true}, {take: 3, wait: s / 2}, {take: 3, wait: s / 2}, {take: 2, ok: true},
+		},
+		"more than the burst is never there": {
+			{take: 11, wait: s / 2}, {after: 3600 * s, take: 11, wait: s / 2}, {take: 10, ok: true},
+		},
+		"a charge is never refused, and its debt keeps the next one out until it is paid": {
+			{take: 0, ok: true}, {charge: 14}, {take: 0, wait: 2 * s}, {after: s, take: 0, wait: s},
+			{after: s, take: 0, ok: true}, {after: s / 2, take: 1, ok: true},
+		},
+		"a debt may be larger than what a bucket holds": {
+			{charge: 45}, {take: 0, wait: 35 * s / 2}, {after: 35 * s / 2, take: 0, ok: true}, {take: 1, wait: s / 2},
+		},
+		"who has no debt can borrow, and nobody else": {
+			{borrow: 14, ok: true}, {borrow: 1, wait: 2 * s}, {after: 2 * s, borrow: 1, ok: true}, {borrow: 1, wait: s / 2},
+		},
+		"what is given back is there again, up to the burst": {
+			{take: 10, ok: true}, {charge: -4}, {take: 4, ok: true}, {take: 1, wait: s / 2},
+			{charge: -99}, {after: 1, take: 10, ok: true}, {take: 1, wait: s / 2},
+		},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			b, clock := newTestBuckets(10, 7200)
+			for i, step := range steps {
+				clock.advance(step.after)
+				if step.charge != 0 {
+					b.charge("alice", step.charge)
+					continue
+				}
+				pay, n := b.take, step.take
+				if step.borrow != 0 {
+					pay, n = b.borrow, step.borrow
+				}
+				if wait, ok := pay("alice", n); wait.Round(time.Millisecond) != step.wait || ok != step.ok {
+					t.Fatalf("step %d: wait %v, ok %v; want %v, %v", i, wait, ok, step.wait, step.ok)
+				}
+				if _, ok := b.take("bob", 0); !ok {
+					t.Fatalf("step %d: another key pays for it", i)
+				}
+			}
+		})
+	}
+}
+
+func TestNoBurstIsNoLimit(t *testing.T) {
+	b := newBuckets(0, 0, time.Now)
+	b.charge("alice", 1e9)
+	if wait, ok := b.take("alice", 1e9); wait != 0 || !ok || b.left("alice") == 0 {
+		t.Errorf("wait %v, ok %v", wait, ok)
+	}
+}
+
+// TestBucketsAreBounded: a million keys take the room of those that are kept.
+func TestBucketsAreBounded(t *testing.T) {
+	b, _ := newTestBuckets(10, 7200)
+	before := heapInUse()
+	for i := range 1_000_000 {
+		b.take(fmt.Sprint("caller", i), 1)
+	}
+	if n := b.byKey.Len(); n != bucketsKept {
+		t.Errorf("%d keys, want %d", n, bucketsKept)
+	}
+	if grown := heapInUse() - before; grown > bucketsKept*400 {
+		t.Errorf("%d bytes for a key", grown/bucketsKept)
+	}
+	runtime.KeepAlive(b)
+}
+
+func heapInUse() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// TestBucketsAreSharedByManyAtOnce: of what is there nobody gets more.
+func TestBucketsAreSharedByManyAtOnce(t *testing.T) {
+	b, _ := newTestBuckets(1000, 3600)
+	var taken atomic.Int64
+	var all sync.WaitGroup
+	for range 16 {
+		all.Go(func() {
+			for i := range 1000 {
+				if _, ok := b.take("alice", 1); ok {
+					taken.Add(1)
+				}
+				b.take(fmt.Sprint("caller", i), 1)
+			}
+		})
+	}
+	all.Wait()
+	if n := taken.Load(); n != 1000 {
+		t.Errorf("%d were taken, want 1000", n)
+	}
+}

@@ -1,0 +1,126 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/julienschmidt/httprouter"
+
+	"welcomed/delivery"
+)
+
+// socketRoutes are what the commands ask of a running server. Who can connect
+// to the socket may do all of it, so its file is its guard, and what went wrong
+// is told in full.
+var socketRoutes = []route{
+	{"POST", "/backup", anyone, (*Server).backup, nil, ""},
+	{"POST", "/backup/kept", anyone, (*Server).backupKept, nil, ""},
+
+	{"POST", "/tokens", anyone, (*Server).operatorCreatesToken, smallBody, ""},
+	{"GET", "/tokens", anyone, (*Server).operatorListsTokens, nil, "user device service"},
+	{"DELETE", "/tokens/:token", anyone, (*Server).operatorRevokesToken, nil, ""},
+}
+
+// A Backup makes copies of the store.
+type Backup struct {
+	// Copy returns a copy of the store as it is now, or as it was when the last
+	// one that was under way had ended. The file has no name any more: it is
+	// gone when it is closed.
+	Copy func(context.Context) (*os.File, error)
+	// Kept is told that a copy is safe where it was to go.
+	Kept func()
+}
+
+// Socket returns the handler of the admin socket.
+func (s *Server) Socket() http.Handler {
+	router := httprouter.New()
+	router.RedirectTrailingSlash, router.RedirectFixedPath = false, false
+	for _, rt := range socketRoutes {
+		router.Handle(rt.method, rt.path, s.serveOperator(&rt))
+	}
+	router.NotFound = s.unrouted((*Server).noSuchPath)
+	router.MethodNotAllowed = s.unrouted((*Server).noSuchMethod)
+	return router
+}
+
+// serveOperator is serve for one who needs no credentials.
+func (s *Server) serveOperator(rt *route) httprouter.Handle {
+	return func(hw http.ResponseWriter, hr *http.Request, params httprouter.Params) {
+		start := time.Now()
+		w := s.newResponse(hw)
+		r := s.newRequest(w, hr, rt)
+		r.operator = true
+		defer func() { s.options.Observe(rt.path, knownMethod(r.Method), w.code(), time.Since(start)) }()
+		defer s.recover(w, r)
+		if err := s.runOperator(w, r, params); err != nil {
+			s.fail(w, r, err)
+		}
+	}
+}
+
+func (s *Server) runOperator(w http.ResponseWriter, r *request, params httprouter.Params) error {
+	if err := r.readPath(params); err != nil {
+		return err
+	}
+	if err := r.readQuery(); err != nil {
+		return err
+	}
+	return r.route.handle(s, w, r)
+}
+
+// backup handles POST /backup. The copy is made before the answer begins: a
+// client that takes it slowly keeps nobody waiting.
+func (s *Server) backup(w http.ResponseWriter, r *request) error {
+	if s.options.Backup == nil {
+		return fmt.Errorf("%w: this store is not backed up by welcomed", delivery.ErrNotFound)
+	}
+	ctx, cancel := s.untilDraining(r.Context())
+	defer cancel()
+	f, err := s.options.Backup.Copy(ctx)
+	if err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			err = cause
+		}
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/octet-stream")
+	w.Header().Set("Content-Length", strconv.FormatInt(info.Size(), 10))
+	w.WriteHeader(http.StatusOK)
+	_, err = io.Copy(w, f)
+	return err
+}
+
+// backupKept handles POST /backup/kept: the client says that what it was given
+// is whole and safe.
+func (s *Server) backupKept(w http.ResponseWriter, _ *request) error {
+	if s.options.Backup == nil {
+		return fmt.Errorf("%w: this store is not backed up by welcomed", delivery.ErrNotFound)
+	}
+	s.options.Backup.Kept()
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// untilDraining returns a context that ends with ErrClosed when the server is
+// told to stop.
+func (s *Server) untilDraining(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	go func() {
+		select {
+		case <-s.draining:
+			cancel(delivery.ErrClosed)
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() { cancel(nil) }
+}
