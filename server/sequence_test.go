@@ -237,7 +237,7 @@ func (s *sequence) step() (problems []string) {
 	}
 	path := s.path(pattern)
 	body, mediaType := encodeBody(s.body(path))
-	header := "Host: localhost\r\nContent-Type: " + mediaType + "\r\nIf-Match: " + one(s, s.digest, strings.Repeat("ab", 32)) + "\r\n"
+	header := "Host: localhost\r\nContent-Type: " + mediaType + "\r\nIf-Match: " + one(s, s.digest, `"`+s.digest+`"`, `"`+strings.Repeat("ab", 32)+`"`, `"`, `W/"`+s.digest+`"`) + "\r\n"
 	key := strings.HasSuffix(path, "/reserve") && s.next(4) == 0
 	if key {
 		header += "Idempotency-Key: " + one(s, "k1", "k2") + "\r\n"
@@ -247,7 +247,7 @@ func (s *sequence) step() (problems []string) {
 		header += "Accept: message/mls\r\n"
 	}
 	if s.auth {
-		header += "Authorization: Bearer " + one(s, "{alice}", "{phone}", "{bob}", "{service}", "{service}", "{service}", "{service}", "{service}", "{service}", "{reader}") + "\r\n"
+		header += "Authorization: Bearer " + one(s, "{alice}", "{phone}", "{bob}", "{bob}", "{bob}", "{service}", "{service}", "{service}", "{service}", "{reader}") + "\r\n"
 	}
 	r, err := readRequest(method, path+s.query(routes[n]), s.fill.Replace(header), body)
 	if err != nil {
@@ -402,7 +402,7 @@ func FuzzSequence(f *testing.F) {
 // sequencePrograms are bytes without a plan, which reach all of it after a while.
 func sequencePrograms() (programs [][]byte) {
 	for seed := range 24 {
-		programs = append(programs, randomBytes(uint64(seed), 1000))
+		programs = append(programs, randomBytes(uint64(seed), 1200))
 	}
 	return programs
 }
@@ -421,7 +421,7 @@ func TestSequencesGoDeep(t *testing.T) {
 	}
 	total, text := summary(counts)
 	t.Logf("%d requests: %s; %d reserved, %d delivered", total, text, handed, given)
-	for _, status := range []int{200, 201, 204, 400, 401, 403, 404, 409, 412, 422} {
+	for _, status := range []int{200, 201, 204, 400, 401, 403, 404, 409, 412, 422, 429} {
 		same(t, fmt.Sprintf("%d was seen", status), counts[status] > 0, true)
 	}
 	same(t, "KeyPackages were reserved", handed > 10, true)

@@ -64,6 +64,8 @@ func newTarget(dir string, clock delivery.Clock) (*target, error) {
 	everybody, tokens := o, o
 	everybody.InsecureNoAuth = true
 	tokens.Auth = auth.Tokens(store)
+	few := server.Budget{Burst: 3, PerHour: 3}
+	tokens.Budgets, tokens.BudgetClock = server.Budgets{Caller: few, Pair: few, Target: few}, clock.Now
 	for _, o := range []server.Options{everybody, o, tokens} {
 		s := server.New(o)
 		t.servers, t.handlers = append(t.servers, s), append(t.handlers, s.API())
