@@ -5,7 +5,7 @@ FUZZTIME ?= 10s
 BINARY := build/welcomed
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 
-.PHONY: build test race vet fuzz bad-input interop bench bench-compare bench-growth simulation footprint demo readme ci clean
+.PHONY: build test race vet fuzz bad-input model-test interop bench bench-compare bench-growth simulation footprint demo readme ci clean
 
 build: $(BINARY)
 
@@ -38,6 +38,15 @@ fuzz:
 BADTIME ?= 1m
 bad-input:
 	WELCOMED_BAD_INPUT=$(BADTIME) $(GO) test ./server -run '^TestBadInput$$' -count 1 -timeout 0 -v
+
+# Random sequences of events against the reference, MODEL_CHECKS of about a hundred
+# events each. The last lines say how many were tried, or the shortest sequence
+# that fails.
+MODEL_CHECKS ?= 5000
+model-test:
+	@mkdir -p build
+	@$(GO) test ./bolt -run 'TestModel$$' -v -count 1 -timeout 0 -rapid.checks $(MODEL_CHECKS) -rapid.steps 100 > build/model-test.txt; \
+	status=$$?; grep -v '\[rapid\] draw' build/model-test.txt; exit $$status
 
 # Real MLS clients (ts-mls) against the real binary.
 interop: $(BINARY)

@@ -29,9 +29,9 @@ func (s *Store) Claim(ctx context.Context, _ delivery.Caller, id delivery.Device
 	onlyNotes := len(c.plan.fresh) == 0
 	looked := c.plan
 	err = s.writer.do(ctx, 0, c.consume)
-	if errors.Is(err, delivery.ErrFull) && onlyNotes {
-		// A full disk keeps us from taking notes, not the device from what it
-		// was given.
+	if (errors.Is(err, delivery.ErrFull) || errors.Is(err, delivery.ErrClock)) && onlyNotes {
+		// A full disk or an impossible time keeps us from taking notes, not the
+		// device from what it was given.
 		c.plan = looked
 		c.plan.newly = 0
 		return c.result(), s.writer.wait(seen)
@@ -187,8 +187,15 @@ func (t *txn) planClaim(d *device, f claimFilter) (plan claimPlan) {
 	plan.more = room.refused
 	plan.reorder = plan.reorder && len(plan.again) > 0
 	plan.overdue = d.pending - len(plan.fresh)
-	plan.changes = len(plan.fresh) > 0 || plan.newly > 0 || plan.reorder || plan.overdue != d.overdue || t.now.Sub(d.seenAt) >= seenExact
+	plan.changes = len(plan.fresh) > 0 || plan.newly > 0 || plan.reorder || plan.overdue != d.overdue || t.seenLong(d)
 	return plan
+}
+
+// seenLong reports whether the device was last seen too long ago to be left
+// so, or in a future that was wrong.
+func (t *txn) seenLong(d *device) bool {
+	since := t.now.Sub(d.seenAt)
+	return since < 0 || since >= seenExact
 }
 
 // opens reports whether the mail's KeyPackage is there to be consumed. It always

@@ -259,7 +259,7 @@ func (c *committer) try(batch []*event, alone bool) error {
 		}
 	}()
 	for _, e := range batch {
-		if e.err = c.admit(e); e.err != nil {
+		if e.err = c.admit(t, e); e.err != nil {
 			continue
 		}
 		before := t.writes
@@ -314,12 +314,16 @@ func (c *committer) persist(t *txn, merge func() int) error {
 	return nil
 }
 
-// admit refuses an event whose caller is gone, and one that brings payload when
-// little room is left under the size limit: what is left is for claims,
-// settlements and sweeps, which make room again but need pages to do so.
-func (c *committer) admit(e *event) error {
+// admit refuses an event whose caller is gone, one that would be dated by a time
+// that cannot be, and one that brings payload when little room is left under the
+// size limit: what is left is for claims, settlements and sweeps, which make room
+// again but need pages to do so.
+func (c *committer) admit(t *txn, e *event) error {
 	if err := e.ctx.Err(); err != nil {
 		return err
+	}
+	if t.clock.Impossible {
+		return t.clock.Doubt()
 	}
 	if limit := c.store.opts.MaxSize; e.cost > 0 && limit > 0 && c.store.room() < int64(2*e.cost)+min(headroom, limit/4) {
 		return fmt.Errorf("%w: little is left of the %d bytes that the file may have", delivery.ErrFull, limit)

@@ -252,12 +252,22 @@ func (s *Store) Devices(ctx context.Context, _ delivery.Caller, user delivery.Us
 	err = s.view(ctx, func(t *txn) error {
 		for _, d := range t.userDevices(user) {
 			infos = append(infos, delivery.DeviceInfo{
-				Device: d.id.Name, SeenAt: d.seenAt, Counts: t.inventory(d).Counts, Pending: d.pending,
+				Device: d.id.Name, SeenAt: d.seenAt, Counts: t.inventory(d).Counts, Pending: t.pending(d),
 			})
 		}
 		return nil
 	})
 	return infos, err
+}
+
+// pending counts what waits now: what has had its time may not be swept yet.
+func (t *txn) pending(d *device) (n int) {
+	for _, m := range t.mails(d, rowPending) {
+		if m.rec.StateAt(t.now) == delivery.Pending {
+			n++
+		}
+	}
+	return n
 }
 
 // RemoveDevice implements delivery.Store.

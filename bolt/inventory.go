@@ -31,12 +31,7 @@ func (t *txn) inventory(d *device) (inv delivery.Inventory) {
 			if k.rec.LastResort && state == delivery.Available {
 				inv.LastResort = append(inv.LastResort, delivery.LastResort{Ref: k.rec.Ref, Suite: k.rec.Suite, HandedOutAt: k.rec.HandedOutAt})
 			}
-			c := counts[k.rec.Suite]
-			if c == nil {
-				c = &delivery.SuiteCounts{Suite: k.rec.Suite}
-				counts[k.rec.Suite] = c
-			}
-			countState(c, state)
+			countState(counts, k.rec.Suite, state)
 		}
 	}
 	for _, c := range counts {
@@ -49,8 +44,12 @@ func (t *txn) inventory(d *device) (inv delivery.Inventory) {
 }
 
 // countState counts a live row: one that is consumed waits for its Welcome to
-// be settled.
-func countState(c *delivery.SuiteCounts, s delivery.KeyPackageState) {
+// be settled. A suite in which nothing is counted is not listed.
+func countState(counts map[mls.CipherSuite]*delivery.SuiteCounts, suite mls.CipherSuite, s delivery.KeyPackageState) {
+	c := counts[suite]
+	if c == nil {
+		c = &delivery.SuiteCounts{Suite: suite}
+	}
 	switch s {
 	case delivery.Available:
 		c.Available++
@@ -62,7 +61,10 @@ func countState(c *delivery.SuiteCounts, s delivery.KeyPackageState) {
 		c.Matched++
 	case delivery.Consumed:
 		c.Delivered++
+	default:
+		return
 	}
+	counts[suite] = c
 }
 
 func digestOf(sorted []mls.KeyPackageRef) delivery.Digest {
@@ -115,8 +117,9 @@ func (t *txn) withdrawOthers(d *device, held map[mls.KeyPackageRef]bool, result 
 		if held[k.rec.Ref] || k.rec.State == delivery.Consumed || !k.rec.Needed(t.sure) {
 			continue
 		}
-		t.withdrawWith(d, k, open[k.number])
-		result.Withdrawn = append(result.Withdrawn, k.rec.Ref)
+		if t.withdrawWith(d, k, open[k.number]) {
+			result.Withdrawn = append(result.Withdrawn, k.rec.Ref)
+		}
 	}
 }
 

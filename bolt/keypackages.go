@@ -240,12 +240,12 @@ func (t *txn) addKeyPackage(d *device, item delivery.NewKeyPackage) *keyPackage 
 // wait for it. One that has ended, or is consumed, stays as it is.
 func (t *txn) withdraw(d *device, k *keyPackage) { t.withdrawWith(d, k, t.mailsFor(d, k)) }
 
-// withdrawWith is withdraw where the KeyPackage's open mails are known.
-func (t *txn) withdrawWith(d *device, k *keyPackage, mails []*mail) {
+// withdrawWith is withdraw where the KeyPackage's open mails are known. It
+// reports whether anything has ended.
+func (t *txn) withdrawWith(d *device, k *keyPackage, mails []*mail) (changed bool) {
 	if k.rec.State == delivery.Consumed {
-		return
+		return false
 	}
-	changed := false
 	for _, m := range mails {
 		if s := m.rec.StateAt(t.sure); s == delivery.Held || s == delivery.Pending {
 			m.rec.End(delivery.WelcomeWithdrawn, t.now)
@@ -262,6 +262,7 @@ func (t *txn) withdrawWith(d *device, k *keyPackage, mails []*mail) {
 	if changed {
 		t.saveKeyPackage(d, k)
 	}
+	return changed
 }
 
 // listed is the KeyPackage as a reserver or lister gets it.

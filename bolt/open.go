@@ -329,7 +329,7 @@ func (s *Store) Ready(ctx context.Context) error {
 		return err
 	}
 	if look := s.guard.Look(); look.Behind {
-		return fmt.Errorf("%w: it says %s, but %s has been seen", delivery.ErrClock, look.Now.UTC().Format(time.RFC3339), look.Seen.UTC().Format(time.RFC3339))
+		return look.Doubt()
 	}
 	return nil
 }

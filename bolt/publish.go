@@ -143,13 +143,14 @@ func (t *txn) refuseAllSpent(p publication, plan publishPlan, r *refusals) {
 
 func (t *txn) spent(k *keyPackage) bool { return k.rec.StateAt(t.now).Ended() }
 
-// planRetirement finds what a replacement takes off the shelf.
+// planRetirement finds what a replacement takes off the shelf: also what has
+// aged in a future that may be wrong, or it would come back.
 func (t *txn) planRetirement(p publication, keep map[mls.KeyPackageRef]bool, plan *publishPlan) {
 	if plan.device == nil {
 		return
 	}
 	for _, k := range t.onShelf(plan.device, p.suite) {
-		if !keep[k.rec.Ref] && k.rec.StateAt(t.now) == delivery.Available {
+		if !keep[k.rec.Ref] && k.rec.StateAt(t.sure) == delivery.Available {
 			plan.retired = append(plan.retired, k)
 		}
 	}
@@ -162,7 +163,7 @@ func (t *txn) checkRoom(p publication, plan publishPlan) error {
 		shelf = t.available(plan.device)
 	}
 	for _, k := range plan.retired {
-		if !k.rec.LastResort {
+		if !k.rec.LastResort && k.rec.StateAt(t.now) == delivery.Available {
 			shelf--
 		}
 	}
@@ -189,7 +190,7 @@ func (t *txn) retireLastResort(d *device, newest *keyPackage) {
 		return
 	}
 	for _, k := range t.onShelf(d, newest.rec.Suite) {
-		if k.rec.LastResort && k.number != newest.number {
+		if k.rec.LastResort && k.number != newest.number && k.rec.StateAt(t.sure) == delivery.Available {
 			k.rec.Retire(*t.limits, t.now)
 			t.saveKeyPackage(d, k)
 		}

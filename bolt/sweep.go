@@ -23,8 +23,8 @@ const (
 // Sweep implements delivery.Store. What cannot be swept does not keep the rest
 // from it; the error then says what could not.
 func (s *Store) Sweep(ctx context.Context) (result delivery.SweepResult, err error) {
-	if !s.guard.Look().Sweep {
-		return result, delivery.ErrClock
+	if err := s.guard.Look().Doubt(); err != nil {
+		return result, err
 	}
 	errs := []error{s.noteTime(ctx)}
 	for _, w := range sweepers {

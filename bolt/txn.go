@@ -58,6 +58,7 @@ type txn struct {
 	limits  *delivery.Limits
 	now     time.Time // never before sure
 	sure    time.Time // the latest trusted time: what ends things for good goes by it
+	clock   delivery.ClockReading
 	state   state
 	writes  int // rows written so far
 	opened  [len(buckets)]openBucket
@@ -67,7 +68,7 @@ type txn struct {
 
 func (s *Store) newTxn(tx *bbolt.Tx, rows *rowMap) *txn {
 	reading := s.guard.Look()
-	t := &txn{tx: tx, rows: rows, store: s, limits: &s.opts.Limits, now: reading.Now.UTC().Truncate(time.Millisecond)}
+	t := &txn{tx: tx, rows: rows, store: s, limits: &s.opts.Limits, clock: reading, now: reading.Now.UTC().Truncate(time.Millisecond)}
 	t.sure = reading.Seen.UTC().Truncate(time.Millisecond)
 	if t.now.Before(t.sure) {
 		t.now = t.sure

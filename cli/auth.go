@@ -1,8 +1,10 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strconv"
 	"strings"
 
@@ -22,8 +24,8 @@ const (
 func (c *config) authFlags() []cli.Flag {
 	b := &c.budgets
 	return []cli.Flag{
-		valueFlag("auth", choice(&c.auth, authNone, authToken),
-			"`KIND` of authentication; token: bearer tokens, see welcomed token; none: everybody who reaches --listen may ask"),
+		valueFlag("auth", choice(&c.auth, authNone, authToken, authOIDC),
+			"`KIND` of authentication; token: bearer tokens, see welcomed token; oidc: JWTs of --oidc-issuer; none: everybody who reaches --listen may ask"),
 		boolFlag("insecure-no-auth", &c.insecureNoAuth, "with --auth none, serve other machines too, also through proxies"),
 		valueFlag("caller-budget", budget(&b.Caller), "one user may take `N+N/h` KeyPackages of all others: at once, and more in each hour; 0: any number"),
 		valueFlag("pair-budget", budget(&b.Pair), "one user may take `N+N/h` KeyPackages of one other"),
@@ -31,12 +33,16 @@ func (c *config) authFlags() []cli.Flag {
 	}
 }
 
-// authenticator is nil if there is no authentication.
-func (c *config) authenticator(store delivery.Store) auth.Authenticator {
-	if c.auth == authToken {
-		return auth.Tokens(store)
+// authenticator is nil if there is no authentication. It is up to date until ctx
+// is done.
+func (c *config) authenticator(ctx context.Context, store delivery.Store, log *slog.Logger) (auth.Authenticator, error) {
+	switch c.auth {
+	case authToken:
+		return auth.Tokens(store), nil
+	case authOIDC:
+		return c.oidcAuthenticator(ctx, log)
 	}
-	return nil
+	return nil, nil
 }
 
 // budget is a number at once and one for each hour, or 0.

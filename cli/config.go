@@ -11,6 +11,7 @@ import (
 
 	"github.com/urfave/cli/v3"
 
+	"welcomed/auth"
 	"welcomed/delivery"
 	"welcomed/server"
 )
@@ -32,6 +33,7 @@ type config struct {
 	trustClock          bool
 	sweepEvery          time.Duration
 	limits              delivery.Limits
+	oidc                auth.OIDCOptions
 	headerRead          time.Duration
 	bodyRead            time.Duration
 	idle                time.Duration
@@ -53,6 +55,7 @@ func defaultConfig(env environment) *config {
 		db:          defaultDB(env),
 		sweepEvery:  time.Minute,
 		limits:      delivery.DefaultLimits(),
+		oidc:        auth.DefaultOIDCOptions(),
 		headerRead:  10 * time.Second,
 		bodyRead:    30 * time.Second,
 		idle:        120 * time.Second,
@@ -77,7 +80,7 @@ func defaultDB(env environment) string {
 }
 
 func (c *config) flags() []cli.Flag {
-	return slices.Concat(c.serverFlags(), c.authFlags(), c.socketFlags(), c.limitFlags())
+	return slices.Concat(c.serverFlags(), c.authFlags(), c.oidcFlags(), c.socketFlags(), c.limitFlags())
 }
 
 func (c *config) serverFlags() []cli.Flag {
@@ -153,7 +156,7 @@ func (c *config) check() error {
 	case c.db == "":
 		return fmt.Errorf("--db is empty")
 	}
-	return nil
+	return c.checkOIDC()
 }
 
 func (c *config) logger(w io.Writer) *slog.Logger {

@@ -70,7 +70,7 @@ func startDemo(ctx context.Context, env environment, db string) (stop func() err
 	c := defaultConfig(env)
 	c.listen, c.adminListen, c.db = "127.0.0.1:0", "127.0.0.1:0", db
 	c.logLevel = slog.LevelWarn.String()
-	i, err := assemble(c, c.logger(env.stderr))
+	i, err := assemble(ctx, c, c.logger(env.stderr))
 	if err != nil {
 		return nil, "", err
 	}

@@ -47,7 +47,7 @@ func serveCommand(env environment) *cli.Command {
 }
 
 func serve(ctx context.Context, c *config, log *slog.Logger) error {
-	i, err := assemble(c, log)
+	i, err := assemble(ctx, c, log)
 	if err != nil {
 		return err
 	}
@@ -67,8 +67,9 @@ type instance struct {
 	sweeper    *sweeper
 }
 
-// assemble opens what an instance needs. On an error nothing stays open.
-func assemble(c *config, log *slog.Logger) (_ *instance, err error) {
+// assemble opens what an instance needs. On an error nothing stays open. What is
+// kept up to date is so until ctx is done.
+func assemble(ctx context.Context, c *config, log *slog.Logger) (_ *instance, err error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
@@ -88,9 +89,18 @@ func assemble(c *config, log *slog.Logger) (_ *instance, err error) {
 		return nil, err
 	}
 	i.store = m.Store(file)
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, file.Close())
+		}
+	}()
+	authenticator, err := c.authenticator(ctx, i.store, log)
+	if err != nil {
+		return nil, err
+	}
 	if path := c.socket.of(c.db); path != "" {
 		if i.socket, err = listenOnSocket(path); err != nil {
-			return nil, errors.Join(err, file.Close())
+			return nil, err
 		}
 	}
 	i.sweeper = &sweeper{store: i.store, every: c.sweepEvery, log: log}
@@ -103,7 +113,7 @@ func assemble(c *config, log *slog.Logger) (_ *instance, err error) {
 		Log:            log,
 		Version:        currentVersion(),
 		Observe:        m.ObserveRequest,
-		Auth:           c.authenticator(i.store),
+		Auth:           authenticator,
 		InsecureNoAuth: c.insecureNoAuth,
 		Budgets:        c.budgets,
 		OverBudget:     m.ObserveOverBudget,

@@ -138,7 +138,7 @@ func TestAnAssemblyThatFailsLeavesNothingOpen(t *testing.T) {
 	c.listen = taken.Addr().String()
 	taken.Close()
 	for range 2 { // the second time the port would be taken
-		if _, err := assemble(c, slog.New(slog.DiscardHandler)); !errors.Is(err, syscall.ENOTDIR) {
+		if _, err := assemble(t.Context(), c, slog.New(slog.DiscardHandler)); !errors.Is(err, syscall.ENOTDIR) {
 			t.Fatalf("got %v", err)
 		}
 	}

@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"fmt"
 	"sync"
 	"time"
 )
@@ -28,6 +29,15 @@ const (
 	clockSettle = time.Hour // until the time has held this long
 )
 
+// clockFloor has passed, so a clock that shows an earlier time is wrong: it
+// starts in 1970 where there is no clock chip, or where the system was built.
+// What a first start dated then would have had its time as soon as NTP corrects
+// the clock. It is the year of the Go release that go.mod asks for, to be moved
+// up at times, and not the date of the commit that a build knows: that is as wrong
+// as somebody's clock was, and a floor in the future stops a server whose clock is
+// right.
+var clockFloor = time.Date(2026, time.January, 1, 0, 0, 0, 0, time.UTC)
+
 // A ClockGuard decides whether the clock can be trusted. Small machines have
 // no clock chip: they start in the past, or in a wrong future until NTP
 // corrects them, and a sweep in a wrong future would end everything.
@@ -43,8 +53,8 @@ type ClockGuard struct {
 }
 
 // NewClockGuard starts from the latest time that a store has seen, zero if it
-// is new. With trust the clock is taken as it is (--trust-clock), except that
-// it still may not be behind.
+// is new. With trust the clock is taken as it is (--trust-clock), also where it
+// shows a time that cannot be, except that it still may not be behind.
 func NewClockGuard(clock Clock, seen time.Time, trust bool) *ClockGuard {
 	g := &ClockGuard{clock: clock, trust: trust, seen: seen, wall: seen, elapsed: clock.Elapsed()}
 	if seen.IsZero() {
@@ -59,8 +69,26 @@ func NewClockGuard(clock Clock, seen time.Time, trust bool) *ClockGuard {
 type ClockReading struct {
 	Now    time.Time
 	Seen   time.Time // the latest time known, to be kept by the store
-	Behind bool      // Now is so far behind Seen that the server is not ready
+	Behind bool      // Now is so far behind Seen, or so early, that the server is not ready
 	Sweep  bool      // Now may be used to end things
+	// Impossible: both Now and Seen have passed before this program was written.
+	// Nothing may be dated by them.
+	Impossible bool
+}
+
+// Doubt returns [ErrClock] with the reason why Now may not be used to end
+// things; nil if it may.
+func (r ClockReading) Doubt() error {
+	now, seen := r.Now.UTC().Format(time.RFC3339), r.Seen.UTC().Format(time.RFC3339)
+	switch {
+	case r.Impossible:
+		return fmt.Errorf("%w: it says %s, which cannot be", ErrClock, now)
+	case r.Behind:
+		return fmt.Errorf("%w: it says %s, but %s has been seen", ErrClock, now, seen)
+	case !r.Sweep:
+		return fmt.Errorf("%w: it has jumped ahead from %s to %s", ErrClock, seen, now)
+	}
+	return nil
 }
 
 // Look reads the clock and judges it.
@@ -84,6 +112,7 @@ func (g *ClockGuard) Look() ClockReading {
 	if !g.waiting && now.After(g.seen) {
 		g.seen = now
 	}
-	behind := g.seen.Sub(now) > clockBehind
-	return ClockReading{Now: now, Seen: g.seen, Behind: behind, Sweep: !behind && !g.waiting}
+	impossible := !g.trust && later(g.seen, now).Before(clockFloor)
+	behind := impossible || g.seen.Sub(now) > clockBehind
+	return ClockReading{Now: now, Seen: g.seen, Behind: behind, Sweep: !behind && !g.waiting, Impossible: impossible}
 }

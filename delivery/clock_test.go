@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"errors"
 	"testing"
 	"time"
 )
@@ -84,5 +85,45 @@ func TestClockGuardKeepsNoUntrustedTime(t *testing.T) {
 	seen := NewClockGuard(c, start, false).Look().Seen
 	if !seen.Equal(start) {
 		t.Fatalf("seen %v", seen)
+	}
+}
+
+// A machine without a clock chip starts in 1970, also the second time.
+func TestClockGuardKnowsATimeThatCannotBe(t *testing.T) {
+	early, right := time.Unix(20, 0).UTC(), time.Date(2030, time.March, 4, 9, 0, 0, 0, time.UTC)
+	for _, test := range []struct {
+		name                     string
+		seen, now                time.Time
+		trust                    bool
+		impossible, behind, ends bool
+	}{
+		{"a first start in 1970", time.Time{}, early, false, true, true, false},
+		{"a second one", early, early.Add(time.Minute), false, true, true, false},
+		{"a start when the system was built", time.Time{}, clockFloor.Add(-time.Second), false, true, true, false},
+		{"the first moment that can be", time.Time{}, clockFloor, false, false, false, true},
+		{"a first start at the right time", time.Time{}, right, false, false, false, true},
+		{"1970 after the right time was seen", right, early, false, false, true, false},
+		{"the right time after 1970 was seen", early, right, false, false, false, false},
+		{"who trusts the clock starts in 1970", time.Time{}, early, true, false, false, true},
+		{"who trusts the clock is behind nevertheless", right, early, true, false, true, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c := &testClock{now: test.now}
+			r := NewClockGuard(c, test.seen, test.trust).Look()
+			if r.Impossible != test.impossible || r.Behind != test.behind || r.Sweep != test.ends {
+				t.Errorf("impossible %v, behind %v, sweep %v", r.Impossible, r.Behind, r.Sweep)
+			}
+			if doubt := r.Doubt(); (doubt == nil) != r.Sweep || !r.Sweep && !errors.Is(doubt, ErrClock) {
+				t.Errorf("doubt %v", doubt)
+			}
+		})
+	}
+}
+
+// The floor is what is known of the time by whoever wrote this. If it were ahead
+// of it, no new server would start.
+func TestClockFloorHasPassed(t *testing.T) {
+	if now := time.Now(); now.Before(clockFloor) {
+		t.Errorf("%v is before %v", now, clockFloor)
 	}
 }

@@ -70,7 +70,8 @@ var (
 	// ErrClosed: the store is closing or closed. Nothing was changed.
 	ErrClosed = errors.New("store closed")
 	// ErrClock: the clock is behind the latest time that the store has seen,
-	// or has jumped ahead and is not trusted yet.
+	// or has jumped ahead and is not trusted yet; or it shows a time that cannot
+	// be, and what is to be kept would be dated by it. Nothing was changed.
 	ErrClock = errors.New("clock not trusted")
 )
 

@@ -194,10 +194,11 @@ func (r *KeyPackageRecord) Reserve(l Limits, by string, now time.Time) {
 	r.MatchableUntil = earlier(r.NotAfter(), now.Add(l.RetiredFor))
 }
 
-// Retire takes the KeyPackage off the shelf at now.
+// Retire takes an available KeyPackage off the shelf at now. One whose time to be
+// matched has passed meanwhile, or passes sooner, gets no more of it.
 func (r *KeyPackageRecord) Retire(l Limits, now time.Time) {
 	r.State = Retired
-	r.MatchableUntil = earlier(r.NotAfter(), now.Add(l.RetiredFor))
+	r.MatchableUntil = earlier(r.MatchableUntil, now.Add(l.RetiredFor))
 }
 
 // End moves the KeyPackage to a state that has Ended.

@@ -30,6 +30,15 @@ type promise struct {
 	test     func(w *world)
 }
 
+// start returns when the clock stands at the store's first opening: a promise
+// whose sentence begins with a date is about that day.
+func (p promise) start() time.Time {
+	if date, err := time.Parse(time.DateOnly, p.sentence[:min(len(time.DateOnly), len(p.sentence))]); err == nil {
+		return date.Add(12 * time.Hour)
+	}
+	return NewClock().Now()
+}
+
 var chapters = []struct {
 	name     string
 	promises []promise
@@ -49,10 +58,15 @@ var chapters = []struct {
 	{"Token", tokenPromises},
 	{"Time", timePromises},
 	{"Clock", clockPromises},
+	{"FirstStart", firstStartPromises},
+	{"Lifetime", lifetimePromises},
+	{"Calendar", calendarPromises},
 	{"Stats", statsPromises},
 	{"Durability", durabilityPromises},
 	{"Concurrency", concurrencyPromises},
+	{"Sweeping", sweepingPromises},
 	{"Mended", mendedPromises},
+	{"Modelled", modelledPromises},
 }
 
 // Run tests the stores that are kept in the fixtures of newFixture, of which
@@ -63,7 +77,7 @@ func Run(t *testing.T, newFixture func(t *testing.T) Fixture) {
 			for _, p := range c.promises {
 				t.Run(p.sentence, func(t *testing.T) {
 					t.Parallel()
-					w := newWorld(t, newFixture(t))
+					w := newWorld(t, newFixture(t), p.start())
 					p.test(w)
 					w.audit()
 				})

@@ -56,8 +56,9 @@ type world struct {
 	tokens  atomic.Int64 // made so far
 }
 
-func newWorld(t *testing.T, f Fixture) *world {
+func newWorld(t *testing.T, f Fixture, start time.Time) *world {
 	w := &world{t: t, ctx: t.Context(), clock: NewClock(), limits: delivery.DefaultLimits(), fixture: f, store: NewLedger(nil)}
+	w.clock.Jump(start.Sub(w.clock.Now()))
 	w.store.Store = f.Open(t, w.clock, w.limits)
 	t.Cleanup(func() { w.store.Close() })
 	return w

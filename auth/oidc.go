@@ -1,0 +1,281 @@
+package auth
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	// go-jose, and neither a whole OpenID client nor a smaller JWT library:
+	// whoever parses names the algorithms, a JSON object with a member twice is
+	// refused, and so is what the header marks critical.
+	jose "github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/json"
+	"github.com/go-jose/go-jose/v4/jwt"
+)
+
+// maxToken is more than a token with a hundred groups in it needs.
+const maxToken = 16 << 10
+
+// OIDCOptions say which JWTs are believed, and whom they stand for.
+type OIDCOptions struct {
+	// Issuer is what iss has to be, to the letter. Unless JWKS is set, it says
+	// in its discovery document where its keys are.
+	Issuer string
+	// Audience has at least one name of this server; aud has to have one of them.
+	Audience []string
+	// JWKS is where the issuer's keys are: a URL or a file, which is read again
+	// when it changes. Empty: where the issuer says.
+	JWKS string
+	// Algorithms that may have made a signature.
+	Algorithms []string
+	// Leeway is how far the issuer's clock may be from this one.
+	Leeway time.Duration
+
+	// UserClaim and DeviceClaim name the claims that have the user and the
+	// device; a dot leads into an object. If DeviceClaim is set, a user's token
+	// without it is refused: what narrows a token must not widen it by missing.
+	UserClaim, DeviceClaim string
+	// ServiceScope, if set, makes a token that has this scope, in scope or scp, a
+	// service's. Its name is in client_id, azp or UserClaim, the first there is.
+	ServiceScope string
+
+	Log *slog.Logger // nil: nowhere
+}
+
+// DefaultOIDCOptions returns what holds for what an operator does not set.
+func DefaultOIDCOptions() OIDCOptions {
+	return OIDCOptions{Algorithms: asymmetric(), Leeway: 30 * time.Second, UserClaim: "sub"}
+}
+
+// MaxLeeway is far more than clocks that are set by others are apart.
+const MaxLeeway = 5 * time.Minute
+
+func (o OIDCOptions) check() error {
+	switch {
+	case o.Issuer == "":
+		return errors.New("no issuer of tokens is named")
+	case len(o.Audience) == 0:
+		return errors.New("no audience is named, so tokens for other servers would be valid here")
+	case slices.Contains(o.Audience, ""):
+		return errors.New("an audience is empty")
+	case o.UserClaim == "":
+		return errors.New("no claim is named that has the user")
+	case o.Leeway < 0 || o.Leeway > MaxLeeway:
+		return fmt.Errorf("a leeway of %s is not between 0 and %s", o.Leeway, MaxLeeway)
+	case len(o.Algorithms) == 0:
+		return errors.New("no algorithm is allowed")
+	}
+	for _, name := range o.Algorithms {
+		if err := ValidAlgorithm(name); err != nil {
+			return err
+		}
+	}
+	return o.checkSource()
+}
+
+func (o OIDCOptions) checkSource() error {
+	if o.JWKS != "" { // then the issuer is only a name
+		if err := ValidJWKS(o.JWKS); err != nil {
+			return fmt.Errorf("the place of the keys, %s: %w", o.JWKS, err)
+		}
+		return nil
+	}
+	if err := ValidIssuer(o.Issuer); err != nil {
+		return fmt.Errorf("the issuer %s: %w", o.Issuer, err)
+	}
+	return nil
+}
+
+// OIDC returns an [Authenticator] for the JWTs of an OpenID Connect issuer, or
+// of anybody else who publishes keys as such an issuer does. It fetches them
+// again now and then until ctx is done, and when a token names one that it does
+// not know.
+//
+// It returns an error if no token would ever be valid: the options contradict
+// themselves, the file of keys is missing or broken, or the issuer says that it
+// is another. An issuer that does not answer is none: there is a line in the
+// log, tokens are [ErrUnavailable], and it is asked again until it does.
+func OIDC(ctx context.Context, opts OIDCOptions) (Authenticator, error) {
+	o, err := newOIDC(ctx, opts, realClock)
+	if err != nil {
+		return nil, err
+	}
+	return o, nil
+}
+
+func newOIDC(ctx context.Context, opts OIDCOptions, clock clock) (*oidc, error) {
+	if err := opts.check(); err != nil {
+		return nil, err
+	}
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	o := &oidc{opts: opts, clock: clock, keys: newKeyRing(ctx, opts, clock), verified: newVerifiedTokens()}
+	for _, name := range opts.Algorithms {
+		o.algorithms = append(o.algorithms, jose.SignatureAlgorithm(name))
+	}
+	if err := o.keys.start(); err != nil {
+		return nil, err
+	}
+	return o, nil
+}
+
+type oidc struct {
+	opts       OIDCOptions
+	algorithms []jose.SignatureAlgorithm
+	clock      clock
+	keys       *keyRing
+	verified   *verifiedTokens
+}
+
+func invalid(format string, args ...any) error {
+	return fmt.Errorf("%w: "+format, append([]any{ErrInvalid}, args...)...)
+}
+
+// Authenticate looks at what is cheap first: the signature is checked last, and
+// the issuer's keys are not fetched for a token that would not be valid with
+// any. No identity is made of claims before their signature was checked.
+func (o *oidc) Authenticate(ctx context.Context, token string) (Identity, error) {
+	if len(token) > maxToken {
+		return Identity{}, invalid("it is longer than %d bytes", maxToken)
+	}
+	hash := sha256.Sum256([]byte(token))
+	v, ok := o.verified.get(hash, o.keys.current.Load())
+	if !ok {
+		var err error
+		if v, err = o.verify(ctx, token); err != nil {
+			return Identity{}, err
+		}
+		o.verified.add(hash, v)
+	} else if err := o.checkClaims(v.claims); err != nil {
+		return Identity{}, err
+	}
+	return v.identity, nil
+}
+
+func (o *oidc) verify(ctx context.Context, token string) (verifiedToken, error) {
+	t, err := o.parse(token)
+	if err != nil {
+		return verifiedToken{}, err
+	}
+	keys, err := o.checkSignature(ctx, t)
+	if err != nil {
+		return verifiedToken{}, err
+	}
+	identity, err := o.identify(t)
+	return verifiedToken{identity, t.registered, keys}, err
+}
+
+// A parsedToken may have been written by anybody.
+type parsedToken struct {
+	jws        *jose.JSONWebSignature
+	registered jwt.Claims
+	claims     claims
+}
+
+func (o *oidc) parse(token string) (*parsedToken, error) {
+	jws, err := jose.ParseSignedCompact(token, o.algorithms)
+	if _, ok := errors.AsType[*jose.ErrUnexpectedSignatureAlgorithm](err); ok {
+		return nil, invalid("it is signed with an algorithm that is not allowed here")
+	} else if err != nil {
+		return nil, invalid("it is not a signed JWT")
+	}
+	t := &parsedToken{jws: jws}
+	if err := checkHeader(jws.Signatures[0].Protected); err != nil {
+		return nil, err
+	}
+	payload := jws.UnsafePayloadWithoutVerification() // checkSignature verifies it
+	if json.Unmarshal(payload, &t.registered) != nil || json.Unmarshal(payload, &t.claims) != nil {
+		return nil, invalid("its claims are not a JSON object, or one of them is of the wrong type")
+	}
+	if _, ok := t.claims["events"]; ok {
+		return nil, invalid("it tells of an event (RFC 8417) and gives no access")
+	}
+	return t, o.checkClaims(t.registered)
+}
+
+// checkHeader refuses what is not meant for access, as RFC 8725, section 3.11,
+// advises, and what this server might misread. An ID token says JWT, or
+// nothing: whether it gives access is for the audience to say.
+func checkHeader(h jose.Header) error {
+	if _, ok := h.ExtraHeaders["crit"]; ok {
+		return invalid("it needs an extension that this server does not know")
+	}
+	if _, ok := h.ExtraHeaders["b64"]; ok { // RFC 7797, section 7: not in a JWT
+		return invalid("it is not a signed JWT")
+	}
+	typ, ok := h.ExtraHeaders[jose.HeaderType]
+	if !ok {
+		return nil
+	}
+	text, _ := typ.(string)
+	switch strings.TrimPrefix(strings.ToLower(text), "application/") {
+	case "jwt", "at+jwt":
+		return nil
+	}
+	return invalid("its type is neither JWT nor at+jwt")
+}
+
+// lastTime is the end of the year 9999, after which times have no text.
+const lastTime = 253402300799
+
+func (o *oidc) checkClaims(c jwt.Claims) error {
+	for _, date := range []*jwt.NumericDate{c.Expiry, c.NotBefore, c.IssuedAt} {
+		if date != nil && (*date < 0 || *date > lastTime) {
+			return invalid("exp, nbf or iat is not a time")
+		}
+	}
+	if c.Expiry == nil {
+		return invalid("it has no exp, and must not be valid for ever")
+	}
+	expected := jwt.Expected{Issuer: o.opts.Issuer, AnyAudience: o.opts.Audience, Time: o.clock.now()}
+	switch err := c.ValidateWithLeeway(expected, o.opts.Leeway); {
+	case err == nil:
+		return nil
+	case errors.Is(err, jwt.ErrInvalidIssuer):
+		return invalid("it is of another issuer")
+	case errors.Is(err, jwt.ErrInvalidAudience):
+		return invalid("it is for another audience")
+	case errors.Is(err, jwt.ErrExpired):
+		return invalid("it expired at %s", c.Expiry.Time().UTC().Format(time.RFC3339))
+	case errors.Is(err, jwt.ErrNotValidYet), errors.Is(err, jwt.ErrIssuedInTheFuture):
+		return invalid("it is not valid yet, or the issuer's clock is ahead")
+	default:
+		return invalid("its claims contradict each other")
+	}
+}
+
+// checkSignature returns the keys among which was the one that made it.
+func (o *oidc) checkSignature(ctx context.Context, t *parsedToken) (*keySet, error) {
+	keys := o.keys.current.Load()
+	err := keys.verify(t.jws)
+	if !errors.Is(err, errUnknownKey) {
+		return keys, err
+	}
+	if err := o.keys.renew(ctx); err != nil {
+		return nil, err
+	}
+	if renewed := o.keys.current.Load(); renewed != keys {
+		return renewed, renewed.verify(t.jws)
+	}
+	return nil, err
+}
+
+func (o *oidc) identify(t *parsedToken) (Identity, error) {
+	i := Identity{IssuedAt: t.registered.IssuedAt.Time(), Expires: t.registered.Expiry.Time()}
+	service, err := t.claims.hasScope(o.opts.ServiceScope)
+	if err != nil {
+		return Identity{}, err
+	}
+	if service {
+		i.Service, err = t.claims.identifier(cmp.Or(t.claims.first("client_id", "azp"), o.opts.UserClaim))
+		return i, err
+	}
+	return o.identifyUser(i, t.claims)
+}

@@ -1,0 +1,79 @@
+package bolt
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"welcomed/delivery"
+	"welcomed/delivery/storetest/model"
+)
+
+// Random sequences of events find the store and the reference in agreement,
+// also when each commit merges a part of the log.
+func TestModel(t *testing.T) {
+	root, n := memory(t), 0
+	model.Check(t, func(rt *rapid.T) model.Fixture {
+		n++
+		dir := filepath.Join(root, strconv.Itoa(n))
+		must(t, os.Mkdir(dir, 0o700))
+		logSize := rapid.SampledFrom([]int64{0, 1, 4096}).Draw(rt, "log size")
+		return modelFixture(dir, Options{LogSize: logSize, idleAfter: time.Hour})
+	})
+}
+
+// memory returns a directory that is in memory where the machine has one: the
+// test is bound by the disk otherwise.
+func memory(t *testing.T) string {
+	dir, err := os.MkdirTemp("/dev/shm", "welcomed")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
+// modelFixture keeps a store in dir. A power cut at a quiet moment leaves the
+// bytes of the file as they are; that they have reached the disk is left to the
+// tests of faults, so nothing is synced.
+func modelFixture(dir string, opts Options) model.Fixture {
+	path := filepath.Join(dir, "welcomed.db")
+	var last *Store
+	closed := 0
+	return model.Fixture{
+		Open: func(clock delivery.Clock, limits delivery.Limits, trust bool) (delivery.Store, error) {
+			opts.Clock, opts.Limits, opts.TrustClock = clock, limits, trust
+			if last != nil {
+				closed += last.Commits()
+			}
+			s, err := Open(path, opts)
+			if err != nil {
+				return nil, err
+			}
+			s.db.NoSync = true
+			last = s
+			return s, nil
+		},
+		Commits: func() int { return closed + last.Commits() },
+		Copy:    func() (any, error) { return os.ReadFile(path) },
+		Put: func(kept any, restored bool) error {
+			err := os.WriteFile(path, kept.([]byte), 0o600)
+			if err == nil && restored {
+				err = MarkRestored(path)
+			}
+			return err
+		},
+		Compact: func() error {
+			if err := Compact(context.Background(), path, path+".small"); err != nil {
+				return err
+			}
+			return os.Rename(path+".small", path)
+		},
+		Remove: func() { _ = os.RemoveAll(dir) },
+	}
+}

@@ -1,0 +1,114 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v3"
+
+	"welcomed/auth"
+)
+
+// authOIDC is authentication by the tokens of an OpenID Connect issuer.
+const authOIDC = "oidc"
+
+func (c *config) oidcFlags() []cli.Flag {
+	o := &c.oidc
+	return []cli.Flag{
+		textFlag("oidc-issuer", &o.Issuer, "with --auth oidc, believe tokens of the issuer `URL`, which is their iss to the letter"),
+		valueFlag("oidc-audience", words(&o.Audience, nil), "believe only tokens for one of `AUDIENCES`, with commas between them"),
+		textFlag("oidc-jwks", &o.JWKS, "the issuer's keys are in `FILE-OR-URL`, read again as it changes; if empty, the issuer is asked where"),
+		valueFlag("oidc-algorithms", words(&o.Algorithms, auth.ValidAlgorithm), "believe signatures by `ALGORITHMS` only"),
+		textFlag("oidc-user-claim", &o.UserClaim, "`CLAIM` has the user; a dot leads into an object"),
+		textFlag("oidc-device-claim", &o.DeviceClaim, "`CLAIM` has the device, and has to be there; if empty, tokens are for all devices of a user"),
+		textFlag("oidc-service-scope", &o.ServiceScope, "tokens with `SCOPE` are a service's, which may act for any user; if empty, none is"),
+		valueFlag("oidc-leeway", duration(&o.Leeway, 0), "the issuer's clock may be `DURATION` from this one"),
+	}
+}
+
+// checkOIDC says what --auth oidc lacks, and which flag has no effect without
+// it: whoever sets one expects tokens to be checked.
+func (c *config) checkOIDC() error {
+	o := c.oidc
+	if c.auth != authOIDC {
+		return c.checkNoOIDC()
+	}
+	switch {
+	case o.Issuer == "":
+		return errors.New("--auth oidc needs --oidc-issuer, whose tokens are believed")
+	case len(o.Audience) == 0:
+		return errors.New("--auth oidc needs --oidc-audience, without which tokens for other servers would be valid here")
+	case o.UserClaim == "":
+		return errors.New("--oidc-user-claim is empty")
+	case o.Leeway > auth.MaxLeeway:
+		return fmt.Errorf("--oidc-leeway %s is more than %s", formatDuration(o.Leeway), formatDuration(auth.MaxLeeway))
+	case o.JWKS == "" && auth.ValidIssuer(o.Issuer) != nil:
+		return fmt.Errorf("--oidc-issuer %s: %w", o.Issuer, auth.ValidIssuer(o.Issuer))
+	case auth.ValidJWKS(o.JWKS) != nil:
+		return fmt.Errorf("--oidc-jwks %s: %w", o.JWKS, auth.ValidJWKS(o.JWKS))
+	}
+	return nil
+}
+
+func (c *config) checkNoOIDC() error {
+	o, standard := c.oidc, auth.DefaultOIDCOptions()
+	for _, flag := range []struct {
+		name string
+		set  bool
+	}{
+		{"issuer", o.Issuer != ""},
+		{"audience", len(o.Audience) > 0},
+		{"jwks", o.JWKS != ""},
+		{"algorithms", !slices.Equal(o.Algorithms, standard.Algorithms)},
+		{"user-claim", o.UserClaim != standard.UserClaim},
+		{"device-claim", o.DeviceClaim != ""},
+		{"service-scope", o.ServiceScope != ""},
+		{"leeway", o.Leeway != standard.Leeway},
+	} {
+		if flag.set {
+			return fmt.Errorf("--oidc-%s has no effect with --auth %s: is --auth oidc meant?", flag.name, c.auth)
+		}
+	}
+	return nil
+}
+
+// oidcAuthenticator returns what --auth oidc asks for, up to date until ctx is
+// done.
+func (c *config) oidcAuthenticator(ctx context.Context, log *slog.Logger) (auth.Authenticator, error) {
+	opts := c.oidc
+	opts.Log = log
+	a, err := auth.OIDC(ctx, opts)
+	if err != nil {
+		return nil, fmt.Errorf("--auth oidc: %w", err)
+	}
+	return a, nil
+}
+
+// words is a list of different words that valid, if there is one, accepts.
+func words(p *[]string, valid func(string) error) cli.Value {
+	return value[[]string]{p, func(s string) ([]string, error) { return parseWords(s, valid) },
+		func(list []string) string { return strings.Join(list, ",") }}
+}
+
+func parseWords(s string, valid func(string) error) (list []string, err error) {
+	if s == "" {
+		return nil, nil
+	}
+	for word := range strings.SplitSeq(s, ",") {
+		word = strings.TrimSpace(word)
+		if word == "" || slices.Contains(list, word) {
+			return nil, errors.New("not a list of different words with commas between them")
+		}
+		if valid != nil {
+			if err := valid(word); err != nil {
+				return nil, err
+			}
+		}
+		list = append(list, word)
+	}
+	return list, nil
+}

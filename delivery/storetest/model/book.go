@@ -1,0 +1,359 @@
+package model
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"welcomed/delivery"
+	"welcomed/mls"
+)
+
+// A book is the reference: what a store holds, as lists that every event walks
+// from end to end. It says again, in the plainest way, what the contract says;
+// nothing of a store and no transition of package delivery is called from here.
+//
+// now is what is answered by, sure is the latest time that is certain: only by
+// that does anything end for good.
+type book struct {
+	limits      delivery.Limits
+	now, sure   time.Time
+	devices     map[delivery.DeviceID]*device // those that exist
+	keyPackages []*keyPackage                 // in the order of publication
+	letters     []*letter                     // in the order of posting
+	repeats     map[string]*repeat            // by caller and idempotency key
+	turns       int                           // how often a Welcome was given
+}
+
+// A device exists from its first publication until it is removed.
+type device struct {
+	heard time.Time // when it last claimed, or published something new
+	last  time.Time // when it last did anything
+}
+
+// A keyPackage is one that was accepted and not forgotten.
+type keyPackage struct {
+	item  delivery.NewKeyPackage
+	owner delivery.DeviceID
+	state delivery.KeyPackageState // when something last happened to it
+
+	published, shelfUntil, usableUntil time.Time
+	reservedBy                         string
+	reserved, handedOut, ended         time.Time
+	closed                             time.Time           // ended, and no Welcome for it is open
+	abandoned                          bool                // counted as such
+	letter                             *delivery.WelcomeID // that matched it last
+}
+
+// A letter is a Welcome that was accepted.
+type letter struct {
+	id        delivery.WelcomeID
+	poster    delivery.Caller
+	posting   delivery.Posting
+	postedAt  time.Time
+	released  bool
+	cancelled bool
+	overdue   bool // counted as a hold that is
+	entries   []*entry
+}
+
+// An entry is what becomes of a letter for one KeyPackage.
+type entry struct {
+	ref     mls.KeyPackageRef
+	verdict delivery.Status // empty if it matched
+	device  *delivery.DeviceID
+	by      *delivery.WelcomeID
+
+	state                                        delivery.WelcomeState
+	released, delivered, withheld, ended, closed time.Time
+	until                                        time.Time
+	reason                                       delivery.Reason
+	detail                                       string
+	turn                                         int  // when it was given last
+	overdue                                      bool // its device has claimed since it waits
+}
+
+// A repeat is the answer that a reservation gets again.
+type repeat struct {
+	request delivery.ReserveRequest
+	device  string // of the caller
+	answer  delivery.Reservation
+	until   time.Time
+}
+
+func newBook(limits delivery.Limits) *book {
+	return &book{limits: limits, devices: map[delivery.DeviceID]*device{}, repeats: map[string]*repeat{}}
+}
+
+// copy is what a backup holds.
+func (b *book) copy() *book {
+	c := *b
+	c.devices, c.repeats = maps.Clone(b.devices), maps.Clone(b.repeats)
+	for id, d := range c.devices {
+		c.devices[id] = again(d)
+	}
+	c.keyPackages = slices.Clone(b.keyPackages)
+	for i, k := range c.keyPackages {
+		c.keyPackages[i] = again(k)
+	}
+	c.letters = slices.Clone(b.letters)
+	for i, l := range c.letters {
+		c.letters[i] = again(l)
+		c.letters[i].entries = slices.Clone(l.entries)
+		for j, e := range l.entries {
+			c.letters[i].entries[j] = again(e)
+		}
+	}
+	return &c
+}
+
+func again[T any](v *T) *T {
+	c := *v
+	return &c
+}
+
+// endOf turns not_after into a time, at most the last second of the year 9999.
+func endOf(seconds uint64) time.Time {
+	last := time.Date(9999, time.December, 31, 23, 59, 59, 0, time.UTC)
+	if seconds > uint64(last.Unix()) {
+		return last
+	}
+	return time.Unix(int64(seconds), 0).UTC()
+}
+
+func first(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// come reports whether a time has come.
+func come(at, now time.Time) bool { return !at.After(now) }
+
+// stateAt is the state of a KeyPackage that nothing but time has happened to.
+func (k *keyPackage) stateAt(now time.Time) delivery.KeyPackageState {
+	idle := k.state == delivery.Available || k.state == delivery.Reserved || k.state == delivery.Retired
+	if idle && come(k.usableUntil, now) {
+		return delivery.Expired
+	}
+	if k.state == delivery.Available && come(k.shelfUntil, now) {
+		return delivery.Retired
+	}
+	return k.state
+}
+
+func over(s delivery.KeyPackageState) bool {
+	return s == delivery.Consumed || s == delivery.Expired || s == delivery.Withdrawn
+}
+
+// begun reports whether not_before has come.
+func (k *keyPackage) begun(now time.Time) bool {
+	return k.item.Lifetime.NotBefore <= uint64(now.Unix())
+}
+
+func (e *entry) stateAt(now time.Time) delivery.WelcomeState {
+	if e.verdict == "" && come(e.until, now) {
+		switch e.state {
+		case delivery.Held, delivery.Pending:
+			return delivery.WelcomeExpired
+		case delivery.Delivered:
+			return delivery.Lapsed
+		}
+	}
+	return e.state
+}
+
+func (e *entry) open() bool {
+	return e.verdict == "" && (e.state == delivery.Held || e.state == delivery.Pending || e.state == delivery.Delivered)
+}
+
+func (l *letter) held() bool { return l.posting.Hold && !l.released && !l.cancelled }
+
+// ended reports whether no recipient is left, and when the last of them ended.
+func (l *letter) ended() (at time.Time, ok bool) {
+	for _, e := range l.entries {
+		if e.open() {
+			return at, false
+		}
+		if e.closed.After(at) {
+			at = e.closed
+		}
+	}
+	return at, true
+}
+
+func (b *book) find(ref mls.KeyPackageRef) *keyPackage {
+	for _, k := range b.keyPackages {
+		if k.item.Ref == ref {
+			return k
+		}
+	}
+	return nil
+}
+
+func (b *book) letter(id delivery.WelcomeID) *letter {
+	for _, l := range b.letters {
+		if l.id == id {
+			return l
+		}
+	}
+	return nil
+}
+
+// open returns the entries for a KeyPackage that have not ended.
+func (b *book) open(k *keyPackage) (found []*entry) {
+	for _, l := range b.letters {
+		for _, e := range l.entries {
+			if e.ref == k.item.Ref && e.open() {
+				found = append(found, e)
+			}
+		}
+	}
+	return found
+}
+
+// needed reports whether the device must keep the private key.
+func (b *book) needed(k *keyPackage, now time.Time) bool {
+	return !over(k.stateAt(now)) || len(b.open(k)) > 0
+}
+
+// of returns the KeyPackages of a device.
+func (b *book) of(id delivery.DeviceID) (found []*keyPackage) {
+	for _, k := range b.keyPackages {
+		if k.owner == id {
+			found = append(found, k)
+		}
+	}
+	return found
+}
+
+// mail returns the entries that matched a KeyPackage of the device.
+func (b *book) mail(id delivery.DeviceID) (found []*entry) {
+	for _, l := range b.letters {
+		found = append(found, l.of(id)...)
+	}
+	return found
+}
+
+func (l *letter) of(id delivery.DeviceID) (found []*entry) {
+	for _, e := range l.entries {
+		if e.verdict == "" && *e.device == id {
+			found = append(found, e)
+		}
+	}
+	return found
+}
+
+// devicesOf returns a user's devices by name.
+func (b *book) devicesOf(user delivery.UserID) (names []string) {
+	for id := range b.devices {
+		if id.User == user {
+			names = append(names, id.Name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// end ends an entry and lets its KeyPackage go: one that was matched ends with
+// its Welcome.
+func (b *book) end(e *entry, as delivery.WelcomeState, at time.Time) {
+	e.state, e.ended, e.closed, e.overdue = as, at, at, false
+	k := b.find(e.ref)
+	if k.state == delivery.Matched {
+		b.finish(k, delivery.Expired, at)
+	}
+	b.close(k)
+}
+
+// finish ends a KeyPackage.
+func (b *book) finish(k *keyPackage, as delivery.KeyPackageState, at time.Time) {
+	k.state, k.ended = as, at
+	b.close(k)
+}
+
+func (b *book) close(k *keyPackage) {
+	if over(k.state) && k.closed.IsZero() && len(b.open(k)) == 0 {
+		k.closed = b.now
+	}
+}
+
+func (b *book) retire(k *keyPackage) {
+	k.state = delivery.Retired
+	k.usableUntil = first(k.usableUntil, b.now.Add(b.limits.RetiredFor))
+}
+
+func (b *book) reserveFor(k *keyPackage, by string) {
+	if k.item.LastResort {
+		if k.handedOut.IsZero() {
+			k.handedOut = b.now
+		}
+		return
+	}
+	k.state, k.reservedBy, k.reserved, k.abandoned = delivery.Reserved, by, b.now, false
+	k.usableUntil = first(endOf(k.item.Lifetime.NotAfter), b.now.Add(b.limits.RetiredFor))
+}
+
+// withdraw ends a KeyPackage at its owner's wish and reports whether that has
+// changed anything.
+func (b *book) withdraw(k *keyPackage) (changed bool) {
+	if k.state == delivery.Consumed {
+		return false
+	}
+	ended := over(k.stateAt(b.sure))
+	for _, e := range b.open(k) {
+		if s := e.stateAt(b.sure); s == delivery.Held || s == delivery.Pending {
+			e.state, e.ended, e.closed, e.overdue = delivery.WelcomeWithdrawn, b.now, b.now, false
+			changed = true
+		}
+	}
+	if !ended {
+		k.state, k.ended = delivery.Withdrawn, b.now
+		changed = true
+	}
+	b.close(k)
+	return changed
+}
+
+// rows are what events change, written out. What only says when a device was
+// heard of is left out.
+func (b *book) rows() string {
+	var rows strings.Builder
+	fmt.Fprintln(&rows, len(b.devices))
+	for _, k := range b.keyPackages {
+		fmt.Fprintln(&rows, k.state, k.usableUntil, k.reservedBy, k.reserved, k.handedOut, k.ended, k.letter)
+	}
+	for _, l := range b.letters {
+		fmt.Fprintln(&rows, l.id, l.released, l.cancelled)
+		for _, e := range l.entries {
+			fmt.Fprintln(&rows, e.state, e.released, e.ended, e.reason, e.detail)
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(b.repeats)) {
+		fmt.Fprintln(&rows, key, b.repeats[key].until)
+	}
+	return rows.String()
+}
+
+// due are the times at which something will be different, in their order.
+func (b *book) due() (due []time.Time) {
+	for _, k := range b.keyPackages {
+		due = append(due, k.shelfUntil, k.usableUntil, endOf(k.item.Lifetime.NotBefore), endOf(k.item.Lifetime.NotAfter))
+		due = append(due, k.reserved.Add(b.limits.ReservationOverdue), k.ended.Add(b.limits.TombstoneKept), k.ended.Add(b.limits.TombstoneKeptMost))
+	}
+	for _, l := range b.letters {
+		due = append(due, l.postedAt.Add(b.limits.HoldOverdue))
+		for _, e := range l.entries {
+			due = append(due, e.until, e.closed.Add(b.limits.OutcomesKept))
+		}
+	}
+	for _, repeat := range b.repeats {
+		due = append(due, repeat.until)
+	}
+	due = slices.DeleteFunc(due, func(at time.Time) bool { return come(at, b.now) || at.Year() > 2300 })
+	slices.SortFunc(due, time.Time.Compare)
+	return slices.CompactFunc(due, time.Time.Equal)
+}

@@ -1,0 +1,645 @@
+package model
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"welcomed/delivery"
+	"welcomed/mls"
+)
+
+// patience is how long to wait for what must happen at once.
+const patience = 10 * time.Second
+
+// events are what may happen next. Those that stand first are drawn more often,
+// as is the last.
+func (w *world) events() map[string]func(*rapid.T) {
+	named := []struct {
+		name  string
+		event func()
+	}{
+		{"publish", w.publish}, {"post", w.post}, {"claim", w.claim}, {"reserve", w.reserve}, {"post again", w.postAgain},
+		{"claim", w.claim}, {"publish", w.publish}, {"post", w.post}, {"time comes", w.passTo}, {"time passes", w.pass},
+		{"sweep", w.sweep}, {"acknowledge", w.acknowledge}, {"release", w.release}, {"claim", w.claim}, {"reserve again", w.reserveAgain},
+		{"cancel", w.cancel}, {"replace", w.replace}, {"sync", w.sync}, {"withdraw", w.withdraw}, {"reject", w.reject},
+		{"fetch a tree", w.tree}, {"ask", w.ask}, {"list", w.list}, {"clock jumps", w.jump}, {"clock is put right", w.putRight},
+		{"kill", w.kill}, {"close", w.reopen}, {"compact", w.compact}, {"back up", w.backUp}, {"restore", w.restore},
+		{"remove device", w.removeDevice}, {"remove user", w.removeUser}, {"give up", w.giveUp}, {"claim", w.claim},
+	}
+	events := map[string]func(*rapid.T){"": w.check}
+	for i, n := range named {
+		events[fmt.Sprintf("%02d %s", i, n.name)] = func(t *rapid.T) {
+			w.t = t
+			w.tried.events++
+			n.event()
+		}
+	}
+	return events
+}
+
+// happened compares the answers to an event. One that was refused, or that
+// changed nothing, must not have written anything.
+func (w *world) happened(what string, before string, got, want any, gotErr, wantErr error) {
+	w.t.Helper()
+	w.t.Log(what)
+	w.same(what, got, want, gotErr, wantErr)
+	wrote := w.wrote()
+	if wantErr != nil {
+		w.tried.refused++
+	}
+	if wrote && (wantErr != nil || before == w.book.rows()) {
+		w.t.Fatalf("%s changed nothing, but was committed", what)
+	}
+}
+
+// tooEarly reports whether an event was refused because it would be dated by a
+// time that cannot be: before or after other reasons for a refusal are looked at.
+func (w *world) tooEarly(err error) bool {
+	if !w.watch.tooEarly() {
+		return false
+	}
+	if w.wrote() {
+		w.t.Fatalf("something was dated %v", w.watch.now())
+	}
+	w.tried.refused++
+	return errors.Is(err, delivery.ErrClock)
+}
+
+func (w *world) publish() {
+	d, items := pick(w, "device", devices), w.items()
+	before := w.book.rows()
+	got, gotErr := w.store.Publish(w.ctx, self(d), d, items)
+	if w.tooEarly(gotErr) {
+		return
+	}
+	want, wantErr := w.book.publish(d, items, false, 0)
+	w.refusedItems(gotErr, wantErr)
+	w.happened(fmt.Sprintf("Publish %v %s", d, brief(items)), before, got, want, gotErr, wantErr)
+}
+
+func (w *world) replace() {
+	d, suite := pick(w, "device", devices), pick(w, "suite", []mls.CipherSuite{0, 1, 2})
+	var items []delivery.NewKeyPackage
+	if w.oneIn(2, "with items") {
+		items = w.items()
+	}
+	if own := w.book.of(d); len(own) > 0 && w.oneIn(2, "keeping one") {
+		items = append(items, pick(w, "kept", own).item)
+	}
+	before := w.book.rows()
+	got, gotErr := w.store.Replace(w.ctx, self(d), d, suite, items)
+	if w.tooEarly(gotErr) {
+		return
+	}
+	want, wantErr := w.book.publish(d, items, true, suite)
+	w.refusedItems(gotErr, wantErr)
+	w.happened(fmt.Sprintf("Replace %v suite %d by %s", d, suite, brief(items)), before, got, want, gotErr, wantErr)
+}
+
+// refusedItems compares which items of a publication are refused and why.
+func (w *world) refusedItems(gotErr, wantErr error) {
+	w.t.Helper()
+	var got, want *delivery.PublishError
+	if errors.As(gotErr, &got) && errors.As(wantErr, &want) {
+		items := slices.Clone(got.Items)
+		for i := range items {
+			items[i].Detail = ""
+		}
+		w.same("refused items", items, want.Items, nil, nil)
+	}
+	var gotRoom, wantRoom *delivery.StockFullError
+	if errors.As(gotErr, &gotRoom) && errors.As(wantErr, &wantRoom) {
+		w.same("room", gotRoom.Room, wantRoom.Room, nil, nil)
+	}
+}
+
+func (w *world) sync() {
+	d := pick(w, "device", devices)
+	inv := w.book.inventory(d)
+	refs := some(w, "held", inv.Refs, 4)
+	if w.oneIn(4, "others") {
+		refs = append(refs, w.ref("held"))
+	}
+	if w.oneIn(8, "old digest") {
+		inv.Digest[0]++
+	}
+	before := w.book.rows()
+	got, gotErr := w.store.Sync(w.ctx, self(d), d, inv.Digest, refs)
+	if w.tooEarly(gotErr) {
+		return
+	}
+	want, wantErr := w.book.sync(d, inv.Digest, refs)
+	for _, refs := range [][]mls.KeyPackageRef{got.Withdrawn, want.Withdrawn} {
+		slices.Sort(refs)
+	}
+	w.happened(fmt.Sprintf("Sync %v %s", d, text(refs)), before, got, want, gotErr, wantErr)
+}
+
+func (w *world) withdraw() {
+	d := pick(w, "device", devices)
+	ref, before := w.owned(d, "ref"), w.book.rows()
+	gotErr := w.store.Withdraw(w.ctx, self(d), d, ref)
+	if w.tooEarly(gotErr) {
+		return
+	}
+	w.happened(fmt.Sprintf("Withdraw %v %s", d, text(ref)), before, nil, nil, gotErr, w.book.withdrawOne(d, ref))
+}
+
+func (w *world) removeDevice() {
+	d := pick(w, "device", devices)
+	before := w.book.rows()
+	gotErr := w.store.RemoveDevice(w.ctx, self(d), d)
+	if w.tooEarly(gotErr) {
+		return
+	}
+	w.book.removeDevice(d)
+	w.happened(fmt.Sprintf("RemoveDevice %v", d), before, nil, nil, gotErr, nil)
+}
+
+func (w *world) removeUser() {
+	user := pick(w, "user", users)
+	before := w.book.rows()
+	gotErr := w.store.RemoveUser(w.ctx, nobody, user)
+	if w.tooEarly(gotErr) {
+		return
+	}
+	w.book.removeUser(user)
+	w.happened(fmt.Sprintf("RemoveUser %v", user), before, nil, nil, gotErr, nil)
+}
+
+// list walks through the pages of a listing.
+func (w *world) list() {
+	opts := delivery.ListOptions{Limit: pick(w, "limit", []int{0, 1, 2, 3}), Bytes: pick(w, "bytes", []int{0, 0, 1, 30})}
+	opts.Suites = some(w, "suite", []mls.CipherSuite{1, 2}, 1)
+	opts.Devices = some(w, "device", []string{"phone", "tablet"}, 1)
+	user := pick(w, "user", users)
+	var got delivery.Listing
+	for page := 0; page == 0 || opts.After != ""; page++ {
+		l, err := w.store.List(w.ctx, pick(w, "caller", callers), user, opts)
+		w.same("List", nil, nil, err, nil)
+		n := 0
+		for _, d := range l.Devices {
+			n += len(d.KeyPackages)
+			if last := len(got.Devices) - 1; last >= 0 && got.Devices[last].Device == d.Device {
+				got.Devices[last].KeyPackages = append(got.Devices[last].KeyPackages, d.KeyPackages...)
+			} else {
+				got.Devices = append(got.Devices, d)
+			}
+		}
+		if opts.Limit > 0 && n > opts.Limit || l.Next != "" && n == 0 || opts.Bytes == 1 && n > 1 {
+			w.t.Fatalf("a page of %d KeyPackages", n)
+		}
+		opts.After = l.Next
+	}
+	w.same("List", got, w.book.list(user, opts), nil, nil)
+	opts.After = "?"
+	_, err := w.store.List(w.ctx, nobody, user, opts)
+	w.same("List from nowhere", nil, nil, err, delivery.ErrBadCursor)
+}
+
+func (w *world) reserve() {
+	req := delivery.ReserveRequest{Suites: some(w, "suite", []mls.CipherSuite{1, 2, 3}, 2)}
+	req.Users = some(w, "user", users, 4)
+	if len(req.Users) == 0 || w.oneIn(3, "devices, too") {
+		req.Devices = some(w, "device", devices, 2)
+	}
+	if w.oneIn(4, "except") {
+		req.Except = some(w, "except", devices, 2)
+	}
+	if w.oneIn(2, "with a key") {
+		req.IdempotencyKey = pick(w, "key", []string{"a", "b"})
+	}
+	w.asked = append(w.asked, asked{pick(w, "caller", callers), req})
+	w.reserveBy(w.asked[len(w.asked)-1])
+}
+
+func (w *world) reserveAgain() {
+	if len(w.asked) == 0 {
+		return
+	}
+	again := pick(w, "request", w.asked)
+	again.caller = w.posterOf(again.caller)
+	w.reserveBy(again)
+}
+
+func (w *world) reserveBy(a asked) {
+	caller, req, before := a.caller, a.req, w.book.rows()
+	got, gotErr := w.store.Reserve(w.ctx, caller, req)
+	if w.tooEarly(gotErr) {
+		return
+	}
+	want, wantErr := w.book.reserve(caller, req)
+	w.happened(fmt.Sprintf("Reserve by %+v of %s", caller, text(req)), before, got, want, gotErr, wantErr)
+}
+
+func (w *world) post() {
+	w.postBy(posted{pick(w, "caller", callers), w.posting()})
+}
+
+func (w *world) postAgain() {
+	if len(w.posted) == 0 {
+		return
+	}
+	p := pick(w, "posted", w.posted)
+	p.posting.DryRun = w.oneIn(8, "dry run")
+	if w.oneIn(4, "differently") {
+		w.vary(&p.posting)
+	}
+	if w.oneIn(4, "another caller") {
+		p.caller = pick(w, "caller", callers)
+	}
+	w.postBy(p)
+}
+
+func (w *world) postBy(p posted) {
+	w.posted = append(w.posted, p)
+	before, waiting := w.book.rows(), w.sleep()
+	got, gotErr := w.store.Post(w.ctx, p.caller, p.posting)
+	if w.tooEarly(gotErr) {
+		return
+	}
+	want, wantErr := w.book.post(p.caller, p.posting)
+	w.forgetOwners(got.Recipients, want.Recipients)
+	var gotNone, wantNone *delivery.NoMatchError
+	if errors.As(gotErr, &gotNone) && errors.As(wantErr, &wantNone) {
+		w.same("verdicts", gotNone.Recipients, wantNone.Recipients, nil, nil)
+	}
+	w.happened(fmt.Sprintf("Post by %+v of %s to %s", p.caller, text(p.posting), text(p.posting.Welcome.Secrets)), before, got, want, gotErr, wantErr)
+	w.woken(waiting)
+	for _, r := range got.Recipients {
+		if r.Matched && !p.posting.DryRun && !got.Repeated {
+			w.tried.matched++
+		}
+	}
+}
+
+// forgetOwners leaves open whether a device that is gone is named where a
+// Welcome did not match.
+func (w *world) forgetOwners(got, want []delivery.Recipient) {
+	for i := range min(len(got), len(want)) {
+		if !want[i].Matched && want[i].Device != nil && w.book.devices[*want[i].Device] == nil && got[i].Device == nil {
+			want[i].Device = nil
+		}
+	}
+}
+
+// arrived counts what is pending for each device.
+func (w *world) arrived() map[delivery.DeviceID]int {
+	n := map[delivery.DeviceID]int{}
+	for _, d := range devices {
+		for _, e := range w.book.mail(d) {
+			if e.state == delivery.Pending {
+				n[d]++
+			}
+		}
+	}
+	return n
+}
+
+// sleep forgets earlier wakes and counts what is pending.
+func (w *world) sleep() map[delivery.DeviceID]int {
+	for _, wake := range w.wakes {
+		select {
+		case <-wake:
+		default:
+		}
+	}
+	return w.arrived()
+}
+
+// woken expects that the devices for which a Welcome has come are woken.
+func (w *world) woken(before map[delivery.DeviceID]int) {
+	for d, n := range w.arrived() {
+		if n <= before[d] {
+			continue
+		}
+		select {
+		case <-w.wakes[d]:
+		case <-time.After(patience):
+			w.t.Fatalf("%v was not woken", d)
+		}
+	}
+}
+
+func (w *world) release() {
+	caller, id := w.letterID("letter")
+	before, waiting := w.book.rows(), w.sleep()
+	got, gotErr := w.store.Release(w.ctx, caller, id)
+	if w.tooEarly(gotErr) {
+		return
+	}
+	want, wantErr := w.book.release(caller, id)
+	w.forgetOwners(got.Recipients, want.Recipients)
+	w.happened(fmt.Sprintf("Release by %+v of %s", caller, text(id)), before, got, want, gotErr, wantErr)
+	w.woken(waiting)
+}
+
+func (w *world) cancel() {
+	caller, id := w.letterID("letter")
+	before := w.book.rows()
+	got, gotErr := w.store.Cancel(w.ctx, caller, id)
+	if w.tooEarly(gotErr) {
+		return
+	}
+	want, wantErr := w.book.cancel(caller, id)
+	w.forgetOwners(got.Recipients, want.Recipients)
+	w.happened(fmt.Sprintf("Cancel by %+v of %s", caller, text(id)), before, got, want, gotErr, wantErr)
+}
+
+func (w *world) claim() {
+	d := w.waiting()
+	opts := delivery.ClaimOptions{Max: pick(w, "max", []int{0, 0, 1, 2}), Bytes: pick(w, "bytes", []int{0, 0, 0, 1})}
+	if w.oneIn(3, "refs") {
+		opts.Refs = []mls.KeyPackageRef{}
+		for range w.upTo(3, "how many refs") {
+			opts.Refs = append(opts.Refs, w.owned(d, "ref"))
+		}
+	}
+	if w.oneIn(3, "skip") {
+		for range w.upTo(2, "how many") {
+			_, id := w.letterID("skipped")
+			opts.Skip = append(opts.Skip, id)
+		}
+	}
+	what := fmt.Sprintf("Claim %v %s", d, text(opts))
+	w.t.Log(what)
+	got, gotErr := w.store.Claim(w.ctx, self(d), d, opts)
+	if w.tooEarly(gotErr) {
+		return
+	}
+	if w.watch.tooEarly() { // no notes are taken
+		want := w.book.copy().claim(d, opts)
+		want.NewlyWithheld = got.NewlyWithheld
+		w.happened(what, w.book.rows(), got, want, gotErr, nil)
+		return
+	}
+	w.same(what, got, w.book.claim(d, opts), gotErr, nil)
+	w.wrote()
+	w.tried.delivered += len(got.Deliveries)
+}
+
+func (w *world) tree() {
+	d, id, _ := w.settled()
+	got, gotErr := w.store.RatchetTree(w.ctx, self(d), d, id)
+	want, mayBeGone, wantErr := w.book.tree(d, id)
+	if mayBeGone && errors.Is(gotErr, delivery.ErrNotFound) {
+		return
+	}
+	w.same(fmt.Sprintf("RatchetTree %v %s", d, text(id)), got, want, gotErr, wantErr)
+}
+
+// settled draws what a device settles: most often something that it was given.
+func (w *world) settled() (delivery.DeviceID, delivery.WelcomeID, mls.KeyPackageRef) {
+	d := pick(w, "device", devices)
+	_, id := w.letterID("letter")
+	if given := w.book.given(); len(given) > 0 && !w.oneIn(3, "any letter") {
+		g := pick(w, "given", given)
+		d, id = *g.device, g.letter.id
+	} else if l := w.book.letter(id); l != nil && !w.oneIn(6, "any device") {
+		if e := pick(w, "entry", l.entries); e.device != nil {
+			d = *e.device
+		}
+	}
+	if !w.oneIn(2, "one ref") {
+		return d, id, ""
+	}
+	if l := w.book.letter(id); l != nil && !w.oneIn(6, "any ref") {
+		return d, id, pick(w, "ref", l.entries).ref
+	}
+	return d, id, w.ref("ref")
+}
+
+func (w *world) acknowledge() {
+	d, id, ref := w.settled()
+	before := w.book.rows()
+	gotErr := w.store.Acknowledge(w.ctx, self(d), d, id, ref)
+	if w.tooEarly(gotErr) {
+		return
+	}
+	_, wantErr := w.book.settle(d, id, ref, delivery.Acknowledged, "", "")
+	w.happened(fmt.Sprintf("Acknowledge %v %s %s", d, text(id), text(ref)), before, nil, nil, gotErr, wantErr)
+}
+
+func (w *world) reject() {
+	d, id, ref := w.settled()
+	reason, detail := pick(w, "reason", delivery.Reasons), pick(w, "detail", details)
+	before := w.book.rows()
+	got, gotErr := w.store.Reject(w.ctx, self(d), d, id, ref, reason, detail)
+	if w.tooEarly(gotErr) {
+		return
+	}
+	want, wantErr := w.book.settle(d, id, ref, delivery.Rejected, reason, detail)
+	w.happened(fmt.Sprintf("Reject %v %s %s %s", d, text(id), text(ref), reason), before, got, want, gotErr, wantErr)
+}
+
+// ask has somebody ask who may not know everything.
+func (w *world) ask() {
+	caller, ref := pick(w, "caller", callers), w.ref("ref")
+	got, gotErr := w.store.KeyPackage(w.ctx, caller, ref)
+	want, wantErr := w.book.keyPackage(caller, ref)
+	w.same(fmt.Sprintf("KeyPackage for %+v: %s", caller, text(ref)), got, want, gotErr, wantErr)
+	_, id := w.letterID("letter")
+	o, gotErr := w.store.Outcome(w.ctx, caller, id)
+	outcome, wantErr := w.book.outcomeFor(caller, id)
+	w.forgetOwners(o.Recipients, outcome.Recipients)
+	w.same(fmt.Sprintf("Outcome for %+v: %s", caller, text(id)), o, outcome, gotErr, wantErr)
+}
+
+// giveUp has a caller go away before the event begins.
+func (w *world) giveUp() {
+	gone, cancel := context.WithCancel(w.ctx)
+	cancel()
+	d := pick(w, "device", devices)
+	_, gotErr := w.store.Claim(gone, self(d), d, delivery.ClaimOptions{})
+	_, postErr := w.store.Publish(gone, self(d), d, []delivery.NewKeyPackage{unsigned(-2)})
+	if !errors.Is(gotErr, context.Canceled) || !errors.Is(postErr, context.Canceled) || w.wrote() {
+		w.t.Fatalf("a caller who had gone away was answered %v, %v", gotErr, postErr)
+	}
+}
+
+func (w *world) sweep() {
+	w.t.Log("Sweep")
+	got, gotErr := w.store.Sweep(w.ctx)
+	if !w.watch.sweeps() {
+		w.same("Sweep", nil, nil, gotErr, delivery.ErrClock)
+		w.wrote()
+		return
+	}
+	want := w.book.sweep()
+	want.ForgottenKeyPackage = w.forget()
+	w.same("Sweep", got, want, gotErr, nil)
+	w.wrote()
+}
+
+// forget has the reference forget what the store has, and expects that it might.
+func (w *world) forget() (n int) {
+	for _, k := range slices.Clone(w.book.keyPackages) {
+		may, must := w.book.forgettable(k)
+		_, err := w.store.KeyPackage(w.ctx, nobody, k.item.Ref)
+		gone := errors.Is(err, delivery.ErrNotFound)
+		if gone && !may || !gone && must {
+			w.t.Fatalf("%s, which ended %v and was closed %v, not_after %v: forgotten %v", text(k.item.Ref), k.ended, k.closed, endOf(k.item.Lifetime.NotAfter), gone)
+		}
+		if gone {
+			w.book.forget(k)
+			n++
+		}
+	}
+	return n
+}
+
+// pass lets time pass.
+func (w *world) pass() {
+	w.move(func() {
+		w.clock.Advance(pick(w, "time", []time.Duration{
+			time.Second, time.Millisecond, time.Minute, time.Hour, 12 * time.Hour, day, 3 * day, 14 * day, 30 * day, 90 * day, 400 * day,
+		}))
+	})
+}
+
+// passTo lets time pass until something is due, or just before or after.
+func (w *world) passTo() {
+	due := w.book.due()
+	if len(due) == 0 {
+		return
+	}
+	at := pick(w, "due", due).Add(pick(w, "and", []time.Duration{0, -time.Millisecond, time.Millisecond, time.Second}))
+	if now := w.clock.Now(); at.After(now) {
+		w.move(func() { w.clock.Advance(at.Sub(now)) })
+	}
+}
+
+// jump sets the wall clock.
+func (w *world) jump() {
+	by := pick(w, "jump", []time.Duration{
+		time.Minute, -time.Second, -time.Minute, time.Hour, -time.Hour, -time.Hour - time.Millisecond, day, day + time.Millisecond,
+		2 * day, 40 * day, 1000 * day, -2 * day, -40 * day,
+	})
+	w.move(func() { w.clock.Jump(by) })
+	w.truth += by
+}
+
+func (w *world) putRight() {
+	w.move(func() { w.clock.Jump(-w.truth) })
+	w.truth = 0
+}
+
+func (w *world) move(clock func()) {
+	w.tried.moved++
+	clock()
+	w.t.Logf("it is %s, %v have passed", w.clock.Now().Format(time.RFC3339Nano), w.clock.Elapsed())
+	w.look()
+}
+
+func (w *world) reopen() {
+	w.t.Log("reopen")
+	w.close()
+	w.open()
+}
+
+// kill ends the store where it is.
+func (w *world) kill() {
+	w.t.Log("kill")
+	kept, err := w.fixture.Copy()
+	w.same("copy", nil, nil, err, nil)
+	w.close()
+	w.same("put", nil, nil, w.fixture.Put(kept, false), nil)
+	w.tried.killed++
+	w.open()
+}
+
+func (w *world) backUp() {
+	w.t.Log("backUp")
+	kept, err := w.fixture.Copy()
+	w.same("copy", nil, nil, err, nil)
+	w.backup = &backup{kept, w.book.copy(), w.watch.disk}
+}
+
+// restore goes back to the last backup.
+func (w *world) restore() {
+	w.t.Log("restore")
+	if w.backup == nil || w.backup.disk.Year() < 2026 && w.clock.Now().Year() < 2026 {
+		return // what is retired at an impossible time would be gone: it does not open
+	}
+	w.close()
+	w.same("put", nil, nil, w.fixture.Put(w.backup.kept, true), nil)
+	w.book, w.watch.disk = w.backup.book.copy(), w.backup.disk
+	w.tried.restored++
+	w.open()
+	w.book.restored()
+}
+
+func (w *world) compact() {
+	w.t.Log("compact")
+	if w.fixture.Compact == nil {
+		return
+	}
+	w.close()
+	w.same("compact", nil, nil, w.fixture.Compact(), nil)
+	w.open()
+}
+
+// check asks for everything.
+func (w *world) check(t *rapid.T) {
+	w.t = t
+	for _, user := range users {
+		got, err := w.store.Devices(w.ctx, nobody, user)
+		want := w.book.deviceInfos(user)
+		w.seen(user, got, want)
+		w.same("Devices", got, want, err, nil)
+		l, err := w.store.List(w.ctx, nobody, user, delivery.ListOptions{})
+		w.same("List", l, w.book.list(user, delivery.ListOptions{}), err, nil)
+	}
+	for _, d := range devices {
+		got, err := w.store.Inventory(w.ctx, self(d), d)
+		w.same(fmt.Sprintf("Inventory %v", d), got, w.book.inventory(d), err, nil)
+	}
+	for _, item := range w.made {
+		got, gotErr := w.store.KeyPackage(w.ctx, nobody, item.Ref)
+		want, wantErr := w.book.keyPackage(nobody, item.Ref)
+		w.same("KeyPackage "+text(item.Ref), got, want, gotErr, wantErr)
+	}
+	for _, p := range w.posted {
+		got, gotErr := w.store.Outcome(w.ctx, nobody, p.id())
+		want, wantErr := w.book.outcomeFor(nobody, p.id())
+		w.forgetOwners(got.Recipients, want.Recipients)
+		w.same("Outcome "+text(p.id()), got, want, gotErr, wantErr)
+	}
+	w.checkStats()
+	if w.wrote() {
+		w.t.Fatalf("questions were committed")
+	}
+}
+
+// seen leaves open by how much less than a day the time at which a device was
+// seen lags behind.
+func (w *world) seen(user delivery.UserID, got, want []delivery.DeviceInfo) {
+	for i := range min(len(got), len(want)) {
+		d := w.book.devices[delivery.DeviceID{User: user, Name: want[i].Device}]
+		if got[i].SeenAt.After(d.heard.Add(-day)) && !got[i].SeenAt.After(latest(d.heard, d.last)) {
+			want[i].SeenAt = got[i].SeenAt
+		}
+	}
+}
+
+func (w *world) checkStats() {
+	got, err := w.store.Stats(w.ctx)
+	got.UsedBytes, got.FreeBytes, got.LimitBytes = 0, 0, 0 // are its own business
+	w.same("Stats", got, w.book.stats(), err, nil)
+}
+
+func self(d delivery.DeviceID) delivery.Caller { return delivery.Caller{User: d.User, Device: d.Name} }
+
+// brief names items by their refs.
+func brief(items []delivery.NewKeyPackage) string {
+	var refs []mls.KeyPackageRef
+	for _, item := range items {
+		refs = append(refs, item.Ref)
+	}
+	return text(refs)
+}

@@ -1,0 +1,551 @@
+package model
+
+import (
+	"bytes"
+	"cmp"
+	"slices"
+	"time"
+
+	"welcomed/delivery"
+	"welcomed/mls"
+)
+
+// post is Post, and what it would do if it is a dry run.
+func (b *book) post(caller delivery.Caller, p delivery.Posting) (delivery.Outcome, error) {
+	id := delivery.IDOf(caller, p.Welcome.Bytes())
+	if l := b.letter(id); l != nil {
+		return b.postAgain(l, p)
+	}
+	if len(p.Welcome.Secrets) > b.limits.RecipientsPerWelcome {
+		return delivery.Outcome{}, delivery.ErrTooMany
+	}
+	entries, matched := b.judge(caller, p)
+	o := delivery.Outcome{ID: id, PostedAt: b.now, Hold: p.Hold, RequireAll: p.RequireAll}
+	for _, e := range entries {
+		o.Recipients = append(o.Recipients, e.verdictFor(p.Hold))
+	}
+	switch {
+	case matched == 0, p.RequireAll && matched < len(entries):
+		return delivery.Outcome{}, &delivery.NoMatchError{Recipients: o.Recipients}
+	case p.DryRun:
+		return o, nil
+	}
+	l := &letter{id: id, poster: caller, posting: p, postedAt: b.now, entries: entries}
+	b.letters = append(b.letters, l)
+	for _, e := range entries {
+		if e.verdict == "" {
+			b.match(l, e)
+		}
+	}
+	return b.outcome(l), nil
+}
+
+func (b *book) postAgain(l *letter, p delivery.Posting) (delivery.Outcome, error) {
+	was := l.posting
+	sameTree := (was.RatchetTree == nil) == (p.RatchetTree == nil) && bytes.Equal(was.RatchetTree, p.RatchetTree)
+	switch {
+	case l.cancelled:
+		return delivery.Outcome{}, delivery.ErrCancelled
+	case was.Hold != p.Hold, was.RequireAll != p.RequireAll, !sameTree, !bytes.Equal(was.Context, p.Context):
+		return delivery.Outcome{}, delivery.ErrPostedDifferently
+	}
+	o := b.outcome(l)
+	o.Repeated = true
+	return o, nil
+}
+
+// judge decides for each recipient and counts those that match.
+func (b *book) judge(caller delivery.Caller, p delivery.Posting) (entries []*entry, matched int) {
+	coming := map[delivery.DeviceID]int{}
+	for _, secret := range p.Welcome.Secrets {
+		e := &entry{ref: secret.NewMember}
+		entries = append(entries, e)
+		k := b.find(e.ref)
+		if k == nil {
+			e.verdict = delivery.StatusUnknown
+			continue
+		}
+		e.verdict = b.verdict(k, caller, p.Welcome.CipherSuite)
+		if e.verdict == "" && b.waiting(k.owner)+coming[k.owner] >= b.limits.PendingPerDevice {
+			e.verdict = delivery.StatusMailboxFull
+		}
+		if e.verdict == "" || caller.ID() != "" && k.reservedBy == caller.ID() {
+			e.device = &k.owner
+		}
+		if e.verdict == "" {
+			coming[k.owner]++
+			matched++
+		}
+		if e.verdict == delivery.StatusTaken || e.verdict == delivery.StatusConsumed {
+			e.by = b.takenBy(k, caller)
+		}
+	}
+	return entries, matched
+}
+
+func (b *book) verdict(k *keyPackage, caller delivery.Caller, suite mls.CipherSuite) delivery.Status {
+	state := k.stateAt(b.now)
+	switch {
+	case k.item.Suite != suite:
+		return delivery.StatusWrongSuite
+	case state == delivery.Matched:
+		return delivery.StatusTaken
+	case state == delivery.Consumed:
+		return delivery.StatusConsumed
+	case state == delivery.Expired:
+		return delivery.StatusExpired
+	case state == delivery.Withdrawn:
+		return delivery.StatusWithdrawn
+	case state == delivery.Reserved && k.reservedBy != "" && caller.ID() != "" && caller.ID() != k.reservedBy:
+		return delivery.StatusTaken
+	}
+	return ""
+}
+
+// takenBy is the Welcome that took a KeyPackage, if the caller may know.
+func (b *book) takenBy(k *keyPackage, caller delivery.Caller) *delivery.WelcomeID {
+	if k.letter == nil {
+		return nil
+	}
+	l := b.letter(*k.letter)
+	if l == nil || caller.ID() != "" && caller.ID() != l.poster.ID() {
+		return nil
+	}
+	return &l.id
+}
+
+// waiting counts what waits in a device's mailbox. What has had its time counts
+// until a sweep.
+func (b *book) waiting(id delivery.DeviceID) (n int) {
+	for _, e := range b.mail(id) {
+		if e.state == delivery.Held || e.state == delivery.Pending {
+			n++
+		}
+	}
+	return n
+}
+
+// verdictFor is what a poster is told of a decision.
+func (e *entry) verdictFor(hold bool) delivery.Recipient {
+	r := delivery.Recipient{Ref: e.ref, Device: e.device, Status: e.verdict, By: e.by}
+	if e.verdict == "" {
+		r.Matched, r.Status = true, delivery.StatusPending
+		if hold {
+			r.Status = delivery.StatusHeld
+		}
+	}
+	return r
+}
+
+func (b *book) match(l *letter, e *entry) {
+	e.state, e.until = delivery.Held, b.now.Add(b.limits.WelcomeKept)
+	if !l.posting.Hold {
+		e.state, e.released = delivery.Pending, b.now
+	}
+	k := b.find(e.ref)
+	if !k.item.LastResort {
+		k.state = delivery.Matched
+	}
+	k.letter = &l.id
+}
+
+func (b *book) outcome(l *letter) delivery.Outcome {
+	o := delivery.Outcome{ID: l.id, PostedAt: l.postedAt, Hold: l.posting.Hold, RequireAll: l.posting.RequireAll, Cancelled: l.cancelled}
+	for _, e := range l.entries {
+		r := delivery.Recipient{Ref: e.ref, Device: e.device, Status: e.verdict, By: e.by}
+		if e.verdict == "" {
+			r.Matched, r.Status = true, e.stateAt(b.now).Status()
+			r.ReleasedAt, r.DeliveredAt, r.WithheldAt, r.EndedAt = e.released, e.delivered, e.withheld, e.ended
+			r.Reason, r.Detail = e.reason, e.detail
+		}
+		o.Recipients = append(o.Recipients, r)
+	}
+	return o
+}
+
+// posted returns a letter to its poster.
+func (b *book) posted(caller delivery.Caller, id delivery.WelcomeID) (*letter, error) {
+	l := b.letter(id)
+	if l == nil || caller.ID() != "" && caller.ID() != l.poster.ID() {
+		return nil, delivery.ErrNotFound
+	}
+	return l, nil
+}
+
+func (b *book) outcomeFor(caller delivery.Caller, id delivery.WelcomeID) (o delivery.Outcome, err error) {
+	l, err := b.posted(caller, id)
+	if err != nil {
+		return o, err
+	}
+	return b.outcome(l), nil
+}
+
+func (b *book) release(caller delivery.Caller, id delivery.WelcomeID) (o delivery.Outcome, err error) {
+	l, err := b.posted(caller, id)
+	if err != nil {
+		return o, err
+	}
+	if l.cancelled {
+		return o, delivery.ErrCancelled
+	}
+	if l.held() {
+		l.released, l.overdue = true, false
+		for _, e := range l.entries {
+			if e.verdict == "" && e.stateAt(b.sure) == delivery.Held {
+				e.state, e.released = delivery.Pending, b.now
+			}
+		}
+	}
+	return b.outcome(l), nil
+}
+
+func (b *book) cancel(caller delivery.Caller, id delivery.WelcomeID) (o delivery.Outcome, err error) {
+	l, err := b.posted(caller, id)
+	if err != nil {
+		return o, err
+	}
+	if !l.cancelled {
+		l.cancelled, l.overdue = true, false
+		for _, e := range l.entries {
+			if s := e.stateAt(b.sure); e.verdict == "" && (s == delivery.Held || s == delivery.Pending) {
+				b.takeBack(l, e)
+			}
+		}
+	}
+	return b.outcome(l), nil
+}
+
+// takeBack cancels one recipient's part. A KeyPackage that was matched is the
+// poster's again.
+func (b *book) takeBack(l *letter, e *entry) {
+	e.state, e.ended, e.closed, e.overdue = delivery.Cancelled, b.now, b.now, false
+	k := b.find(e.ref)
+	if k.state == delivery.Matched {
+		b.reserveFor(k, l.poster.ID())
+	}
+	b.close(k)
+}
+
+// A parcel is an entry with its letter.
+type parcel struct {
+	*entry
+	letter *letter
+}
+
+func (b *book) parcels(id delivery.DeviceID, state delivery.WelcomeState) (found []parcel) {
+	for _, l := range b.letters {
+		for _, e := range l.of(id) {
+			if e.state == state && e.stateAt(b.now) == state {
+				found = append(found, parcel{e, l})
+			}
+		}
+	}
+	return found
+}
+
+// claim is Claim. When all that was given before is given again, nobody's turn
+// changes: order is of use only where some have no room.
+func (b *book) claim(id delivery.DeviceID, opts delivery.ClaimOptions) (r delivery.ClaimResult) {
+	r.Stock = b.stock(id)
+	if b.devices[id] == nil {
+		return r
+	}
+	fresh := b.wanted(b.parcels(id, delivery.Pending), opts, &r)
+	again := b.parcels(id, delivery.Delivered)
+	slices.SortStableFunc(again, func(x, y parcel) int { return cmp.Compare(x.turn, y.turn) })
+	again = b.wanted(again, opts, &r)
+	room := len(fresh) + len(again)
+	if opts.Max > 0 {
+		room = min(room, opts.Max)
+	}
+	if opts.Bytes == 1 {
+		room = min(room, 1)
+	}
+	r.More = room < len(fresh)+len(again)
+	left := len(again)
+	fresh = fresh[:min(room, len(fresh))]
+	again = again[:min(room-len(fresh), len(again))]
+	for _, p := range fresh {
+		b.give(p.entry)
+		r.Deliveries = append(r.Deliveries, b.deliver(p, false))
+	}
+	for _, p := range again {
+		if len(again) < left {
+			b.turns++
+			p.turn = b.turns
+		}
+		r.Deliveries = append(r.Deliveries, b.deliver(p, true))
+	}
+	for _, e := range b.mail(id) {
+		e.overdue = e.state == delivery.Pending
+	}
+	b.devices[id].heard, b.devices[id].last = b.now, b.now
+	return r
+}
+
+// wanted leaves out what the device has in hand and what it holds no key for.
+func (b *book) wanted(all []parcel, opts delivery.ClaimOptions, r *delivery.ClaimResult) (wanted []parcel) {
+	for _, p := range all {
+		switch {
+		case slices.Contains(opts.Skip, p.letter.id):
+		case opts.Refs == nil || slices.Contains(opts.Refs, p.ref):
+			wanted = append(wanted, p)
+		default:
+			r.Withheld++
+			if p.withheld.IsZero() {
+				r.NewlyWithheld++
+				p.withheld = b.now
+			}
+		}
+	}
+	return wanted
+}
+
+// give consumes the KeyPackage.
+func (b *book) give(e *entry) {
+	b.turns++
+	e.state, e.delivered, e.until, e.turn, e.overdue = delivery.Delivered, b.now, b.now.Add(b.limits.Redelivery), b.turns, false
+	if k := b.find(e.ref); !k.item.LastResort {
+		b.finish(k, delivery.Consumed, b.now)
+	}
+}
+
+func (b *book) deliver(p parcel, redelivered bool) delivery.Delivery {
+	posting := p.letter.posting
+	d := delivery.Delivery{
+		ID: p.letter.id, Ref: p.ref, PostedBy: p.letter.poster.User, PostedAt: p.letter.postedAt, ExpiresAt: p.until,
+		Context: posting.Context, RatchetTreeSize: len(posting.RatchetTree), Redelivered: redelivered,
+	}
+	for _, secret := range posting.Welcome.Secrets {
+		if secret.NewMember == p.ref {
+			d.Welcome = mls.SliceWelcome(posting.Welcome.CipherSuite, secret.Bytes(), posting.Welcome.EncryptedGroupInfo)
+		}
+	}
+	if len(posting.RatchetTree) <= delivery.TreeInline {
+		d.RatchetTree = posting.RatchetTree
+	}
+	return d
+}
+
+// given returns what was delivered, whatever became of it.
+func (b *book) given() (found []parcel) {
+	for _, l := range b.letters {
+		for _, e := range l.entries {
+			if !e.delivered.IsZero() {
+				found = append(found, parcel{e, l})
+			}
+		}
+	}
+	return found
+}
+
+// received returns a device's part of a letter.
+func (b *book) received(id delivery.DeviceID, welcome delivery.WelcomeID) (*letter, []*entry, error) {
+	l := b.letter(welcome)
+	if b.devices[id] == nil || l == nil || len(l.of(id)) == 0 {
+		return nil, nil, delivery.ErrNotFound
+	}
+	return l, l.of(id), nil
+}
+
+// tree is RatchetTree. Once the letter has ended it may be gone.
+func (b *book) tree(id delivery.DeviceID, welcome delivery.WelcomeID) (tree []byte, mayBeGone bool, err error) {
+	l, entries, err := b.received(id, welcome)
+	if err != nil {
+		return nil, false, err
+	}
+	_, mayBeGone = l.ended()
+	given := slices.ContainsFunc(entries, func(e *entry) bool { return !e.delivered.IsZero() })
+	switch {
+	case !given:
+		return nil, false, delivery.ErrNotDelivered
+	case len(l.posting.RatchetTree) == 0:
+		return nil, false, delivery.ErrNotFound
+	}
+	return l.posting.RatchetTree, mayBeGone, nil
+}
+
+// settle is Acknowledge and Reject.
+func (b *book) settle(id delivery.DeviceID, welcome delivery.WelcomeID, ref mls.KeyPackageRef, as delivery.WelcomeState, reason delivery.Reason, detail string) (settled int, err error) {
+	_, entries, err := b.received(id, welcome)
+	if err != nil {
+		return 0, err
+	}
+	b.heard(id)
+	named, given := 0, 0
+	for _, e := range entries {
+		if ref != "" && e.ref != ref {
+			continue
+		}
+		named++
+		if e.delivered.IsZero() {
+			continue
+		}
+		given++
+		if b.settleOne(e, as, reason, detail) {
+			settled++
+		}
+	}
+	switch {
+	case named == 0:
+		return 0, delivery.ErrNotFound
+	case given == 0:
+		return 0, delivery.ErrNotDelivered
+	}
+	return settled, nil
+}
+
+func (b *book) settleOne(e *entry, as delivery.WelcomeState, reason delivery.Reason, detail string) (changed bool) {
+	current := e.stateAt(b.sure)
+	if current != delivery.Delivered && (as != delivery.Acknowledged || current == delivery.Acknowledged) {
+		return false
+	}
+	e.reason, e.detail = reason, detail
+	if !e.open() { // acknowledged late: all else has ended
+		e.state, e.ended = as, b.now
+		return true
+	}
+	b.end(e, as, b.now)
+	if k := b.find(e.ref); reason == delivery.ReasonNoMatchingKeyPackage && k.item.LastResort {
+		b.withdraw(k)
+	}
+	return true
+}
+
+// sweep is Sweep, except that it forgets no KeyPackages.
+func (b *book) sweep() (r delivery.SweepResult) {
+	for _, k := range b.keyPackages {
+		b.age(k, &r)
+	}
+	for _, l := range b.letters {
+		for _, e := range l.entries {
+			b.ageEntry(e, &r)
+		}
+	}
+	var kept []*letter
+	for _, l := range b.letters {
+		at, ended := l.ended()
+		if !ended && l.held() && come(l.postedAt.Add(b.limits.HoldOverdue), b.now) {
+			l.overdue = true
+		}
+		if ended && come(at.Add(b.limits.OutcomesKept), b.now) {
+			r.ForgottenWelcomes++
+			continue
+		}
+		kept = append(kept, l)
+	}
+	b.letters = kept
+	for key, repeat := range b.repeats {
+		if come(repeat.until, b.now) {
+			delete(b.repeats, key)
+		}
+	}
+	return r
+}
+
+func (b *book) age(k *keyPackage, r *delivery.SweepResult) {
+	switch state := k.stateAt(b.now); {
+	case state == delivery.Expired && k.state != delivery.Expired:
+		b.finish(k, delivery.Expired, k.usableUntil)
+		r.Expired++
+	case state == delivery.Retired && k.state == delivery.Available:
+		k.state = delivery.Retired
+		r.Retired++
+	case state == delivery.Reserved && !k.abandoned && come(k.reserved.Add(b.limits.ReservationOverdue), b.now):
+		k.abandoned = true
+		r.Abandoned++
+	}
+}
+
+func (b *book) ageEntry(e *entry, r *delivery.SweepResult) {
+	state := e.stateAt(b.now)
+	if !e.open() || state == e.state {
+		return
+	}
+	if state == delivery.Lapsed {
+		r.Lapsed++
+	} else {
+		r.ExpiredUnclaimed++
+	}
+	b.end(e, state, e.until)
+}
+
+// forgettable says from when on a KeyPackage may be forgotten, and from when on
+// a sweep must not have left it: what is forgotten need not be so to the hour,
+// and its bytes are kept while a reservation can be repeated.
+func (b *book) forgettable(k *keyPackage) (may, must bool) {
+	if k.closed.IsZero() {
+		return false, false
+	}
+	last := latest(endOf(k.item.Lifetime.NotAfter), k.ended.Add(b.limits.TombstoneKept), k.closed)
+	last = first(last, k.ended.Add(b.limits.TombstoneKeptMost))
+	bytesGone := k.closed.Add(b.limits.IdempotencyKept)
+	return come(last, b.now), come(latest(last, bytesGone).Add(time.Hour), b.now)
+}
+
+func latest(times ...time.Time) (last time.Time) {
+	for _, at := range times {
+		if at.After(last) {
+			last = at
+		}
+	}
+	return last
+}
+
+// forget drops a KeyPackage.
+func (b *book) forget(k *keyPackage) {
+	b.keyPackages = slices.DeleteFunc(b.keyPackages, func(o *keyPackage) bool { return o == k })
+}
+
+// stats are those that can be counted. Rows are counted as they were last
+// written.
+func (b *book) stats() (s delivery.Stats) {
+	s.KeyPackages, s.Welcomes = map[delivery.KeyPackageState]int{}, map[delivery.WelcomeState]int{}
+	for _, state := range delivery.KeyPackageStates {
+		s.KeyPackages[state] = 0
+	}
+	for _, state := range delivery.WelcomeStates {
+		s.Welcomes[state] = 0
+	}
+	for _, k := range b.keyPackages {
+		s.KeyPackages[k.state]++
+	}
+	b.countDevices(&s)
+	for _, l := range b.letters {
+		if _, ended := l.ended(); l.overdue && !ended {
+			s.HoldsOverdue++
+		}
+		for _, e := range l.entries {
+			if e.verdict != "" {
+				continue
+			}
+			s.Welcomes[e.state]++
+			if e.overdue {
+				s.Overdue++
+			}
+			if e.state == delivery.Pending && s.OldestPending.IsZero() {
+				s.OldestPending = l.postedAt
+			}
+		}
+	}
+	return s
+}
+
+func (b *book) countDevices(s *delivery.Stats) {
+	for id := range b.devices {
+		n := 0
+		for _, k := range b.of(id) {
+			if k.state == delivery.Available && !k.item.LastResort {
+				n++
+			}
+		}
+		switch {
+		case n == 0:
+			s.DevicesEmpty++
+		case n < b.limits.LowWatermark:
+			s.DevicesLow++
+		default:
+			s.DevicesOK++
+		}
+	}
+}

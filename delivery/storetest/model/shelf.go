@@ -1,0 +1,572 @@
+package model
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"errors"
+	"maps"
+	"slices"
+
+	"welcomed/delivery"
+	"welcomed/mls"
+)
+
+// publish is Publish, and Replace of a suite (0: of all).
+func (b *book) publish(id delivery.DeviceID, items []delivery.NewKeyPackage, replace bool, suite mls.CipherSuite) (delivery.Publications, error) {
+	fresh, err := b.judgeItems(id, items, suite)
+	if err != nil {
+		return delivery.Publications{}, err
+	}
+	var retired []*keyPackage
+	if replace {
+		retired = b.replaced(id, items, suite)
+	}
+	if err := b.checkRoom(id, fresh, retired); err != nil {
+		return delivery.Publications{}, err
+	}
+	for _, k := range retired {
+		b.retire(k)
+	}
+	for _, item := range fresh {
+		b.add(id, item)
+	}
+	if d := b.devices[id]; d != nil {
+		d.last = b.now
+		if len(fresh) > 0 {
+			d.heard = b.now
+		}
+	}
+	return b.published(id, items, fresh), nil
+}
+
+// judgeItems returns the items that are new, or why the publication is refused:
+// the gravest reason that any item has, and the items that have it.
+func (b *book) judgeItems(id delivery.DeviceID, items []delivery.NewKeyPackage, suite mls.CipherSuite) (fresh []delivery.NewKeyPackage, err error) {
+	gravest := []error{delivery.ErrInvalidKeyPackage, delivery.ErrWrongSuite, delivery.ErrNotYours, delivery.ErrKeyPackageSpent}
+	refused := map[error][]delivery.InvalidItem{}
+	spent := true
+	for i, item := range items {
+		if slices.ContainsFunc(items[:i], func(o delivery.NewKeyPackage) bool { return o.Ref == item.Ref }) {
+			continue
+		}
+		reason, code := b.judgeItem(id, item, suite, fresh)
+		if reason != nil {
+			refused[reason] = append(refused[reason], delivery.InvalidItem{Index: i, Ref: item.Ref.String(), Code: code})
+			spent = spent && code == delivery.ItemSpent
+			continue
+		}
+		known := b.find(item.Ref)
+		if known == nil {
+			fresh = append(fresh, item)
+		}
+		spent = spent && known != nil && over(known.stateAt(b.now))
+	}
+	if spent && len(items) > 0 {
+		for i, item := range items {
+			refused[delivery.ErrKeyPackageSpent] = append(refused[delivery.ErrKeyPackageSpent], delivery.InvalidItem{Index: i, Ref: item.Ref.String(), Code: delivery.ItemSpent})
+		}
+	}
+	for _, reason := range gravest {
+		if len(refused[reason]) > 0 {
+			return nil, &delivery.PublishError{Err: reason, Items: refused[reason]}
+		}
+	}
+	return fresh, nil
+}
+
+func (b *book) judgeItem(id delivery.DeviceID, item delivery.NewKeyPackage, suite mls.CipherSuite, before []delivery.NewKeyPackage) (error, delivery.ItemCode) {
+	if suite != 0 && item.Suite != suite {
+		return delivery.ErrWrongSuite, delivery.ItemWrongSuite
+	}
+	if known := b.find(item.Ref); known != nil {
+		if known.owner != id {
+			return delivery.ErrNotYours, delivery.ItemNotYours
+		}
+		return nil, ""
+	}
+	sameKey := func(o delivery.NewKeyPackage) bool { return string(o.InitKey) == string(item.InitKey) }
+	begins, ends := item.Lifetime.NotBefore, item.Lifetime.NotAfter
+	latest := b.now.Add(b.limits.ClockSkew)
+	switch {
+	case !slices.Contains(b.limits.CipherSuites, item.Suite):
+		return delivery.ErrInvalidKeyPackage, delivery.ItemUnsupportedCipherSuite
+	case come(endOf(ends), b.now):
+		return delivery.ErrInvalidKeyPackage, delivery.ItemExpired
+	case begins > uint64(latest.Unix()):
+		return delivery.ErrInvalidKeyPackage, delivery.ItemNotYetValid
+	case b.limits.MaxLifetime > 0 && ends-begins > uint64(b.limits.MaxLifetime.Seconds()):
+		return delivery.ErrInvalidKeyPackage, delivery.ItemLifetimeTooLong
+	case slices.ContainsFunc(before, sameKey):
+		return delivery.ErrKeyPackageSpent, delivery.ItemInitKeyReused
+	case slices.ContainsFunc(b.of(id), func(k *keyPackage) bool { return sameKey(k.item) }):
+		return delivery.ErrKeyPackageSpent, delivery.ItemInitKeyReused
+	}
+	return nil, ""
+}
+
+// replaced returns what a replacement takes off the shelf.
+func (b *book) replaced(id delivery.DeviceID, items []delivery.NewKeyPackage, suite mls.CipherSuite) (retired []*keyPackage) {
+	for _, k := range b.of(id) {
+		stays := slices.ContainsFunc(items, func(o delivery.NewKeyPackage) bool { return o.Ref == k.item.Ref })
+		if !stays && k.stateAt(b.sure) == delivery.Available && (suite == 0 || k.item.Suite == suite) {
+			retired = append(retired, k)
+		}
+	}
+	return retired
+}
+
+func (b *book) checkRoom(id delivery.DeviceID, fresh []delivery.NewKeyPackage, retired []*keyPackage) error {
+	shelf, coming := b.available(id), 0
+	for _, k := range retired {
+		if !k.item.LastResort && k.stateAt(b.now) == delivery.Available {
+			shelf--
+		}
+	}
+	for _, item := range fresh {
+		if !item.LastResort {
+			coming++
+		}
+	}
+	if coming > max(0, b.limits.KeyPackagesPerDevice-shelf) {
+		return &delivery.StockFullError{Room: max(0, b.limits.KeyPackagesPerDevice-shelf)}
+	}
+	if len(fresh) > 0 && b.devices[id] == nil && len(b.devicesOf(id.User)) >= b.limits.DevicesPerUser {
+		return delivery.ErrDeviceLimit
+	}
+	return nil
+}
+
+// available counts the shelf, last resorts left out.
+func (b *book) available(id delivery.DeviceID) (n int) {
+	for _, k := range b.of(id) {
+		if !k.item.LastResort && k.stateAt(b.now) == delivery.Available {
+			n++
+		}
+	}
+	return n
+}
+
+func (b *book) stock(id delivery.DeviceID) delivery.Stock {
+	n := b.available(id)
+	return delivery.Stock{Available: n, Low: n < b.limits.LowWatermark, Room: max(0, b.limits.KeyPackagesPerDevice-n)}
+}
+
+// add puts a KeyPackage on the shelf, unless it could not be handed out. Of the
+// last resorts of a suite the newest stays.
+func (b *book) add(id delivery.DeviceID, item delivery.NewKeyPackage) {
+	if b.devices[id] == nil {
+		b.devices[id] = &device{}
+	}
+	ends := endOf(item.Lifetime.NotAfter)
+	k := &keyPackage{item: item, owner: id, state: delivery.Available, published: b.now}
+	k.shelfUntil = first(ends.Add(-b.limits.LifetimeMargin), b.now.Add(b.limits.ShelfAge))
+	k.usableUntil = first(ends, k.shelfUntil.Add(b.limits.RetiredFor))
+	if come(k.shelfUntil, b.now) {
+		b.retire(k)
+	}
+	for _, o := range b.of(id) {
+		if item.LastResort && o.item.LastResort && o.item.Suite == item.Suite && k.state == delivery.Available && o.stateAt(b.sure) == delivery.Available {
+			b.retire(o)
+		}
+	}
+	b.keyPackages = append(b.keyPackages, k)
+}
+
+func (b *book) published(id delivery.DeviceID, items, fresh []delivery.NewKeyPackage) (p delivery.Publications) {
+	seen := map[mls.KeyPackageRef]bool{}
+	for _, item := range items {
+		k, status := b.find(item.Ref), delivery.AlreadyStored
+		isNew := slices.ContainsFunc(fresh, func(o delivery.NewKeyPackage) bool { return o.Ref == item.Ref })
+		switch {
+		case isNew && !seen[item.Ref]:
+			status = delivery.Stored
+		case !isNew && over(k.stateAt(b.now)):
+			status = delivery.Spent
+		}
+		seen[item.Ref] = true
+		p.Items = append(p.Items, delivery.Published{
+			Ref: item.Ref, Suite: item.Suite, LastResort: item.LastResort, Lifetime: item.Lifetime,
+			ExpiresAt: b.expiresAt(k).ExpiresAt, Status: status,
+		})
+	}
+	p.Stock = b.stock(id)
+	return p
+}
+
+// expiresAt is a KeyPackage as it is listed.
+func (b *book) expiresAt(k *keyPackage) delivery.ListedKeyPackage {
+	return delivery.ListedKeyPackage{
+		Ref: k.item.Ref, Suite: k.item.Suite, LastResort: k.item.LastResort, Lifetime: k.item.Lifetime, Bytes: k.item.Bytes,
+		ExpiresAt: first(endOf(k.item.Lifetime.NotAfter), k.published.Add(b.limits.ShelfAge)),
+	}
+}
+
+// handouts are what a device can hand out: by suite, last resorts last, oldest
+// first.
+func (b *book) handouts(id delivery.DeviceID) (found []*keyPackage) {
+	for _, k := range b.of(id) {
+		if b.devices[id] != nil && k.stateAt(b.now) == delivery.Available && k.begun(b.now) {
+			found = append(found, k)
+		}
+	}
+	last := func(k *keyPackage) int {
+		if k.item.LastResort {
+			return 1
+		}
+		return 0
+	}
+	slices.SortStableFunc(found, func(x, y *keyPackage) int {
+		return cmp.Or(cmp.Compare(x.item.Suite, y.item.Suite), cmp.Compare(last(x), last(y)))
+	})
+	return found
+}
+
+// list is List without pages.
+func (b *book) list(user delivery.UserID, opts delivery.ListOptions) (l delivery.Listing) {
+	for _, name := range b.devicesOf(user) {
+		on := delivery.DeviceListing{Device: name}
+		for _, k := range b.handouts(delivery.DeviceID{User: user, Name: name}) {
+			if len(opts.Suites) == 0 || slices.Contains(opts.Suites, k.item.Suite) {
+				on.KeyPackages = append(on.KeyPackages, b.expiresAt(k))
+			}
+		}
+		if len(on.KeyPackages) > 0 && (len(opts.Devices) == 0 || slices.Contains(opts.Devices, name)) {
+			l.Devices = append(l.Devices, on)
+		}
+	}
+	return l
+}
+
+func (b *book) inventory(id delivery.DeviceID) (inv delivery.Inventory) {
+	counts := map[mls.CipherSuite]*delivery.SuiteCounts{}
+	for _, k := range b.of(id) {
+		state := k.stateAt(b.now)
+		if b.needed(k, b.now) {
+			inv.Refs = append(inv.Refs, k.item.Ref)
+			b.count(counts, k, state)
+		}
+	}
+	for _, k := range b.lastResorts(id) {
+		inv.LastResort = append(inv.LastResort, delivery.LastResort{Ref: k.item.Ref, Suite: k.item.Suite, HandedOutAt: k.handedOut})
+	}
+	for _, suite := range slices.Sorted(maps.Keys(counts)) {
+		inv.Counts = append(inv.Counts, *counts[suite])
+	}
+	slices.Sort(inv.Refs)
+	h := sha256.New()
+	for _, ref := range inv.Refs {
+		h.Write([]byte(ref))
+	}
+	inv.Digest = delivery.Digest(h.Sum(nil))
+	return inv
+}
+
+func (b *book) lastResorts(id delivery.DeviceID) (found []*keyPackage) {
+	for _, k := range b.of(id) {
+		if k.item.LastResort && k.stateAt(b.now) == delivery.Available {
+			found = append(found, k)
+		}
+	}
+	slices.SortStableFunc(found, func(x, y *keyPackage) int { return cmp.Compare(x.item.Suite, y.item.Suite) })
+	return found
+}
+
+func (b *book) count(counts map[mls.CipherSuite]*delivery.SuiteCounts, k *keyPackage, state delivery.KeyPackageState) {
+	c := counts[k.item.Suite]
+	if c == nil {
+		c = &delivery.SuiteCounts{Suite: k.item.Suite}
+	}
+	column := map[delivery.KeyPackageState]*int{
+		delivery.Available: &c.Available, delivery.Reserved: &c.Reserved, delivery.Retired: &c.Retired,
+		delivery.Matched: &c.Matched, delivery.Consumed: &c.Delivered,
+	}[state]
+	if column != nil {
+		*column++
+		counts[k.item.Suite] = c
+	}
+}
+
+func (b *book) sync(id delivery.DeviceID, digest delivery.Digest, refs []mls.KeyPackageRef) (r delivery.SyncResult, err error) {
+	if b.inventory(id).Digest != digest {
+		return r, delivery.ErrInventoryChanged
+	}
+	for i, ref := range refs {
+		k := b.find(ref)
+		switch {
+		case slices.Contains(refs[:i], ref):
+		case k == nil || k.owner != id:
+			r.Unknown = append(r.Unknown, ref)
+		case !b.needed(k, b.now):
+			r.Spent = append(r.Spent, ref)
+		}
+	}
+	for _, k := range b.of(id) {
+		if !slices.Contains(refs, k.item.Ref) && b.withdraw(k) {
+			r.Withdrawn = append(r.Withdrawn, k.item.Ref)
+		}
+	}
+	b.heard(id)
+	r.Digest = b.inventory(id).Digest
+	return r, nil
+}
+
+// heard notes that a device did something that need not be noted as having been
+// seen.
+func (b *book) heard(id delivery.DeviceID) {
+	if d := b.devices[id]; d != nil {
+		d.last = b.now
+	}
+}
+
+func (b *book) withdrawOne(id delivery.DeviceID, ref mls.KeyPackageRef) error {
+	k := b.find(ref)
+	switch {
+	case k == nil || k.owner != id:
+		return delivery.ErrNotFound
+	case k.state == delivery.Consumed:
+		return delivery.ErrConsumed
+	}
+	b.withdraw(k)
+	return nil
+}
+
+// removeDevice withdraws all. What was delivered can no longer be settled.
+func (b *book) removeDevice(id delivery.DeviceID) {
+	if b.devices[id] == nil {
+		return
+	}
+	for _, k := range b.of(id) {
+		b.withdraw(k)
+	}
+	for _, e := range b.mail(id) {
+		if e.state == delivery.Delivered {
+			b.end(e, delivery.Lapsed, b.now)
+		}
+	}
+	delete(b.devices, id)
+}
+
+func (b *book) removeUser(user delivery.UserID) {
+	for _, name := range b.devicesOf(user) {
+		b.removeDevice(delivery.DeviceID{User: user, Name: name})
+	}
+}
+
+func (b *book) deviceInfos(user delivery.UserID) (infos []delivery.DeviceInfo) {
+	for _, name := range b.devicesOf(user) {
+		id := delivery.DeviceID{User: user, Name: name}
+		info := delivery.DeviceInfo{Device: name, SeenAt: b.devices[id].heard, Counts: b.inventory(id).Counts}
+		for _, e := range b.mail(id) {
+			if e.stateAt(b.now) == delivery.Pending {
+				info.Pending++
+			}
+		}
+		infos = append(infos, info)
+	}
+	return infos
+}
+
+// keyPackage tells a caller what became of a KeyPackage.
+func (b *book) keyPackage(caller delivery.Caller, ref mls.KeyPackageRef) (s delivery.KeyPackageStatus, err error) {
+	k := b.find(ref)
+	if k == nil {
+		return s, delivery.ErrNotFound
+	}
+	var matched *letter
+	if k.letter != nil {
+		matched = b.letter(*k.letter)
+	}
+	nobody := caller == delivery.Caller{}
+	owns := nobody || caller.User == k.owner.User
+	posted := matched != nil && (nobody || caller.ID() == matched.poster.ID())
+	reserved := k.reservedBy != "" && k.reservedBy == caller.ID()
+	if !owns && !posted && !reserved {
+		return s, delivery.ErrNotFound
+	}
+	s = delivery.KeyPackageStatus{
+		Ref: ref, Device: k.owner, Suite: k.item.Suite, LastResort: k.item.LastResort, State: k.stateAt(b.now), Lifetime: k.item.Lifetime,
+		PublishedAt: k.published, ReservedAt: k.reserved, HandedOutAt: k.handedOut, EndedAt: k.ended,
+	}
+	if matched != nil && (owns || posted) {
+		s.Welcome = &matched.id
+	}
+	return s, nil
+}
+
+// restored retires what was on the shelves when a copy was made.
+func (b *book) restored() {
+	for _, k := range b.keyPackages {
+		if !k.item.LastResort && k.stateAt(b.sure) == delivery.Available {
+			b.retire(k)
+		}
+	}
+}
+
+// reserve is Reserve.
+func (b *book) reserve(caller delivery.Caller, req delivery.ReserveRequest) (delivery.Reservation, error) {
+	if len(req.Users) > b.limits.UsersPerReserve {
+		return delivery.Reservation{}, delivery.ErrTooMany
+	}
+	key := caller.ID() + "\x00" + req.IdempotencyKey
+	if r := b.repeats[key]; r != nil && req.IdempotencyKey != "" && b.now.Before(r.until) {
+		if text(r.request) != text(req) || r.device != caller.Device {
+			return delivery.Reservation{}, delivery.ErrIdempotencyKeyReused
+		}
+		answer := r.answer
+		answer.Repeated = true
+		return answer, nil
+	}
+	users, asked := b.targets(caller, req)
+	total := 0
+	for _, user := range users {
+		total += len(asked[user])
+	}
+	if total > b.limits.DevicesPerReserve {
+		return delivery.Reservation{}, delivery.ErrTooMany
+	}
+	answer := b.handOut(caller, users, asked, b.bestSuite(users, asked, req.Suites))
+	if req.IdempotencyKey != "" {
+		b.repeats[key] = &repeat{req, caller.Device, answer, b.now.Add(b.limits.IdempotencyKept)}
+	}
+	return answer, nil
+}
+
+// targets returns the users in the order in which they are named, and which of
+// their devices are asked for.
+func (b *book) targets(caller delivery.Caller, req delivery.ReserveRequest) (users []delivery.UserID, asked map[delivery.UserID][]string) {
+	asked = map[delivery.UserID][]string{}
+	name := func(user delivery.UserID) {
+		if !slices.Contains(users, user) {
+			users = append(users, user)
+		}
+	}
+	ask := func(id delivery.DeviceID) {
+		self := caller.User == id.User && caller.Device == id.Name
+		if !self && !slices.Contains(req.Except, id) && !slices.Contains(asked[id.User], id.Name) {
+			asked[id.User] = append(asked[id.User], id.Name)
+		}
+	}
+	for _, user := range req.Users {
+		name(user)
+		for _, device := range b.devicesOf(user) {
+			ask(delivery.DeviceID{User: user, Name: device})
+		}
+	}
+	for _, id := range req.Devices {
+		name(id.User)
+		ask(id)
+	}
+	return users, asked
+}
+
+// offer is what a device hands out next in a suite.
+func (b *book) offer(id delivery.DeviceID, suite mls.CipherSuite) *keyPackage {
+	for _, k := range b.handouts(id) {
+		if k.item.Suite == suite {
+			return k
+		}
+	}
+	return nil
+}
+
+// bestSuite is the first by preference that serves every device, else the one
+// that serves most; 0 if none serves any.
+func (b *book) bestSuite(users []delivery.UserID, asked map[delivery.UserID][]string, suites []mls.CipherSuite) (best mls.CipherSuite) {
+	if len(suites) == 0 {
+		suites = b.limits.CipherSuites
+	}
+	most := 0
+	for _, suite := range suites {
+		served, all := 0, true
+		for _, user := range users {
+			for _, name := range asked[user] {
+				if b.offer(delivery.DeviceID{User: user, Name: name}, suite) == nil {
+					all = false
+				} else {
+					served++
+				}
+			}
+		}
+		if slices.Contains(b.limits.CipherSuites, suite) && served > most {
+			best, most = suite, served
+		}
+		if all && slices.Contains(b.limits.CipherSuites, suite) {
+			break
+		}
+	}
+	return best
+}
+
+func (b *book) handOut(caller delivery.Caller, users []delivery.UserID, asked map[delivery.UserID][]string, suite mls.CipherSuite) delivery.Reservation {
+	answer := delivery.Reservation{Suite: suite}
+	for _, user := range users {
+		u := delivery.ReservedUser{User: user}
+		for _, name := range asked[user] {
+			u.Devices = append(u.Devices, b.handOne(caller, delivery.DeviceID{User: user, Name: name}, suite))
+		}
+		u.Status = userStatus(len(b.devicesOf(user)) > 0, u.Devices)
+		answer.Users = append(answer.Users, u)
+	}
+	return answer
+}
+
+func (b *book) handOne(caller delivery.Caller, id delivery.DeviceID, suite mls.CipherSuite) delivery.ReservedDevice {
+	d := delivery.ReservedDevice{Device: id.Name, Status: delivery.DeviceExhausted}
+	k := b.offer(id, suite)
+	switch {
+	case k == nil && len(b.handouts(id)) > 0:
+		d.Status = delivery.DeviceIncompatible
+	case k != nil:
+		d.Status = delivery.DeviceReserved
+		if k.item.LastResort {
+			d.Status = delivery.DeviceLastResort
+		}
+		listed := b.expiresAt(k)
+		d.KeyPackage = &listed
+		b.reserveFor(k, caller.ID())
+	}
+	return d
+}
+
+func userStatus(known bool, devices []delivery.ReservedDevice) delivery.UserReserveStatus {
+	served, incompatible := 0, 0
+	for _, d := range devices {
+		if d.KeyPackage != nil {
+			served++
+		}
+		if d.Status == delivery.DeviceIncompatible {
+			incompatible++
+		}
+	}
+	switch {
+	case !known:
+		return delivery.UserUnknown
+	case served == len(devices):
+		return delivery.UserSuccess
+	case served > 0:
+		return delivery.UserPartial
+	case incompatible == len(devices):
+		return delivery.UserIncompatible
+	}
+	return delivery.UserExhausted
+}
+
+// sameError reports whether two refusals are the same, as far as the contract
+// says.
+func sameError(got, want error) bool {
+	if want == nil || got == nil {
+		return got == want
+	}
+	refusals := []error{
+		delivery.ErrNotFound, delivery.ErrInvalidKeyPackage, delivery.ErrKeyPackageSpent, delivery.ErrNotYours, delivery.ErrStockFull,
+		delivery.ErrDeviceLimit, delivery.ErrWrongSuite, delivery.ErrConsumed, delivery.ErrInventoryChanged,
+		delivery.ErrIdempotencyKeyReused, delivery.ErrTooMany, delivery.ErrBadCursor, delivery.ErrNoMatchingKeyPackage,
+		delivery.ErrPostedDifferently, delivery.ErrCancelled, delivery.ErrNotDelivered, delivery.ErrClock, delivery.ErrClosed,
+	}
+	for _, refusal := range refusals {
+		if errors.Is(got, refusal) != errors.Is(want, refusal) {
+			return false
+		}
+	}
+	return true
+}
