@@ -5,7 +5,7 @@ FUZZTIME ?= 10s
 BINARY := build/welcomed
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 
-.PHONY: build test race vet fuzz model-test interop bench bench-compare bench-growth simulation footprint demo readme ci clean
+.PHONY: build test race vet fuzz bad-input model-test interop bench bench-compare bench-growth simulation footprint demo readme ci clean
 
 build: $(BINARY)
 
@@ -23,11 +23,21 @@ vet:
 	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }
 	$(GO) vet ./...
 
-# Each fuzz target for FUZZTIME.
+# Each fuzz target for FUZZTIME, or the one in FUZZ: make fuzz FUZZ=FuzzRequest.
+# An input that is new is not made small for long: what answers depend on is not
+# the input alone.
+FUZZ ?= FuzzReadKeyPackage FuzzReadWelcome FuzzParseJSON FuzzRequest FuzzSequence FuzzConnection
 fuzz:
-	$(GO) test ./mls -run '^$$' -fuzz FuzzReadKeyPackage -fuzztime $(FUZZTIME)
-	$(GO) test ./mls -run '^$$' -fuzz FuzzReadWelcome -fuzztime $(FUZZTIME)
-	$(GO) test ./server -run '^$$' -fuzz FuzzParseJSON -fuzztime $(FUZZTIME)
+	@set -e; for target in $(FUZZ); do \
+		case $$target in FuzzRead*) package=./mls;; *) package=./server;; esac; \
+		echo "$$target in $$package"; \
+		$(GO) test $$package -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x; \
+	done
+
+# Bad requests and bad connections for BADTIME, with how many there were.
+BADTIME ?= 1m
+bad-input:
+	WELCOMED_BAD_INPUT=$(BADTIME) $(GO) test ./server -run '^TestBadInput$$' -count 1 -timeout 0 -v
 
 # Random sequences of events against the reference, MODEL_CHECKS of about a hundred
 # events each. The last lines say how many were tried, or the shortest sequence

@@ -42,7 +42,7 @@ type suite struct {
 	name      string
 	hash      crypto.Hash
 	kemKey    int
-	curve     ecdh.Curve // nil: every string of the right size is a public key
+	curve     ecdh.Curve // nil: all but a few strings of the right size are public keys
 	signature signatureScheme
 }
 
@@ -89,13 +89,14 @@ func (c CipherSuite) lookup() (suite, error) {
 }
 
 // validKEMKey reports whether key is a public key of the suite's KEM (RFC 9420
-// s5.1.1): of the right size and, for the NIST curves, on the curve.
+// s5.1.1) that somebody can encrypt to: of the right size and on the curve, for
+// X25519 and X448 not of low order.
 func (s suite) validKEMKey(key []byte) bool {
 	if len(key) != s.kemKey {
 		return false
 	}
 	if s.curve == nil {
-		return true
+		return !lowOrderX25519.has(key) && !lowOrderX448.has(key)
 	}
 	_, err := s.curve.NewPublicKey(key)
 	return err == nil

@@ -68,6 +68,16 @@ const (
 	CodeBadGroupInfo Code = "bad_encrypted_group_info"
 )
 
+// Codes lists every code, in the order above.
+var Codes = []Code{
+	CodeMalformed, CodeWrongMessageType, CodeUnsupportedVersion, CodeUnsupportedCipherSuite,
+	CodeBadInitKey, CodeBadEncryptionKey, CodeBadSignatureKey, CodeInitKeyIsEncryptionKey,
+	CodeWrongLeafSource, CodeBadLifetime, CodeCredentialNotListed, CodeExtensionNotListed,
+	CodeDuplicateExtension, CodeBadCertificate, CodeCertificateKeyMismatch, CodeBadLeafSignature,
+	CodeBadSignature, CodeNoRecipients, CodeBadNewMember, CodeDuplicateRecipient,
+	CodeBadKEMOutput, CodeBadGroupSecrets, CodeBadGroupInfo,
+}
+
 // ErrMalformed is what every decoding failure matches with [errors.Is]: an
 // *Error whose code is CodeMalformed.
 var ErrMalformed error = &Error{Code: CodeMalformed}

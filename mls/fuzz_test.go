@@ -15,7 +15,7 @@ func seeds(f *testing.F) {
 		for _, kp := range [][]byte{
 			s.KeyPackage(),
 			s.KeyPackage(mlstest.LastResort(), mlstest.WithLeafExtension(0x4a4a, []byte("leaf"))),
-			s.KeyPackage(mlstest.LastResortComponent(4), withCertificates(certificate(s.PublicKey()))),
+			s.KeyPackage(mlstest.LastResortComponent(4), mlstest.WithCertificates(mlstest.Certificate(s.PublicKey()))),
 			s.KeyPackage(func(t *mlstest.Template) { t.Source, t.ParentHash = mls.LeafNodeSourceCommit, []byte("parent") }),
 			s.KeyPackage(mlstest.WithCredential(0xf00d, mlstest.Vector([]byte("whatever")))),
 		} {

@@ -10,9 +10,6 @@ import (
 	"strings"
 	"testing"
 
-	"golang.org/x/crypto/cryptobyte"
-	der "golang.org/x/crypto/cryptobyte/asn1"
-
 	"welcomed/mls"
 	"welcomed/mls/mlstest"
 )
@@ -304,10 +301,10 @@ func defects(s *mlstest.Signer) []defect {
 		}},
 		{"x509 credential without a certificate", mls.CodeBadCertificate, mlstest.WithCredential(mls.CredentialX509, []byte{0})},
 		{"x509 credential with an empty certificate", mls.CodeBadCertificate, mlstest.WithCredential(mls.CredentialX509, []byte{1, 0})},
-		{"x509 certificate with bytes after it", mls.CodeBadCertificate, withCertificates(append(certificate(s.PublicKey()), 0))},
-		{"x509 certificate for another key", mls.CodeCertificateKeyMismatch, withCertificates(certificate(mlstest.Random(32)))},
+		{"x509 certificate with bytes after it", mls.CodeBadCertificate, mlstest.WithCertificates(append(mlstest.Certificate(s.PublicKey()), 0))},
+		{"x509 certificate for another key", mls.CodeCertificateKeyMismatch, mlstest.WithCertificates(mlstest.Certificate(mlstest.Random(32)))},
 		{"x509 certificate second in the chain", mls.CodeCertificateKeyMismatch,
-			withCertificates(certificate(mlstest.Random(32)), certificate(s.PublicKey()))},
+			mlstest.WithCertificates(mlstest.Certificate(mlstest.Random(32)), mlstest.Certificate(s.PublicKey()))},
 		{"leaf signature empty", mls.CodeBadLeafSignature, func(t *mlstest.Template) { t.ChangeLeafSignature = func([]byte) []byte { return nil } }},
 		{"leaf signature with a wrong bit", mls.CodeBadLeafSignature, func(t *mlstest.Template) { t.ChangeLeafSignature = flipLastBit }},
 		{"leaf signature with a byte after it", mls.CodeBadLeafSignature, func(t *mlstest.Template) { t.ChangeLeafSignature = addByte }},
@@ -384,37 +381,6 @@ func signLeafAs(t *mlstest.Template, s *mlstest.Signer, label string) {
 	t.ChangeLeafSignature = func([]byte) []byte { return s.SignWithLabel(label, content) }
 }
 
-func withCertificates(chain ...[]byte) mlstest.Option {
-	var list []byte
-	for _, c := range chain {
-		list = append(list, mlstest.Vector(c)...)
-	}
-	return mlstest.WithCredential(mls.CredentialX509, mlstest.Vector(list))
-}
-
-// certificate returns an X.509 certificate for key, with nothing else in it.
-func certificate(key []byte) []byte {
-	sequence := func(b *cryptobyte.Builder, content func(*cryptobyte.Builder)) { b.AddASN1(der.SEQUENCE, content) }
-	empty := func(*cryptobyte.Builder) {}
-	var b cryptobyte.Builder
-	sequence(&b, func(b *cryptobyte.Builder) {
-		sequence(b, func(b *cryptobyte.Builder) {
-			b.AddASN1(der.Tag(0).Constructed().ContextSpecific(), func(b *cryptobyte.Builder) { b.AddASN1Int64(2) })
-			b.AddASN1Int64(1)
-			for range 4 { // signature, issuer, validity, subject
-				sequence(b, empty)
-			}
-			sequence(b, func(b *cryptobyte.Builder) {
-				sequence(b, empty)
-				b.AddASN1BitString(key)
-			})
-		})
-		sequence(b, empty)
-		b.AddASN1BitString(nil)
-	})
-	return b.BytesOrPanic()
-}
-
 // What is unusual and yet must be accepted: real clients do each of these.
 func TestKeyPackageUnusual(t *testing.T) {
 	grease := mlstest.WithCapabilities(func(c *mls.Capabilities) {
@@ -441,7 +407,7 @@ func TestKeyPackageUnusual(t *testing.T) {
 			"lifetime of a second":              mlstest.WithLifetime(1000, 1000),
 			"empty identity":                    mlstest.WithCredential(mls.CredentialBasic, []byte{0}),
 			"credential of a type nobody knows": mlstest.WithCredential(0xf00d, mlstest.Vector([]byte("whatever"))),
-			"x509 credential":                   withCertificates(certificate(s.PublicKey()), certificate(mlstest.Random(32))),
+			"x509 credential":                   mlstest.WithCertificates(mlstest.Certificate(s.PublicKey()), mlstest.Certificate(mlstest.Random(32))),
 			"large":                             mlstest.WithPadding(20000),
 		}
 		if curve := curveOf(s.Suite()); curve != nil {

@@ -26,13 +26,17 @@ var (
 	ecdsaP521Scheme = ecdsaScheme(elliptic.P521(), crypto.SHA512)
 )
 
-func validEd25519Key(key []byte) bool { return len(key) == ed25519.PublicKeySize }
+func validEd25519Key(key []byte) bool {
+	return len(key) == ed25519.PublicKeySize && !lowOrderEd25519.has(key)
+}
 
 func verifyEd25519(key, content, signature []byte) bool {
 	return validEd25519Key(key) && ed25519.Verify(key, content, signature)
 }
 
-func validEd448Key(key []byte) bool { return len(key) == ed448.PublicKeySize }
+func validEd448Key(key []byte) bool {
+	return len(key) == ed448.PublicKeySize && !lowOrderEd448.has(key)
+}
 
 func verifyEd448(key, content, signature []byte) bool {
 	return validEd448Key(key) && ed448.Verify(key, content, signature, "")

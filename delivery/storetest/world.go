@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -53,12 +52,12 @@ type world struct {
 	clock   *Clock
 	limits  delivery.Limits
 	fixture Fixture
-	store   *ledger
+	store   *Ledger
 	tokens  atomic.Int64 // made so far
 }
 
 func newWorld(t *testing.T, f Fixture, start time.Time) *world {
-	w := &world{t: t, ctx: t.Context(), clock: NewClock(), limits: delivery.DefaultLimits(), fixture: f, store: newLedger()}
+	w := &world{t: t, ctx: t.Context(), clock: NewClock(), limits: delivery.DefaultLimits(), fixture: f, store: NewLedger(nil)}
 	w.clock.Jump(start.Sub(w.clock.Now()))
 	w.store.Store = f.Open(t, w.clock, w.limits)
 	t.Cleanup(func() { w.store.Close() })
@@ -623,56 +622,6 @@ func together(n int, f func(i int)) {
 	all.Wait()
 }
 
-// A ledger is a store that remembers what it was given.
-type ledger struct {
-	delivery.Store
-
-	mu          sync.Mutex
-	keyPackages map[ref]published
-	welcomes    map[welcomeID]delivery.Caller
-}
-
-type published struct {
-	device deviceID
-	item   kp
-}
-
-func newLedger() *ledger {
-	return &ledger{keyPackages: map[ref]published{}, welcomes: map[welcomeID]delivery.Caller{}}
-}
-
-func (l *ledger) Publish(ctx context.Context, caller delivery.Caller, d deviceID, items []kp) (delivery.Publications, error) {
-	p, err := l.Store.Publish(ctx, caller, d, items)
-	l.publishes(d, items, err)
-	return p, err
-}
-
-func (l *ledger) Replace(ctx context.Context, caller delivery.Caller, d deviceID, suite mls.CipherSuite, items []kp) (delivery.Publications, error) {
-	p, err := l.Store.Replace(ctx, caller, d, suite, items)
-	l.publishes(d, items, err)
-	return p, err
-}
-
-func (l *ledger) publishes(d deviceID, items []kp, err error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, k := range items {
-		if err == nil {
-			l.keyPackages[k.Ref] = published{d, k}
-		}
-	}
-}
-
-func (l *ledger) Post(ctx context.Context, caller delivery.Caller, p delivery.Posting) (delivery.Outcome, error) {
-	o, err := l.Store.Post(ctx, caller, p)
-	if err == nil && !p.DryRun {
-		l.mu.Lock()
-		l.welcomes[o.ID] = caller
-		l.mu.Unlock()
-	}
-	return o, err
-}
-
 // audit expects that the statistics are what a recount finds, and the same
 // after the store was opened again.
 func (w *world) audit() {
@@ -687,7 +636,11 @@ func (w *world) audit() {
 	}
 	before := census(w.stats())
 	if swept {
-		w.recount(before)
+		differences, err := w.store.Recount(w.ctx, w.limits, w.clock.Now())
+		w.must(err)
+		for _, d := range differences {
+			w.t.Error(d)
+		}
 	}
 	w.reopen()
 	after := census(w.stats())
@@ -696,99 +649,4 @@ func (w *world) audit() {
 			w.t.Errorf("statistics say %s %d, and after opening again %d", name, n, after[name])
 		}
 	}
-}
-
-// census lists the statistics that are counts.
-func census(s delivery.Stats) map[string]int64 {
-	c := map[string]int64{
-		"devices ok": int64(s.DevicesOK), "devices low": int64(s.DevicesLow), "devices empty": int64(s.DevicesEmpty),
-		"overdue": int64(s.Overdue), "holds overdue": int64(s.HoldsOverdue), "oldest pending": 0,
-	}
-	if !s.OldestPending.IsZero() {
-		c["oldest pending"] = s.OldestPending.Unix()
-	}
-	for _, state := range delivery.KeyPackageStates {
-		c["KeyPackages "+state.String()] = int64(s.KeyPackages[state])
-	}
-	for _, state := range delivery.WelcomeStates {
-		c["Welcomes "+state.String()] = int64(s.Welcomes[state])
-	}
-	return c
-}
-
-// recount compares the statistics with what is answered about each KeyPackage,
-// Welcome and device.
-func (w *world) recount(claimed map[string]int64) {
-	w.t.Helper()
-	counted := w.recountWelcomes()
-	maps.Copy(counted, w.recountKeyPackages())
-	for name, n := range claimed {
-		if _, relevant := counted[name]; !relevant && (strings.HasPrefix(name, "KeyPackages") || strings.HasPrefix(name, "Welcomes")) {
-			counted[name] = 0
-		}
-		if got, ok := counted[name]; ok && got != n {
-			w.t.Errorf("statistics say %s %d, a recount %d", name, n, got)
-		}
-	}
-}
-
-func (w *world) recountWelcomes() map[string]int64 {
-	w.t.Helper()
-	counted := map[string]int64{}
-	for id, caller := range w.store.welcomes {
-		o, err := w.store.Outcome(w.ctx, caller, id)
-		if errors.Is(err, delivery.ErrNotFound) {
-			continue
-		}
-		w.must(err)
-		for _, r := range o.Recipients {
-			if r.Matched {
-				counted["Welcomes "+string(r.Status)]++
-			}
-		}
-	}
-	return counted
-}
-
-func (w *world) recountKeyPackages() map[string]int64 {
-	w.t.Helper()
-	counted, stock, early := map[string]int64{}, map[deviceID]int{}, false
-	for r, p := range w.store.keyPackages {
-		status, err := w.store.KeyPackage(w.ctx, nobody, r)
-		if errors.Is(err, delivery.ErrNotFound) {
-			continue
-		}
-		w.must(err)
-		counted["KeyPackages "+status.State.String()]++
-		if status.State == delivery.Available && !p.item.LastResort {
-			stock[p.device]++
-		}
-		early = early || p.item.Lifetime.NotBefore > uint64(w.clock.Now().Unix())
-	}
-	if !early { // whether those are stock is left open
-		maps.Copy(counted, w.recountDevices(stock))
-	}
-	return counted
-}
-
-func (w *world) recountDevices(stock map[deviceID]int) map[string]int64 {
-	w.t.Helper()
-	users := map[delivery.UserID]bool{}
-	for _, p := range w.store.keyPackages {
-		users[p.device.User] = true
-	}
-	counted := map[string]int64{"devices ok": 0, "devices low": 0, "devices empty": 0}
-	for user := range users {
-		for _, d := range w.devices(user) {
-			switch n := stock[deviceID{User: user, Name: d.Device}]; {
-			case n == 0:
-				counted["devices empty"]++
-			case n < w.limits.LowWatermark:
-				counted["devices low"]++
-			default:
-				counted["devices ok"]++
-			}
-		}
-	}
-	return counted
 }

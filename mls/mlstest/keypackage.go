@@ -27,6 +27,15 @@ type Template struct {
 	// return what is to stand in its place.
 	ChangeLeafSignature func([]byte) []byte
 	ChangeSignature     func([]byte) []byte
+
+	// ChangeField is given the encoding of every field, in the order of the
+	// encoding, and returns what is to stand in its place. Fields have their names
+	// in the RFC, those of the leaf with a prefix ("leaf_node.capabilities.versions").
+	// What is changed is signed.
+	ChangeField func(name string, encoded []byte) []byte
+
+	// Sign makes both signatures, in place of the signer's SignWithLabel.
+	Sign func(label string, content []byte) []byte
 }
 
 // An Option changes a KeyPackage before it is signed. A func literal will do
@@ -120,21 +129,33 @@ func (s *Signer) KeyPackage(options ...Option) []byte {
 	if t.EncryptionKey == nil {
 		t.EncryptionKey = KEMKey(s.suite)
 	}
-	return t.Encode(s.SignWithLabel)
+	if t.Sign == nil {
+		t.Sign = s.SignWithLabel
+	}
+	return t.Encode(t.Sign)
 }
 
 // Encode returns the bare KeyPackage, with the signatures that sign returns for
 // the labels LeafNodeTBS and KeyPackageTBS.
 func (t *Template) Encode(sign func(label string, content []byte) []byte) []byte {
-	leaf := t.leafNodeTBS()
-	leaf = appendVector(leaf, change(sign("LeafNodeTBS", leaf), t.ChangeLeafSignature))
+	b := t.appendField(nil, "version", appendUint16(nil, uint16(t.Version)))
+	b = t.appendField(b, "cipher_suite", appendUint16(nil, uint16(t.CipherSuite)))
+	b = t.appendField(b, "init_key", Vector(t.InitKey))
 
-	b := appendUint16(nil, uint16(t.Version))
-	b = appendUint16(b, uint16(t.CipherSuite))
-	b = appendVector(b, t.InitKey)
-	b = append(b, leaf...)
-	b = appendExtensions(b, t.Extensions)
-	return appendVector(b, change(sign("KeyPackageTBS", b), t.ChangeSignature))
+	leaf := t.leafNodeTBS()
+	signature := change(sign("LeafNodeTBS", leaf), t.ChangeLeafSignature)
+	b = append(b, t.appendField(leaf, "leaf_node.signature", Vector(signature))...)
+
+	b = t.appendField(b, "extensions", appendExtensions(nil, t.Extensions))
+	signature = change(sign("KeyPackageTBS", b), t.ChangeSignature)
+	return t.appendField(b, "signature", Vector(signature))
+}
+
+func (t *Template) appendField(b []byte, name string, encoded []byte) []byte {
+	if t.ChangeField != nil {
+		encoded = t.ChangeField(name, encoded)
+	}
+	return append(b, encoded...)
 }
 
 func change(signature []byte, by func([]byte) []byte) []byte {
@@ -144,23 +165,24 @@ func change(signature []byte, by func([]byte) []byte) []byte {
 	return by(signature)
 }
 
-func (t *Template) leafNodeTBS() []byte {
-	b := appendVector(nil, t.EncryptionKey)
-	b = appendVector(b, t.SignatureKey)
-	b = appendUint16(b, uint16(t.Credential))
-	b = append(b, t.CredentialBody...)
-	b = appendUint16s(b, t.Capabilities.Versions)
-	b = appendUint16s(b, t.Capabilities.CipherSuites)
-	b = appendUint16s(b, t.Capabilities.Extensions)
-	b = appendUint16s(b, t.Capabilities.Proposals)
-	b = appendUint16s(b, t.Capabilities.Credentials)
-	b = append(b, byte(t.Source))
+func (t *Template) leafNodeTBS() (b []byte) {
+	add := func(name string, encoded []byte) { b = t.appendField(b, "leaf_node."+name, encoded) }
+	add("encryption_key", Vector(t.EncryptionKey))
+	add("signature_key", Vector(t.SignatureKey))
+	add("credential", append(appendUint16(nil, uint16(t.Credential)), t.CredentialBody...))
+	add("capabilities.versions", appendUint16s(nil, t.Capabilities.Versions))
+	add("capabilities.cipher_suites", appendUint16s(nil, t.Capabilities.CipherSuites))
+	add("capabilities.extensions", appendUint16s(nil, t.Capabilities.Extensions))
+	add("capabilities.proposals", appendUint16s(nil, t.Capabilities.Proposals))
+	add("capabilities.credentials", appendUint16s(nil, t.Capabilities.Credentials))
+	add("leaf_node_source", []byte{byte(t.Source)})
 	switch t.Source {
 	case mls.LeafNodeSourceKeyPackage:
-		b = binary.BigEndian.AppendUint64(b, t.Lifetime.NotBefore)
-		b = binary.BigEndian.AppendUint64(b, t.Lifetime.NotAfter)
+		add("lifetime.not_before", binary.BigEndian.AppendUint64(nil, t.Lifetime.NotBefore))
+		add("lifetime.not_after", binary.BigEndian.AppendUint64(nil, t.Lifetime.NotAfter))
 	case mls.LeafNodeSourceCommit:
-		b = appendVector(b, t.ParentHash)
+		add("parent_hash", Vector(t.ParentHash))
 	}
-	return appendExtensions(b, t.LeafExtensions)
+	add("extensions", appendExtensions(nil, t.LeafExtensions))
+	return b
 }

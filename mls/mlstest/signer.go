@@ -22,7 +22,8 @@ type Signer struct {
 	suite    mls.CipherSuite
 	identity string
 	public   []byte
-	sign     func(content []byte) []byte
+	private  crypto.Signer
+	hash     crypto.Hash // of what is signed; 0: the scheme has its own
 }
 
 // NewSigner makes a client with a new signature key, whose credential is the
@@ -32,16 +33,16 @@ func NewSigner(suite mls.CipherSuite, identity string) *Signer {
 	switch suite {
 	case 1, 3:
 		public, private := newKey(ed25519.GenerateKey(rand.Reader))
-		s.public, s.sign = public, func(b []byte) []byte { return ed25519.Sign(private, b) }
+		s.public, s.private = public, private
 	case 2:
-		s.public, s.sign = newECDSA(elliptic.P256(), crypto.SHA256)
+		s.useECDSA(elliptic.P256(), crypto.SHA256)
 	case 4, 6:
 		public, private := newKey(ed448.GenerateKey(rand.Reader))
-		s.public, s.sign = public, func(b []byte) []byte { return ed448.Sign(private, b, "") }
+		s.public, s.private = public, private
 	case 5:
-		s.public, s.sign = newECDSA(elliptic.P521(), crypto.SHA512)
+		s.useECDSA(elliptic.P521(), crypto.SHA512)
 	case 7:
-		s.public, s.sign = newECDSA(elliptic.P384(), crypto.SHA384)
+		s.useECDSA(elliptic.P384(), crypto.SHA384)
 	default:
 		panic(fmt.Sprintf("mlstest: no cipher suite %s", suite))
 	}
@@ -60,7 +61,21 @@ func (s *Signer) PublicKey() []byte { return s.public }
 // SignWithLabel is SignWithLabel of RFC 9420 s5.1.2 with the signer's key.
 func (s *Signer) SignWithLabel(label string, content []byte) []byte {
 	b := appendVector(nil, []byte("MLS 1.0 "+label))
-	return s.sign(appendVector(b, content))
+	return s.Sign(appendVector(b, content))
+}
+
+// Sign signs content as it is, without a label.
+func (s *Signer) Sign(content []byte) []byte { return s.SignHash(s.hash, content) }
+
+// SignHash signs content with another hash than that of the suite, which is no
+// valid signature. crypto.SHA512 makes Ed25519 the variant that hashes first.
+func (s *Signer) SignHash(hash crypto.Hash, content []byte) []byte {
+	if hash != 0 {
+		h := hash.New()
+		h.Write(content)
+		content = h.Sum(nil)
+	}
+	return must(s.private.Sign(rand.Reader, content, hash))
 }
 
 func newKey[P, S any](public P, private S, err error) (P, S) {
@@ -68,13 +83,9 @@ func newKey[P, S any](public P, private S, err error) (P, S) {
 	return public, private
 }
 
-func newECDSA(curve elliptic.Curve, hash crypto.Hash) (public []byte, sign func([]byte) []byte) {
+func (s *Signer) useECDSA(curve elliptic.Curve, hash crypto.Hash) {
 	private := must(ecdsa.GenerateKey(curve, rand.Reader))
-	return must(private.PublicKey.Bytes()), func(content []byte) []byte {
-		h := hash.New()
-		h.Write(content)
-		return must(ecdsa.SignASN1(rand.Reader, private, h.Sum(nil)))
-	}
+	s.public, s.private, s.hash = must(private.PublicKey.Bytes()), private, hash
 }
 
 // KEMKey returns a new public key of the suite's KEM. On the NIST curves it is a

@@ -1,0 +1,183 @@
+package storetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"welcomed/delivery"
+	"welcomed/mls"
+)
+
+// A Ledger is a store that remembers what it was given, so that its statistics can
+// be compared with a recount.
+type Ledger struct {
+	delivery.Store
+
+	mu          sync.Mutex
+	keyPackages map[ref]published
+	welcomes    map[welcomeID]delivery.Caller
+}
+
+type published struct {
+	device deviceID
+	item   kp
+}
+
+// NewLedger returns a ledger of a store in which nothing is yet.
+func NewLedger(store delivery.Store) *Ledger {
+	return &Ledger{Store: store, keyPackages: map[ref]published{}, welcomes: map[welcomeID]delivery.Caller{}}
+}
+
+// Publish implements delivery.Store.
+func (l *Ledger) Publish(ctx context.Context, caller delivery.Caller, d deviceID, items []kp) (delivery.Publications, error) {
+	p, err := l.Store.Publish(ctx, caller, d, items)
+	l.publishes(d, items, err)
+	return p, err
+}
+
+// Replace implements delivery.Store.
+func (l *Ledger) Replace(ctx context.Context, caller delivery.Caller, d deviceID, suite mls.CipherSuite, items []kp) (delivery.Publications, error) {
+	p, err := l.Store.Replace(ctx, caller, d, suite, items)
+	l.publishes(d, items, err)
+	return p, err
+}
+
+func (l *Ledger) publishes(d deviceID, items []kp, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, k := range items {
+		if err == nil {
+			l.keyPackages[k.Ref] = published{d, k}
+		}
+	}
+}
+
+// Post implements delivery.Store.
+func (l *Ledger) Post(ctx context.Context, caller delivery.Caller, p delivery.Posting) (delivery.Outcome, error) {
+	o, err := l.Store.Post(ctx, caller, p)
+	if err == nil && !p.DryRun {
+		l.mu.Lock()
+		l.welcomes[o.ID] = caller
+		l.mu.Unlock()
+	}
+	return o, err
+}
+
+// census lists the statistics that are counts.
+func census(s delivery.Stats) map[string]int64 {
+	c := map[string]int64{
+		"devices ok": int64(s.DevicesOK), "devices low": int64(s.DevicesLow), "devices empty": int64(s.DevicesEmpty),
+		"overdue": int64(s.Overdue), "holds overdue": int64(s.HoldsOverdue), "oldest pending": 0,
+	}
+	if !s.OldestPending.IsZero() {
+		c["oldest pending"] = s.OldestPending.Unix()
+	}
+	for _, state := range delivery.KeyPackageStates {
+		c["KeyPackages "+state.String()] = int64(s.KeyPackages[state])
+	}
+	for _, state := range delivery.WelcomeStates {
+		c["Welcomes "+state.String()] = int64(s.Welcomes[state])
+	}
+	return c
+}
+
+// Recount compares the statistics, after everything that has had its time was
+// swept at now, with what is answered about each KeyPackage, Welcome and device,
+// and returns the differences.
+func (l *Ledger) Recount(ctx context.Context, limits delivery.Limits, now time.Time) (differences []string, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	stats, err := l.Stats(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("recount: %w", err)
+	}
+	c := recount{Ledger: l, ctx: ctx, counted: map[string]int64{}}
+	c.welcomes()
+	c.keyPackages(limits, now)
+	for name, n := range census(stats) {
+		if _, relevant := c.counted[name]; !relevant && (strings.HasPrefix(name, "KeyPackages") || strings.HasPrefix(name, "Welcomes")) {
+			c.counted[name] = 0
+		}
+		if got, ok := c.counted[name]; ok && got != n {
+			differences = append(differences, fmt.Sprintf("statistics say %s %d, a recount %d", name, n, got))
+		}
+	}
+	return differences, c.err
+}
+
+// A recount is what was counted so far; the first error ends it.
+type recount struct {
+	*Ledger
+	ctx     context.Context
+	counted map[string]int64
+	err     error
+}
+
+// failed reports whether there is nothing to be counted: the object is forgotten,
+// or the store has failed.
+func (c *recount) failed(err error) bool {
+	if err != nil && !errors.Is(err, delivery.ErrNotFound) && c.err == nil {
+		c.err = fmt.Errorf("recount: %w", err)
+	}
+	return err != nil
+}
+
+func (c *recount) welcomes() {
+	for id, caller := range c.Ledger.welcomes {
+		o, err := c.Outcome(c.ctx, caller, id)
+		if c.failed(err) {
+			continue
+		}
+		for _, r := range o.Recipients {
+			if r.Matched {
+				c.counted["Welcomes "+string(r.Status)]++
+			}
+		}
+	}
+}
+
+func (c *recount) keyPackages(limits delivery.Limits, now time.Time) {
+	stock, early := map[deviceID]int{}, false
+	for r, p := range c.Ledger.keyPackages {
+		status, err := c.KeyPackage(c.ctx, nobody, r)
+		if c.failed(err) {
+			continue
+		}
+		c.counted["KeyPackages "+status.State.String()]++
+		if status.State == delivery.Available && !p.item.LastResort {
+			stock[p.device]++
+		}
+		early = early || p.item.Lifetime.NotBefore > uint64(now.Unix())
+	}
+	if !early { // whether those are stock is left open
+		c.devices(limits, stock)
+	}
+}
+
+func (c *recount) devices(limits delivery.Limits, stock map[deviceID]int) {
+	users := map[delivery.UserID]bool{}
+	for _, p := range c.Ledger.keyPackages {
+		users[p.device.User] = true
+	}
+	c.counted["devices empty"], c.counted["devices low"], c.counted["devices ok"] = 0, 0, 0
+	for user := range users {
+		devices, err := c.Devices(c.ctx, delivery.Caller{User: user}, user)
+		if c.failed(err) {
+			continue
+		}
+		for _, d := range devices {
+			switch n := stock[deviceID{User: user, Name: d.Device}]; {
+			case n == 0:
+				c.counted["devices empty"]++
+			case n < limits.LowWatermark:
+				c.counted["devices low"]++
+			default:
+				c.counted["devices ok"]++
+			}
+		}
+	}
+}
