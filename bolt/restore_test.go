@@ -312,3 +312,42 @@ func (w *town) copyByHand(to string) {
 	must(w.t, bolt.MarkRestored(w.t.Context(), to))
 	w.s = open(w.t, w.path, w.opts)
 }
+
+// A device that came after the backup holds KeyPackages of which nobody knows
+// any more to whom they were handed out.
+func TestADeviceThatCameAfterTheBackupIsDoubtedToo(t *testing.T) {
+	path, opts := filepath.Join(t.TempDir(), "welcomed.db"), bolt.Options{Limits: delivery.DefaultLimits()}
+	must(t, open(t, path, opts).Close())
+	must(t, bolt.MarkRestored(t.Context(), path))
+	s := open(t, path, opts)
+	defer s.Close()
+	id, self := delivery.DeviceID{User: "alice", Name: "phone"}, delivery.Caller{User: "alice"}
+	signer := mlstest.NewSigner(1, "alice")
+	old, fresh := newKeyPackage(t, signer), newKeyPackage(t, signer)
+
+	inventory, err := s.Inventory(t.Context(), self, id)
+	must(t, err)
+	synced, err := s.Sync(t.Context(), self, id, inventory.Digest, []mls.KeyPackageRef{old.Ref})
+	must(t, err)
+	if len(synced.Unknown) != 1 {
+		t.Fatalf("%d are unknown", len(synced.Unknown))
+	}
+	if devices, err := s.Devices(t.Context(), self, "alice"); err != nil || len(devices) != 0 {
+		t.Fatalf("a sync made a device: %v, %v", devices, err)
+	}
+	_, err = s.Publish(t.Context(), self, id, []delivery.NewKeyPackage{old, fresh})
+	must(t, err)
+	for _, want := range []mls.KeyPackageRef{fresh.Ref, ""} {
+		r, err := s.Reserve(t.Context(), delivery.Caller{User: "bob"}, delivery.ReserveRequest{Users: []delivery.UserID{"alice"}})
+		must(t, err)
+		got := mls.KeyPackageRef("")
+		if kp := r.Users[0].Devices[0].KeyPackage; kp != nil {
+			got = kp.Ref
+		}
+		if got != want {
+			t.Fatalf("%s was handed out, want %q", got, want)
+		}
+	}
+	must(t, s.Close())
+	must(t, bolt.Check(t.Context(), path))
+}
