@@ -1,0 +1,70 @@
+package server
+
+import (
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// A connections counts those that are open.
+type connections struct {
+	mu   sync.Mutex
+	open int
+	none chan struct{} // closed when there is none; nil until somebody waits for that
+}
+
+// note is for [http.Server.ConnState].
+func (c *connections) note(_ net.Conn, state http.ConnState) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch state {
+	case http.StateNew:
+		c.open++
+	case http.StateClosed, http.StateHijacked:
+		c.open--
+		c.tell()
+	}
+}
+
+func (c *connections) tell() {
+	if c.open == 0 && c.none != nil {
+		close(c.none)
+		c.none = nil
+	}
+}
+
+// gone returns a channel that is closed when no connection is open.
+func (c *connections) gone() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	none := make(chan struct{})
+	c.none = none
+	c.tell()
+	return none
+}
+
+// farewell closes the listener and lets everybody finish who is about to ask: a
+// request may be on its way over a connection that looks idle, and would be lost
+// if it were closed now. Each answer from now on says that it is the last one of
+// its connection. It returns when no connection is left, or after the lull.
+func (s *Server) farewell(l net.Listener, c *connections) {
+	s.drain()
+	l.Close()
+	enough := time.NewTimer(s.times.lull)
+	defer enough.Stop()
+	select {
+	case <-c.gone():
+	case <-enough.C:
+	}
+}
+
+// lastAnswer tells the client of a server that stops to use its connection no
+// more.
+func (w *response) lastAnswer() {
+	select {
+	case <-w.draining:
+		w.Header().Set("Connection", "close")
+	default:
+	}
+}
