@@ -107,14 +107,14 @@ func (c *client) claimAll(d *device) error {
 	}
 }
 
-// scope returns what has to be asked for: what may change, or everything.
+// scope returns what has to be asked for: what may change or is not known, or
+// everything.
 func (r *run) scope(final bool) (kps []*keyPackage, welcomes []*welcome) {
 	open := make(map[uint32]bool)
 	for _, d := range r.devices {
-		list := d.warm
-		if final {
-			list = d.keyPackages
-		}
+		list := slices.DeleteFunc(slices.Clone(d.keyPackages), func(kp *keyPackage) bool {
+			return !final && !kp.unknown() && !slices.Contains(d.warm, kp)
+		})
 		kps = append(kps, list...)
 		for _, kp := range list {
 			for _, l := range kp.lives() {
@@ -132,6 +132,11 @@ func (r *run) scope(final bool) (kps []*keyPackage, welcomes []*welcome) {
 		}
 	}
 	return kps, welcomes
+}
+
+// unknown reports whether the books leave open what it is in.
+func (kp *keyPackage) unknown() bool {
+	return slices.ContainsFunc(kp.lives(), func(l *life[state]) bool { return len(l.states) != 1 })
 }
 
 // readAll asks for all of it.
@@ -291,17 +296,18 @@ func (r *run) compareFile(ctx context.Context, want *census, kps []*keyPackage, 
 	return store.Close()
 }
 
-// openWithin is how long the file may take to be opened by another process.
-const openWithin = time.Second
-
+// openFile opens the file as another process does, as soon as the server has ended.
 func (r *run) openFile() (*bolt.Store, error) {
 	start := time.Now()
-	store, err := bolt.Open(r.host.file, bolt.Options{Limits: limits(), LockTimeout: openWithin})
+	store, err := bolt.Open(r.host.file, bolt.Options{Limits: limits(), LockTimeout: r.config.opens})
 	if err != nil {
 		return nil, differ("the file cannot be opened after the server has ended: %v", err)
 	}
-	if took := time.Since(start); took > r.opened {
-		r.opened = took
+	took := time.Since(start)
+	r.opened = max(r.opened, took)
+	if took > r.config.opens {
+		store.Close()
+		return nil, differ("the file could be opened only %s after the server had ended", took)
 	}
 	return store, nil
 }

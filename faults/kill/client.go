@@ -145,7 +145,7 @@ func (c *client) send(q request, r *record) (answer, error) {
 			r.attempts = append(r.attempts, at)
 			return a, nil
 		}
-		time.Sleep(time.Duration(2+c.rng.IntN(6)) * time.Millisecond)
+		time.Sleep(time.Duration(5+c.rng.IntN(20)) * time.Millisecond)
 	}
 }
 

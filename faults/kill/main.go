@@ -52,6 +52,7 @@ func main() {
 type config struct {
 	binary  string
 	kills   int
+	stops   int // in a hundred
 	every   int
 	seed    uint64
 	users   int
@@ -59,6 +60,7 @@ type config struct {
 	adders  int
 	up      time.Duration
 	pause   time.Duration
+	opens   time.Duration
 	dir     string
 	keep    bool
 	quiet   bool
@@ -69,7 +71,8 @@ func parse(args []string) (config, error) {
 	c := config{}
 	flags := flag.NewFlagSet("kill", flag.ContinueOnError)
 	flags.StringVar(&c.binary, "binary", "", "the server; built from this module if it is not given")
-	flags.IntVar(&c.kills, "kills", 300, "how often the server is killed; one run in seven ends with SIGTERM besides")
+	flags.IntVar(&c.kills, "kills", 300, "how often the server is killed")
+	flags.IntVar(&c.stops, "stops", 14, "so many in a hundred servers are asked to stop, with SIGTERM, and not counted as kills")
 	flags.IntVar(&c.every, "every", 10, "everything is checked after this many kills, and at the end")
 	flags.Uint64Var(&c.seed, "seed", uint64(time.Now().UnixNano()%1_000_000), "of all that is decided by chance; who of several is first still differs")
 	flags.IntVar(&c.users, "users", 10, "how many there are")
@@ -77,11 +80,12 @@ func parse(args []string) (config, error) {
 	flags.IntVar(&c.adders, "adders", 24, "how many reserve and post")
 	flags.DurationVar(&c.up, "up", 500*time.Millisecond, "a server that is killed at any time serves for at most this long")
 	flags.DurationVar(&c.pause, "pause", 12*time.Millisecond, "a client waits at most this long between two requests")
+	flags.DurationVar(&c.opens, "opens", 5*time.Second, "the file has to open this soon after a server has ended; on an idle machine 1s will do")
 	flags.StringVar(&c.dir, "dir", "", "where the file is; default: the system's directory for temporary files")
 	flags.BoolVar(&c.keep, "keep", false, "leave the file there")
 	flags.BoolVar(&c.quiet, "quiet", false, "print nothing but the last line")
 	err := flags.Parse(args)
-	if err == nil && (c.kills < 1 || c.every < 1 || c.users < 2 || c.devices < 1 || c.adders < 1 || c.pause < 0 || c.up < 0) {
+	if err == nil && (c.kills < 1 || c.every < 1 || c.users < 2 || c.devices < 1 || c.adders < 1 || c.pause < 0 || c.up < 0 || c.stops < 0 || c.stops > 99) {
 		err = errors.New("at least one kill, two users, one device, one adder")
 	}
 	return c, err

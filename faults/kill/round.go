@@ -18,23 +18,24 @@ const (
 
 var moments = []string{starting, serving, bursting, sweeping, idle, twice, stopping}
 
-// moment draws one; every few rounds the server may end in peace.
+// moment draws one; so many in a hundred servers may end in peace.
 func (r *run) moment() string {
-	switch n := r.rng.IntN(100); {
-	case n < 15:
-		return starting
-	case n < 45:
-		return serving
-	case n < 65:
-		return bursting
-	case n < 77:
-		return sweeping
-	case n < 82:
-		return idle
-	case n < 86:
-		return twice
+	if r.rng.IntN(100) < r.config.stops {
+		return stopping
 	}
-	return stopping
+	switch n := r.rng.IntN(100); {
+	case n < 18:
+		return starting
+	case n < 53:
+		return serving
+	case n < 76:
+		return bursting
+	case n < 90:
+		return sweeping
+	case n < 95:
+		return idle
+	}
+	return twice
 }
 
 // round starts the server, lets the clients work, and ends it. Rounds that end
@@ -105,9 +106,7 @@ func (r *run) stopUnderLoad() error {
 	if err != nil {
 		return err
 	}
-	if took := time.Since(start); took > r.stopped {
-		r.stopped = took
-	}
+	r.stopped = max(r.stopped, time.Since(start))
 	return store.Close()
 }
 
