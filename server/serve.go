@@ -57,7 +57,7 @@ var errStoreFailed = errors.New("the store cannot go on")
 func (s *Server) Serve(ctx context.Context, api, admin net.Listener) error {
 	apiServer, adminServer := s.httpServer(s.API()), s.httpServer(s.Admin())
 	adminServer.ReadTimeout, adminServer.WriteTimeout = s.times.body, s.times.write
-	var open connections
+	open := newConnections()
 	apiServer.ConnState = open.note
 	ended := make(chan error, 2)
 	var serving sync.WaitGroup
@@ -72,7 +72,7 @@ func (s *Server) Serve(ctx context.Context, api, admin net.Listener) error {
 	case err = <-ended:
 		err = fmt.Errorf("serve: %w", err)
 	}
-	s.farewell(api, &open)
+	s.farewell(api, open)
 	err = errors.Join(err, stop(apiServer, s.times.grace))
 	_ = stop(adminServer, time.Second) // nothing is lost when a scrape is cut off
 	serving.Wait()

@@ -9,10 +9,13 @@ import (
 
 // A connections counts those that are open.
 type connections struct {
-	mu   sync.Mutex
-	open int
-	none chan struct{} // closed when there is none; nil until somebody waits for that
+	asked chan struct{} // holds a token when a request has come
+	mu    sync.Mutex
+	open  int
+	none  chan struct{} // closed when there is none; nil until somebody waits for that
 }
+
+func newConnections() *connections { return &connections{asked: make(chan struct{}, 1)} }
 
 // note is for [http.Server.ConnState].
 func (c *connections) note(_ net.Conn, state http.ConnState) {
@@ -21,6 +24,11 @@ func (c *connections) note(_ net.Conn, state http.ConnState) {
 	switch state {
 	case http.StateNew:
 		c.open++
+	case http.StateActive:
+		select {
+		case c.asked <- struct{}{}:
+		default:
+		}
 	case http.StateClosed, http.StateHijacked:
 		c.open--
 		c.tell()
@@ -44,18 +52,32 @@ func (c *connections) gone() <-chan struct{} {
 	return none
 }
 
+// lullsMost is how many lulls farewell takes at most.
+const lullsMost = 4
+
 // farewell closes the listener and lets everybody finish who is about to ask: a
 // request may be on its way over a connection that looks idle, and would be lost
 // if it were closed now. Each answer from now on says that it is the last one of
-// its connection. It returns when no connection is left, or after the lull.
+// its connection. It returns when no connection is left, or nobody has asked for
+// the time of a lull: a server that is short of processors may see late what
+// came early.
 func (s *Server) farewell(l net.Listener, c *connections) {
 	s.drain()
 	l.Close()
-	enough := time.NewTimer(s.times.lull)
+	gone, enough, quiet := c.gone(), time.NewTimer(lullsMost*s.times.lull), time.NewTimer(s.times.lull)
 	defer enough.Stop()
-	select {
-	case <-c.gone():
-	case <-enough.C:
+	defer quiet.Stop()
+	for {
+		select {
+		case <-c.asked:
+			quiet.Reset(s.times.lull)
+		case <-gone:
+			return
+		case <-quiet.C:
+			return
+		case <-enough.C:
+			return
+		}
 	}
 }
 
