@@ -18,7 +18,7 @@ const (
 )
 
 // patience is how long an answer may take, long polls included.
-const patience = 40 * time.Second
+const patience = 2 * time.Minute
 
 // A request is one that can be sent again as it is.
 type request struct {
