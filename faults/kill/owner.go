@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"slices"
-	"sync"
 
 	"welcomed/delivery"
 	"welcomed/mls/mlstest"
@@ -17,7 +16,6 @@ type owner struct {
 	*client
 	device *device
 	signer *mlstest.Signer
-	mu     sync.Mutex
 	made   []*keyPackage // the newest last
 	stock  int           // as the server said last
 }
