@@ -5,7 +5,7 @@ FUZZTIME ?= 10s
 BINARY := build/welcomed
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 
-.PHONY: build test race vet fuzz bad-input model-test interop bench bench-compare bench-growth simulation footprint demo readme ci clean
+.PHONY: build test race vet fuzz bad-input model-test interop bench bench-compare bench-growth simulation footprint kill-test demo readme ci clean
 
 build: $(BINARY)
 
@@ -78,6 +78,14 @@ simulation:
 # Size, start-up time and memory, empty and with 100,000 KeyPackages.
 footprint: $(BINARY)
 	$(GO) run ./bench/footprint -binary $(BINARY) -key-packages 100000
+
+# The real server under load, killed KILLS times on the same file, and what it had
+# acknowledged looked for: about a second for each kill. 25 are enough for a
+# change. KILL takes flags: make kill-test KILL='-seed 7 -stops 50'
+KILLS ?= 400
+kill-test: $(BINARY)
+	$(GO) build -o build/kill ./faults/kill
+	@build/kill -binary $(BINARY) -dir build -kills $(KILLS) $(KILL)
 
 demo:
 	$(GO) run . demo

@@ -15,6 +15,9 @@ func (s *Server) Write(d time.Duration) { s.times.write, s.times.rate = d, 1<<40
 // Grace bounds how long running requests may take after the server is stopped.
 func (s *Server) Grace(d time.Duration) { s.times.grace = d }
 
+// Lull sets how long an idle connection is kept when the server stops.
+func (s *Server) Lull(d time.Duration) { s.times.lull = d }
+
 // HoldChecks keeps signature checks from being made until it is called back.
 func (s *Server) HoldChecks() (release func()) {
 	for range cap(s.verifiers) {

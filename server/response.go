@@ -20,8 +20,9 @@ const statusClientGone = 499
 // but not for ever.
 type response struct {
 	http.ResponseWriter
-	times  *timeouts
-	status int // 0: nothing was written
+	times    *timeouts
+	draining <-chan struct{}
+	status   int // 0: nothing was written
 }
 
 // Values of headers that every answer has; net/http only reads them.
@@ -34,7 +35,7 @@ func (s *Server) newResponse(w http.ResponseWriter) *response {
 	h := w.Header()
 	h["Cache-Control"] = noStore
 	h["X-Content-Type-Options"] = noSniff
-	r := &response{ResponseWriter: w, times: &s.times}
+	r := &response{ResponseWriter: w, times: &s.times, draining: s.draining}
 	r.setDeadline(0)
 	return r
 }
@@ -45,6 +46,7 @@ func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 func (w *response) WriteHeader(status int) {
 	if w.status == 0 && status >= 200 {
 		w.status = status
+		w.lastAnswer()
 		size, _ := strconv.Atoi(w.Header().Get("Content-Length"))
 		w.setDeadline(size)
 	}

@@ -20,7 +20,8 @@ type timeouts struct {
 	write  time.Duration // for an answer to be taken, besides what its size allows
 	rate   int           // bytes of an answer that are taken in a second, at least
 	poll   time.Duration // a claim waits at most
-	grace  time.Duration // for requests under way, when the server stops
+	lull   time.Duration // that a connection is idle before it is closed, when the server stops
+	grace  time.Duration // for requests under way then
 }
 
 func newTimeouts(o Options) timeouts {
@@ -31,6 +32,7 @@ func newTimeouts(o Options) timeouts {
 		write:  30 * time.Second,
 		rate:   32 << 10,
 		poll:   cmp.Or(o.LongPoll, 50*time.Second),
+		lull:   250 * time.Millisecond,
 		grace:  20 * time.Second,
 	}
 }
@@ -49,12 +51,15 @@ var errStoreFailed = errors.New("the store cannot go on")
 
 // Serve answers on both listeners and the admin socket until ctx is done, which
 // is no error, or the store has failed. Then it takes no new connections, ends
-// the waiting of claims with what they have, and lets running requests finish;
-// the admin listener goes last. All are closed when it returns. A Server serves
+// the waiting of claims with what they have, answers what is on its way over
+// connections that are open, and lets running requests finish; the admin
+// listener goes last. All are closed when it returns. A Server serves
 // once.
 func (s *Server) Serve(ctx context.Context, api, admin net.Listener) error {
 	apiServer, adminServer := s.httpServer(s.API()), s.httpServer(s.Admin())
 	adminServer.ReadTimeout, adminServer.WriteTimeout = s.times.body, s.times.write
+	open := newAttendance()
+	apiServer.ConnState = open.note
 	socketServer := s.httpServer(s.Socket())
 	ended := make(chan error, 3)
 	var serving sync.WaitGroup
@@ -72,7 +77,7 @@ func (s *Server) Serve(ctx context.Context, api, admin net.Listener) error {
 	case err = <-ended:
 		err = fmt.Errorf("serve: %w", err)
 	}
-	s.drain()
+	s.farewell(api, open)
 	err = errors.Join(err, stop(apiServer, s.times.grace), stop(socketServer, s.times.grace))
 	_ = stop(adminServer, time.Second) // nothing is lost when a scrape is cut off
 	serving.Wait()

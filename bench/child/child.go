@@ -41,10 +41,13 @@ func (p *Process) PID() int { return p.cmd.Process.Pid }
 // Ended returns a channel that is closed when the process has ended.
 func (p *Process) Ended() <-chan struct{} { return p.ended }
 
+// Signal sends the process sig and does not wait for what it does.
+func (p *Process) Signal(sig syscall.Signal) { _ = p.cmd.Process.Signal(sig) }
+
 // Stop sends the process sig and returns when it has ended, with what it ended
 // with.
 func (p *Process) Stop(sig syscall.Signal) error {
-	_ = p.cmd.Process.Signal(sig)
+	p.Signal(sig)
 	select {
 	case <-p.ended:
 		return p.err

@@ -1,0 +1,92 @@
+package server
+
+import (
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// An attendance counts the connections that are open.
+type attendance struct {
+	asked chan struct{} // holds a token when a request has come
+	mu    sync.Mutex
+	open  int
+	none  chan struct{} // closed when there is none; nil until somebody waits for that
+}
+
+func newAttendance() *attendance { return &attendance{asked: make(chan struct{}, 1)} }
+
+// note is for [http.Server.ConnState].
+func (a *attendance) note(_ net.Conn, state http.ConnState) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch state {
+	case http.StateNew:
+		a.open++
+	case http.StateActive:
+		select {
+		case a.asked <- struct{}{}:
+		default:
+		}
+	case http.StateClosed, http.StateHijacked:
+		a.open--
+		a.tell()
+	}
+}
+
+func (a *attendance) tell() {
+	if a.open == 0 && a.none != nil {
+		close(a.none)
+		a.none = nil
+	}
+}
+
+// gone returns a channel that is closed when no connection is open.
+func (a *attendance) gone() <-chan struct{} {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	none := make(chan struct{})
+	a.none = none
+	a.tell()
+	return none
+}
+
+// lullsMost is how many lulls farewell takes at most.
+const lullsMost = 4
+
+// farewell closes the listener and lets everybody finish who is about to ask: a
+// request may be on its way over a connection that looks idle, and would be lost
+// if it were closed now. Each answer from now on says that it is the last one of
+// its connection. It returns when no connection is left, or nobody has asked for
+// the time of a lull: a server that is short of processors may see late what
+// came early.
+func (s *Server) farewell(l net.Listener, a *attendance) {
+	s.drain()
+	l.Close()
+	gone, enough, quiet := a.gone(), time.NewTimer(lullsMost*s.times.lull), time.NewTimer(s.times.lull)
+	defer enough.Stop()
+	defer quiet.Stop()
+	for {
+		select {
+		case <-a.asked:
+			quiet.Reset(s.times.lull)
+		case <-gone:
+			return
+		case <-quiet.C:
+			return
+		case <-enough.C:
+			return
+		}
+	}
+}
+
+// lastAnswer tells the client of a server that stops to use its connection no
+// more.
+func (w *response) lastAnswer() {
+	select {
+	case <-w.draining:
+		w.Header().Set("Connection", "close")
+	default:
+	}
+}
