@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/netip"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -41,6 +43,12 @@ type config struct {
 	answerBytes         int
 	logFormat, logLevel string
 
+	tlsCert, tlsKey string
+	adminToken      string
+	trustedProxies  []netip.Prefix
+	answerWrite     time.Duration
+	caps            server.Caps
+
 	checks int // signature checks at a time; not a flag
 }
 
@@ -56,6 +64,9 @@ func defaultConfig(env environment) *config {
 		bodyRead:    30 * time.Second,
 		idle:        120 * time.Second,
 		longPoll:    50 * time.Second,
+
+		answerWrite: 30 * time.Second,
+		caps:        server.DefaultCaps(),
 
 		claimWelcomes: 10,
 		answerBytes:   8 << 20,
@@ -76,7 +87,7 @@ func defaultDB(env environment) string {
 }
 
 func (c *config) flags() []cli.Flag {
-	return append([]cli.Flag{
+	return slices.Concat([]cli.Flag{
 		textFlag("listen", &c.listen, "serve the API on `ADDRESS`"),
 		textFlag("admin-listen", &c.adminListen, "serve metrics and health on `ADDRESS`"),
 		valueFlag("auth", choice(&c.auth, authNone), "`KIND` of authentication; none: everybody who reaches --listen may ask"),
@@ -94,7 +105,7 @@ func (c *config) flags() []cli.Flag {
 		valueFlag("long-poll", duration(&c.longPoll, time.Second), "claims may wait for at most `DURATION`"),
 		valueFlag("claim-welcomes", number(&c.claimWelcomes, 1), "a claim returns `N` Welcomes if it does not say how many, at most 100"),
 		valueFlag("max-answer-size", size(&c.answerBytes, 1), "at most `BYTES` of Welcomes or KeyPackages in an answer, or one"),
-	}, c.limitFlags()...)
+	}, c.clientFlags(), c.limitFlags())
 }
 
 func (c *config) limitFlags() []cli.Flag {
@@ -147,7 +158,7 @@ func (c *config) check() error {
 	case c.db == "":
 		return fmt.Errorf("--db is empty")
 	}
-	return nil
+	return c.checkClients()
 }
 
 func (c *config) logger(w io.Writer) *slog.Logger {

@@ -60,10 +60,11 @@ func serve(ctx context.Context, c *config, log *slog.Logger) error {
 
 // An instance is a server with everything that it needs.
 type instance struct {
-	api, admin net.Listener
-	store      delivery.Store
-	server     *server.Server
-	sweeper    *sweeper
+	api, admin  net.Listener
+	store       delivery.Store
+	server      *server.Server
+	sweeper     *sweeper
+	certificate *certificate // nil: no TLS
 }
 
 // assemble opens what an instance needs. On an error nothing stays open.
@@ -80,6 +81,10 @@ func assemble(c *config, log *slog.Logger) (_ *instance, err error) {
 	if err := i.listen(c); err != nil {
 		return nil, err
 	}
+	if err := c.guardAdmin(i.admin.Addr(), log); err != nil {
+		return nil, err
+	}
+	c.fitFiles(openFiles(), log)
 	registry := prometheus.NewRegistry()
 	m := metrics.New(registry, currentVersion())
 	file, err := openStore(c, m)
@@ -91,7 +96,10 @@ func assemble(c *config, log *slog.Logger) (_ *instance, err error) {
 	if c.pprof {
 		sampleWaiting()
 	}
-	i.server = server.New(server.Options{
+	if i.certificate, err = loadCertificate(c, m, log); err != nil {
+		return nil, errors.Join(err, i.store.Close())
+	}
+	o := server.Options{
 		Store:          i.store,
 		Limits:         c.limits,
 		Log:            log,
@@ -106,11 +114,21 @@ func assemble(c *config, log *slog.Logger) (_ *instance, err error) {
 		AnswerBytes:    c.answerBytes,
 		Profiles:       c.pprof,
 		Checks:         c.checks,
+		Write:          c.answerWrite,
+		Caps:           c.caps,
+		Refused:        func(by server.Cap) { m.ObserveRefusal(string(by)) },
+		TrustedProxies: c.trustedProxies,
+		AdminToken:     c.adminToken,
 		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{
 			ErrorHandling: promhttp.ContinueOnError,
 			ErrorLog:      slog.NewLogLogger(log.Handler(), slog.LevelError),
 		}),
-	})
+	}
+	if i.certificate != nil {
+		o.Certificate = i.certificate.Certificate
+	}
+	i.server = server.New(o)
+	m.Serving(func() metrics.Load { return metrics.Load(i.server.Load()) })
 	return i, nil
 }
 
@@ -208,6 +226,11 @@ func (i *instance) run(ctx context.Context) error {
 	sweeping, stopSweeping := context.WithCancel(context.WithoutCancel(ctx))
 	var sweeper sync.WaitGroup
 	sweeper.Go(func() { i.sweeper.run(sweeping) })
+	if i.certificate != nil {
+		tick := time.NewTicker(certificateEvery)
+		defer tick.Stop()
+		sweeper.Go(func() { i.certificate.follow(sweeping, tick.C) })
+	}
 
 	err := i.server.Serve(ctx, i.api, i.admin)
 	stopSweeping()

@@ -76,7 +76,8 @@ type Store interface {
 	// left. Nobody else is ever handed one of these, except last-resort ones.
 	// With an idempotency key a repeated request returns the same ones for
 	// IdempotencyKept; another request with that key is ErrIdempotencyKeyReused.
-	// More devices than allowed are ErrTooMany.
+	// More devices than allowed are ErrTooMany, and so are KeyPackages of more
+	// bytes than the request allows; then nothing was reserved.
 	Reserve(ctx context.Context, caller Caller, req ReserveRequest) (Reservation, error)
 
 	// Post decides for each recipient of a Welcome whether it matches a
@@ -265,6 +266,7 @@ type ReserveRequest struct {
 	Except         []DeviceID
 	Suites         []mls.CipherSuite // by preference; none: what the server accepts; others are passed over
 	IdempotencyKey string
+	Bytes          int `json:"-"` // of KeyPackages in the answer; 0: any. Not a part of what a repeated request repeats
 }
 
 // A UserReserveStatus sums up the devices of a user, as in MIMI's

@@ -39,6 +39,8 @@ type Metrics struct {
 	unclaimed  prometheus.Counter
 	lapsed     prometheus.Counter
 	swept      prometheus.Gauge
+	refused    family[cap]
+	tlsExpires prometheus.Gauge
 
 	commitSeconds prometheus.Histogram
 	commitEvents  prometheus.Histogram
@@ -53,6 +55,7 @@ func New(registry prometheus.Registerer, version string) *Metrics {
 	m.countDelivery()
 	m.observe()
 	m.describeServer(version)
+	m.countRefused()
 	registry.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),

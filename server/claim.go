@@ -65,7 +65,7 @@ func (s *Server) claim(w http.ResponseWriter, r *request) error {
 	if raw {
 		return frame.answerDelivery(w, r, result)
 	}
-	return answer(w, http.StatusOK, frame.claim(result))
+	return s.answerObjects(w, r, deliveredBytes(result), func() any { return frame.claim(result) })
 }
 
 // awaitWelcomes claims, and as long as there is only what the device was given
@@ -79,10 +79,16 @@ func (s *Server) awaitWelcomes(r *request, opts delivery.ClaimOptions, wait time
 	defer stop()
 	enough := time.NewTimer(wait)
 	defer enough.Stop()
-	for {
+	for waits := false; ; waits = true {
 		result, err := s.store.Claim(r.Context(), r.caller, r.device, opts)
 		if err != nil || result.New() {
 			return result, err
+		}
+		if !waits {
+			if err := s.beginWait(r); err != nil {
+				return result, err
+			}
+			defer r.visit.endWait()
 		}
 		select {
 		case <-wake:
@@ -94,6 +100,13 @@ func (s *Server) awaitWelcomes(r *request, opts delivery.ClaimOptions, wait time
 			return result, r.Context().Err()
 		}
 	}
+}
+
+func deliveredBytes(result delivery.ClaimResult) (n int) {
+	for _, d := range result.Deliveries {
+		n += len(d.Welcome) + len(d.Context) + len(d.RatchetTree)
+	}
+	return n
 }
 
 // readWait reads the query parameter wait: a duration or a number of seconds.
@@ -192,6 +205,9 @@ func (f framing) answerDelivery(w http.ResponseWriter, r *request, result delive
 		return nil
 	}
 	d := result.Deliveries[0]
+	if err := r.visit.hold(len(d.Welcome)); err != nil {
+		return err
+	}
 	h.Set("Welcome-Id", d.ID.String())
 	h.Set("Key-Package-Ref", d.Ref.String())
 	h.Set("Welcome-Redelivered", strconv.FormatBool(d.Redelivered))

@@ -2,6 +2,7 @@ package server
 
 import (
 	"net/http"
+	"net/netip"
 	"net/url"
 	"time"
 )
@@ -43,3 +44,26 @@ func (s *Server) ReadWait(query string) (time.Duration, error) {
 	}
 	return s.readWait(r)
 }
+
+// ClientAddress returns where a request comes from.
+func (s *Server) ClientAddress(r *http.Request) string { return s.clientAddress(r).String() }
+
+// NothingShared has connections from this machine counted for their address.
+func (s *Server) NothingShared() { s.connections.shared = func(netip.Addr) bool { return false } }
+
+// A Pool is a pool of what a test takes from it.
+type Pool struct{ pool }
+
+// NewPool returns one of that size.
+func NewPool(size, most int64) *Pool {
+	return &Pool{pool{size: size, most: most, all: CapRequests, each: CapRequestsPerCaller, refusal: errTooManyRequests, refused: func(Cap) {}}}
+}
+
+// Take is take, and says who refused.
+func (p *Pool) Take(party string, n int64) error { return p.take(party, n) }
+
+// Give is the opposite.
+func (p *Pool) Give(party string, n int64) { p.add(party, -n) }
+
+// ErrOverloaded and ErrTooManyRequests are what a pool refuses with.
+var ErrOverloaded, ErrTooManyRequests = errOverloaded, errTooManyRequests

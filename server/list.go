@@ -53,7 +53,16 @@ func (s *Server) list(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	return answer(w, http.StatusOK, frame.listing(r.user, page))
+	return s.answerObjects(w, r, listedBytes(page), func() any { return frame.listing(r.user, page) })
+}
+
+func listedBytes(page delivery.Listing) (n int) {
+	for _, d := range page.Devices {
+		for _, k := range d.KeyPackages {
+			n += len(k.Bytes)
+		}
+	}
+	return n
 }
 
 func (s *Server) listOptions(r *request) (opts delivery.ListOptions, err error) {

@@ -28,7 +28,7 @@ func newTimeouts(o Options) timeouts {
 		header: cmp.Or(o.HeaderRead, 10*time.Second),
 		body:   cmp.Or(o.BodyRead, 30*time.Second),
 		idle:   cmp.Or(o.Idle, 120*time.Second),
-		write:  30 * time.Second,
+		write:  cmp.Or(o.Write, 30*time.Second),
 		rate:   32 << 10,
 		poll:   cmp.Or(o.LongPoll, 50*time.Second),
 		grace:  20 * time.Second,
@@ -39,9 +39,6 @@ func newTimeouts(o Options) timeouts {
 func (t timeouts) writing(size int) time.Duration {
 	return t.write + time.Duration(size)*time.Second/time.Duration(t.rate)
 }
-
-// maxHeader is the largest header that is read.
-const maxHeader = 32 << 10
 
 // errStoreFailed is why Serve returns; why the store has failed is what its
 // Close returns.
@@ -54,10 +51,12 @@ var errStoreFailed = errors.New("the store cannot go on")
 // once.
 func (s *Server) Serve(ctx context.Context, api, admin net.Listener) error {
 	apiServer, adminServer := s.httpServer(s.API()), s.httpServer(s.Admin())
+	apiServer.ConnState = s.connections.observe
+	api = s.connections.listen(api)
 	adminServer.ReadTimeout, adminServer.WriteTimeout = s.times.body, s.times.write
 	ended := make(chan error, 2)
 	var serving sync.WaitGroup
-	serving.Go(func() { ended <- apiServer.Serve(api) })
+	serving.Go(func() { ended <- s.serveAPI(apiServer, api) })
 	serving.Go(func() { ended <- adminServer.Serve(admin) })
 
 	var err error
@@ -75,15 +74,36 @@ func (s *Server) Serve(ctx context.Context, api, admin net.Listener) error {
 	return err
 }
 
+func (s *Server) serveAPI(srv *http.Server, l net.Listener) error {
+	if s.options.Certificate == nil {
+		return srv.Serve(l)
+	}
+	srv.TLSConfig = s.options.Certificate.config()
+	return srv.ServeTLS(l, "", "")
+}
+
 func (s *Server) httpServer(h http.Handler) *http.Server {
 	return &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: s.times.header,
 		IdleTimeout:       s.times.idle,
-		MaxHeaderBytes:    maxHeader,
+		MaxHeaderBytes:    s.caps.HeaderBytes,
+		HTTP2:             s.http2(),
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
 
 		DisableGeneralOptionsHandler: true, // OPTIONS * is a request as any other
+	}
+}
+
+// http2 bounds what a connection of HTTP/2 holds besides its requests: what has
+// come of their bodies and is not read yet, and a frame.
+func (s *Server) http2() *http.HTTP2Config {
+	return &http.HTTP2Config{
+		MaxConcurrentStreams:          100,
+		MaxReceiveBufferPerConnection: 64 << 10,
+		MaxReceiveBufferPerStream:     64 << 10,
+		MaxReadFrameSize:              16 << 10,
+		WriteByteTimeout:              s.times.write,
 	}
 }
 

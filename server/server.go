@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"runtime"
 	"sync"
 	"time"
@@ -36,9 +37,25 @@ type Options struct {
 	HeaderRead    time.Duration // for a header to come whole; 10 s
 	BodyRead      time.Duration // for a body to come whole; 30 s
 	Idle          time.Duration // between two requests of a connection; 120 s
+	Write         time.Duration // for an answer to be taken, besides what its size allows; 30 s
 	LongPoll      time.Duration // a claim waits at most; 50 s
 	ClaimWelcomes int           // that a claim returns if it does not say how many; 10
 	AnswerBytes   int           // of an answer with MLS objects in base64; 8 MiB
+
+	// Caps bound what clients take at the same time, and Refused, if not nil, is
+	// told of each time that one does.
+	Caps    Caps
+	Refused func(Cap)
+
+	// TrustedProxies are those whose X-Forwarded-For counts.
+	TrustedProxies []netip.Prefix
+
+	// Certificate is for TLS on the listener of the API; nil: it has none.
+	Certificate *Certificate
+
+	// AdminToken, if not empty, has to be shown to the admin listener, but not
+	// for /livez and /readyz.
+	AdminToken string
 
 	// Metrics is /metrics of the admin listener; nil: there is none.
 	Metrics http.Handler
@@ -56,8 +73,14 @@ type Server struct {
 	options   Options
 	times     timeouts
 	verifiers verifiers
-	draining  chan struct{} // closed when the server is told to stop
-	drain     func()
+	encoders  chan struct{} // one token for each large answer that is being encoded
+
+	caps        Caps
+	pools       pools
+	connections *connections
+
+	draining chan struct{} // closed when the server is told to stop
+	drain    func()
 }
 
 // New returns a server that is not serving yet.
@@ -70,6 +93,9 @@ func New(o Options) *Server {
 	if o.Observe == nil {
 		o.Observe = func(string, string, int, time.Duration) {}
 	}
+	if o.Refused == nil {
+		o.Refused = func(Cap) {}
+	}
 	s := &Server{
 		store:     o.Store,
 		limits:    o.Limits,
@@ -77,8 +103,12 @@ func New(o Options) *Server {
 		options:   o,
 		times:     newTimeouts(o),
 		verifiers: make(verifiers, cmp.Or(o.Checks, runtime.GOMAXPROCS(0))),
+		encoders:  make(chan struct{}, runtime.GOMAXPROCS(0)),
+		caps:      o.Caps.orDefault(),
 		draining:  make(chan struct{}),
 	}
+	s.pools.init(s.caps, o.Refused)
+	s.connections = newConnections(s.caps, s.shared, o.Refused)
 	s.drain = sync.OnceFunc(func() { close(s.draining) })
 	return s
 }
