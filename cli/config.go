@@ -49,7 +49,8 @@ type config struct {
 	answerWrite     time.Duration
 	caps            server.Caps
 
-	checks int // signature checks at a time; not a flag
+	checks      int  // signature checks at a time; not a flag
+	followsLoad bool // the aim of the garbage collector does; not a flag
 }
 
 func defaultConfig(env environment) *config {

@@ -10,7 +10,6 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
-	"runtime/debug"
 	"sync"
 	"syscall"
 	"time"
@@ -40,7 +39,7 @@ func serveCommand(env environment) *cli.Command {
 				log.Info("stopping")
 			})()
 			c.checks = spareThread(env)
-			collectLess(env)
+			c.followsLoad = collectLess(env)
 			return serve(ctx, c, log)
 		},
 	}
@@ -65,6 +64,7 @@ type instance struct {
 	server      *server.Server
 	sweeper     *sweeper
 	certificate *certificate // nil: no TLS
+	followsLoad bool
 }
 
 // assemble opens what an instance needs. On an error nothing stays open.
@@ -72,7 +72,7 @@ func assemble(c *config, log *slog.Logger) (_ *instance, err error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	i := &instance{}
+	i := &instance{followsLoad: c.followsLoad}
 	defer func() {
 		if err != nil {
 			i.closeListeners()
@@ -146,25 +146,6 @@ func spareThread(env environment) (processors int) {
 	return processors
 }
 
-// What the garbage collector is told: see collectLess.
-const (
-	garbagePercent = 200
-	memoryAim      = 128 << 20 // bytes
-)
-
-// collectLess lets there be twice as much garbage as there is memory in use
-// before it is collected, and less when both come near memoryAim. The changed
-// rows of the store are in use for long, and looking at them again costs a tenth
-// of the processor time under load. Whoever sets GOGC or GOMEMLIMIT is obeyed.
-func collectLess(env environment) {
-	if _, set := env.lookup("GOGC"); !set {
-		debug.SetGCPercent(garbagePercent)
-	}
-	if _, set := env.lookup("GOMEMLIMIT"); !set {
-		debug.SetMemoryLimit(memoryAim)
-	}
-}
-
 // sampleWaiting fills the block and mutex profiles, which are empty otherwise:
 // one sample for each millisecond that goroutines were blocked, and one for each
 // hundred times that a lock was waited for.
@@ -226,6 +207,11 @@ func (i *instance) run(ctx context.Context) error {
 	sweeping, stopSweeping := context.WithCancel(context.WithoutCancel(ctx))
 	var sweeper sync.WaitGroup
 	sweeper.Go(func() { i.sweeper.run(sweeping) })
+	if i.followsLoad {
+		tick := time.NewTicker(time.Second)
+		defer tick.Stop()
+		sweeper.Go(func() { followLoad(sweeping, tick.C, i.server.Load) })
+	}
 	if i.certificate != nil {
 		tick := time.NewTicker(certificateEvery)
 		defer tick.Stop()

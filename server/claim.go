@@ -73,14 +73,14 @@ func (s *Server) claim(w http.ResponseWriter, r *request) error {
 // what a claim consumed is always in it.
 func (s *Server) awaitWelcomes(r *request, opts delivery.ClaimOptions, wait time.Duration) (delivery.ClaimResult, error) {
 	if wait == 0 {
-		return s.store.Claim(r.Context(), r.caller, r.device, opts)
+		return s.claimNow(r, opts)
 	}
 	wake, stop := s.store.Watch(r.device)
 	defer stop()
 	enough := time.NewTimer(wait)
 	defer enough.Stop()
 	for waits := false; ; waits = true {
-		result, err := s.store.Claim(r.Context(), r.caller, r.device, opts)
+		result, err := s.claimNow(r, opts)
 		if err != nil || result.New() {
 			return result, err
 		}
@@ -100,6 +100,15 @@ func (s *Server) awaitWelcomes(r *request, opts delivery.ClaimOptions, wait time
 			return result, r.Context().Err()
 		}
 	}
+}
+
+func (s *Server) claimNow(r *request, opts delivery.ClaimOptions) (delivery.ClaimResult, error) {
+	done, err := s.claims.take(r.Context(), string(r.device.User))
+	if err != nil {
+		return delivery.ClaimResult{}, err
+	}
+	defer done()
+	return s.store.Claim(r.Context(), r.caller, r.device, opts)
 }
 
 func deliveredBytes(result delivery.ClaimResult) (n int) {
@@ -221,7 +230,12 @@ func (f framing) answerDelivery(w http.ResponseWriter, r *request, result delive
 
 // ratchetTree handles GET /v1/users/:user/devices/:device/welcomes/:id/ratchet-tree.
 func (s *Server) ratchetTree(w http.ResponseWriter, r *request) error {
+	done, err := s.claims.take(r.Context(), string(r.device.User))
+	if err != nil {
+		return err
+	}
 	tree, err := s.store.RatchetTree(r.Context(), r.caller, r.device, r.welcome)
+	done()
 	if err != nil {
 		return err
 	}

@@ -112,6 +112,15 @@ func (cs *connections) makeRoom() {
 	}
 }
 
+// closeIdle closes those that wait for a request.
+func (cs *connections) closeIdle() {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	for cs.idle.Len() > 0 {
+		cs.end(cs.idle.Front().Value.(*connection))
+	}
+}
+
 // end closes a connection and forgets it. Closing does not wait for the peer.
 func (cs *connections) end(c *connection) error {
 	if c.ended {

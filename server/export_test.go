@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -67,3 +68,12 @@ func (p *Pool) Give(party string, n int64) { p.add(party, -n) }
 
 // ErrOverloaded and ErrTooManyRequests are what a pool refuses with.
 var ErrOverloaded, ErrTooManyRequests = errOverloaded, errTooManyRequests
+
+// Turns are turns.
+type Turns struct{ turns }
+
+// Take is take.
+func (t *Turns) Take(ctx context.Context, object string) (func(), error) { return t.take(ctx, object) }
+
+// Objects returns of how many objects somebody has a turn or wants one.
+func (t *Turns) Objects() int { return len(t.of) }

@@ -49,7 +49,12 @@ func (s *Server) list(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
+	done, err := s.lists.take(r.Context(), memoryParty(r))
+	if err != nil {
+		return err
+	}
 	page, err := s.store.List(r.Context(), r.caller, r.user, opts)
+	done()
 	if err != nil {
 		return err
 	}

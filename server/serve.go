@@ -68,7 +68,7 @@ func (s *Server) Serve(ctx context.Context, api, admin net.Listener) error {
 		err = fmt.Errorf("serve: %w", err)
 	}
 	s.drain()
-	err = errors.Join(err, stop(apiServer, s.times.grace))
+	err = errors.Join(err, s.stopAPI(apiServer))
 	_ = stop(adminServer, time.Second) // nothing is lost when a scrape is cut off
 	serving.Wait()
 	return err
@@ -105,6 +105,32 @@ func (s *Server) http2() *http.HTTP2Config {
 		MaxReadFrameSize:              16 << 10,
 		WriteByteTimeout:              s.times.write,
 	}
+}
+
+// goAway is how long a connection of HTTP/2 has for the clients' last requests
+// once it has no more to do: a second in net/http, and a little.
+const goAway = 1500 * time.Millisecond
+
+// stopAPI stops srv, and closes what has no request under way after a while:
+// net/http waits for a connection of HTTP/2 whose handshake ended while it was
+// stopping, and tells it nothing.
+func (s *Server) stopAPI(srv *http.Server) error {
+	stopped := make(chan struct{})
+	var closing sync.WaitGroup
+	closing.Go(func() {
+		for {
+			select {
+			case <-stopped:
+				return
+			case <-time.After(goAway):
+				s.connections.closeIdle()
+			}
+		}
+	})
+	err := stop(srv, s.times.grace)
+	close(stopped)
+	closing.Wait()
+	return err
 }
 
 // stop lets running requests finish, but no longer than grace.

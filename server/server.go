@@ -78,6 +78,8 @@ type Server struct {
 	caps        Caps
 	pools       pools
 	connections *connections
+	claims      turns // by user
+	lists       turns // by who lists
 
 	draining chan struct{} // closed when the server is told to stop
 	drain    func()

@@ -257,6 +257,20 @@ func TestAnUploadOverHTTP2IsFinished(t *testing.T) {
 	must(t, s.err)
 }
 
+// TestAConnectionOfHTTP2ThatBeginsAsTheServerStops: net/http does not close it.
+func TestAConnectionOfHTTP2ThatBeginsAsTheServerStops(t *testing.T) {
+	s, _, _ := secured(t, nil, func(s *server.Server) { s.Grace(time.Hour) })
+	c := dial(t, s.api)
+	s.open(1)
+	s.stop()
+	eventually(t, "the server to stop", func() bool { return s.adminGet("/readyz", "").status == 503 })
+	secure := tls.Client(c.Conn, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
+	_, err := io.WriteString(secure, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00") // and SETTINGS
+	must(t, err)
+	wait(t, "the server", s.ended)
+	must(t, s.err)
+}
+
 func TestStreamsOfAConnectionAreLimited(t *testing.T) {
 	s, _, client := secured(t, func(o *server.Options) { o.Caps.WaitsPerDevice = 200; o.Caps.WaitsPerCaller = 200 })
 	ctx, cancel := context.WithCancel(t.Context())
