@@ -52,6 +52,13 @@ func TestScript(t *testing.T) {
 func writeObjects(dir string) error {
 	kp, p521 := mlstest.NewSigner(1, "alice").KeyPackage(), mlstest.NewSigner(5, "bob").KeyPackage()
 	welcome := mlstest.WelcomeFor(kp, mlstest.NewSigner(1, "carol").KeyPackage())
+	if err := writePair(dir, farAway); err != nil {
+		return err
+	}
+	_, otherKey, err := pair(farAway)
+	if err != nil {
+		return err
+	}
 	tampered := bytes.Clone(kp)
 	tampered[len(tampered)-1] ^= 1
 	files := map[string][]byte{
@@ -69,6 +76,7 @@ func writeObjects(dir string) error {
 		"welcome.mls":    mls.Wrap(mls.WireFormatWelcome, welcome),
 		"cutwelcome.mls": mls.Wrap(mls.WireFormatWelcome, welcome[:len(welcome)-1]),
 		"message.mls":    mls.Wrap(mls.WireFormatPrivateMessage, append(mlstest.Vector([]byte("group")), make([]byte, 8+1+2)...)),
+		"other.key":      otherKey,
 		"empty":          nil,
 	}
 	for name, b := range files {
@@ -94,9 +102,10 @@ func exitcodeScript(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // httpScript is "http METHOD address/path [file]": it sends the file as
-// message/mls; the answer, which has to be a good one, is stdout.
+// message/mls; the answer, which has to be a good one, or with ! a bad one, is
+// stdout.
 func httpScript(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) < 2 {
+	if len(args) < 2 {
 		ts.Fatalf("usage: http METHOD address/path [file]")
 	}
 	body := ""
@@ -113,7 +122,7 @@ func httpScript(ts *testscript.TestScript, neg bool, args []string) {
 	defer resp.Body.Close()
 	_, err = io.Copy(ts.Stdout(), resp.Body)
 	ts.Check(err)
-	if resp.StatusCode >= 300 {
+	if resp.StatusCode >= 300 != neg {
 		ts.Fatalf("%s", resp.Status)
 	}
 }
@@ -157,7 +166,7 @@ func serveScript(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("serve has to succeed; use exitcode 1 welcomed serve")
 	}
 	var env []string
-	for _, name := range []string{"PATH", "HOME", "TMPDIR", "GOCOVERDIR", "STATE_DIRECTORY", "WELCOMED_DB", "WELCOMED_PPROF", "WELCOMED_SHELF_AGE"} {
+	for _, name := range []string{"PATH", "HOME", "TMPDIR", "GOCOVERDIR", "STATE_DIRECTORY", "WELCOMED_DB", "WELCOMED_PPROF", "WELCOMED_SHELF_AGE", "WELCOMED_ADMIN_TOKEN_FILE"} {
 		if v := ts.Getenv(name); v != "" {
 			env = append(env, name+"="+v)
 		}

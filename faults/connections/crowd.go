@@ -25,7 +25,7 @@ const (
 var kinds = []kind{idle, slowHeader, slowBody, slowReader, waiting}
 
 // again is how long somebody who was cut off stays away.
-const again = 3 * time.Second
+const again = 10 * time.Second
 
 // gather opens the connections, as many of each kind. Whoever is cut off or
 // refused comes again.
@@ -111,7 +111,7 @@ func (c counted) Read(b []byte) (int, error) {
 }
 
 // bodySent is how much of a body comes before it gets slow.
-const bodySent = 3 << 20
+const bodySent = 1 << 20
 
 // misbehave writes what the kind writes.
 func misbehave(ctx context.Context, c net.Conn, i int, k kind) {

@@ -129,6 +129,16 @@ func bound(c config) int64 {
 	return aim + 3*bodyMemory + int64(c.connections)*each
 }
 
+// enough is how many connections there have to be at a time: some are always
+// between two visits.
+func enough(c config) int64 { return int64(c.connections) * 3 / 4 }
+
+func (f *figures) gathered(c config) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.most >= enough(c)
+}
+
 // check says what was not as it should be.
 func (f *figures) check(c config, after usage) error {
 	var wrong []error
@@ -138,7 +148,7 @@ func (f *figures) check(c config, after usage) error {
 	if len(f.failures) > 0 || len(f.times) == 0 {
 		wrong = append(wrong, fmt.Errorf("%d of %d good requests failed", len(f.failures), len(f.times)))
 	}
-	if f.most < int64(c.connections)*9/10 {
+	if f.most < enough(c) {
 		wrong = append(wrong, fmt.Errorf("only %d connections were open at a time", f.most))
 	}
 	for _, k := range []kind{idle, slowHeader, slowBody, slowReader} {

@@ -33,6 +33,7 @@ type config struct {
 	binary      string
 	connections int
 	duration    time.Duration
+	cutoff      time.Duration
 	good        int
 	tls         bool
 	measure     bool
@@ -42,7 +43,8 @@ func parse(args []string) (c config, err error) {
 	flags := flag.NewFlagSet("connections", flag.ContinueOnError)
 	flags.StringVar(&c.binary, "binary", "./welcomed", "the server to test")
 	flags.IntVar(&c.connections, "connections", 5000, "how many are open at a time")
-	flags.DurationVar(&c.duration, "duration", time.Minute, "for how long")
+	flags.DurationVar(&c.duration, "duration", time.Minute, "for how long, once they are open")
+	flags.DurationVar(&c.cutoff, "cutoff", 20*time.Second, "how long the server lets a header, a body and an idle connection take")
 	flags.IntVar(&c.good, "good", 8, "clients that behave, besides")
 	flags.BoolVar(&c.tls, "tls", false, "all of it over TLS; the good ones speak HTTP/2")
 	flags.BoolVar(&c.measure, "measure", false, "measure only: check nothing and use no flag that older versions do not have")
@@ -88,16 +90,23 @@ func run(ctx context.Context, args []string) error {
 	return figures.check(c, after)
 }
 
+// gathering is how long the connections may take to be open, all at a time.
+const gathering = time.Minute
+
 // siege has everybody at the server for the duration.
 func (s *process) siege(ctx context.Context, c config) *figures {
-	ctx, cancel := context.WithTimeout(ctx, c.duration)
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	f := newFigures()
 	done := make(chan struct{})
 	go func() { defer close(done); f.sample(ctx, s) }()
 	crowd := s.gather(ctx, c, f)
 	good := s.behave(ctx, c.good, f)
-	<-ctx.Done()
+	for began := time.Now(); ctx.Err() == nil && !f.gathered(c) && time.Since(began) < gathering; {
+		pause(ctx, 100*time.Millisecond)
+	}
+	pause(ctx, c.duration)
+	cancel()
 	good.Wait()
 	crowd.Wait()
 	<-done
