@@ -5,7 +5,7 @@ FUZZTIME ?= 10s
 BINARY := build/welcomed
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 
-.PHONY: build test race vet fuzz interop bench bench-compare bench-growth simulation footprint demo readme ci clean
+.PHONY: build test race vet fuzz interop bench bench-compare bench-growth simulation footprint connections-test demo readme ci clean
 
 build: $(BINARY)
 
@@ -59,6 +59,13 @@ simulation:
 # Size, start-up time and memory, empty and with 100,000 KeyPackages.
 footprint: $(BINARY)
 	$(GO) run ./bench/footprint -binary $(BINARY) -key-packages 100000
+
+# Thousands of connections that do what they should not, beside a few that behave.
+# CONNECTIONS takes flags: make connections-test CONNECTIONS='-connections 1000 -duration 10s'
+connections-test: $(BINARY)
+	$(GO) build -o build/connections ./faults/connections
+	@build/connections -binary $(BINARY) $(CONNECTIONS)
+	@build/connections -binary $(BINARY) -tls $(CONNECTIONS)
 
 demo:
 	$(GO) run . demo

@@ -173,10 +173,10 @@ func (t *txn) bestOffers(targets []*reserveTarget, suites []mls.CipherSuite) off
 	return best
 }
 
-// limitOffers refuses what has more than most bytes; 0: any. Few KeyPackages
-// cannot have too many, so nothing is read for them.
+// limitOffers refuses what has more than most bytes; 0: any. One is offered
+// however large it is, and few cannot have too many, so nothing is read for them.
 func (t *txn) limitOffers(o offers, most int) error {
-	if most == 0 || len(o.of) <= most/max(1, t.limits.KeyPackageBytes) {
+	if most == 0 || len(o.of) <= max(1, most/max(1, t.limits.KeyPackageBytes)) {
 		return nil
 	}
 	total := 0

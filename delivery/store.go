@@ -266,7 +266,7 @@ type ReserveRequest struct {
 	Except         []DeviceID
 	Suites         []mls.CipherSuite // by preference; none: what the server accepts; others are passed over
 	IdempotencyKey string
-	Bytes          int `json:"-"` // of KeyPackages in the answer; 0: any. Not a part of what a repeated request repeats
+	Bytes          int `json:"-"` // of KeyPackages in the answer, or one; 0: any. Not a part of what a repeated request repeats
 }
 
 // A UserReserveStatus sums up the devices of a user, as in MIMI's

@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -307,4 +308,16 @@ func TestWhereARequestComesFrom(t *testing.T) {
 		}
 		same(t, row.what, s.ClientAddress(r), row.want)
 	}
+}
+
+// TestAReservationIsLimitedByTheBytesOfItsAnswer: one of all devices of many
+// users may have hundreds of megabytes.
+func TestAReservationIsLimitedByTheBytesOfItsAnswer(t *testing.T) {
+	s := start(t, func(o *server.Options) { o.AnswerBytes = 100 << 10 })
+	for _, device := range []string{"phone", "tablet"} {
+		s.call("POST", "/v1/users/alice/devices/"+device+"/key-packages", publication{newKeyPackages(1, mlstest.WithPadding(50<<10))}).want(201)
+	}
+	s.call("POST", "/v1/key-packages/reserve", object{"users": []string{"alice"}}).refused(422, "too_many")
+	same(t, "nothing was reserved", s.call("GET", shelf, nil).want(200).at("counts", 0, "available"), any(json.Number("1")))
+	s.call("POST", "/v1/key-packages/reserve", object{"devices": []object{{"user": "alice", "device": "phone"}}}).want(200)
 }
