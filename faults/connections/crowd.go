@@ -24,8 +24,8 @@ const (
 
 var kinds = []kind{idle, slowHeader, slowBody, slowReader, waiting}
 
-// again is how long somebody who was cut off stays away.
-const again = 10 * time.Second
+// away is how long somebody stays away then.
+var away = map[fate]time.Duration{cut: time.Second, answered: time.Second, told: 10 * time.Second, unreached: time.Second}
 
 // gather opens the connections, as many of each kind. Whoever is cut off or
 // refused comes again.
@@ -36,8 +36,9 @@ func (s *process) gather(ctx context.Context, c config, f *figures) *sync.WaitGr
 		k := kinds[i%len(kinds)]
 		all.Go(func() {
 			for ctx.Err() == nil {
-				s.visit(ctx, i, k, dialing, f)
-				pause(ctx, again)
+				what := s.visit(ctx, i, k, dialing, f)
+				f.count(ctx, k, what)
+				pause(ctx, away[what])
 			}
 		})
 	}
@@ -45,13 +46,12 @@ func (s *process) gather(ctx context.Context, c config, f *figures) *sync.WaitGr
 }
 
 // visit is one connection, until the server has had enough of it.
-func (s *process) visit(ctx context.Context, i int, k kind, dialing chan struct{}, f *figures) {
+func (s *process) visit(ctx context.Context, i int, k kind, dialing chan struct{}, f *figures) fate {
 	dialing <- struct{}{}
 	c, err := s.dial(ctx)
 	<-dialing
 	if err != nil {
-		f.count(ctx, k, unreached)
-		return
+		return unreached
 	}
 	defer context.AfterFunc(ctx, func() { c.Close() })()
 	f.open.Add(1)
@@ -66,12 +66,11 @@ func (s *process) visit(ctx context.Context, i int, k kind, dialing chan struct{
 	<-ended
 	switch {
 	case status >= 400:
-		f.count(ctx, k, told)
+		return told
 	case status == 0 || k == slowReader && n < wholeAnswer:
-		f.count(ctx, k, cut)
-	default:
-		f.count(ctx, k, answered)
+		return cut
 	}
+	return answered
 }
 
 // wholeAnswer is more than an answer's header, and less than what a slow reader

@@ -129,9 +129,9 @@ func bound(c config) int64 {
 	return aim + 3*bodyMemory + int64(c.connections)*each
 }
 
-// enough is how many connections there have to be at a time: some are always
-// between two visits.
-func enough(c config) int64 { return int64(c.connections) * 3 / 4 }
+// enough is how many connections there have to be at a time: those that were
+// refused stay away for a while.
+func enough(c config) int64 { return int64(c.connections) / 2 }
 
 func (f *figures) gathered(c config) bool {
 	f.mu.Lock()
