@@ -44,6 +44,7 @@ func capped(t *testing.T, caps server.Caps, prepare ...func(*server.Server)) (*s
 	r := new(refusals)
 	return start(t, func(o *server.Options) {
 		o.Caps, o.Refused = caps, r.add
+		o.HeaderRead = time.Hour // so that nothing but a cap ends a connection
 		o.InsecureNoAuth, o.TrustedProxies = true, []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 	}, prepare...), r
 }
@@ -320,4 +321,15 @@ func TestAReservationIsLimitedByTheBytesOfItsAnswer(t *testing.T) {
 	s.call("POST", "/v1/key-packages/reserve", object{"users": []string{"alice"}}).refused(422, "too_many")
 	same(t, "nothing was reserved", s.call("GET", shelf, nil).want(200).at("counts", 0, "available"), any(json.Number("1")))
 	s.call("POST", "/v1/key-packages/reserve", object{"devices": []object{{"user": "alice", "device": "phone"}}}).want(200)
+}
+
+// TestSmallRequestsNeedNoMemory: they are answered where there is none left.
+func TestSmallRequestsNeedNoMemory(t *testing.T) {
+	s, refused := capped(t, server.Caps{BodyMemory: 1})
+	kps := s.stock(3)
+	id, _ := s.post("", kps[0])
+	same(t, "claimed", s.call("POST", phone+"/claim", nil).want(200).text("welcomes", 0, "id"), id)
+	s.call("POST", phone+"/welcomes/"+id+"/ack", `{}`).want(204)
+	s.call("POST", "/v1/welcomes", make([]byte, 40<<10)).refused(503, "overloaded")
+	same(t, "counted", refused.has(server.CapBodyMemory), true)
 }
