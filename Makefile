@@ -5,7 +5,7 @@ FUZZTIME ?= 10s
 BINARY := build/welcomed
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 
-.PHONY: build test race vet fuzz bad-input model-test interop bench bench-compare bench-growth simulation footprint kill-test demo readme ci clean
+.PHONY: build test race vet fuzz bad-input model-test interop bench bench-compare bench-growth simulation footprint kill-test connections-test demo readme ci clean
 
 build: $(BINARY)
 
@@ -86,6 +86,13 @@ KILLS ?= 400
 kill-test: $(BINARY)
 	$(GO) build -o build/kill ./faults/kill
 	@build/kill -binary $(BINARY) -dir build -kills $(KILLS) $(KILL)
+
+# Thousands of connections that do what they should not, beside a few that behave.
+# CONNECTIONS takes flags: make connections-test CONNECTIONS='-connections 1000 -duration 10s'
+connections-test: $(BINARY)
+	$(GO) build -o build/connections ./faults/connections
+	@build/connections -binary $(BINARY) $(CONNECTIONS)
+	@build/connections -binary $(BINARY) -tls $(CONNECTIONS)
 
 demo:
 	$(GO) run . demo

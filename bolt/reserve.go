@@ -53,6 +53,9 @@ func (t *txn) reserve(caller delivery.Caller, req delivery.ReserveRequest) (deli
 		return delivery.Reservation{}, err
 	}
 	offers := t.bestOffers(targets, t.reservable(req.Suites))
+	if err := t.limitOffers(offers, req.Bytes); err != nil {
+		return delivery.Reservation{}, err
+	}
 	answer := delivery.Reservation{Suite: offers.suite}
 	for _, target := range targets {
 		user := delivery.ReservedUser{User: target.user, Devices: []delivery.ReservedDevice{}}
@@ -169,6 +172,22 @@ func (t *txn) bestOffers(targets []*reserveTarget, suites []mls.CipherSuite) off
 		}
 	}
 	return best
+}
+
+// limitOffers refuses what has more than most bytes; 0: any. One is offered
+// however large it is, and few cannot have too many, so nothing is read for them.
+func (t *txn) limitOffers(o offers, most int) error {
+	if most == 0 || len(o.of) <= max(1, most/max(1, t.limits.KeyPackageBytes)) {
+		return nil
+	}
+	total := 0
+	for _, k := range o.of {
+		total += len(t.get(bucketKeyPackages, numberKey(k.number)))
+	}
+	if total > most {
+		return fmt.Errorf("%w: KeyPackages of %d bytes, at most %d in one reservation", delivery.ErrTooMany, total, most)
+	}
+	return nil
 }
 
 // offer is what the device would give next: the oldest KeyPackage that is no

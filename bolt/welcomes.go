@@ -62,11 +62,12 @@ func (t *txn) putPayload(number uint64, part byte, payload []byte) {
 }
 
 // payload returns what putPayload wrote; nil if there is nothing.
-func (t *txn) payload(number uint64, part byte) (payload []byte) {
+func (t *txn) payload(number uint64, part byte) []byte {
+	var pieces [][]byte
 	for _, data := range t.scan(bucketWelcomes, partKey(number, part), nil) {
-		payload = append(payload, data...)
+		pieces = append(pieces, data)
 	}
-	return payload
+	return slices.Concat(pieces...)
 }
 
 func (t *txn) delPayload(number uint64, part byte) {

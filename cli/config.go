@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -44,7 +45,14 @@ type config struct {
 	logFormat, logLevel string
 	caps
 
-	checks int // signature checks at a time; not a flag
+	tlsCert, tlsKey string
+	adminToken      string
+	trustedProxies  []netip.Prefix
+	answerWrite     time.Duration
+	clientCaps      server.Caps
+
+	checks      int  // signature checks at a time; not a flag
+	followsLoad bool // the aim of the garbage collector does; not a flag
 }
 
 func defaultConfig(env environment) *config {
@@ -61,6 +69,9 @@ func defaultConfig(env environment) *config {
 		bodyRead:    30 * time.Second,
 		idle:        120 * time.Second,
 		longPoll:    50 * time.Second,
+
+		answerWrite: 30 * time.Second,
+		clientCaps:  server.DefaultCaps(),
 
 		claimWelcomes: 10,
 		answerBytes:   8 << 20,
@@ -82,7 +93,7 @@ func defaultDB(env environment) string {
 }
 
 func (c *config) flags() []cli.Flag {
-	return slices.Concat(c.serverFlags(), c.authFlags(), c.oidcFlags(), c.socketFlags(), c.limitFlags(), c.caps.flags())
+	return slices.Concat(c.serverFlags(), c.authFlags(), c.oidcFlags(), c.socketFlags(), c.clientFlags(), c.limitFlags(), c.caps.flags())
 }
 
 func (c *config) serverFlags() []cli.Flag {
@@ -162,10 +173,12 @@ func (c *config) check() error {
 	case c.db == "":
 		return fmt.Errorf("--db is empty")
 	}
-	if err := c.checkCaps(); err != nil {
-		return err
+	for _, check := range []func() error{c.checkCaps, c.checkClients, c.checkOIDC} {
+		if err := check(); err != nil {
+			return err
+		}
 	}
-	return c.checkOIDC()
+	return nil
 }
 
 func (c *config) logger(w io.Writer) *slog.Logger {

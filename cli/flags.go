@@ -38,6 +38,12 @@ func (h envHint) GoString() string       { return string(h) }
 func fromEnvironment(env environment, cmd *cli.Command) error {
 	for _, flag := range cmd.Flags {
 		name := flag.Names()[0]
+		if s, ok := secretOf(flag); ok {
+			if err := s.fromEnvironment(env, name, flag.IsSet()); err != nil {
+				return err
+			}
+			continue
+		}
 		value, ok := env.lookup(envName(name))
 		if flag.IsSet() || !ok || value == "" {
 			continue

@@ -56,6 +56,13 @@ func TestScript(t *testing.T) {
 func writeObjects(dir string) error {
 	kp, p521 := mlstest.NewSigner(1, "alice").KeyPackage(), mlstest.NewSigner(5, "bob").KeyPackage()
 	welcome := mlstest.WelcomeFor(kp, mlstest.NewSigner(1, "carol").KeyPackage())
+	if err := writePair(dir, farAway); err != nil {
+		return err
+	}
+	_, otherKey, err := pair(farAway)
+	if err != nil {
+		return err
+	}
 	tampered := bytes.Clone(kp)
 	tampered[len(tampered)-1] ^= 1
 	files := map[string][]byte{
@@ -73,6 +80,7 @@ func writeObjects(dir string) error {
 		"welcome.mls":    mls.Wrap(mls.WireFormatWelcome, welcome),
 		"cutwelcome.mls": mls.Wrap(mls.WireFormatWelcome, welcome[:len(welcome)-1]),
 		"message.mls":    mls.Wrap(mls.WireFormatPrivateMessage, append(mlstest.Vector([]byte("group")), make([]byte, 8+1+2)...)),
+		"other.key":      otherKey,
 		"empty":          nil,
 	}
 	for name, b := range files {
@@ -186,7 +194,7 @@ func serveScript(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("serve has to succeed; use exitcode 1 welcomed serve")
 	}
 	var env []string
-	for _, name := range []string{"PATH", "HOME", "TMPDIR", "GOCOVERDIR", "STATE_DIRECTORY", "WELCOMED_DB", "WELCOMED_PPROF", "WELCOMED_SHELF_AGE"} {
+	for _, name := range []string{"PATH", "HOME", "TMPDIR", "GOCOVERDIR", "STATE_DIRECTORY", "WELCOMED_DB", "WELCOMED_PPROF", "WELCOMED_SHELF_AGE", "WELCOMED_ADMIN_TOKEN_FILE"} {
 		if v := ts.Getenv(name); v != "" {
 			env = append(env, name+"="+v)
 		}

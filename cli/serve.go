@@ -10,7 +10,6 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
-	"runtime/debug"
 	"sync"
 	"syscall"
 	"time"
@@ -40,7 +39,7 @@ func serveCommand(env environment) *cli.Command {
 				log.Info("stopping")
 			})()
 			c.checks = spareThread(env)
-			collectLess(env)
+			c.followsLoad = collectLess(env)
 			c.warn(env, log)
 			return serve(ctx, c, log)
 		},
@@ -61,11 +60,13 @@ func serve(ctx context.Context, c *config, log *slog.Logger) error {
 
 // An instance is a server with everything that it needs.
 type instance struct {
-	api, admin net.Listener
-	socket     net.Listener // nil: none
-	store      delivery.Store
-	server     *server.Server
-	sweeper    *sweeper
+	api, admin  net.Listener
+	socket      net.Listener // nil: none
+	store       delivery.Store
+	server      *server.Server
+	sweeper     *sweeper
+	certificate *certificate // nil: no TLS
+	followsLoad bool
 }
 
 // assemble opens what an instance needs. On an error nothing stays open. What is
@@ -74,7 +75,7 @@ func assemble(ctx context.Context, c *config, log *slog.Logger) (_ *instance, er
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	i := &instance{}
+	i := &instance{followsLoad: c.followsLoad}
 	defer func() {
 		if err != nil {
 			i.closeListeners()
@@ -83,6 +84,10 @@ func assemble(ctx context.Context, c *config, log *slog.Logger) (_ *instance, er
 	if err := i.listen(c); err != nil {
 		return nil, err
 	}
+	if err := c.guardAdmin(i.admin.Addr(), log); err != nil {
+		return nil, err
+	}
+	c.fitFiles(openFiles(), log)
 	registry := prometheus.NewRegistry()
 	m := metrics.New(registry, currentVersion())
 	file, err := openStore(c, m)
@@ -111,7 +116,10 @@ func assemble(ctx context.Context, c *config, log *slog.Logger) (_ *instance, er
 	if c.pprof {
 		sampleWaiting()
 	}
-	i.server = server.New(server.Options{
+	if i.certificate, err = loadCertificate(c, m, log); err != nil {
+		return nil, errors.Join(err, i.store.Close())
+	}
+	o := server.Options{
 		Store:          i.store,
 		Limits:         c.limits,
 		Log:            log,
@@ -135,11 +143,21 @@ func assemble(ctx context.Context, c *config, log *slog.Logger) (_ *instance, er
 		Publish:        c.publish,
 
 		CredentialIdentity: c.identity,
+		Write:              c.answerWrite,
+		Caps:               c.clientCaps,
+		Refused:            func(by server.Cap) { m.ObserveRefusal(string(by)) },
+		TrustedProxies:     c.trustedProxies,
+		AdminToken:         c.adminToken,
 		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{
 			ErrorHandling: promhttp.ContinueOnError,
 			ErrorLog:      slog.NewLogLogger(log.Handler(), slog.LevelError),
 		}),
-	})
+	}
+	if i.certificate != nil {
+		o.Certificate = i.certificate.Certificate
+	}
+	i.server = server.New(o)
+	m.Serving(func() metrics.Load { return metrics.Load(i.server.Load()) })
 	return i, nil
 }
 
@@ -155,25 +173,6 @@ func spareThread(env environment) (processors int) {
 		runtime.GOMAXPROCS(processors + 1)
 	}
 	return processors
-}
-
-// What the garbage collector is told: see collectLess.
-const (
-	garbagePercent = 200
-	memoryAim      = 128 << 20 // bytes
-)
-
-// collectLess lets there be twice as much garbage as there is memory in use
-// before it is collected, and less when both come near memoryAim. The changed
-// rows of the store are in use for long, and looking at them again costs a tenth
-// of the processor time under load. Whoever sets GOGC or GOMEMLIMIT is obeyed.
-func collectLess(env environment) {
-	if _, set := env.lookup("GOGC"); !set {
-		debug.SetGCPercent(garbagePercent)
-	}
-	if _, set := env.lookup("GOMEMLIMIT"); !set {
-		debug.SetMemoryLimit(memoryAim)
-	}
 }
 
 // sampleWaiting fills the block and mutex profiles, which are empty otherwise:
@@ -237,6 +236,16 @@ func (i *instance) run(ctx context.Context) error {
 	sweeping, stopSweeping := context.WithCancel(context.WithoutCancel(ctx))
 	var sweeper sync.WaitGroup
 	sweeper.Go(func() { i.sweeper.run(sweeping) })
+	if i.followsLoad {
+		tick := time.NewTicker(time.Second)
+		defer tick.Stop()
+		sweeper.Go(func() { followLoad(sweeping, tick.C, i.server.Load) })
+	}
+	if i.certificate != nil {
+		tick := time.NewTicker(certificateEvery)
+		defer tick.Stop()
+		sweeper.Go(func() { i.certificate.follow(sweeping, tick.C) })
+	}
 
 	err := i.server.Serve(ctx, i.api, i.admin)
 	stopSweeping()

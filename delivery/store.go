@@ -77,7 +77,8 @@ type Store interface {
 	// left. Nobody else is ever handed one of these, except last-resort ones.
 	// With an idempotency key a repeated request returns the same ones for
 	// IdempotencyKept; another request with that key is ErrIdempotencyKeyReused.
-	// More devices than allowed are ErrTooMany.
+	// More devices than allowed are ErrTooMany, and so are KeyPackages of more
+	// bytes than the request allows; then nothing was reserved.
 	Reserve(ctx context.Context, caller Caller, req ReserveRequest) (Reservation, error)
 
 	// Post decides for each recipient of a Welcome whether it matches a
@@ -293,6 +294,8 @@ type ReserveRequest struct {
 	// up. It is no part of what a repeated request has to have in common with
 	// the first.
 	LastResortOnly []UserID `json:"-"`
+	// Bytes of KeyPackages in the answer, or one; 0: any. No part of it either.
+	Bytes int `json:"-"`
 }
 
 // A UserReserveStatus sums up the devices of a user, as in MIMI's

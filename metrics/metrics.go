@@ -41,6 +41,8 @@ type Metrics struct {
 	swept      prometheus.Gauge
 	exceeded   family[budget]
 	backedUp   prometheus.Gauge
+	refused    family[cap]
+	tlsExpires prometheus.Gauge
 
 	commitSeconds prometheus.Histogram
 	commitEvents  prometheus.Histogram
@@ -55,6 +57,7 @@ func New(registry prometheus.Registerer, version string) *Metrics {
 	m.countDelivery()
 	m.observe()
 	m.describeServer(version)
+	m.countRefused()
 	registry.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),

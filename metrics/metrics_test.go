@@ -24,6 +24,7 @@ type answering struct {
 	sweep       delivery.SweepResult
 	stats       delivery.Stats
 	settled     int
+	load        Load
 	err         error
 }
 
@@ -61,6 +62,7 @@ func newMetrics(a *answering) (*prometheus.Registry, *Metrics, delivery.Store) {
 	registry := prometheus.NewPedanticRegistry()
 	m := New(registry, "v1")
 	m.now = func() time.Time { return time.Unix(1000, 0) }
+	m.Serving(func() Load { return a.load })
 	return registry, m, m.Store(a)
 }
 
@@ -127,6 +129,11 @@ func TestEverySeriesExistsFromTheStart(t *testing.T) {
 		"store_used_bytes", "store_free_bytes", "store_limit_bytes", "store_open_read_transactions",
 		"store_commit_seconds", "store_commit_events",
 		"budget_exceeded_total{budget=caller}", "budget_exceeded_total{budget=pair}", "budget_exceeded_total{budget=target}",
+		"refused_requests_total{cap=connections}", "refused_requests_total{cap=connections_per_address}",
+		"refused_requests_total{cap=requests}", "refused_requests_total{cap=requests_per_caller}",
+		"refused_requests_total{cap=waits}", "refused_requests_total{cap=waits_per_caller}", "refused_requests_total{cap=waits_per_device}",
+		"refused_requests_total{cap=body_memory}", "refused_requests_total{cap=body_memory_per_caller}",
+		"connections", "requests_under_way", "waiting_claims", "body_memory_bytes", "tls_certificate_expiry_timestamp_seconds",
 		"backup_last_success_timestamp_seconds", "sweep_last_success_timestamp_seconds",
 	}
 	for _, name := range want {
@@ -264,6 +271,16 @@ func TestAStoreThatDoesNotAnswerSpoilsOnlyItsOwnMetrics(t *testing.T) {
 	if names["welcomed_key_packages"] || !names["welcomed_store_commit_events"] {
 		t.Errorf("got %v", names)
 	}
+}
+
+func TestLoad(t *testing.T) {
+	registry, m, _ := newMetrics(&answering{load: Load{Connections: 1, Requests: 2, Waits: 3, BodyMemory: 4}})
+	m.ObserveRefusal("waits")
+	m.ObserveCertificate(time.Unix(2000, 0))
+	requireSamples(t, registry, map[string]float64{
+		"connections": 1, "requests_under_way": 2, "waiting_claims": 3, "body_memory_bytes": 4,
+		"refused_requests_total{cap=waits}": 1, "tls_certificate_expiry_timestamp_seconds": 2000,
+	})
 }
 
 func TestObservations(t *testing.T) {

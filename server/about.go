@@ -39,6 +39,15 @@ type limitsJSON struct {
 	LowWatermark          int   `json:"low_watermark"`
 	ClaimMax              int   `json:"claim_max"`
 
+	AnswerBytes           int   `json:"answer_bytes"`
+	HeaderBytes           int   `json:"header_bytes"`
+	Headers               int   `json:"headers"`
+	ConnectionsPerAddress int   `json:"connections_per_address"`
+	RequestsPerCaller     int   `json:"requests_per_caller"`
+	WaitsPerCaller        int   `json:"waits_per_caller"`
+	WaitsPerDevice        int   `json:"waits_per_device"`
+	BodyMemory            int64 `json:"body_memory"`
+
 	ShelfAge        int64 `json:"shelf_age"`
 	MaxLifetime     int64 `json:"max_lifetime"` // 0: any
 	ClockSkew       int64 `json:"clock_skew"`
@@ -91,6 +100,14 @@ func (s *Server) limitsJSON() limitsJSON {
 		PublishPerHour:        s.options.Publish.PerHour,
 		LowWatermark:          l.LowWatermark,
 		ClaimMax:              MaxClaimWelcomes,
+		AnswerBytes:           s.options.AnswerBytes,
+		HeaderBytes:           s.caps.HeaderBytes,
+		Headers:               s.caps.Headers,
+		ConnectionsPerAddress: s.caps.ConnectionsPerAddress,
+		RequestsPerCaller:     s.caps.RequestsPerCaller,
+		WaitsPerCaller:        s.caps.WaitsPerCaller,
+		WaitsPerDevice:        s.caps.WaitsPerDevice,
+		BodyMemory:            s.caps.BodyMemory,
 		ShelfAge:              seconds(l.ShelfAge),
 		MaxLifetime:           seconds(l.MaxLifetime),
 		ClockSkew:             seconds(l.ClockSkew),

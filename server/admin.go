@@ -1,6 +1,8 @@
 package server
 
 import (
+	"crypto/sha256"
+	"crypto/subtle"
 	"fmt"
 	"net"
 	"net/http"
@@ -24,7 +26,7 @@ func (s *Server) Admin() http.Handler {
 	if s.options.Profiles {
 		router.HandlerFunc(http.MethodGet, profilesPath+"*profile", profile)
 	}
-	return refuseRebound(router)
+	return refuseRebound(s.requireToken(router))
 }
 
 // refuseRebound keeps out a web page whose name resolves to this machine (DNS
@@ -37,6 +39,38 @@ func refuseRebound(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// requireToken keeps out who does not show the token, as a bearer token or as
+// the password of anybody. Health checks carry none, and /livez and /readyz say
+// little.
+func (s *Server) requireToken(next http.Handler) http.Handler {
+	if s.options.AdminToken == "" {
+		return next
+	}
+	want := sha256.Sum256([]byte(s.options.AdminToken))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		token := sha256.Sum256([]byte(shownToken(r)))
+		open := r.URL.Path == "/livez" || r.URL.Path == "/readyz"
+		if !open && subtle.ConstantTimeCompare(token[:], want[:]) == 0 {
+			w.Header().Add("WWW-Authenticate", `Bearer realm="welcomed admin"`)
+			w.Header().Add("WWW-Authenticate", `Basic realm="welcomed admin"`)
+			plain(w, http.StatusUnauthorized, "the admin token is required\n")
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func shownToken(r *http.Request) string {
+	if _, password, ok := r.BasicAuth(); ok {
+		return password
+	}
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return strings.TrimSpace(token)
 }
 
 func (s *Server) index(w http.ResponseWriter, _ *http.Request) {

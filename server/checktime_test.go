@@ -43,7 +43,7 @@ func (d *desk) publish(method string, caller delivery.Caller, kps ...[]byte) (st
 	hr := httptest.NewRequest(method, "/v1/users/alice/devices/phone/key-packages", bytes.NewReader(body))
 	hr.Header.Set("Content-Type", mediaJSON)
 	recorder := httptest.NewRecorder()
-	w := d.newResponse(recorder)
+	w := d.newResponse(recorder, hr)
 	i := slices.IndexFunc(routes, func(rt route) bool { return rt.method == method && rt.path == shelfPath })
 	r := d.newRequest(w, hr, &routes[i])
 	r.caller, r.user, r.device = caller, "alice", alicesPhone

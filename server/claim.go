@@ -65,7 +65,7 @@ func (s *Server) claim(w http.ResponseWriter, r *request) error {
 	if raw {
 		return frame.answerDelivery(w, r, result)
 	}
-	return answer(w, http.StatusOK, frame.claim(result))
+	return s.answerObjects(w, r, deliveredBytes(result), func() any { return frame.claim(result) })
 }
 
 // awaitWelcomes claims, and as long as there is only what the device was given
@@ -73,16 +73,22 @@ func (s *Server) claim(w http.ResponseWriter, r *request) error {
 // what a claim consumed is always in it.
 func (s *Server) awaitWelcomes(r *request, opts delivery.ClaimOptions, wait time.Duration) (delivery.ClaimResult, error) {
 	if wait == 0 {
-		return s.store.Claim(r.Context(), r.caller, r.device, opts)
+		return s.claimNow(r, opts)
 	}
 	wake, stop := s.store.Watch(r.device)
 	defer stop()
 	enough := time.NewTimer(wait)
 	defer enough.Stop()
-	for {
-		result, err := s.store.Claim(r.Context(), r.caller, r.device, opts)
+	for waits := false; ; waits = true {
+		result, err := s.claimNow(r, opts)
 		if err != nil || result.New() {
 			return result, err
+		}
+		if !waits {
+			if err := s.beginWait(r); err != nil {
+				return result, err
+			}
+			defer r.visit.endWait()
 		}
 		select {
 		case <-wake:
@@ -97,6 +103,22 @@ func (s *Server) awaitWelcomes(r *request, opts delivery.ClaimOptions, wait time
 			return result, r.Context().Err()
 		}
 	}
+}
+
+func (s *Server) claimNow(r *request, opts delivery.ClaimOptions) (delivery.ClaimResult, error) {
+	done, err := s.claims.take(r.Context(), string(r.device.User))
+	if err != nil {
+		return delivery.ClaimResult{}, err
+	}
+	defer done()
+	return s.store.Claim(r.Context(), r.caller, r.device, opts)
+}
+
+func deliveredBytes(result delivery.ClaimResult) (n int) {
+	for _, d := range result.Deliveries {
+		n += len(d.Welcome) + len(d.Context) + len(d.RatchetTree)
+	}
+	return n
 }
 
 // readWait reads the query parameter wait: a duration or a number of seconds.
@@ -195,6 +217,9 @@ func (f framing) answerDelivery(w http.ResponseWriter, r *request, result delive
 		return nil
 	}
 	d := result.Deliveries[0]
+	if err := r.visit.hold(len(d.Welcome)); err != nil {
+		return err
+	}
 	h.Set("Welcome-Id", d.ID.String())
 	h.Set("Key-Package-Ref", d.Ref.String())
 	h.Set("Welcome-Redelivered", strconv.FormatBool(d.Redelivered))
@@ -208,7 +233,12 @@ func (f framing) answerDelivery(w http.ResponseWriter, r *request, result delive
 
 // ratchetTree handles GET /v1/users/:user/devices/:device/welcomes/:id/ratchet-tree.
 func (s *Server) ratchetTree(w http.ResponseWriter, r *request) error {
+	done, err := s.claims.take(r.Context(), string(r.device.User))
+	if err != nil {
+		return err
+	}
 	tree, err := s.store.RatchetTree(r.Context(), r.caller, r.device, r.welcome)
+	done()
 	if err != nil {
 		return err
 	}

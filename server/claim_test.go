@@ -106,7 +106,7 @@ func TestAnAnswerIsThatOfTheLastClaim(t *testing.T) {
 }
 
 func TestIdleLongPollsCommitNothing(t *testing.T) {
-	s := start(t, nil)
+	s := start(t, func(o *server.Options) { o.Caps.WaitsPerDevice = 20 })
 	s.stock(1)
 	before := s.commits.Load()
 	var polls []<-chan reply

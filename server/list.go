@@ -52,12 +52,26 @@ func (s *Server) list(w http.ResponseWriter, r *request) error {
 	if err := s.budgets.beginList(r.caller, r.user, &opts); err != nil {
 		return err
 	}
+	done, err := s.lists.take(r.Context(), memoryParty(r))
+	if err != nil {
+		return err
+	}
 	page, err := s.store.List(r.Context(), r.caller, r.user, opts)
+	done()
 	if err != nil {
 		return err
 	}
 	s.budgets.endList(r.caller, r.user, opts, page)
-	return answer(w, http.StatusOK, frame.listing(r.user, page))
+	return s.answerObjects(w, r, listedBytes(page), func() any { return frame.listing(r.user, page) })
+}
+
+func listedBytes(page delivery.Listing) (n int) {
+	for _, d := range page.Devices {
+		for _, k := range d.KeyPackages {
+			n += len(k.Bytes)
+		}
+	}
+	return n
 }
 
 func (s *Server) listOptions(r *request) (opts delivery.ListOptions, err error) {

@@ -28,6 +28,7 @@ var (
 	errRange                = errors.New("range not satisfiable")
 	errSlow                 = errors.New("the body did not come in time")
 	errTooLarge             = errors.New("too large")
+	errTooManyHeaders       = errors.New("too many header fields")
 	errTooManyKeyPackages   = errors.New("too many KeyPackages")
 	errTooManyRecipients    = errors.New("too many recipients")
 	errMediaType            = errors.New("unsupported media type")
@@ -90,8 +91,12 @@ var answers = []struct {
 	{errCallerBudget, http.StatusTooManyRequests, "caller_budget"},
 	{errPairBudget, http.StatusTooManyRequests, "pair_budget"},
 	{errTargetBudget, http.StatusTooManyRequests, "target_budget"},
+	{errTooManyRequests, http.StatusTooManyRequests, "too_many_requests"},
+	{errTooManyWaits, http.StatusTooManyRequests, "too_many_waits"},
+	{errTooManyHeaders, http.StatusRequestHeaderFieldsTooLarge, "too_many_headers"},
 
 	{delivery.ErrOutcomeUnknown, http.StatusServiceUnavailable, "outcome_unknown"},
+	{errOverloaded, http.StatusServiceUnavailable, "overloaded"},
 	{delivery.ErrClosed, http.StatusServiceUnavailable, "shutting_down"},
 	{delivery.ErrClock, http.StatusServiceUnavailable, "clock_not_trusted"},
 	{delivery.ErrFull, http.StatusInsufficientStorage, "store_full"},
@@ -126,12 +131,12 @@ func (s *Server) fail(w *response, r *request, err error) {
 	p := problemOf(err)
 	if p.Status == http.StatusInternalServerError {
 		s.log.Error("request failed", slog.String("route", r.route.path), slog.String("method", knownMethod(r.Method)),
-			slog.String("request_id", r.id), slog.Any("error", err))
+			slog.String("request_id", r.id), slog.String("client", r.client.String()), slog.Any("error", err))
 	}
 	if w.status != 0 {
 		panic(http.ErrAbortHandler) // half an answer must not look like a whole one
 	}
-	if p.Status == http.StatusServiceUnavailable {
+	if again := p.Status == http.StatusServiceUnavailable || p.Status == http.StatusTooManyRequests; again && w.Header().Get("Retry-After") == "" {
 		w.Header().Set("Retry-After", "1")
 	}
 	if later, ok := errors.AsType[*laterError](err); ok {

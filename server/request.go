@@ -8,6 +8,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"os"
 	"slices"
@@ -33,6 +34,8 @@ type request struct {
 	id     string // Request-Id
 	route  *route
 	caller delivery.Caller
+	client netip.Addr // where it comes from
+	visit  visit
 
 	identity auth.Identity // whose credentials they are
 	operator bool          // came over the admin socket
@@ -50,10 +53,11 @@ type request struct {
 	// It is not in Request.Body, where net/http looks for its own.
 	body  io.Reader
 	limit int
+	room  int // bytes that are accounted for
 }
 
 func (s *Server) newRequest(w *response, hr *http.Request, rt *route) *request {
-	r := &request{Request: hr, id: requestID(hr), route: rt}
+	r := &request{Request: hr, id: requestID(hr), route: rt, client: s.clientAddress(hr)}
 	w.Header().Set("Request-Id", r.id)
 	if hr.Body == nil || hr.Body == http.NoBody {
 		return r
@@ -218,10 +222,44 @@ func (r *request) readBody(b *bytes.Buffer) error {
 	if r.ContentLength > int64(r.limit) {
 		return fmt.Errorf("%w: the body has %d bytes, at most %d are read", errTooLarge, r.ContentLength, r.limit)
 	}
-	// What was announced takes no memory before some of it has come.
-	b.Grow(int(min(max(r.ContentLength, 0), 64<<10)) + bytes.MinRead)
-	if _, err := b.ReadFrom(r.body); err != nil {
-		return r.bodyError(err)
+	for {
+		if err := r.makeRoom(b); err != nil {
+			return err
+		}
+		n, err := r.body.Read(b.AvailableBuffer()[:b.Available()])
+		b.Write(b.AvailableBuffer()[:n]) // in place
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return r.bodyError(err)
+		}
+	}
+}
+
+// firstRoom is what a body gets before some of it has come, whatever was
+// announced.
+const firstRoom = 4 << 10
+
+// makeRoom has room in b for more of the body: twice as much as has come, but
+// not more than was announced, and the byte that finds the end. The memory is
+// accounted for when it is needed.
+func (r *request) makeRoom(b *bytes.Buffer) error {
+	if b.Len() < r.room && b.Available() > 0 {
+		return nil
+	}
+	room := max(firstRoom, 2*b.Len())
+	if r.ContentLength >= 0 {
+		room = max(b.Len(), min(room, int(r.ContentLength))) + 1
+	}
+	if err := r.visit.hold(room - r.room); err != nil {
+		return err
+	}
+	r.room = room
+	if b.Cap() < room {
+		larger := bytes.NewBuffer(make([]byte, 0, room))
+		larger.Write(b.Bytes())
+		*b = *larger
 	}
 	return nil
 }

@@ -45,7 +45,18 @@ func (s *Server) reserve(w http.ResponseWriter, r *request) error {
 		return err
 	}
 	s.budgets.endReserve(r.caller, req, reservation)
-	return answer(w, http.StatusOK, frame.reservation(reservation))
+	return s.answerObjects(w, r, reservedBytes(reservation), func() any { return frame.reservation(reservation) })
+}
+
+func reservedBytes(reservation delivery.Reservation) (n int) {
+	for _, u := range reservation.Users {
+		for _, d := range u.Devices {
+			if d.KeyPackage != nil {
+				n += len(d.KeyPackage.Bytes)
+			}
+		}
+	}
+	return n
 }
 
 func (s *Server) readReservation(r *request) (req delivery.ReserveRequest, err error) {
@@ -55,6 +66,7 @@ func (s *Server) readReservation(r *request) (req delivery.ReserveRequest, err e
 		Except  []deviceJSON      `json:"except"`
 		Suites  []mls.CipherSuite `json:"cipher_suites"`
 	}
+	req.Bytes = s.objectBytes()
 	if req.IdempotencyKey, err = idempotencyKey(r.Header); err != nil {
 		return req, err
 	}

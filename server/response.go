@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -31,12 +32,14 @@ var (
 	noSniff = []string{"nosniff"}
 )
 
-func (s *Server) newResponse(w http.ResponseWriter) *response {
+func (s *Server) newResponse(w http.ResponseWriter, hr *http.Request) *response {
 	h := w.Header()
 	h["Cache-Control"] = noStore
 	h["X-Content-Type-Options"] = noSniff
 	r := &response{ResponseWriter: w, times: &s.times, draining: s.draining}
-	r.setDeadline(0)
+	if hr.ProtoMajor < 2 {
+		r.setDeadline(0) // HTTP/2 has no deadline of an earlier request, and resets a stream that waits for longer
+	}
 	return r
 }
 
@@ -89,6 +92,39 @@ func answerAs(w http.ResponseWriter, status int, mediaType string, v any) error 
 	return err
 }
 
+// largeAnswer is from where on answers are encoded as many at a time as there
+// are processors: on the way they take several times the memory that they have
+// when they are done.
+const largeAnswer = 256 << 10
+
+// answerObjects writes what make returns, which has objects of size bytes in
+// base64.
+func (s *Server) answerObjects(w http.ResponseWriter, r *request, size int, make func() any) error {
+	size = size * 4 / 3
+	if err := r.visit.hold(size); err != nil {
+		return err
+	}
+	body := borrowBuffer()
+	defer returnBuffer(body)
+	if err := s.encodeObjects(r.Context(), body, size, make); err != nil {
+		return err
+	}
+	writeBody(w, http.StatusOK, mediaJSON, body.Bytes())
+	return nil
+}
+
+func (s *Server) encodeObjects(ctx context.Context, b *bytes.Buffer, size int, make func() any) error {
+	if size >= largeAnswer {
+		select {
+		case s.encoders <- struct{}{}:
+			defer func() { <-s.encoders }()
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return encode(b, make())
+}
+
 func encode(b *bytes.Buffer, v any) error {
 	if err := json.NewEncoder(b).Encode(v); err != nil {
 		return fmt.Errorf("encode answer: %w", err)
@@ -101,7 +137,7 @@ func encode(b *bytes.Buffer, v any) error {
 var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
 // maxKept is the largest buffer that is kept for the next request.
-const maxKept = 1 << 20
+const maxKept = 128 << 10
 
 func borrowBuffer() *bytes.Buffer { return buffers.Get().(*bytes.Buffer) }
 
@@ -125,6 +161,9 @@ func writeBody(w http.ResponseWriter, status int, mediaType string, body []byte)
 // answerContent writes body with an ETag over all of it, or the part of it that
 // was asked for, or that it has not changed.
 func answerContent(w http.ResponseWriter, r *request, mediaType string, body []byte) error {
+	if err := r.visit.hold(len(body)); err != nil {
+		return err
+	}
 	sum := sha256.Sum256(body)
 	w.Header().Set("ETag", `"`+hex.EncodeToString(sum[:16])+`"`)
 	w.Header().Set("Content-Type", mediaType)

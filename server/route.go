@@ -143,9 +143,10 @@ func (s *Server) allowed(w http.ResponseWriter, _ *request) error {
 func (s *Server) serve(rt *route) httprouter.Handle {
 	return func(hw http.ResponseWriter, hr *http.Request, params httprouter.Params) {
 		start := time.Now()
-		w := s.newResponse(hw)
+		w := s.newResponse(hw, hr)
 		r := s.newRequest(w, hr, rt)
 		defer func() { s.options.Observe(rt.path, knownMethod(r.Method), w.code(), time.Since(start)) }()
+		defer r.visit.leave()
 		defer s.recover(w, r)
 		if err := s.run(w, r, params); err != nil {
 			s.fail(w, r, err)
@@ -154,11 +155,17 @@ func (s *Server) serve(rt *route) httprouter.Handle {
 }
 
 func (s *Server) run(w http.ResponseWriter, r *request, params httprouter.Params) (err error) {
+	if err = s.enter(r); err != nil {
+		return err
+	}
 	if r.route.path != unroutedPath {
 		if err = s.authenticate(r); err != nil {
 			return err
 		}
 		if err = r.readPath(params); err != nil {
+			return err
+		}
+		if err = s.identified(r); err != nil {
 			return err
 		}
 		if err = r.permit(); err != nil {
@@ -192,4 +199,15 @@ func knownMethod(method string) string {
 		return method
 	}
 	return "other"
+}
+
+// LargestBody returns how many bytes of a body are read at most.
+func LargestBody(l delivery.Limits) int64 {
+	largest := 0
+	for _, r := range routes {
+		if r.body != nil {
+			largest = max(largest, r.body(l))
+		}
+	}
+	return int64(largest)
 }

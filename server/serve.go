@@ -29,7 +29,7 @@ func newTimeouts(o Options) timeouts {
 		header: cmp.Or(o.HeaderRead, 10*time.Second),
 		body:   cmp.Or(o.BodyRead, 30*time.Second),
 		idle:   cmp.Or(o.Idle, 120*time.Second),
-		write:  30 * time.Second,
+		write:  cmp.Or(o.Write, 30*time.Second),
 		rate:   32 << 10,
 		poll:   cmp.Or(o.LongPoll, 50*time.Second),
 		lull:   250 * time.Millisecond,
@@ -41,9 +41,6 @@ func newTimeouts(o Options) timeouts {
 func (t timeouts) writing(size int) time.Duration {
 	return t.write + time.Duration(size)*time.Second/time.Duration(t.rate)
 }
-
-// maxHeader is the largest header that is read.
-const maxHeader = 32 << 10
 
 // errStoreFailed is why Serve returns; why the store has failed is what its
 // Close returns.
@@ -57,16 +54,20 @@ var errStoreFailed = errors.New("the store cannot go on")
 // once.
 func (s *Server) Serve(ctx context.Context, api, admin net.Listener) error {
 	apiServer, adminServer := s.httpServer(s.API()), s.httpServer(s.Admin())
+	api = s.connections.listen(api)
 	adminServer.ReadTimeout, adminServer.WriteTimeout = s.times.body, s.times.write
 	open := newAttendance()
-	apiServer.ConnState = open.note
+	apiServer.ConnState = func(c net.Conn, state http.ConnState) {
+		s.connections.observe(c, state)
+		open.note(c, state)
+	}
 	socketServer := s.httpServer(s.Socket())
 	ended := make(chan error, 3)
 	var serving sync.WaitGroup
 	if s.options.Socket != nil {
 		serving.Go(func() { ended <- socketServer.Serve(s.options.Socket) })
 	}
-	serving.Go(func() { ended <- apiServer.Serve(api) })
+	serving.Go(func() { ended <- s.serveAPI(apiServer, api) })
 	serving.Go(func() { ended <- adminServer.Serve(admin) })
 
 	var err error
@@ -78,10 +79,18 @@ func (s *Server) Serve(ctx context.Context, api, admin net.Listener) error {
 		err = fmt.Errorf("serve: %w", err)
 	}
 	s.farewell(api, open)
-	err = errors.Join(err, stop(apiServer, s.times.grace), stop(socketServer, s.times.grace))
+	err = errors.Join(err, s.stopAPI(apiServer), stop(socketServer, s.times.grace))
 	_ = stop(adminServer, time.Second) // nothing is lost when a scrape is cut off
 	serving.Wait()
 	return err
+}
+
+func (s *Server) serveAPI(srv *http.Server, l net.Listener) error {
+	if s.options.Certificate == nil {
+		return srv.Serve(l)
+	}
+	srv.TLSConfig = s.options.Certificate.config()
+	return srv.ServeTLS(l, "", "")
 }
 
 func (s *Server) httpServer(h http.Handler) *http.Server {
@@ -89,11 +98,50 @@ func (s *Server) httpServer(h http.Handler) *http.Server {
 		Handler:           h,
 		ReadHeaderTimeout: s.times.header,
 		IdleTimeout:       s.times.idle,
-		MaxHeaderBytes:    maxHeader,
+		MaxHeaderBytes:    s.caps.HeaderBytes,
+		HTTP2:             s.http2(),
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
 
 		DisableGeneralOptionsHandler: true, // OPTIONS * is a request as any other
 	}
+}
+
+// http2 bounds what a connection of HTTP/2 holds besides its requests: what has
+// come of their bodies and is not read yet, and a frame.
+func (s *Server) http2() *http.HTTP2Config {
+	return &http.HTTP2Config{
+		MaxConcurrentStreams:          100,
+		MaxReceiveBufferPerConnection: 64 << 10,
+		MaxReceiveBufferPerStream:     64 << 10,
+		MaxReadFrameSize:              16 << 10,
+		WriteByteTimeout:              s.times.write,
+	}
+}
+
+// goAway is how long a connection of HTTP/2 has for the clients' last requests
+// once it has no more to do: a second in net/http, and a little.
+const goAway = 1500 * time.Millisecond
+
+// stopAPI stops srv, and closes what has no request under way after a while:
+// net/http waits for a connection of HTTP/2 whose handshake ended while it was
+// stopping, and tells it nothing.
+func (s *Server) stopAPI(srv *http.Server) error {
+	stopped := make(chan struct{})
+	var closing sync.WaitGroup
+	closing.Go(func() {
+		for {
+			select {
+			case <-stopped:
+				return
+			case <-time.After(goAway):
+				s.connections.closeIdle()
+			}
+		}
+	})
+	err := stop(srv, s.times.grace)
+	close(stopped)
+	closing.Wait()
+	return err
 }
 
 // stop lets running requests finish, but no longer than grace.

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"runtime"
 	"sync"
 	"time"
@@ -59,6 +60,7 @@ type Options struct {
 	HeaderRead    time.Duration // for a header to come whole; 10 s
 	BodyRead      time.Duration // for a body to come whole; 30 s
 	Idle          time.Duration // between two requests of a connection; 120 s
+	Write         time.Duration // for an answer to be taken, besides what its size allows; 30 s
 	LongPoll      time.Duration // a claim waits at most; 50 s
 	ClaimWelcomes int           // that a claim returns if it does not say how many; 10
 	AnswerBytes   int           // of an answer with MLS objects in base64; 8 MiB
@@ -67,6 +69,21 @@ type Options struct {
 	Socket net.Listener
 	// Backup is what they are given copies by; nil: there are none.
 	Backup *Backup
+
+	// Caps bound what clients take at the same time, and Refused, if not nil, is
+	// told of each time that one does.
+	Caps    Caps
+	Refused func(Cap)
+
+	// TrustedProxies are those whose X-Forwarded-For counts.
+	TrustedProxies []netip.Prefix
+
+	// Certificate is for TLS on the listener of the API; nil: it has none.
+	Certificate *Certificate
+
+	// AdminToken, if not empty, has to be shown to the admin listener, but not
+	// for /livez and /readyz.
+	AdminToken string
 
 	// Metrics is /metrics of the admin listener; nil: there is none.
 	Metrics http.Handler
@@ -86,10 +103,18 @@ type Server struct {
 	verifiers verifiers
 	budgets   *budgets
 	checkTime *checkTime
-	draining  chan struct{} // closed when the server is told to stop
-	drain     func()
 
-	publications *buckets // by user
+	publications *buckets      // by user
+	encoders     chan struct{} // one token for each large answer that is being encoded
+
+	caps        Caps
+	pools       pools
+	connections *connections
+	claims      turns // by user
+	lists       turns // by who lists
+
+	draining chan struct{} // closed when the server is told to stop
+	drain    func()
 }
 
 // New returns a server that is not serving yet.
@@ -108,6 +133,9 @@ func New(o Options) *Server {
 	if o.Observe == nil {
 		o.Observe = func(string, string, int, time.Duration) {}
 	}
+	if o.Refused == nil {
+		o.Refused = func(Cap) {}
+	}
 	s := &Server{
 		store:     o.Store,
 		limits:    o.Limits,
@@ -116,11 +144,15 @@ func New(o Options) *Server {
 		times:     newTimeouts(o),
 		verifiers: make(verifiers, cmp.Or(o.Checks, runtime.GOMAXPROCS(0))),
 		budgets:   newBudgets(o),
+		encoders:  make(chan struct{}, runtime.GOMAXPROCS(0)),
+		caps:      o.Caps.orDefault(),
 		draining:  make(chan struct{}),
 
 		checkTime:    newCheckTime(o),
 		publications: newBuckets(o.Publish.Burst, o.Publish.PerHour, o.BudgetClock),
 	}
+	s.pools.init(s.caps, o.Refused)
+	s.connections = newConnections(s.caps, s.shared, o.Refused)
 	s.drain = sync.OnceFunc(func() { close(s.draining) })
 	return s
 }

@@ -52,7 +52,7 @@ func (s *Server) Socket() http.Handler {
 func (s *Server) serveOperator(rt *route) httprouter.Handle {
 	return func(hw http.ResponseWriter, hr *http.Request, params httprouter.Params) {
 		start := time.Now()
-		w := s.newResponse(hw)
+		w := s.newResponse(hw, hr)
 		r := s.newRequest(w, hr, rt)
 		r.operator = true
 		defer func() { s.options.Observe(rt.path, knownMethod(r.Method), w.code(), time.Since(start)) }()

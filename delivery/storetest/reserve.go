@@ -195,6 +195,16 @@ var reservePromises = []promise{
 		w.states(delivery.Available, items...)
 		same(w, "reserved", len(reservedRefs(w.reserve(bob, alice))), 2)
 	}},
+	{"a reservation of more bytes than its answer may have is refused whole", func(w *world) {
+		items := []kp{w.one(phone), w.one(tablet)}
+		total := len(items[0].Bytes) + len(items[1].Bytes)
+		_, err := w.store.Reserve(w.ctx, bob, delivery.ReserveRequest{Users: alice.Users, Bytes: total - 1})
+		w.refused(err, delivery.ErrTooMany)
+		w.states(delivery.Available, items...)
+		same(w, "one, however large", len(reservedRefs(w.reserve(bob, delivery.ReserveRequest{Devices: []deviceID{phone}, Bytes: 1}))), 1)
+		w.publish(phone, keyPackageOf(1))
+		same(w, "two", len(reservedRefs(w.reserve(bob, delivery.ReserveRequest{Users: alice.Users, Bytes: 2 * total}))), 2)
+	}},
 	{"a retry with the idempotency key returns the same ones", func(w *world) {
 		w.shelf(phone, 3)
 		w.shelf(tablet, 3)

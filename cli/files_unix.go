@@ -1,0 +1,18 @@
+//go:build unix
+
+package cli
+
+import (
+	"math"
+	"syscall"
+)
+
+// openFiles returns how many files this process may open; 0 if nobody says. Go
+// raises the limit to the highest that is allowed when a process starts.
+func openFiles() int {
+	var limit syscall.Rlimit
+	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit) != nil || uint64(limit.Cur) > math.MaxInt32 {
+		return 0
+	}
+	return int(limit.Cur)
+}

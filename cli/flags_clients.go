@@ -1,0 +1,124 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v3"
+
+	"welcomed/server"
+)
+
+// clientFlags are about who connects and what they may take of the server at
+// the same time.
+func (c *config) clientFlags() []cli.Flag {
+	k := &c.clientCaps
+	return []cli.Flag{
+		textFlag("tls-cert", &c.tlsCert, "serve the API over TLS with the chain in PEM `FILE`, read again when it changes"),
+		textFlag("tls-key", &c.tlsKey, "and the key in PEM `FILE`"),
+		secretFlag("admin-token", &c.adminToken, "--admin-listen wants `TOKEN`, but not for /livez and /readyz"),
+		valueFlag("trusted-proxies", prefixes(&c.trustedProxies), "`ADDRESSES` and networks whose X-Forwarded-For counts"),
+		valueFlag("answer-write", duration(&c.answerWrite, time.Second), "an answer has `DURATION` to be taken, and a second for each 32 KiB"),
+		valueFlag("max-connections", number(&k.Connections, 1), "at most `N` connections; an idle one is closed for a new one"),
+		valueFlag("max-connections-per-address", number(&k.ConnectionsPerAddress, 1), "at most `N` of one address, but of this machine and trusted proxies"),
+		valueFlag("max-requests", number(&k.Requests, 1), "at most `N` requests at a time, waiting claims not counted"),
+		valueFlag("max-requests-per-caller", number(&k.RequestsPerCaller, 1), "at most `N` of one caller"),
+		valueFlag("max-waits", number(&k.Waits, 1), "at most `N` claims wait at a time"),
+		valueFlag("max-waits-per-caller", number(&k.WaitsPerCaller, 1), "at most `N` of one caller"),
+		valueFlag("max-waits-per-device", number(&k.WaitsPerDevice, 1), "at most `N` of one device"),
+		valueFlag("max-body-memory", size(&k.BodyMemory, 1), "at most `BYTES` of bodies and answers at a time"),
+		valueFlag("max-header-size", size(&k.HeaderBytes, 1<<10), "at most `BYTES` of a request's header"),
+		valueFlag("max-headers", number(&k.Headers, 1), "at most `N` fields in it"),
+	}
+}
+
+// bodyMemoryShare is how much more memory there has to be for bodies than for
+// the largest of them: a third is what one caller gets.
+const bodyMemoryShare = 3
+
+// shortestToken is how many characters an admin token has at least.
+const shortestToken = 16
+
+func (c *config) checkClients() error {
+	largest := max(int64(c.answerBytes), server.LargestBody(c.limits))
+	switch {
+	case (c.tlsCert == "") != (c.tlsKey == ""):
+		return errors.New("--tls-cert and --tls-key are given both or not at all")
+	case c.adminToken != "" && len(c.adminToken) < shortestToken:
+		return fmt.Errorf("--admin-token has %d characters, at least %d are wanted", len(c.adminToken), shortestToken)
+	case strings.ContainsFunc(c.adminToken, func(r rune) bool { return r <= ' ' || r > '~' }):
+		return errors.New("--admin-token has characters that cannot stand in a header")
+	case c.clientCaps.BodyMemory < bodyMemoryShare*largest:
+		return fmt.Errorf("--max-body-memory %s is less than %d times the largest body or answer, which has %d bytes",
+			formatSize(c.clientCaps.BodyMemory), bodyMemoryShare, largest)
+	}
+	return nil
+}
+
+// guardAdmin is for an admin listener that others than this machine reach. It
+// only reads, so without a token it is served with a warning, but for profiles:
+// what is in memory, secrets too, is in them.
+func (c *config) guardAdmin(addr net.Addr, log *slog.Logger) error {
+	tcp, ok := addr.(*net.TCPAddr)
+	if !ok || tcp.IP.IsLoopback() || c.adminToken != "" {
+		return nil
+	}
+	if c.pprof {
+		return fmt.Errorf("--pprof shows what is in memory to everybody who reaches --admin-listen %s: give it an --admin-token, or listen on %s",
+			c.adminListen, defaultAdminListen)
+	}
+	log.Warn("the admin listener is not on loopback and wants no token: whoever reaches it reads all metrics; see --admin-token",
+		"admin_listen", addr.String())
+	return nil
+}
+
+// ownFiles is how many files a server needs besides connections of the API.
+const ownFiles = 100
+
+// fitFiles lowers the number of connections to what may be open: with too many
+// the admin listener could not be reached and the store not opened.
+func (c *config) fitFiles(open int, log *slog.Logger) {
+	fit := max(1, open-ownFiles)
+	if open == 0 || c.clientCaps.Connections <= fit {
+		return
+	}
+	log.Warn("fewer connections than --max-connections, because this process may not open as many files",
+		"connections", fit, "max_connections", c.clientCaps.Connections, "open_files", open)
+	c.clientCaps.Connections = fit
+}
+
+// prefixes is a list of addresses and networks.
+func prefixes(p *[]netip.Prefix) cli.Value {
+	return value[[]netip.Prefix]{p, parsePrefixes, formatPrefixes}
+}
+
+func parsePrefixes(s string) (list []netip.Prefix, err error) {
+	if s == "" {
+		return nil, nil
+	}
+	for item := range strings.SplitSeq(s, ",") {
+		item = strings.TrimSpace(item)
+		p, err := netip.ParsePrefix(item)
+		if addr, notPrefix := netip.ParseAddr(item); notPrefix == nil {
+			p, err = addr.Unmap().WithZone("").Prefix(addr.Unmap().BitLen())
+		}
+		if err != nil || p.Addr().Is4In6() {
+			return nil, errors.New("not a list of addresses and networks like 10.0.0.7,192.168.0.0/16,fd00::/8")
+		}
+		list = append(list, p.Masked())
+	}
+	return list, nil
+}
+
+func formatPrefixes(list []netip.Prefix) string {
+	texts := make([]string, len(list))
+	for i, p := range list {
+		texts[i] = strings.TrimSuffix(p.String(), map[bool]string{true: "/32", false: "/128"}[p.Addr().Is4()])
+	}
+	return strings.Join(texts, ",")
+}

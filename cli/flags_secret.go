@@ -1,0 +1,85 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+
+	"github.com/urfave/cli/v3"
+)
+
+// A secret is the value of a flag that is shown nowhere. In the environment it
+// is WELCOMED_X, or WELCOMED_X_FILE names the file that it is in, as container
+// platforms hand out secrets.
+type secret struct{ p *string }
+
+// secretFlag is a flag whose value is a secret. It is better in the environment
+// or in a file than on the command line, which every user of a machine can read.
+func secretFlag(name string, p *string, usage string) cli.Flag {
+	return valueFlag(name, secret{p}, usage+"; better by "+envName(name)+"_FILE, which names a file")
+}
+
+func (s secret) Set(text string) error {
+	*s.p = text
+	return nil
+}
+
+func (s secret) String() string { return "" }
+func (s secret) Get() any       { return *s.p }
+
+func secretOf(flag cli.Flag) (secret, bool) {
+	generic, ok := flag.(*cli.GenericFlag)
+	if !ok {
+		return secret{}, false
+	}
+	s, ok := generic.Value.(secret)
+	return s, ok
+}
+
+// largestSecret is how much of a file is read.
+const largestSecret = 64 << 10
+
+// fromEnvironment sets the secret unless the command line did.
+func (s secret) fromEnvironment(env environment, flag string, set bool) error {
+	name := envName(flag)
+	value, _ := env.lookup(name)
+	file, _ := env.lookup(name + "_FILE")
+	switch {
+	case set:
+		return nil
+	case file == "":
+		*s.p = value
+		return nil
+	case value != "":
+		return fmt.Errorf("%s and %s_FILE are both set", name, name)
+	}
+	text, err := readSecret(file)
+	if err != nil {
+		return fmt.Errorf("%s_FILE: %w", name, err)
+	}
+	*s.p = text
+	return nil
+}
+
+// readSecret returns what is in a file, without the line end that editors and
+// echo put behind it.
+func readSecret(file string) (string, error) {
+	info, err := os.Stat(file)
+	if err == nil && info.Size() > largestSecret {
+		return "", fmt.Errorf("%s is too large for a secret", file)
+	}
+	b, err := os.ReadFile(file)
+	if failed, ok := errors.AsType[*fs.PathError](err); ok {
+		return "", fmt.Errorf("%s: %w", failed.Path, failed.Err)
+	}
+	if err != nil {
+		return "", err
+	}
+	text := strings.TrimRight(string(b), "\r\n")
+	if text == "" {
+		return "", fmt.Errorf("%s is empty", file)
+	}
+	return text, nil
+}

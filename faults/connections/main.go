@@ -1,0 +1,114 @@
+// Connections opens thousands of connections to a welcomed binary that do what
+// they should not: they are idle, send a header or a body byte by byte, take an
+// answer byte by byte, or wait. Beside them a few clients behave. It measures
+// the memory of the server and how long the good ones wait, and fails if the
+// memory exceeds what the server's flags promise, a good request is not
+// answered, a slow client is not cut off, or something is left in the end.
+//
+// Linux only: what a process takes is read from /proc.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "connections:", err)
+		os.Exit(1)
+	}
+}
+
+// A config is what a run is asked to do.
+type config struct {
+	binary      string
+	connections int
+	duration    time.Duration
+	cutoff      time.Duration
+	good        int
+	tls         bool
+	measure     bool
+}
+
+func parse(args []string) (c config, err error) {
+	flags := flag.NewFlagSet("connections", flag.ContinueOnError)
+	flags.StringVar(&c.binary, "binary", "./welcomed", "the server to test")
+	flags.IntVar(&c.connections, "connections", 5000, "how many are open at a time")
+	flags.DurationVar(&c.duration, "duration", time.Minute, "for how long, once they are open")
+	flags.DurationVar(&c.cutoff, "cutoff", 20*time.Second, "how long the server lets a header, a body and an idle connection take")
+	flags.IntVar(&c.good, "good", 8, "clients that behave, besides")
+	flags.BoolVar(&c.tls, "tls", false, "all of it over TLS; the good ones speak HTTP/2")
+	flags.BoolVar(&c.measure, "measure", false, "measure only: check nothing and use no flag that older versions do not have")
+	err = flags.Parse(args)
+	if err == nil && flags.NArg() > 0 {
+		err = fmt.Errorf("unknown argument %q", flags.Arg(0))
+	}
+	return c, err
+}
+
+// settle is how long a server may take to give everything back.
+const settle = 30 * time.Second
+
+func run(ctx context.Context, args []string) error {
+	c, err := parse(args)
+	if errors.Is(err, flag.ErrHelp) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	s, err := start(ctx, c)
+	if err != nil {
+		return err
+	}
+	defer s.kill()
+	if err := s.fill(ctx); err != nil {
+		return err
+	}
+	before, err := s.usage(ctx)
+	if err != nil {
+		return err
+	}
+	figures := s.siege(ctx, c)
+	after, left := s.settled(ctx, before)
+	figures.print(c, before, after)
+	if err := errors.Join(left, s.stop()); err != nil && !c.measure {
+		return err
+	}
+	if c.measure {
+		return nil
+	}
+	return figures.check(c, after)
+}
+
+// gathering is how long the connections may take to be open, all at a time.
+const gathering = time.Minute
+
+// siege has everybody at the server for the duration.
+func (s *process) siege(ctx context.Context, c config) *figures {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	f := newFigures()
+	done := make(chan struct{})
+	go func() { defer close(done); f.sample(ctx, s) }()
+	crowd := s.gather(ctx, c, f)
+	good := s.behave(ctx, c.good, f)
+	for began := time.Now(); ctx.Err() == nil && !f.gathered(c) && time.Since(began) < gathering; {
+		pause(ctx, 100*time.Millisecond)
+	}
+	pause(ctx, c.duration)
+	cancel()
+	good.Wait()
+	crowd.Wait()
+	<-done
+	return f
+}

@@ -1,0 +1,58 @@
+package metrics
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// A cap is a limit on what clients take of the server at the same time.
+type cap string
+
+// The caps of package server.
+var caps = []cap{
+	"connections", "connections_per_address",
+	"requests", "requests_per_caller",
+	"waits", "waits_per_caller", "waits_per_device",
+	"body_memory", "body_memory_per_caller",
+}
+
+func (m *Metrics) countRefused() {
+	m.refused = newFamily(m.counters("refused_requests_total",
+		"Requests refused because clients took as much as they may at a time, by cap. "+
+			"connections: new ones for which another was closed or that had to wait.", "cap"), caps)
+	m.tlsExpires = m.gauge("tls_certificate_expiry_timestamp_seconds",
+		"When the certificate in use expires; 0 without TLS.")
+}
+
+// ObserveRefusal counts a request or a connection that a cap has refused.
+func (m *Metrics) ObserveRefusal(by string) { m.refused.of(cap(by)).Inc() }
+
+// ObserveCertificate notes when the certificate in use expires.
+func (m *Metrics) ObserveCertificate(expires time.Time) { m.tlsExpires.Set(float64(expires.Unix())) }
+
+// A Load is what clients take of a server at a time.
+type Load struct {
+	Connections int
+	Requests    int
+	Waits       int
+	BodyMemory  int64
+}
+
+// Serving has a server asked at each scrape what clients take of it. It is
+// called once.
+func (m *Metrics) Serving(load func() Load) {
+	for _, g := range []struct {
+		name, help string
+		value      func(Load) float64
+	}{
+		{"connections", "Connections of the API that are open.", func(l Load) float64 { return float64(l.Connections) }},
+		{"requests_under_way", "Requests under way, claims that wait not counted.", func(l Load) float64 { return float64(l.Requests) }},
+		{"waiting_claims", "Claims that wait for a Welcome.", func(l Load) float64 { return float64(l.Waits) }},
+		{"body_memory_bytes", "Bytes of bodies and answers under way, small ones not counted.", func(l Load) float64 { return float64(l.BodyMemory) }},
+	} {
+		m.registry.MustRegister(prometheus.NewGaugeFunc(
+			prometheus.GaugeOpts{Namespace: namespace, Name: g.name, Help: g.help},
+			func() float64 { return g.value(load()) }))
+	}
+}

@@ -1,0 +1,63 @@
+package server
+
+import (
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// clientAddress returns where a request comes from: its peer, or whom trusted
+// proxies say they had it from. The rightmost address in X-Forwarded-For that is
+// no trusted proxy counts: what stands left of it anybody may have written.
+func (s *Server) clientAddress(r *http.Request) netip.Addr {
+	peer := parseAddress(r.RemoteAddr)
+	if !s.trusted(peer) {
+		return peer
+	}
+	client := peer
+	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	for _, hop := range slices.Backward(hops) {
+		addr := parseAddress(strings.TrimSpace(hop))
+		if !addr.IsValid() {
+			return peer
+		}
+		if client = addr; !s.trusted(client) {
+			break
+		}
+	}
+	return client
+}
+
+// parseAddress reads an address with or without a port. What is none is the
+// zero Addr.
+func parseAddress(text string) netip.Addr {
+	if withPort, err := netip.ParseAddrPort(text); err == nil {
+		return withPort.Addr().Unmap().WithZone("")
+	}
+	addr, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(text, "["), "]"))
+	if err != nil {
+		return netip.Addr{}
+	}
+	return addr.Unmap().WithZone("")
+}
+
+func (s *Server) trusted(addr netip.Addr) bool {
+	return slices.ContainsFunc(s.options.TrustedProxies, func(p netip.Prefix) bool { return p.Contains(addr) })
+}
+
+// shared reports whether many clients may have this address: they are on this
+// machine or behind a trusted proxy.
+func (s *Server) shared(addr netip.Addr) bool {
+	return !addr.IsValid() || addr.IsLoopback() || s.trusted(addr)
+}
+
+// addressBlock is what one client can have of addresses: of IPv6 that is a /64.
+func addressBlock(addr netip.Addr) netip.Prefix {
+	bits := addr.BitLen()
+	if addr.Is6() {
+		bits = 64
+	}
+	block, _ := addr.Prefix(bits) // the zero Prefix for no address
+	return block
+}

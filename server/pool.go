@@ -1,0 +1,141 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+)
+
+// A Cap is a limit on what clients take of the server at the same time.
+type Cap string
+
+// The caps, as they are counted when they refuse something.
+const (
+	CapConnections           Cap = "connections"             // in all: the longest idle one is closed for a new one
+	CapConnectionsPerAddress Cap = "connections_per_address" // a new one is closed
+	CapRequests              Cap = "requests"                // under way in all
+	CapRequestsPerCaller     Cap = "requests_per_caller"     // under way
+	CapWaits                 Cap = "waits"                   // claims that wait, in all
+	CapWaitsPerCaller        Cap = "waits_per_caller"
+	CapWaitsPerDevice        Cap = "waits_per_device"
+	CapBodyMemory            Cap = "body_memory" // bytes of bodies and answers under way
+	CapBodyMemoryPerCaller   Cap = "body_memory_per_caller"
+)
+
+// AllCaps are all of them.
+var AllCaps = []Cap{CapConnections, CapConnectionsPerAddress, CapRequests, CapRequestsPerCaller,
+	CapWaits, CapWaitsPerCaller, CapWaitsPerDevice, CapBodyMemory, CapBodyMemoryPerCaller}
+
+// What a client is told whose request does not fit.
+var (
+	errOverloaded      = errors.New("the server has as much to do as it takes on")
+	errTooManyRequests = errors.New("too many requests at the same time")
+	errTooManyWaits    = errors.New("too many claims wait")
+)
+
+// A pool is something of which there is only so much: requests, waiting claims,
+// memory. It is shared by parties.
+//
+// However much a party asks for, it holds at most half of what nobody holds: a
+// third if it is the only one that wants more than it gets, less the more of
+// them there are. So none of them can keep out who comes later and wants little.
+type pool struct {
+	size      int64 // for all together
+	most      int64 // for one party; 0: no fixed limit
+	unfair    bool  // a party may hold more than half of what nobody holds
+	all, each Cap   // who refuses
+	refusal   error // of a party that has enough
+	refused   func(Cap)
+
+	mu   sync.Mutex
+	used int64
+	held map[string]int64
+}
+
+// take gives the party n more. Nobody in particular, "", is held only to the
+// size.
+func (p *pool) take(party string, n int64) error {
+	p.mu.Lock()
+	by, err := p.refuse(party, n)
+	if err == nil {
+		p.add(party, n)
+	}
+	p.mu.Unlock()
+	if err != nil {
+		p.refused(by)
+	}
+	return err
+}
+
+func (p *pool) refuse(party string, n int64) (Cap, error) {
+	free := p.size - p.used - n
+	if free < 0 {
+		return p.all, fmt.Errorf("%w: %s", errOverloaded, p.all)
+	}
+	if party == "" {
+		return "", nil
+	}
+	held := p.held[party] + n
+	if p.most > 0 && held > p.most || !p.unfair && held > max(1, free/2) {
+		return p.each, fmt.Errorf("%w: %s", p.refusal, p.each)
+	}
+	return "", nil
+}
+
+func (p *pool) add(party string, n int64) {
+	p.used += n
+	if party == "" {
+		return
+	}
+	if p.held == nil {
+		p.held = make(map[string]int64)
+	}
+	if p.held[party] += n; p.held[party] == 0 {
+		delete(p.held, party)
+	}
+}
+
+// inUse returns how much all parties hold.
+func (p *pool) inUse() int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.used
+}
+
+// A share is what a request holds of a pool. It is the request's alone.
+type share struct {
+	pool  *pool
+	party string
+	held  int64
+}
+
+// take adds n.
+func (s *share) take(n int64) error {
+	if n <= 0 {
+		return nil
+	}
+	if err := s.pool.take(s.party, n); err != nil {
+		return err
+	}
+	s.held += n
+	return nil
+}
+
+// release gives everything back. Who holds nothing may call it.
+func (s *share) release() {
+	if s.held == 0 {
+		return
+	}
+	s.pool.mu.Lock()
+	s.pool.add(s.party, -s.held)
+	s.pool.mu.Unlock()
+	s.held = 0
+}
+
+// move makes what is held that of another party, if it may hold it.
+func (s *share) move(party string) error {
+	n := s.held
+	s.release()
+	s.party = party
+	return s.take(n)
+}
