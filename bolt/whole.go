@@ -43,13 +43,7 @@ func checkWhole(path string) error {
 	if n, err := io.ReadFull(f, head); err != nil {
 		return fmt.Errorf("%w: only %d bytes long", berrors.ErrInvalid, n)
 	}
-	var newest, pages uint64
-	for _, page := range [][]byte{head[:pageSize], head[pageSize:]} {
-		meta := page[metaHeader : metaHeader+metaSize]
-		if txn := binary.NativeEndian.Uint64(meta[metaTxn:]); validMeta(meta) && txn >= newest {
-			newest, pages = txn, binary.NativeEndian.Uint64(meta[metaPages:])
-		}
-	}
+	_, pages := newestMeta(head)
 	if want := pages * pageSize; want > uint64(info.Size()) {
 		return fmt.Errorf("%w: %d bytes long, %d are missing", berrors.ErrInvalid, info.Size(), want-uint64(info.Size()))
 	}

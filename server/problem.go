@@ -72,6 +72,7 @@ var answers = []struct {
 	{errPreconditionRequired, http.StatusPreconditionRequired, "precondition_required"},
 
 	{delivery.ErrOutcomeUnknown, http.StatusServiceUnavailable, "outcome_unknown"},
+	{delivery.ErrUnavailable, http.StatusServiceUnavailable, "store_unavailable"},
 	{delivery.ErrClosed, http.StatusServiceUnavailable, "shutting_down"},
 	{delivery.ErrClock, http.StatusServiceUnavailable, "clock_not_trusted"},
 	{delivery.ErrFull, http.StatusInsufficientStorage, "store_full"},
