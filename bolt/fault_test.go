@@ -98,6 +98,7 @@ func TestOpenSurvivesADamagedPage(t *testing.T) {
 	whole, err := os.ReadFile(path)
 	must(t, err)
 	refused := 0
+	whole = whole[:(len(bytes.TrimRight(whole, "\x00"))+4095)/4096*4096] // without what is set aside
 	for page := 0; page < len(whole)/4096; page++ {
 		damaged := bytes.Clone(whole)
 		copy(damaged[page*4096:], mlstest.Random(4096))

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -21,6 +22,7 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"go.etcd.io/bbolt"
 
 	"welcomed/mls"
 	"welcomed/mls/mlstest"
@@ -38,8 +40,16 @@ func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:   filepath.Join("testdata", "script"),
 		Setup: func(env *testscript.Env) error { return writeObjects(env.WorkDir) },
+		Condition: func(name string) (bool, error) {
+			if name != "root" {
+				return false, fmt.Errorf("no condition is called %q", name)
+			}
+			return os.Getuid() == 0, nil
+		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"ended":    endedScript,
 			"exitcode": exitcodeScript,
+			"format":   formatScript,
 			"http":     httpScript,
 			"mode":     modeScript,
 			"serve":    serveScript,
@@ -94,9 +104,10 @@ func exitcodeScript(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // httpScript is "http METHOD address/path [file]": it sends the file as
-// message/mls; the answer, which has to be a good one, is stdout.
+// message/mls; the answer, which has to be a good one, or with ! a bad one, is
+// stdout.
 func httpScript(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) < 2 {
+	if len(args) < 2 {
 		ts.Fatalf("usage: http METHOD address/path [file]")
 	}
 	body := ""
@@ -113,7 +124,7 @@ func httpScript(ts *testscript.TestScript, neg bool, args []string) {
 	defer resp.Body.Close()
 	_, err = io.Copy(ts.Stdout(), resp.Body)
 	ts.Check(err)
-	if resp.StatusCode >= 300 {
+	if bad := resp.StatusCode >= 300; bad != neg {
 		ts.Fatalf("%s", resp.Status)
 	}
 }
@@ -190,6 +201,42 @@ func signalScript(ts *testscript.TestScript, neg bool, args []string) {
 	case <-time.After(20 * time.Second):
 		ts.Fatalf("the server does not end:\n%s", s.log.String())
 	}
+}
+
+// endedScript is "ended N": it waits until the server has ended by itself with
+// that exit code. Its log is stderr.
+func endedScript(ts *testscript.TestScript, neg bool, args []string) {
+	v, ok := servers.Load(ts.Getenv("WORK"))
+	if neg || !ok || len(args) != 1 {
+		ts.Fatalf("usage: ended N, after serve")
+	}
+	s := v.(*served)
+	select {
+	case <-s.done:
+	case <-time.After(30 * time.Second):
+		ts.Fatalf("the server does not end:\n%s", s.log.String())
+	}
+	if got := strconv.Itoa(s.ProcessState.ExitCode()); got != args[0] {
+		ts.Fatalf("exit code %s, want %s", got, args[0])
+	}
+	_, err := io.WriteString(ts.Stderr(), s.log.String())
+	ts.Check(err)
+}
+
+// formatScript is "format N file": it says in a database that is closed that its
+// format is version N.
+func formatScript(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: format N file")
+	}
+	version, err := strconv.ParseUint(args[0], 10, 32)
+	ts.Check(err)
+	db, err := bbolt.Open(ts.MkAbs(args[1]), 0o600, &bbolt.Options{Timeout: time.Second})
+	ts.Check(err)
+	ts.Check(db.Update(func(tx *bbolt.Tx) error {
+		return tx.Bucket([]byte("meta")).Put([]byte("format"), binary.BigEndian.AppendUint32(nil, uint32(version)))
+	}))
+	ts.Check(db.Close())
 }
 
 // A logBuffer keeps a JSON log and waits for the line that says where the

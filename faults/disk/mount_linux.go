@@ -7,6 +7,7 @@ import (
 	"net/rpc"
 	"os"
 	"os/exec"
+	"syscall"
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fs"
@@ -45,7 +46,10 @@ func serve(dir string) error {
 		return err
 	}
 	calls.ServeConn(pipe{os.Stdin, os.Stdout}) // until the other end is closed
-	return mounted.Unmount()
+	if err := mounted.Unmount(); err != nil {
+		return errors.Join(err, syscall.Unmount(dir, syscall.MNT_DETACH))
+	}
+	return nil
 }
 
 type pipe struct {
@@ -119,7 +123,8 @@ func Mount(dir string) (*Disk, error) {
 	}
 	d.calls = rpc.NewClient(pipe{out, in})
 	if err := d.Break(Fault{}); err != nil {
-		return nil, errors.Join(fmt.Errorf("mount with FUSE: %w: %s", err, said), d.server.Wait())
+		ended := d.server.Wait()
+		return nil, fmt.Errorf("mount with FUSE: %w, %w: %s", err, ended, said)
 	}
 	return d, nil
 }
