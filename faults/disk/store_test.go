@@ -330,7 +330,7 @@ func (r *run) unfinished() (n int) {
 func (r *run) survives(t *testing.T, ops []disk.Op, random *rand.Rand) error {
 	platter := replay(ops, random)
 	original := r.plays
-	for _, left := range [][]byte{platter.Seen(fileName), platter.PowerCut(fileName), platter.PowerCut(fileName)} {
+	for i, left := range [][]byte{platter.Seen(fileName), platter.PowerCut(fileName), platter.PowerCut(fileName)} {
 		r.plays = nil
 		for _, p := range original {
 			q := *p
@@ -338,7 +338,7 @@ func (r *run) survives(t *testing.T, ops []disk.Op, random *rand.Rand) error {
 			r.plays = append(r.plays, &q)
 		}
 		if err := r.check(t, left); err != nil {
-			return err
+			return fmt.Errorf("%s: %w", [...]string{"as it was left", "after a power cut", "after another"}[i], err)
 		}
 	}
 	r.plays = original
