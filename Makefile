@@ -5,7 +5,7 @@ FUZZTIME ?= 10s
 BINARY := build/welcomed
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 
-.PHONY: build test race vet fuzz bad-input model-test interop bench bench-compare bench-growth simulation footprint kill-test connections-test demo readme ci clean
+.PHONY: build test race vet fuzz bad-input model-test interop bench bench-compare bench-growth simulation footprint kill-test disk-test connections-test demo readme ci clean
 
 build: $(BINARY)
 
@@ -74,6 +74,12 @@ bench-growth:
 simulation:
 	$(GO) build -o build/year ./bench/year
 	@build/year -scale 1000 -step 4h $(SIMULATION)
+
+# A disk that breaks at every operation of a run, power cuts after each, full
+# disks; the program on them. Needs Linux with FUSE, and root for small disks.
+disk-test:
+	@test -w /dev/fuse || { echo "make disk-test needs FUSE, and this user may not use /dev/fuse"; exit 1; }
+	$(GO) test ./faults/disk -count=1 -v -timeout 60m -every 1 | grep -v '^=== '
 
 # Size, start-up time and memory, empty and with 100,000 KeyPackages.
 footprint: $(BINARY)

@@ -291,16 +291,12 @@ func TestARestoreThatIsInterruptedGoesOn(t *testing.T) {
 	}
 	must(t, s.db.Sync())
 	must(t, s.Close())
-	must(t, func() error { // MarkRestored refuses KeyPackages that are none
-		db, err := openFile(path, Options{})
-		must(t, err)
-		defer db.Close()
-		return db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(bucketMeta.name).Put(keyRestored, []byte{1}) })
-	}())
+	must(t, markUnchecked(path)) // MarkRestored refuses KeyPackages that are none
 
-	db, err := openFile(path, opts)
+	db, file, err := openBoth(path, opts)
 	must(t, err)
-	s = &Store{path: path, opts: opts, db: db}
+	s = &Store{path: path, opts: opts, db: db, file: file}
+	must(t, s.secure())
 	must(t, db.View(func(tx *bbolt.Tx) error { _, err := s.load(tx); return err }))
 	s.opts.Clock = delivery.SystemClock()
 	s.guard = delivery.NewClockGuard(s.opts.Clock, s.state.Load().seen, false)

@@ -5,10 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"slices"
 	"sync"
-	"syscall"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -26,10 +24,6 @@ const (
 
 // gatherMost is how long a commit waits for company at most.
 const gatherMost = 2 * time.Millisecond
-
-// headroom is what payloads leave free under the size limit, in bytes, or a
-// quarter of that limit: what claims, settlements and sweeps need to go on.
-const headroom = 8 << 20
 
 // bufferKept is the largest buffer that is kept for the next transaction.
 const bufferKept = 1 << 20
@@ -67,15 +61,23 @@ type committer struct {
 	merging  bool    // the log, until it is empty or something else is to do
 	smaller  int     // how often the part that is merged was halved
 
+	space    space
+	headroom int64
+
 	durable     uint64     // the last transaction known to be on the disk
 	durableCond *sync.Cond // on mu
 	failure     error      // why the store cannot go on
 	failed      chan struct{}
+	locked      chan struct{} // closed when bbolt holds locks for ever
+	lockedOnce  sync.Once
 }
 
 func newCommitter(s *Store, durable uint64, log *changeLog, rows *rowMap) *committer {
-	c := &committer{store: s, more: make(chan struct{}, 1), ended: make(chan struct{}), failed: make(chan struct{}),
+	c := &committer{store: s, more: make(chan struct{}, 1), ended: make(chan struct{}),
+		failed: make(chan struct{}), locked: make(chan struct{}),
 		durable: durable, log: log, rows: rows, patience: time.NewTimer(0)}
+	c.space = space{file: s.file, limit: s.opts.MaxSize}
+	c.headroom = c.space.headroom()
 	c.durableCond = sync.NewCond(&c.mu)
 	return c
 }
@@ -101,8 +103,12 @@ func (c *committer) do(ctx context.Context, cost int, run func(*txn) error) erro
 	if enough {
 		c.wake()
 	}
-	<-e.done
-	return e.err
+	select {
+	case <-e.done:
+		return e.err
+	case <-c.locked:
+		return delivery.ErrOutcomeUnknown
+	}
 }
 
 func (c *committer) wake() {
@@ -125,6 +131,7 @@ func (c *committer) loop() {
 			idle.Reset(wait)
 		case <-idle.C:
 			c.last = 0
+			c.keepHeadroom()
 			if c.mergeIdle() {
 				idle.Reset(0)
 			}
@@ -205,7 +212,10 @@ func (c *committer) close() {
 	c.stop = true
 	c.mu.Unlock()
 	c.wake()
-	<-c.ended
+	select {
+	case <-c.ended:
+	case <-c.locked: // the writer may wait for bbolt, and would for ever
+	}
 }
 
 func (c *committer) stopped() bool {
@@ -247,6 +257,16 @@ func (c *committer) try(batch []*event, alone bool) error {
 	if c.broken() {
 		return delivery.ErrOutcomeUnknown
 	}
+	if err := c.store.checkPlace(); err != nil {
+		return err
+	}
+	if err := c.store.touch(); err != nil {
+		return c.store.unreadable(err)
+	}
+	return c.holding(func() error { return c.transact(batch, alone) })
+}
+
+func (c *committer) transact(batch []*event, alone bool) error {
 	tx, err := c.store.db.Begin(true)
 	if err != nil {
 		return fmt.Errorf("begin a transaction: %w", err)
@@ -258,10 +278,12 @@ func (c *committer) try(batch []*event, alone bool) error {
 			c.buffer = t.logged
 		}
 	}()
+	admitted := 0
 	for _, e := range batch {
-		if e.err = c.admit(t, e); e.err != nil {
+		if e.err = c.admit(t, e, admitted); e.err != nil {
 			continue
 		}
+		admitted += e.cost
 		before := t.writes
 		e.err = t.run(e.run)
 		if e.err != nil && t.writes != before {
@@ -315,26 +337,20 @@ func (c *committer) persist(t *txn, merge func() int) error {
 }
 
 // admit refuses an event whose caller is gone, one that would be dated by a time
-// that cannot be, and one that brings payload when little room is left under the
-// size limit: what is left is for claims, settlements and sweeps, which make room
-// again but need pages to do so.
-func (c *committer) admit(t *txn, e *event) error {
+// that cannot be, and one that brings payload when little room is left: what is
+// left is for claims, settlements and sweeps, which make room again but need
+// pages to do so.
+func (c *committer) admit(t *txn, e *event, admitted int) error {
 	if err := e.ctx.Err(); err != nil {
 		return err
 	}
 	if t.clock.Impossible {
 		return t.clock.Doubt()
 	}
-	if limit := c.store.opts.MaxSize; e.cost > 0 && limit > 0 && c.store.room() < int64(2*e.cost)+min(headroom, limit/4) {
-		return fmt.Errorf("%w: little is left of the %d bytes that the file may have", delivery.ErrFull, limit)
+	if e.cost > 0 {
+		return c.hasRoom(admitted, e.cost)
 	}
 	return nil
-}
-
-// room is how much more certainly fits under the size limit, in bytes: bbolt
-// has the file grow by more than it needs, and refuses if that does not fit.
-func (s *Store) room() int64 {
-	return s.opts.MaxSize - int64(s.db.AllocSize) - s.fileSize.Load() + int64(s.db.Stats().FreePageN)*pageSize
 }
 
 func (c *committer) committed(t *txn, id uint64) {
@@ -347,35 +363,13 @@ func (c *committer) committed(t *txn, id uint64) {
 	c.store.watches.wake(t.woken)
 }
 
-// commitFailed tells a transaction that certainly is not in the file from one
-// that may be. The meta page is written last: if the file still shows the one
-// before, nothing of the transaction is visible and the callers may try again.
-func (c *committer) commitFailed(id uint64, cause error) error {
-	if !errors.Is(cause, syscall.EIO) && c.visible() < id {
-		return storeError(cause)
-	}
+func (c *committer) broken() bool { return c.reason() != nil }
+
+// reason is why the store cannot go on, nil if it can.
+func (c *committer) reason() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.failure = fmt.Errorf("%w: the last commit to %s failed (%v); start again to see what is in it", delivery.ErrOutcomeUnknown, c.store.path, cause)
-	c.durableCond.Broadcast()
-	close(c.failed)
-	return delivery.ErrOutcomeUnknown
-}
-
-// visible returns the transaction that a reader sees now.
-func (c *committer) visible() uint64 {
-	tx, err := c.store.db.Begin(false)
-	if err != nil {
-		return ^uint64(0)
-	}
-	defer tx.Rollback()
-	return uint64(tx.ID())
-}
-
-func (c *committer) broken() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.failure != nil
+	return c.failure
 }
 
 // wait returns when transaction id is durable: bbolt shows a commit to readers
@@ -392,29 +386,14 @@ func (c *committer) wait(id uint64) error {
 	return nil
 }
 
-// storeError says in the domain's words why a write was refused before it
-// became visible.
-func storeError(err error) error {
-	return fmt.Errorf("%w: %v", delivery.ErrFull, err)
-}
-
 // run calls fn and turns a panic (a corrupt row, a bug) into its error, so that
 // it costs one request and not the process.
 func (t *txn) run(fn func(*txn) error) error {
-	return recovering(func() error { return fn(t) })
-}
-
-func recovering(fn func() error) (err error) {
-	defer func() {
-		switch p := recover(); p {
-		case nil:
-		case errCorrupt:
-			err = errCorrupt
-		default:
-			err = fmt.Errorf("panic in a transaction: %v\n%s", p, debug.Stack())
-		}
-	}()
-	return fn()
+	err := recovering(func() error { return fn(t) })
+	if errors.Is(err, errUnreadable) {
+		return t.store.unreadable(err)
+	}
+	return err
 }
 
 // viewCommitted reads what an event of this call has committed. The caller may
@@ -443,9 +422,20 @@ func (s *Store) read(ctx context.Context, fn func(*txn) error) (seen uint64, err
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
-	tx, rows, err := s.beginRead()
+	if s.writer.isLocked() {
+		return 0, delivery.ErrOutcomeUnknown
+	}
+	if err := s.touch(); err != nil {
+		return 0, s.unreadable(err)
+	}
+	var tx *bbolt.Tx
+	var rows *rowMap
+	err = s.writer.holding(func() error { tx, rows, err = s.beginRead(); return err })
 	if errors.Is(err, berrors.ErrDatabaseNotOpen) {
 		return 0, delivery.ErrClosed
+	}
+	if errors.Is(err, delivery.ErrOutcomeUnknown) {
+		return 0, err
 	}
 	if err != nil {
 		return 0, fmt.Errorf("begin a read: %w", err)

@@ -98,6 +98,7 @@ func TestOpenSurvivesADamagedPage(t *testing.T) {
 	whole, err := os.ReadFile(path)
 	must(t, err)
 	refused := 0
+	whole = whole[:(len(bytes.TrimRight(whole, "\x00"))+4095)/4096*4096] // without what is set aside
 	for page := 0; page < len(whole)/4096; page++ {
 		damaged := bytes.Clone(whole)
 		copy(damaged[page*4096:], mlstest.Random(4096))
@@ -290,9 +291,7 @@ func write(t *testing.T, path string, b []byte) {
 
 func truncate(t *testing.T, path string) {
 	t.Helper()
-	info, err := os.Stat(path)
-	must(t, err)
-	must(t, os.Truncate(path, info.Size()/2/4096*4096+100))
+	must(t, os.Truncate(path, 10*4096+100)) // what follows its last page is set aside
 }
 
 func makeStore(t *testing.T, path string) {

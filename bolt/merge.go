@@ -54,12 +54,10 @@ func (c *committer) mergeIdle() bool {
 		c.merging = false
 		return false
 	}
-	tx, err := c.store.db.Begin(true)
-	if err != nil {
-		return false
+	err := c.store.checkPlace()
+	if err == nil {
+		err = c.holding(c.mergePart)
 	}
-	t := c.store.newTxn(tx, c.rows.Copy())
-	err = c.persist(t, func() int { return max(mergeLeast, mergeStep>>c.smaller) })
 	switch {
 	case err == nil:
 		c.smaller = 0
@@ -71,4 +69,13 @@ func (c *committer) mergeIdle() bool {
 	}
 	c.merging = c.log.bytes > 0
 	return c.merging
+}
+
+func (c *committer) mergePart() error {
+	tx, err := c.store.db.Begin(true)
+	if err != nil {
+		return err
+	}
+	t := c.store.newTxn(tx, c.rows.Copy())
+	return c.persist(t, func() int { return max(mergeLeast, mergeStep>>c.smaller) })
 }

@@ -9,6 +9,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -54,6 +55,10 @@ type Store struct {
 	path     string
 	opts     Options
 	db       *bbolt.DB
+	file     *os.File    // bbolt's
+	info     os.FileInfo // of the file when it was opened
+	headMu   sync.RWMutex
+	head     []byte // its meta pages, mapped
 	guard    *delivery.ClockGuard
 	writer   *committer
 	state    atomic.Pointer[state]    // as last committed
@@ -84,13 +89,19 @@ func Open(path string, opts Options) (*Store, error) {
 	if opts.LockTimeout == 0 {
 		opts.LockTimeout = time.Second
 	}
-	db, err := openFile(path, opts)
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	if err := newFile(path, opts); err != nil {
+		return nil, openError(path, err)
+	}
+	db, file, err := openBoth(path, opts)
 	if err != nil {
 		return nil, openError(path, err)
 	}
-	s := &Store{path: path, opts: opts, db: db, copying: make(chan struct{}, 1)}
+	s := &Store{path: path, opts: opts, db: db, file: file, copying: make(chan struct{}, 1)}
 	if err := s.start(); err != nil {
-		_ = db.Close()
+		if !errors.Is(err, errUnreadable) { // after which bbolt may hold its locks
+			_ = errors.Join(s.unmapHead(), db.Close())
+		}
 		return nil, openError(path, err)
 	}
 	return s, nil
@@ -99,19 +110,20 @@ func Open(path string, opts Options) (*Store, error) {
 // errNotOurs: the file is a bbolt file, but of something else.
 var errNotOurs = errors.New("not a welcomed database")
 
-func openFile(path string, opts Options) (db *bbolt.DB, err error) {
+func openFile(path string, opts Options) (*bbolt.DB, error) {
+	db, _, err := openBoth(path, opts)
+	return db, err
+}
+
+// openBoth returns bbolt's file too. Whoever closes the database closes it.
+func openBoth(path string, opts Options) (db *bbolt.DB, file *os.File, err error) {
 	if opts.MaxSize > math.MaxInt {
-		return nil, fmt.Errorf("a file of %d bytes cannot be mapped on this machine", opts.MaxSize)
+		return nil, nil, fmt.Errorf("a file of %d bytes cannot be mapped on this machine", opts.MaxSize)
 	}
 	if err := checkWhole(path); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	// bbolt panics where pages are damaged that it reads while opening.
-	defer func() {
-		if p := recover(); p != nil {
-			db, err = nil, fmt.Errorf("%w: %v", berrors.ErrInvalid, p)
-		}
-	}()
+	defer refusing(&err)
 	db, err = bbolt.Open(path, 0o600, &bbolt.Options{
 		Timeout:  opts.LockTimeout,
 		PageSize: pageSize,
@@ -120,11 +132,28 @@ func openFile(path string, opts Options) (db *bbolt.DB, err error) {
 		// anywhere and leaves no room for what needs several in a row, above all
 		// the list itself: the file of a simulated year grew by a quarter.
 		FreelistType: bbolt.FreelistArrayType,
+		OpenFile: func(name string, flag int, mode os.FileMode) (*os.File, error) {
+			f, err := os.OpenFile(name, flag, mode)
+			file = f
+			return f, err
+		},
 	})
 	if err == nil && opts.MaxSize > 0 {
 		db.AllocSize = int(min(1<<20, opts.MaxSize/16))
 	}
-	return db, err
+	return db, file, err
+}
+
+// refusing makes an error of a panic: bbolt panics where pages are damaged that
+// it reads while opening.
+func refusing(err *error) {
+	switch p := recover().(type) {
+	case nil:
+	case interface{ Addr() uintptr }:
+		*err = errUnreadable
+	default:
+		*err = fmt.Errorf("%w: %v", berrors.ErrInvalid, p)
+	}
 }
 
 // ErrInUse: another process has the file open.
@@ -153,7 +182,7 @@ func openError(path string, err error) error {
 		return fmt.Errorf("database %s is %w", abs, ErrInUse)
 	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum), errors.Is(err, berrors.ErrVersionMismatch), errors.Is(err, errCorrupt):
 		return fmt.Errorf("database %s is corrupt or not a database: %w; it was left as it is, restore a backup", abs, err)
-	case errors.Is(err, berrors.ErrMaxSizeReached), errors.Is(err, syscall.ENOSPC):
+	case noRoom(err):
 		return fmt.Errorf("no room for database %s: %w", abs, err)
 	case errors.Is(err, os.ErrNotExist):
 		return fmt.Errorf("the directory of database %s does not exist", abs)
@@ -165,11 +194,10 @@ func openError(path string, err error) error {
 
 // start checks the format, or lays it out in a new file, and starts the writer.
 func (s *Store) start() (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("%w: %v", berrors.ErrInvalid, p)
-		}
-	}()
+	defer refusing(&err)
+	if err := s.secure(); err != nil {
+		return err
+	}
 	var restored bool
 	err = s.db.View(func(tx *bbolt.Tx) error {
 		restored, err = s.load(tx)
@@ -205,6 +233,7 @@ func (s *Store) startWriter() error {
 	s.fileSize.Store(tx.Size())
 	s.layers.Store(&[2]layer{{id, rows}})
 	s.writer = newCommitter(s, id, log, rows)
+	s.writer.keepHeadroom()
 	go s.writer.loop()
 	return nil
 }
@@ -316,6 +345,9 @@ func (s *Store) Commits() int { return int(s.commits.Load()) }
 
 // Ready implements delivery.Store.
 func (s *Store) Ready(ctx context.Context) error {
+	if err := s.checkPlace(); err != nil {
+		return err
+	}
 	err := s.view(ctx, func(t *txn) error {
 		if !bytes.Equal(t.get(bucketMeta, keyFormat), binary.BigEndian.AppendUint32(nil, formatVersion)) {
 			return errCorrupt
@@ -338,7 +370,10 @@ func (s *Store) Failed() <-chan struct{} { return s.writer.failed }
 func (s *Store) Close() error {
 	s.closing.Do(func() {
 		s.writer.close()
-		s.closeErr = errors.Join(s.writer.failure, s.db.Close())
+		s.closeErr = s.writer.reason()
+		if !s.writer.isLocked() {
+			s.closeErr = errors.Join(s.closeErr, s.unmapHead(), s.db.Close())
+		}
 	})
 	return s.closeErr
 }

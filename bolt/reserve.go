@@ -11,9 +11,14 @@ import (
 	"welcomed/mls"
 )
 
+// reserveCost is about what a reservation adds to the file, in bytes.
+const reserveCost = 1 << 10
+
 // Reserve implements delivery.Store.
 func (s *Store) Reserve(ctx context.Context, caller delivery.Caller, req delivery.ReserveRequest) (answer delivery.Reservation, err error) {
-	err = s.writer.do(ctx, 0, func(t *txn) error {
+	// What cannot be posted need not be reserved: in a full file it counts as
+	// payload.
+	err = s.writer.do(ctx, reserveCost, func(t *txn) error {
 		answer, err = t.reserve(caller, req)
 		return err
 	})

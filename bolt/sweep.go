@@ -23,6 +23,9 @@ const (
 // Sweep implements delivery.Store. What cannot be swept does not keep the rest
 // from it; the error then says what could not.
 func (s *Store) Sweep(ctx context.Context) (result delivery.SweepResult, err error) {
+	if err := s.checkPlace(); err != nil {
+		return result, err
+	}
 	if err := s.guard.Look().Doubt(); err != nil {
 		return result, err
 	}
@@ -80,7 +83,7 @@ func (s *Store) sweepAll(ctx context.Context, w sweeper, result *delivery.SweepR
 }
 
 func cannotGoOn(ctx context.Context, err error) bool {
-	return ctx.Err() != nil || errors.Is(err, delivery.ErrClosed) || errors.Is(err, delivery.ErrOutcomeUnknown)
+	return ctx.Err() != nil || errors.Is(err, delivery.ErrClosed) || errors.Is(err, delivery.ErrOutcomeUnknown) || errors.Is(err, delivery.ErrUnavailable)
 }
 
 // sweepBatch fires at most size timers, fewer if they have much to do, and

@@ -42,7 +42,7 @@ func checkTree(path string) error {
 		return err
 	}
 	defer f.Close()
-	meta, err := newestMeta(f)
+	_, meta, err := newestMeta(f)
 	if err != nil {
 		return err
 	}

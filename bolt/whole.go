@@ -38,7 +38,7 @@ func checkWhole(path string) error {
 	if err != nil || info.Size() == 0 || !info.Mode().IsRegular() {
 		return err
 	}
-	meta, err := newestMeta(f)
+	_, meta, err := newestMeta(f)
 	if err != nil || meta == nil {
 		return err // bbolt says what is wrong
 	}
@@ -48,19 +48,20 @@ func checkWhole(path string) error {
 	return nil
 }
 
-// newestMeta returns the meta that bbolt would use; nil if none is valid.
-func newestMeta(f *os.File) (newest []byte, err error) {
+// newestMeta returns which of the first two pages has the meta that bbolt would
+// use, and that meta; nil if none is valid.
+func newestMeta(f *os.File) (page int, newest []byte, err error) {
 	head := make([]byte, 2*pageSize)
 	if n, err := f.ReadAt(head, 0); err != nil {
-		return nil, fmt.Errorf("%w: only %d bytes long", berrors.ErrInvalid, n)
+		return 0, nil, fmt.Errorf("%w: only %d bytes long", berrors.ErrInvalid, n)
 	}
-	for _, page := range [][]byte{head[:pageSize], head[pageSize:]} {
-		meta := page[metaHeader : metaHeader+metaSize]
+	for i := range 2 {
+		meta := head[i*pageSize+metaHeader:][:metaSize]
 		if validMeta(meta) && (newest == nil || binary.NativeEndian.Uint64(meta[metaTxn:]) >= binary.NativeEndian.Uint64(newest[metaTxn:])) {
-			newest = meta
+			page, newest = i, meta
 		}
 	}
-	return newest, nil
+	return page, newest, nil
 }
 
 func validMeta(meta []byte) bool {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -21,6 +22,7 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"go.etcd.io/bbolt"
 
 	"welcomed/mls"
 	"welcomed/mls/mlstest"
@@ -38,6 +40,12 @@ func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:   filepath.Join("testdata", "script"),
 		Setup: func(env *testscript.Env) error { return writeObjects(env.WorkDir) },
+		Condition: func(name string) (bool, error) {
+			if name != "root" {
+				return false, fmt.Errorf("no condition is called %q", name)
+			}
+			return os.Getuid() == 0, nil
+		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"crash":         crashScript,
 			"env-from":      envFromScript,
@@ -48,6 +56,8 @@ func TestScript(t *testing.T) {
 			"serve":         serveScript,
 			"signal":        signalScript,
 			"log":           logScript,
+			"ended":         endedScript,
+			"format":        formatScript,
 		},
 	})
 }
@@ -249,6 +259,42 @@ func crashScript(ts *testscript.TestScript, neg bool, args []string) {
 	s := v.(*served)
 	ts.Check(s.Process.Kill())
 	<-s.done
+}
+
+// endedScript is "ended N": it waits until the server has ended by itself with
+// that exit code. Its log is stderr.
+func endedScript(ts *testscript.TestScript, neg bool, args []string) {
+	v, ok := servers.Load(ts.Getenv("WORK"))
+	if neg || !ok || len(args) != 1 {
+		ts.Fatalf("usage: ended N, after serve")
+	}
+	s := v.(*served)
+	select {
+	case <-s.done:
+	case <-time.After(30 * time.Second):
+		ts.Fatalf("the server does not end:\n%s", s.log.String())
+	}
+	if got := strconv.Itoa(s.ProcessState.ExitCode()); got != args[0] {
+		ts.Fatalf("exit code %s, want %s", got, args[0])
+	}
+	_, err := io.WriteString(ts.Stderr(), s.log.String())
+	ts.Check(err)
+}
+
+// formatScript is "format N file": it says in a database that is closed that its
+// format is version N.
+func formatScript(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: format N file")
+	}
+	version, err := strconv.ParseUint(args[0], 10, 32)
+	ts.Check(err)
+	db, err := bbolt.Open(ts.MkAbs(args[1]), 0o600, &bbolt.Options{Timeout: time.Second})
+	ts.Check(err)
+	ts.Check(db.Update(func(tx *bbolt.Tx) error {
+		return tx.Bucket([]byte("meta")).Put([]byte("format"), binary.BigEndian.AppendUint32(nil, uint32(version)))
+	}))
+	ts.Check(db.Close())
 }
 
 // A logBuffer keeps a JSON log and waits for the line that says where the

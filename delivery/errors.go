@@ -68,6 +68,9 @@ var (
 	// ErrOutcomeUnknown: the commit failed half-way; whether it survives is
 	// known only after a restart. Repeating the event is safe.
 	ErrOutcomeUnknown = errors.New("outcome unknown")
+	// ErrUnavailable: the store takes no changes as long as something is wrong
+	// with it that can be mended while it runs. Nothing was changed.
+	ErrUnavailable = errors.New("store takes no changes")
 	// ErrClosed: the store is closing or closed. Nothing was changed.
 	ErrClosed = errors.New("store closed")
 	// ErrClock: the clock is behind the latest time that the store has seen,

@@ -97,6 +97,7 @@ var answers = []struct {
 
 	{delivery.ErrOutcomeUnknown, http.StatusServiceUnavailable, "outcome_unknown"},
 	{errOverloaded, http.StatusServiceUnavailable, "overloaded"},
+	{delivery.ErrUnavailable, http.StatusServiceUnavailable, "store_unavailable"},
 	{delivery.ErrClosed, http.StatusServiceUnavailable, "shutting_down"},
 	{delivery.ErrClock, http.StatusServiceUnavailable, "clock_not_trusted"},
 	{delivery.ErrFull, http.StatusInsufficientStorage, "store_full"},

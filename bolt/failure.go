@@ -1,0 +1,145 @@
+package bolt
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"runtime/debug"
+	"sync/atomic"
+	"syscall"
+
+	"welcomed/delivery"
+)
+
+// errUnreadable: a page of the file could not be read. The file is mapped, so
+// what would be an error of a read comes as a fault.
+var errUnreadable = errors.New("the disk failed to read, or the file was cut short")
+
+// recovering calls fn and returns its panic as an error.
+func recovering(fn func() error) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		switch p := recover(); p {
+		case nil:
+		case errCorrupt:
+			err = errCorrupt
+		default:
+			if _, fault := p.(interface{ Addr() uintptr }); fault {
+				err = errUnreadable
+				return
+			}
+			err = fmt.Errorf("panic in a transaction: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return fn()
+}
+
+// holding calls fn, which has bbolt take locks. If that panics, they are held
+// for ever: the store has failed, and nobody may ask bbolt for anything again.
+func (c *committer) holding(fn func() error) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if p := recover(); p != nil {
+			if _, fault := p.(interface{ Addr() uintptr }); fault {
+				p = errUnreadable
+			}
+			c.lockedOnce.Do(func() { close(c.locked) })
+			err = c.fail(fmt.Errorf("%w: %s: %v", delivery.ErrOutcomeUnknown, c.store.path, p))
+		}
+	}()
+	return fn()
+}
+
+// touch reads from the meta pages. bbolt does so with locks held that it does not
+// give back when that is a fault.
+func (s *Store) touch() error {
+	s.headMu.RLock()
+	defer s.headMu.RUnlock()
+	return recovering(func() error {
+		for at := 0; at < len(s.head); at += pageSize {
+			touched.Store(uint32(s.head[at]))
+		}
+		return nil
+	})
+}
+
+// touched keeps the reads of touch from being left out.
+var touched atomic.Uint32
+
+// unreadable is what a caller is told of a fault.
+func (s *Store) unreadable(err error) error {
+	if s.writer.broken() {
+		return delivery.ErrOutcomeUnknown
+	}
+	return cmp.Or(s.checkPlace(), fmt.Errorf("read %s: %w", s.path, err))
+}
+
+// isLocked reports whether bbolt may not be asked any more.
+func (c *committer) isLocked() bool {
+	select {
+	case <-c.locked:
+		return true
+	default:
+		return false
+	}
+}
+
+// fail has the store end because of cause.
+func (c *committer) fail(cause error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.failure == nil {
+		c.failure = cause
+		c.durableCond.Broadcast()
+		close(c.failed)
+	}
+	return delivery.ErrOutcomeUnknown
+}
+
+// commitFailed tells a transaction that certainly is not in the file from one
+// that may be. The meta page is written last: if there was no room and the file
+// still shows the one before, nothing of the transaction is visible and the
+// callers may try again. After any other error nobody can say what a later sync
+// would bring to the disk.
+func (c *committer) commitFailed(id uint64, cause error) error {
+	if noRoom(cause) && c.visible() < id {
+		return fmt.Errorf("%w: %v", delivery.ErrFull, cause)
+	}
+	return c.fail(fmt.Errorf("%w: the last commit to %s failed (%v); start again to see what is in it", delivery.ErrOutcomeUnknown, c.store.path, cause))
+}
+
+// visible returns the transaction that a reader sees now.
+func (c *committer) visible() (id uint64) {
+	if err := c.store.touch(); err != nil {
+		return ^uint64(0)
+	}
+	tx, err := c.store.db.Begin(false)
+	if err != nil {
+		return ^uint64(0)
+	}
+	defer tx.Rollback()
+	return uint64(tx.ID())
+}
+
+// checkPlace looks whether the file is where it was opened, and whole. In one
+// that was removed or replaced nothing is written any more: it would be gone
+// after the next start. It can be put back, or copied while the process lives.
+func (s *Store) checkPlace() error {
+	info, err := os.Stat(s.path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
+		return fmt.Errorf("%w: %s was removed or renamed; while process %d runs, /proc/%d/fd/%d is the file", delivery.ErrUnavailable,
+			s.path, os.Getpid(), os.Getpid(), s.file.Fd())
+	case err != nil:
+		return nil // whoever starts the server again will be told
+	case !os.SameFile(info, s.info):
+		return fmt.Errorf("%w: %s was replaced by another file; while process %d runs, /proc/%d/fd/%d is the one in use", delivery.ErrUnavailable,
+			s.path, os.Getpid(), os.Getpid(), s.file.Fd())
+	case info.Size() < s.fileSize.Load():
+		return s.writer.fail(fmt.Errorf("%w: %s was cut short while it was in use, %d bytes are missing; restore a backup", delivery.ErrOutcomeUnknown,
+			s.path, s.fileSize.Load()-info.Size()))
+	}
+	return nil
+}

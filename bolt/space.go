@@ -1,0 +1,128 @@
+package bolt
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"strings"
+	"syscall"
+
+	berrors "go.etcd.io/bbolt/errors"
+
+	"welcomed/delivery"
+)
+
+const (
+	// headroom is what payloads leave free, in bytes, or a quarter of the size
+	// limit or of the disk: what claims, settlements and sweeps need to go on.
+	headroom = 8 << 20
+	// allocateStep is how much more the file is given at a time than is needed.
+	allocateStep = 4 << 20
+)
+
+// errNoAllocation: this file system cannot be told to set blocks aside.
+var errNoAllocation = errors.New("blocks cannot be set aside")
+
+// A space is the room behind what is used of the file. Its blocks are set aside
+// before they are needed: on a disk that others fill too, a claim finds pages
+// to make room with. Where that is impossible, what the disk has free counts.
+type space struct {
+	file      *os.File
+	limit     int64 // of the file; 0: none
+	allocated int64 // up to here the file has its blocks
+}
+
+// behind returns how many bytes behind used are certain to be writable, after
+// trying to make them need.
+func (s *space) behind(used, need int64) int64 {
+	if have := s.allocated - used; have >= need {
+		return have
+	}
+	free, _ := diskSpace(s.file)
+	for _, size := range []int64{need + allocateStep, need} {
+		if s.limit > 0 {
+			size = min(size, s.limit-used)
+		}
+		// A disk that has not so much is not asked: it would look for it.
+		if more := used + size - max(s.allocated, used); more <= 0 || more > free {
+			continue
+		}
+		switch err := s.allocate(used, size); {
+		case err == nil:
+			s.allocated = used + size
+			return size
+		case errors.Is(err, errNoAllocation):
+			return free
+		}
+	}
+	return max(0, s.allocated-used)
+}
+
+// allocate sets blocks aside and makes the length of the file durable.
+func (s *space) allocate(from, size int64) error {
+	if err := allocate(s.file, from, size); err != nil {
+		return err
+	}
+	return s.file.Sync()
+}
+
+// headroom is what payloads leave free.
+func (s *space) headroom() int64 {
+	_, total := diskSpace(s.file)
+	room := min(headroom, total/4)
+	if s.limit > 0 {
+		room = min(room, s.limit/4)
+	}
+	return room
+}
+
+// A payload is admitted while there is room for it twice, and the headroom
+// behind it, under the size limit and on the disk. What was admitted before to
+// the same transaction comes to admitted bytes.
+func (c *committer) hasRoom(admitted, cost int) error {
+	if limit := c.store.opts.MaxSize; limit > 0 && c.store.room() < int64(2*(admitted+cost))+c.headroom {
+		return fmt.Errorf("%w: little is left of the %d bytes that the file may have", delivery.ErrFull, limit)
+	}
+	if free := c.store.freeBytes(); free < int64(2*(admitted+cost))+c.headroom {
+		need := int64(2*(admitted+cost)) + c.headroom - free
+		if c.space.behind(c.store.fileSize.Load(), need) < need {
+			return fmt.Errorf("%w: little is left on the disk of %s", delivery.ErrFull, c.store.path)
+		}
+	}
+	return nil
+}
+
+// keepHeadroom sets aside what claims, settlements and sweeps need, if the disk
+// has it.
+func (c *committer) keepHeadroom() {
+	if need := c.headroom - c.store.freeBytes(); need > 0 {
+		c.space.behind(c.store.fileSize.Load(), need)
+	}
+}
+
+// room is how much more certainly fits under the size limit, in bytes: bbolt
+// has the file grow by more than it needs, and refuses if that does not fit.
+func (s *Store) room() int64 {
+	return s.opts.MaxSize - int64(s.db.AllocSize) - s.fileSize.Load() + s.freeBytes()
+}
+
+func (s *Store) freeBytes() int64 { return int64(s.db.Stats().FreePageN) * pageSize }
+
+// noRoom reports whether a write was refused because the disk, a quota or the
+// size limit is reached. Of what fails when the file grows, bbolt keeps only the
+// words.
+func noRoom(err error) bool {
+	if errors.Is(err, berrors.ErrMaxSizeReached) {
+		return true
+	}
+	for _, errno := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG} {
+		if errors.Is(err, errno) || strings.HasSuffix(err.Error(), errno.Error()) {
+			return true
+		}
+	}
+	return false
+}
+
+// unknownSpace is what is assumed of a disk that does not say.
+const unknownSpace = math.MaxInt64 / 4
