@@ -7,6 +7,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -205,8 +206,12 @@ func must(t testing.TB, err error) {
 func onDisk(t *testing.T, d *disk.Disk, fault disk.Fault) (r *run, ops []disk.Op, hasFailed bool, err error) {
 	t.Helper()
 	path := filepath.Join(d.Dir, fileName)
-	_ = os.Remove(path)
-	_ = os.Remove(path + ".new")
+	must(t, d.Mend()) // a store that did not open has left it broken
+	for _, old := range []string{path, path + ".new"} {
+		if err := os.Remove(old); !errors.Is(err, fs.ErrNotExist) {
+			must(t, err)
+		}
+	}
 	must(t, d.Break(fault))
 	r = newRun(func() int { n, err := d.Ops(); must(t, err); return n })
 	store, err := bolt.Open(path, r.opts)
