@@ -31,8 +31,7 @@ func (c *caps) flags() []cli.Flag {
 	return []cli.Flag{
 		valueFlag("check-time-burst", duration(&c.checkTime.Burst, 0), "check signatures for a caller for `DURATION` at once; 0: no limit"),
 		valueFlag("check-time-per-second", duration(&c.checkTime.PerSecond, time.Millisecond), "and then for `DURATION` in a second"),
-		valueFlag("publish-burst", number(&c.publish.Burst, 0), "store `N` new KeyPackages of a user at once; 0: no limit"),
-		valueFlag("publish-per-hour", number(&c.publish.PerHour, 1), "and then `N` in an hour"),
+		valueFlag("publish-budget", budget(&c.publish), "store `N+N/h` new KeyPackages of a user: at once, and more in each hour; 0: any number"),
 		valueFlag("credential-identity", identityTemplate(&c.identity), "credentials must be basic and name their publisher like `TEMPLATE`, of {user} and {device}"),
 	}
 }

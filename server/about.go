@@ -14,7 +14,21 @@ type aboutJSON struct {
 	CipherSuites []mls.CipherSuite `json:"cipher_suites"`
 	Match        string            `json:"match"` // any, or reserved: only what the poster has reserved
 	Limits       limitsJSON        `json:"limits"`
+	Budgets      budgetsJSON       `json:"budgets"`
 	Healthy      bool              `json:"healthy"`
+}
+
+// budgetsJSON are what callers may take, where there is authentication.
+type budgetsJSON struct {
+	Caller  budgetJSON `json:"caller"`
+	Pair    budgetJSON `json:"pair"`
+	Target  budgetJSON `json:"target"`
+	Publish budgetJSON `json:"publish"`
+}
+
+type budgetJSON struct {
+	Burst   int `json:"burst"` // 0: any number
+	PerHour int `json:"per_hour"`
 }
 
 // limitsJSON are the limits that a client can run into: numbers, sizes in
@@ -34,8 +48,6 @@ type limitsJSON struct {
 	PendingPerDevice      int   `json:"pending_per_device"`
 	PendingBytesPerDevice int64 `json:"pending_bytes_per_device"`
 	OpenPerDevice         int   `json:"open_per_device"`
-	PublishBurst          int   `json:"publish_burst"` // of a user's KeyPackages; 0: any number
-	PublishPerHour        int   `json:"publish_per_hour"`
 	LowWatermark          int   `json:"low_watermark"`
 	ClaimMax              int   `json:"claim_max"`
 
@@ -67,7 +79,13 @@ func (s *Server) about(w http.ResponseWriter, r *request) error {
 		CipherSuites: s.limits.CipherSuites,
 		Match:        matchName(s.limits),
 		Limits:       s.limitsJSON(),
-		Healthy:      s.store.Ready(r.Context()) == nil,
+		Budgets: budgetsJSON{
+			Caller:  budgetJSON(s.options.Budgets.Caller),
+			Pair:    budgetJSON(s.options.Budgets.Pair),
+			Target:  budgetJSON(s.options.Budgets.Target),
+			Publish: budgetJSON(s.options.Publish),
+		},
+		Healthy: s.store.Ready(r.Context()) == nil,
 	})
 }
 
@@ -96,8 +114,6 @@ func (s *Server) limitsJSON() limitsJSON {
 		PendingPerDevice:      l.PendingPerDevice,
 		PendingBytesPerDevice: l.PendingBytesPerDevice,
 		OpenPerDevice:         l.OpenPerDevice,
-		PublishBurst:          s.options.Publish.Burst,
-		PublishPerHour:        s.options.Publish.PerHour,
 		LowWatermark:          l.LowWatermark,
 		ClaimMax:              MaxClaimWelcomes,
 		AnswerBytes:           s.options.AnswerBytes,

@@ -49,7 +49,7 @@ func (b *book) judgeItems(id delivery.DeviceID, items []delivery.NewKeyPackage, 
 		if slices.ContainsFunc(items[:i], func(o delivery.NewKeyPackage) bool { return o.Ref == item.Ref }) {
 			continue
 		}
-		reason, code := b.judgeItem(id, item, suite, fresh)
+		code, reason := b.judgeItem(id, item, suite, fresh)
 		if reason != nil {
 			refused[reason] = append(refused[reason], delivery.InvalidItem{Index: i, Ref: item.Ref.String(), Code: code})
 			spent = spent && code == delivery.ItemSpent
@@ -74,34 +74,34 @@ func (b *book) judgeItems(id delivery.DeviceID, items []delivery.NewKeyPackage, 
 	return fresh, nil
 }
 
-func (b *book) judgeItem(id delivery.DeviceID, item delivery.NewKeyPackage, suite mls.CipherSuite, before []delivery.NewKeyPackage) (error, delivery.ItemCode) {
+func (b *book) judgeItem(id delivery.DeviceID, item delivery.NewKeyPackage, suite mls.CipherSuite, before []delivery.NewKeyPackage) (delivery.ItemCode, error) {
 	if suite != 0 && item.Suite != suite {
-		return delivery.ErrWrongSuite, delivery.ItemWrongSuite
+		return delivery.ItemWrongSuite, delivery.ErrWrongSuite
 	}
 	if known := b.find(item.Ref); known != nil {
 		if known.owner != id {
-			return delivery.ErrNotYours, delivery.ItemNotYours
+			return delivery.ItemNotYours, delivery.ErrNotYours
 		}
-		return nil, ""
+		return "", nil
 	}
 	sameKey := func(o delivery.NewKeyPackage) bool { return string(o.InitKey) == string(item.InitKey) }
 	begins, ends := item.Lifetime.NotBefore, item.Lifetime.NotAfter
 	latest := b.now.Add(b.limits.ClockSkew)
 	switch {
 	case !slices.Contains(b.limits.CipherSuites, item.Suite):
-		return delivery.ErrInvalidKeyPackage, delivery.ItemUnsupportedCipherSuite
+		return delivery.ItemUnsupportedCipherSuite, delivery.ErrInvalidKeyPackage
 	case come(endOf(ends), b.now):
-		return delivery.ErrInvalidKeyPackage, delivery.ItemExpired
+		return delivery.ItemExpired, delivery.ErrInvalidKeyPackage
 	case begins > uint64(latest.Unix()):
-		return delivery.ErrInvalidKeyPackage, delivery.ItemNotYetValid
+		return delivery.ItemNotYetValid, delivery.ErrInvalidKeyPackage
 	case b.limits.MaxLifetime > 0 && ends-begins > uint64(b.limits.MaxLifetime.Seconds()):
-		return delivery.ErrInvalidKeyPackage, delivery.ItemLifetimeTooLong
+		return delivery.ItemLifetimeTooLong, delivery.ErrInvalidKeyPackage
 	case slices.ContainsFunc(before, sameKey):
-		return delivery.ErrKeyPackageSpent, delivery.ItemInitKeyReused
+		return delivery.ItemInitKeyReused, delivery.ErrKeyPackageSpent
 	case slices.ContainsFunc(b.of(id), func(k *keyPackage) bool { return sameKey(k.item) }):
-		return delivery.ErrKeyPackageSpent, delivery.ItemInitKeyReused
+		return delivery.ItemInitKeyReused, delivery.ErrKeyPackageSpent
 	}
-	return nil, ""
+	return "", nil
 }
 
 // replaced returns what a replacement takes off the shelf.
