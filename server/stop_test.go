@@ -63,14 +63,3 @@ func (c *conn) get(path string) (last bool) {
 	must(c.t, err)
 	return resp.Close
 }
-
-// TestAServerThatNobodyUsesStopsWell: the listener is closed twice, before and
-// after net/http has noticed.
-func TestAServerThatNobodyUsesStopsWell(t *testing.T) {
-	for range 50 {
-		s := start(t, nil)
-		s.stop()
-		wait(t, "the server", s.ended)
-		must(t, s.err)
-	}
-}
