@@ -226,7 +226,8 @@ func (r *request) readBody(b *bytes.Buffer) error {
 		if err := r.makeRoom(b); err != nil {
 			return err
 		}
-		n, err := r.body.Read(b.AvailableBuffer()[:b.Available()])
+		// A buffer that was used before may have more room than is accounted for.
+		n, err := r.body.Read(b.AvailableBuffer()[:min(b.Available(), r.room-b.Len())])
 		b.Write(b.AvailableBuffer()[:n]) // in place
 		if err == io.EOF {
 			return nil
