@@ -117,7 +117,7 @@ func assemble(ctx context.Context, c *config, log *slog.Logger) (_ *instance, er
 		sampleWaiting()
 	}
 	if i.certificate, err = loadCertificate(c, m, log); err != nil {
-		return nil, errors.Join(err, i.store.Close())
+		return nil, err
 	}
 	o := server.Options{
 		Store:          i.store,
