@@ -66,12 +66,17 @@ func (g *gate) Accept() (net.Conn, error) {
 	}
 }
 
-// Close implements net.Listener.
+// Close implements net.Listener. A farewell closes it, and net/http closes it once
+// more: that is no error.
 func (g *gate) Close() error {
 	g.connections.mu.Lock()
+	before := g.connections.closed
 	g.connections.closed = true
 	g.connections.change.Broadcast()
 	g.connections.mu.Unlock()
+	if before {
+		return nil
+	}
 	return g.Listener.Close()
 }
 
