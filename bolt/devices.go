@@ -305,10 +305,11 @@ func (s *Store) RemoveUser(ctx context.Context, _ delivery.Caller, user delivery
 
 // removeDevice withdraws what can be withdrawn. Welcomes that were delivered
 // can no longer be settled by a device that is gone: they lapse. Of one that was
-// removed before only the time changes: credentials may have been issued since.
+// removed before only the time changes: credentials may have been issued since, or
+// it was removed in a wrong future.
 func (t *txn) removeDevice(d *device) {
 	if d.removed {
-		if !d.removedAt.IsZero() && d.removedAt.Before(t.now) {
+		if !d.removedAt.IsZero() && !d.removedAt.Equal(t.now) {
 			d.removedAt = t.now
 			t.changed(d)
 		}

@@ -192,6 +192,17 @@ var tokenPromises = []promise{
 			w.outlived(since)
 		}
 	}},
+	{"a device that was removed in a wrong future can come back once it is removed again", func(w *world) {
+		w.one(phone)
+		w.clock.Jump(1000 * day)
+		w.must(w.store.RemoveDevice(w.ctx, nobody, phone))
+		w.clock.Jump(-1000 * day)
+		w.must(w.store.RemoveDevice(w.ctx, nobody, phone))
+		w.clock.Advance(time.Second)
+		later := self(phone)
+		later.Bound = w.clock.Now()
+		w.publishAs(later, phone, keyPackage())
+	}},
 	{"a removed device is forgotten when its credentials have had their time", func(w *world) {
 		bound := self(phone)
 		bound.Bound = w.clock.Now()

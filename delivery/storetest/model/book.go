@@ -26,6 +26,7 @@ type book struct {
 	repeats     map[string]*repeat              // by caller and idempotency key
 	turns       int                             // how often a Welcome was given
 	removed     map[delivery.DeviceID]time.Time // when they were, last; they may be back
+	unsure      map[delivery.DeviceID]bool      // they were again, when that may have been forgotten
 	tokens      []delivery.Token                // in the order of their making
 
 	doubtsEnd time.Time                      // a shelf's age after the last restore
@@ -89,14 +90,14 @@ type repeat struct {
 }
 
 func newBook(limits delivery.Limits) *book {
-	return &book{limits: limits, devices: map[delivery.DeviceID]*device{}, repeats: map[string]*repeat{}, doubts: map[delivery.DeviceID][]string{}, removed: map[delivery.DeviceID]time.Time{}}
+	return &book{limits: limits, devices: map[delivery.DeviceID]*device{}, repeats: map[string]*repeat{}, doubts: map[delivery.DeviceID][]string{}, removed: map[delivery.DeviceID]time.Time{}, unsure: map[delivery.DeviceID]bool{}}
 }
 
 // copy is what a backup holds.
 func (b *book) copy() *book {
 	c := *b
 	c.devices, c.repeats, c.doubts = maps.Clone(b.devices), maps.Clone(b.repeats), maps.Clone(b.doubts)
-	c.removed, c.tokens = maps.Clone(b.removed), slices.Clone(b.tokens)
+	c.removed, c.unsure, c.tokens = maps.Clone(b.removed), maps.Clone(b.unsure), slices.Clone(b.tokens)
 	for id, d := range c.devices {
 		c.devices[id] = again(d)
 	}

@@ -259,7 +259,7 @@ func (w *world) reserveAgain() {
 
 // limit draws what a reservation may take.
 func (w *world) limit(req *delivery.ReserveRequest) {
-	req.LastResortOnly, req.Bytes = nil, pick(w, "bytes", []int{0, 0, 1, 26, 40})
+	req.LastResortOnly, req.Bytes = nil, pick(w, "bytes", []int{0, 0, 1, 25, 30})
 	if w.oneIn(4, "last resort only") {
 		req.LastResortOnly = some(w, "drained", users, 2)
 	}

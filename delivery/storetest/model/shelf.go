@@ -410,8 +410,12 @@ func (b *book) withdrawOne(id delivery.DeviceID, ref mls.KeyPackageRef) error {
 func (b *book) removeDevice(id delivery.DeviceID) {
 	b.revokeTokens(delivery.TokenOwner{User: id.User, Device: id.Name})
 	_, before := b.removed[id]
-	if b.devices[id] != nil || before && !b.mayForgetRemoval(id) {
+	switch {
+	case b.devices[id] != nil, before && !b.mayForgetRemoval(id):
 		b.removed[id] = b.now
+		delete(b.unsure, id)
+	case before:
+		b.unsure[id] = true
 	}
 	if b.devices[id] == nil {
 		return
