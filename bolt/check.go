@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"syscall"
 
 	"go.etcd.io/bbolt"
 
@@ -220,7 +219,7 @@ func (c *checker) endDevice() error {
 
 // full calls a disk that is full what it is called elsewhere.
 func full(err error) error {
-	if errors.Is(err, syscall.ENOSPC) {
+	if err != nil && noRoom(err) {
 		return fmt.Errorf("%w: %w", delivery.ErrFull, err)
 	}
 	return err

@@ -38,7 +38,7 @@ func Compact(ctx context.Context, from, to string) (err error) {
 	if err := os.Rename(part, to); err != nil {
 		return err
 	}
-	return syncDirectory(filepath.Dir(to))
+	return SyncDirectory(filepath.Dir(to))
 }
 
 func compactInto(ctx context.Context, source *bbolt.DB, path string) error {
@@ -125,12 +125,4 @@ func (c *copier) flush() error {
 	})
 	c.rows, c.bytes = c.rows[:0], 0
 	return err
-}
-
-func syncDirectory(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

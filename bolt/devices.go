@@ -3,6 +3,7 @@ package bolt
 import (
 	"bytes"
 	"context"
+	"slices"
 	"time"
 
 	"welcomed/delivery"
@@ -239,13 +240,18 @@ func (t *txn) flushDevice(d *device) {
 
 // userDevices returns the user's devices by name, those removed left out.
 func (t *txn) userDevices(user delivery.UserID) []*device {
+	return slices.DeleteFunc(t.knownDevices(user), func(d *device) bool { return d.removed })
+}
+
+// knownDevices is userDevices with those that were removed.
+func (t *txn) knownDevices(user delivery.UserID) []*device {
 	var numbers []uint64
 	for _, number := range t.scan(bucketNames, userPrefix(user), nil) {
 		numbers = append(numbers, readNumber(number))
 	}
 	var devices []*device
 	for _, n := range numbers {
-		if d := t.deviceByNumber(n); d != nil && !d.removed {
+		if d := t.deviceByNumber(n); d != nil {
 			devices = append(devices, d)
 		}
 	}
@@ -279,7 +285,7 @@ func (t *txn) pending(d *device) (n int) {
 func (s *Store) RemoveDevice(ctx context.Context, _ delivery.Caller, id delivery.DeviceID) error {
 	return s.writer.do(ctx, 0, func(t *txn) error {
 		t.revokeTokens(delivery.TokenOwner{User: id.User, Device: id.Name})
-		if d := t.device(id); d != nil && !d.removed {
+		if d := t.device(id); d != nil {
 			t.removeDevice(d)
 		}
 		return nil
@@ -290,7 +296,7 @@ func (s *Store) RemoveDevice(ctx context.Context, _ delivery.Caller, id delivery
 func (s *Store) RemoveUser(ctx context.Context, _ delivery.Caller, user delivery.UserID) error {
 	return s.writer.do(ctx, 0, func(t *txn) error {
 		t.revokeTokens(delivery.TokenOwner{User: user})
-		for _, d := range t.userDevices(user) {
+		for _, d := range t.knownDevices(user) {
 			t.removeDevice(d)
 		}
 		return nil
@@ -298,8 +304,17 @@ func (s *Store) RemoveUser(ctx context.Context, _ delivery.Caller, user delivery
 }
 
 // removeDevice withdraws what can be withdrawn. Welcomes that were delivered
-// can no longer be settled by a device that is gone: they lapse.
+// can no longer be settled by a device that is gone: they lapse. Of one that was
+// removed before only the time changes: credentials may have been issued since, or
+// it was removed in a wrong future.
 func (t *txn) removeDevice(d *device) {
+	if d.removed {
+		if !d.removedAt.IsZero() && !d.removedAt.Equal(t.now) {
+			d.removedAt = t.now
+			t.changed(d)
+		}
+		return
+	}
 	open := t.openMails(d)
 	for _, k := range t.liveKeyPackages(d) {
 		t.withdrawWith(d, k, open[k.number])

@@ -34,6 +34,9 @@ func (t *txn) doubtful() bool { return t.now.Before(t.store.doubts) }
 // may not be, as it came after the backup: it is known then as one that was
 // removed is, until it publishes.
 func (t *txn) doubt(id delivery.DeviceID, d *device, unknown []mls.KeyPackageRef) {
+	if !slices.ContainsFunc(unknown, func(ref mls.KeyPackageRef) bool { return len(ref) >= refPrefix }) {
+		return // no refs of anything
+	}
 	if d == nil {
 		if len(t.keys(bucketNames, userPrefix(id.User), 0)) >= 2*t.limits.DevicesPerUser {
 			return // what a user can have noted has an end too
@@ -77,20 +80,27 @@ func (t *txn) settleDoubts(d *device) {
 	}
 }
 
-// retireDoubted takes a KeyPackage that was just published off the shelf if it
-// may have been handed out before the restore.
+// retireDoubted takes a KeyPackage that was just published off the shelf if it is
+// doubted.
 func (t *txn) retireDoubted(d *device, k *keyPackage) {
-	if !t.doubtful() || k.rec.LastResort || k.rec.State != delivery.Available {
-		return
+	if k.rec.State == delivery.Available && t.doubted(d, k.rec.Ref, k.rec.LastResort) {
+		k.rec.Retire(*t.limits, t.now)
+		t.saveKeyPackage(d, k)
 	}
-	row := t.get(bucketDevices, d.key(rowDoubts))
-	for start := range slices.Chunk(row, refPrefix) {
-		if string(start) == string(k.rec.Ref[:refPrefix]) {
-			k.rec.Retire(*t.limits, t.now)
-			t.saveKeyPackage(d, k)
-			return
+}
+
+// doubted reports whether a KeyPackage that the device, which may be nil,
+// publishes may have been handed out before the restore.
+func (t *txn) doubted(d *device, ref mls.KeyPackageRef, lastResort bool) bool {
+	if !t.doubtful() || d == nil || lastResort {
+		return false
+	}
+	for start := range slices.Chunk(t.get(bucketDevices, d.key(rowDoubts)), refPrefix) {
+		if string(start) == string(ref[:refPrefix]) {
+			return true
 		}
 	}
+	return false
 }
 
 func (t *txn) forgetDoubts(d *device) {

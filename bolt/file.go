@@ -65,9 +65,18 @@ func (s *Store) secure() (err error) {
 	if err := s.file.Sync(); err != nil {
 		return fmt.Errorf("sync: %w", err)
 	}
-	err = syncDirectory(filepath.Dir(s.path))
+	return SyncDirectory(filepath.Dir(s.path))
+}
+
+// SyncDirectory makes durable which files a directory has, where that is possible:
+// some file systems cannot, some directories may not be read.
+func SyncDirectory(path string) error {
+	d, err := os.Open(path)
+	if err == nil {
+		err = errors.Join(d.Sync(), d.Close())
+	}
 	if errors.Is(err, errors.ErrUnsupported) || errors.Is(err, syscall.EINVAL) || errors.Is(err, fs.ErrPermission) {
-		return nil // some file systems cannot, some directories may not be read
+		return nil
 	}
 	return err
 }

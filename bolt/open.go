@@ -99,12 +99,20 @@ func Open(path string, opts Options) (*Store, error) {
 	}
 	s := &Store{path: path, opts: opts, db: db, file: file, copying: make(chan struct{}, 1)}
 	if err := s.start(); err != nil {
-		if !errors.Is(err, errUnreadable) { // after which bbolt may hold its locks
-			_ = errors.Join(s.unmapHead(), db.Close())
-		}
+		s.abandon(err)
 		return nil, openError(path, err)
 	}
 	return s, nil
+}
+
+// abandon gives up a store that did not start.
+func (s *Store) abandon(why error) {
+	if s.writer != nil {
+		s.writer.close()
+	}
+	if !errors.Is(why, errUnreadable) { // after which bbolt may hold its locks
+		_ = errors.Join(s.unmapHead(), s.db.Close())
+	}
 }
 
 // errNotOurs: the file is a bbolt file, but of something else.

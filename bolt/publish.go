@@ -248,14 +248,14 @@ func (t *txn) checkRetired(p publication, plan publishPlan, room int) error {
 
 // retiring is how many more would be retired: what a replacement takes off the
 // shelf, last resorts that a newer one follows, and new ones that are too
-// short-lived for the shelf.
+// short-lived for the shelf or may have been handed out before a restore.
 func (t *txn) retiring(p publication, plan publishPlan) int {
 	retiring, lastResorts := len(plan.retired), make(map[mls.CipherSuite]bool)
 	for _, i := range plan.added {
 		item := p.items[i]
 		rec := t.limits.NewKeyPackageRecord(item, t.now)
 		switch {
-		case rec.State == delivery.Retired:
+		case rec.State == delivery.Retired, t.doubted(plan.device, item.Ref, item.LastResort):
 			retiring++
 		case item.LastResort && lastResorts[item.Suite]:
 			retiring++ // by the one behind it

@@ -2,7 +2,9 @@ package bolt
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"slices"
 
 	"welcomed/delivery"
 )
@@ -22,9 +24,12 @@ func ownerKey(o delivery.TokenOwner, alone bool) []byte {
 	return userPrefix(o.User)
 }
 
+// tokenCost is about what a token adds to the file, in bytes.
+const tokenCost = 512
+
 // AddToken implements delivery.Store.
 func (s *Store) AddToken(ctx context.Context, token delivery.Token) (delivery.Token, error) {
-	err := s.writer.do(ctx, 0, func(t *txn) error {
+	err := s.writer.do(ctx, tokenCost, func(t *txn) error {
 		owner := ownerKey(token.Owner, true)
 		if len(t.keys(bucketOwners, owner, t.limits.TokensPerOwner)) >= t.limits.TokensPerOwner {
 			return delivery.ErrTooManyTokens
@@ -77,6 +82,9 @@ func (t *txn) tokens(within delivery.TokenOwner) (tokens []delivery.Token) {
 			tokens = append(tokens, token)
 		}
 	}
+	slices.SortFunc(tokens, func(a, b delivery.Token) int {
+		return cmp.Or(bytes.Compare(ownerKey(a.Owner, true), ownerKey(b.Owner, true)), a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.ID, b.ID))
+	})
 	return tokens
 }
 
@@ -109,6 +117,9 @@ func (t *txn) revokeTokens(within delivery.TokenOwner) {
 func (t *txn) forgetToken(token delivery.Token) {
 	t.del(bucketTokens, []byte(token.ID))
 	t.del(bucketOwners, append(ownerKey(token.Owner, true), token.ID...))
+	if !token.Expires.IsZero() {
+		t.del(bucketTimers, timerKey(timerToken, token.Expires, []byte(token.ID)))
+	}
 }
 
 func (t *txn) fireToken(timer timer, _ *delivery.SweepResult) {

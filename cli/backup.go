@@ -188,7 +188,7 @@ func writeDatabase(path string, source io.Reader, check func(part string) error)
 	if err := os.Rename(part, path); err != nil {
 		return err
 	}
-	return syncDirectory(filepath.Dir(path))
+	return bolt.SyncDirectory(filepath.Dir(path))
 }
 
 // plainly says what is known of an error of the operating system.
@@ -241,12 +241,4 @@ func isTerminal(w io.Writer) bool {
 	}
 	null, err := os.Stat(os.DevNull)
 	return err != nil || !os.SameFile(info, null)
-}
-
-func syncDirectory(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -107,58 +108,62 @@ func assemble(ctx context.Context, c *config, log *slog.Logger) (_ *instance, er
 	if err != nil {
 		return nil, err
 	}
-	if path := c.socket.of(c.db); path != "" {
-		if i.socket, err = listenOnSocket(path); err != nil {
-			return nil, err
-		}
+	if i.socket, err = listenOnSocket(c.socket.of(c.db)); err != nil {
+		return nil, err
 	}
 	i.sweeper = &sweeper{store: i.store, every: c.sweepEvery, log: log}
 	if c.pprof {
 		sampleWaiting()
 	}
 	if i.certificate, err = loadCertificate(c, m, log); err != nil {
-		return nil, errors.Join(err, i.store.Close())
+		return nil, err
 	}
-	o := server.Options{
-		Store:          i.store,
-		Limits:         c.limits,
-		Log:            log,
-		Version:        currentVersion(),
-		Observe:        m.ObserveRequest,
-		Auth:           authenticator,
-		InsecureNoAuth: c.insecureNoAuth,
-		Budgets:        c.budgets,
-		OverBudget:     m.ObserveOverBudget,
-		HeaderRead:     c.headerRead,
-		BodyRead:       c.bodyRead,
-		Idle:           c.idle,
-		LongPoll:       c.longPoll,
-		ClaimWelcomes:  c.claimWelcomes,
-		AnswerBytes:    c.answerBytes,
-		Socket:         i.socket,
-		Backup:         &server.Backup{Copy: file.Backup, Kept: m.ObserveBackup},
-		Profiles:       c.pprof,
-		Checks:         c.checks,
-		CheckTime:      c.checkTime,
-		Publish:        c.publish,
-
-		CredentialIdentity: c.identity,
-		Write:              c.answerWrite,
-		Caps:               c.clientCaps,
-		Refused:            func(by server.Cap) { m.ObserveRefusal(string(by)) },
-		TrustedProxies:     c.trustedProxies,
-		AdminToken:         c.adminToken,
-		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{
-			ErrorHandling: promhttp.ContinueOnError,
-			ErrorLog:      slog.NewLogLogger(log.Handler(), slog.LevelError),
-		}),
-	}
+	o := c.serverOptions(log)
+	o.Store, o.Auth, o.Socket = i.store, authenticator, i.socket
+	o.Backup = &server.Backup{Copy: file.Backup, Kept: m.ObserveBackup}
+	o.Observe, o.OverBudget = m.ObserveRequest, m.ObserveOverBudget
+	o.Refused = func(by server.Cap) { m.ObserveRefusal(string(by)) }
+	o.Metrics = metricsHandler(registry, log)
 	if i.certificate != nil {
 		o.Certificate = i.certificate.Certificate
 	}
 	i.server = server.New(o)
 	m.Serving(func() metrics.Load { return metrics.Load(i.server.Load()) })
 	return i, nil
+}
+
+func metricsHandler(registry *prometheus.Registry, log *slog.Logger) http.Handler {
+	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{
+		ErrorHandling: promhttp.ContinueOnError,
+		ErrorLog:      slog.NewLogLogger(log.Handler(), slog.LevelError),
+	})
+}
+
+// serverOptions are what the flags say of the server.
+func (c *config) serverOptions(log *slog.Logger) server.Options {
+	return server.Options{
+		Limits:         c.limits,
+		Log:            log,
+		Version:        currentVersion(),
+		InsecureNoAuth: c.insecureNoAuth,
+		Budgets:        c.budgets,
+		HeaderRead:     c.headerRead,
+		BodyRead:       c.bodyRead,
+		Idle:           c.idle,
+		LongPoll:       c.longPoll,
+		Write:          c.answerWrite,
+		ClaimWelcomes:  c.claimWelcomes,
+		AnswerBytes:    c.answerBytes,
+		Profiles:       c.pprof,
+		Checks:         c.checks,
+		CheckTime:      c.checkTime,
+		Publish:        c.publish,
+		Caps:           c.clientCaps,
+		TrustedProxies: c.trustedProxies,
+		AdminToken:     c.adminToken,
+
+		CredentialIdentity: c.identity,
+	}
 }
 
 // spareThread lets Go run on one thread more than there are processors, and

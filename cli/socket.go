@@ -71,10 +71,14 @@ func (c *config) socketFlags() []cli.Flag {
 	}
 }
 
-// listenOnSocket makes the admin socket, for this user only. Who calls it has
-// the database open, so what is at a path beside it is left from a server that
-// was killed; what somebody answers at is not taken away all the same.
+// listenOnSocket makes the admin socket, for this user only; none if path is
+// empty. Who calls it has the database open, so what is at a path beside it is
+// left from a server that was killed; what somebody answers at is not taken away
+// all the same.
 func listenOnSocket(path string) (net.Listener, error) {
+	if path == "" {
+		return nil, nil
+	}
 	if len(path) > socketPathMost {
 		return nil, fmt.Errorf("--admin-socket %s: it is %d bytes long and may be %d: choose a shorter one, or %s", path, len(path), socketPathMost, socketOff)
 	}

@@ -14,7 +14,7 @@ type Limits struct {
 	KeyPackagesPerPublish int
 	KeyPackagesPerDevice  int // on the shelf, last resort not counted
 	KeyPackagesPerUser    int // the same of all devices together
-	RetiredPerDevice      int // off the shelf by the device's doing, still matchable, last resort counted
+	RetiredPerDevice      int // off the shelf and not reserved, still matchable, last resort counted
 	DevicesPerUser        int
 	UsersPerReserve       int
 	DevicesPerReserve     int

@@ -12,7 +12,7 @@ import (
 func (s *Server) Body(d time.Duration) { s.times.body = d }
 
 // Write bounds how long an answer of any size may take.
-func (s *Server) Write(d time.Duration) { s.times.write, s.times.rate = d, 1<<40 }
+func (s *Server) Write(d time.Duration) { s.times.write, s.times.rate = d, 1<<30 }
 
 // Grace bounds how long running requests may take after the server is stopped.
 func (s *Server) Grace(d time.Duration) { s.times.grace = d }

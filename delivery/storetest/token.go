@@ -104,6 +104,17 @@ var tokenPromises = []promise{
 		same(w, "nobody's", len(w.tokensWithin(owner{User: "al"})), 0)
 		w.valid(x, near)
 	}},
+	{"of one owner the oldest token is listed first", func(w *world) {
+		var added []delivery.Token
+		for _, id := range []string{"b", "c", "a"} {
+			t, err := w.store.AddToken(w.ctx, delivery.Token{ID: id, Owner: ofPhone})
+			w.must(err)
+			added = append(added, t)
+			w.clock.Advance(time.Second)
+		}
+		same(w, "tokens", w.tokensWithin(ofPhone), added)
+		same(w, "tokens of all", w.tokensWithin(owner{}), added)
+	}},
 	{"a token is revoked only within its owner", func(w *world) {
 		a, p, s := w.token(ofAlice), w.token(ofPhone), w.token(ofBackend)
 		for _, within := range []owner{ofPhone, {User: "alice", Device: "tablet"}, {User: "bob"}, ofBackend} {
@@ -165,6 +176,32 @@ var tokenPromises = []promise{
 		w.publishAs(later, phone, keyPackage())
 		w.outlived(bound)
 		w.publishAs(delivery.Caller{User: "alice", Bound: bound.Bound}, phone, keyPackage())
+	}},
+	{"neither do those that were issued after it was removed, once it is removed again", func(w *world) {
+		w.one(phone)
+		w.must(w.store.RemoveDevice(w.ctx, self(phone), phone))
+		for _, remove := range []func() error{
+			func() error { return w.store.RemoveDevice(w.ctx, nobody, phone) },
+			func() error { return w.store.RemoveUser(w.ctx, nobody, "alice") },
+		} {
+			w.clock.Advance(time.Minute)
+			since := self(phone)
+			since.Bound = w.clock.Now()
+			w.clock.Advance(time.Minute)
+			w.must(remove())
+			w.outlived(since)
+		}
+	}},
+	{"a device that was removed in a wrong future can come back once it is removed again", func(w *world) {
+		w.one(phone)
+		w.clock.Jump(1000 * day)
+		w.must(w.store.RemoveDevice(w.ctx, nobody, phone))
+		w.clock.Jump(-1000 * day)
+		w.must(w.store.RemoveDevice(w.ctx, nobody, phone))
+		w.clock.Advance(time.Second)
+		later := self(phone)
+		later.Bound = w.clock.Now()
+		w.publishAs(later, phone, keyPackage())
 	}},
 	{"a removed device is forgotten when its credentials have had their time", func(w *world) {
 		bound := self(phone)

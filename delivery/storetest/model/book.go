@@ -20,11 +20,14 @@ import (
 type book struct {
 	limits      delivery.Limits
 	now, sure   time.Time
-	devices     map[delivery.DeviceID]*device // those that exist
-	keyPackages []*keyPackage                 // in the order of publication
-	letters     []*letter                     // in the order of posting
-	repeats     map[string]*repeat            // by caller and idempotency key
-	turns       int                           // how often a Welcome was given
+	devices     map[delivery.DeviceID]*device   // those that exist
+	keyPackages []*keyPackage                   // in the order of publication
+	letters     []*letter                       // in the order of posting
+	repeats     map[string]*repeat              // by caller and idempotency key
+	turns       int                             // how often a Welcome was given
+	removed     map[delivery.DeviceID]time.Time // when they were, last; they may be back
+	unsure      map[delivery.DeviceID]bool      // they were again, when that may have been forgotten
+	tokens      []delivery.Token                // in the order of their making
 
 	doubtsEnd time.Time                      // a shelf's age after the last restore
 	doubts    map[delivery.DeviceID][]string // starts of refs that were unknown after it
@@ -87,13 +90,14 @@ type repeat struct {
 }
 
 func newBook(limits delivery.Limits) *book {
-	return &book{limits: limits, devices: map[delivery.DeviceID]*device{}, repeats: map[string]*repeat{}, doubts: map[delivery.DeviceID][]string{}}
+	return &book{limits: limits, devices: map[delivery.DeviceID]*device{}, repeats: map[string]*repeat{}, doubts: map[delivery.DeviceID][]string{}, removed: map[delivery.DeviceID]time.Time{}, unsure: map[delivery.DeviceID]bool{}}
 }
 
 // copy is what a backup holds.
 func (b *book) copy() *book {
 	c := *b
 	c.devices, c.repeats, c.doubts = maps.Clone(b.devices), maps.Clone(b.repeats), maps.Clone(b.doubts)
+	c.removed, c.unsure, c.tokens = maps.Clone(b.removed), maps.Clone(b.unsure), slices.Clone(b.tokens)
 	for id, d := range c.devices {
 		c.devices[id] = again(d)
 	}
@@ -325,7 +329,7 @@ func (b *book) withdraw(k *keyPackage) (changed bool) {
 // heard of is left out.
 func (b *book) rows() string {
 	var rows strings.Builder
-	fmt.Fprintln(&rows, len(b.devices), b.doubts)
+	fmt.Fprintln(&rows, len(b.devices), b.doubts, b.removed, b.tokens)
 	for _, k := range b.keyPackages {
 		fmt.Fprintln(&rows, k.state, k.usableUntil, k.reservedBy, k.reserved, k.handedOut, k.ended, k.letter)
 	}
@@ -355,6 +359,12 @@ func (b *book) due() (due []time.Time) {
 	}
 	for _, repeat := range b.repeats {
 		due = append(due, repeat.until)
+	}
+	for _, t := range b.tokens {
+		due = append(due, t.Expires)
+	}
+	for _, at := range b.removed {
+		due = append(due, at.Add(b.limits.TombstoneKept))
 	}
 	due = slices.DeleteFunc(due, func(at time.Time) bool { return come(at, b.now) || at.Year() > 2300 })
 	slices.SortFunc(due, time.Time.Compare)

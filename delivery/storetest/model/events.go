@@ -29,7 +29,7 @@ func (w *world) events() map[string]func(*rapid.T) {
 		{"cancel", w.cancel}, {"replace", w.replace}, {"sync", w.sync}, {"withdraw", w.withdraw}, {"reject", w.reject},
 		{"fetch a tree", w.tree}, {"ask", w.ask}, {"list", w.list}, {"clock jumps", w.jump}, {"clock is put right", w.putRight},
 		{"kill", w.kill}, {"close", w.reopen}, {"compact", w.compact}, {"back up", w.backUp}, {"restore", w.restore},
-		{"remove device", w.removeDevice}, {"remove user", w.removeUser}, {"give up", w.giveUp}, {"claim", w.claim},
+		{"remove device", w.removeDevice}, {"remove user", w.removeUser}, {"give up", w.giveUp}, {"add a token", w.addToken}, {"revoke a token", w.revokeToken}, {"claim", w.claim},
 	}
 	events := map[string]func(*rapid.T){"": w.check}
 	for i, n := range named {
@@ -73,8 +73,9 @@ func (w *world) tooEarly(err error) bool {
 func (w *world) publish() {
 	d, items := pick(w, "device", devices), w.items()
 	before := w.book.rows()
-	got, gotErr := w.store.Publish(w.ctx, self(d), d, items)
-	if w.tooEarly(gotErr) {
+	caller := w.credentials(d)
+	got, gotErr := w.store.Publish(w.ctx, caller, d, items)
+	if w.tooEarly(gotErr) || w.outlived(caller, d, gotErr) {
 		return
 	}
 	want, wantErr := w.book.publish(d, items, false, 0)
@@ -92,13 +93,29 @@ func (w *world) replace() {
 		items = append(items, pick(w, "kept", own).item)
 	}
 	before := w.book.rows()
-	got, gotErr := w.store.Replace(w.ctx, self(d), d, suite, items)
-	if w.tooEarly(gotErr) {
+	caller := w.credentials(d)
+	got, gotErr := w.store.Replace(w.ctx, caller, d, suite, items)
+	if w.tooEarly(gotErr) || w.outlived(caller, d, gotErr) {
 		return
 	}
 	want, wantErr := w.book.publish(d, items, true, suite)
 	w.refusedItems(gotErr, wantErr)
 	w.happened(fmt.Sprintf("Replace %v suite %d by %s", d, suite, brief(items)), before, got, want, gotErr, wantErr)
+}
+
+// outlived reports whether a publication was refused, as it had to be or might be,
+// because the device was removed after its credentials had been issued.
+func (w *world) outlived(caller delivery.Caller, d delivery.DeviceID, err error) bool {
+	outlived, mayBeForgotten := w.book.outlivedRemoval(caller, d)
+	refused := errors.Is(err, delivery.ErrDeviceRemoved)
+	if refused != outlived && !mayBeForgotten {
+		w.t.Fatalf("%v, removed %v, published by credentials of %v: %v", d, w.book.removed[d], caller.Bound, err)
+	}
+	if !refused {
+		return false
+	}
+	w.happened(fmt.Sprintf("Publish %v by credentials that have outlived it", d), w.book.rows(), nil, nil, err, delivery.ErrDeviceRemoved)
+	return true
 }
 
 // refusedItems compares which items of a publication are refused and why.
@@ -114,7 +131,7 @@ func (w *world) refusedItems(gotErr, wantErr error) {
 	}
 	var gotRoom, wantRoom *delivery.StockFullError
 	if errors.As(gotErr, &gotRoom) && errors.As(wantErr, &wantRoom) {
-		w.same("room", gotRoom.Room, wantRoom.Room, nil, nil)
+		w.same("room", *gotRoom, *wantRoom, nil, nil)
 	}
 }
 
@@ -157,8 +174,7 @@ func (w *world) removeDevice() {
 	if w.tooEarly(gotErr) {
 		return
 	}
-	w.book.removeDevice(d)
-	w.happened(fmt.Sprintf("RemoveDevice %v", d), before, nil, nil, gotErr, nil)
+	w.removed(fmt.Sprintf("RemoveDevice %v", d), before, gotErr, func() { w.book.removeDevice(d) }, d)
 }
 
 func (w *world) removeUser() {
@@ -168,8 +184,19 @@ func (w *world) removeUser() {
 	if w.tooEarly(gotErr) {
 		return
 	}
-	w.book.removeUser(user)
-	w.happened(fmt.Sprintf("RemoveUser %v", user), before, nil, nil, gotErr, nil)
+	of := slices.DeleteFunc(slices.Clone(devices), func(d delivery.DeviceID) bool { return d.User != user })
+	w.removed(fmt.Sprintf("RemoveUser %v", user), before, gotErr, func() { w.book.removeUser(user) }, of...)
+}
+
+// removed compares a removal. When a device was removed before may be forgotten,
+// and then it is not noted again.
+func (w *world) removed(what, before string, gotErr error, remove func(), of ...delivery.DeviceID) {
+	open := slices.ContainsFunc(of, func(d delivery.DeviceID) bool { return w.book.devices[d] == nil && w.book.mayForgetRemoval(d) })
+	if remove(); open {
+		w.wrote()
+		before = ""
+	}
+	w.happened(what, before, nil, nil, gotErr, nil)
 }
 
 // list walks through the pages of a listing.
@@ -177,6 +204,7 @@ func (w *world) list() {
 	opts := delivery.ListOptions{Limit: pick(w, "limit", []int{0, 1, 2, 3}), Bytes: pick(w, "bytes", []int{0, 0, 1, 30})}
 	opts.Suites = some(w, "suite", []mls.CipherSuite{1, 2}, 1)
 	opts.Devices = some(w, "device", []string{"phone", "tablet"}, 1)
+	opts.LastResortOnly = w.oneIn(4, "last resort only")
 	user := pick(w, "user", users)
 	var got delivery.Listing
 	for page := 0; page == 0 || opts.After != ""; page++ {
@@ -214,6 +242,7 @@ func (w *world) reserve() {
 	if w.oneIn(2, "with a key") {
 		req.IdempotencyKey = pick(w, "key", []string{"a", "b"})
 	}
+	w.limit(&req)
 	w.asked = append(w.asked, asked{pick(w, "caller", callers), req})
 	w.reserveBy(w.asked[len(w.asked)-1])
 }
@@ -224,7 +253,16 @@ func (w *world) reserveAgain() {
 	}
 	again := pick(w, "request", w.asked)
 	again.caller = w.posterOf(again.caller)
+	w.limit(&again.req)
 	w.reserveBy(again)
+}
+
+// limit draws what a reservation may take.
+func (w *world) limit(req *delivery.ReserveRequest) {
+	req.LastResortOnly, req.Bytes = nil, pick(w, "bytes", []int{0, 0, 1, 25, 30})
+	if w.oneIn(4, "last resort only") {
+		req.LastResortOnly = some(w, "drained", users, 2)
+	}
 }
 
 func (w *world) reserveBy(a asked) {
@@ -451,6 +489,10 @@ func (w *world) ask() {
 	outcome, wantErr := w.book.outcomeFor(caller, id)
 	w.forgetOwners(o.Recipients, outcome.Recipients)
 	w.same(fmt.Sprintf("Outcome for %+v: %s", caller, text(id)), o, outcome, gotErr, wantErr)
+	refs := []mls.KeyPackageRef{ref, w.ref("ref"), w.ref("ref")}
+	whose, err := w.store.Owners(w.ctx, caller, refs)
+	sortOwners(whose)
+	w.same(fmt.Sprintf("Owners for %+v: %s", caller, text(refs)), whose, w.book.owners(caller, refs), err, nil)
 }
 
 // giveUp has a caller go away before the event begins.
@@ -613,6 +655,7 @@ func (w *world) check(t *rapid.T) {
 		w.forgetOwners(got.Recipients, want.Recipients)
 		w.same("Outcome "+text(p.id()), got, want, gotErr, wantErr)
 	}
+	w.checkTokens()
 	w.checkStats()
 	if w.wrote() {
 		w.t.Fatalf("questions were committed")

@@ -66,7 +66,7 @@ func (b *book) judge(caller delivery.Caller, p delivery.Posting) (entries []*ent
 			continue
 		}
 		e.verdict = b.verdict(k, caller, p.Welcome.CipherSuite)
-		if e.verdict == "" && b.waiting(k.owner)+coming[k.owner] >= b.limits.PendingPerDevice {
+		if e.verdict == "" && b.mailboxFull(k.owner, coming[k.owner]) {
 			e.verdict = delivery.StatusMailboxFull
 		}
 		if e.verdict == "" || caller.ID() != "" && k.reservedBy == caller.ID() {
@@ -98,6 +98,12 @@ func (b *book) verdict(k *keyPackage, caller delivery.Caller, suite mls.CipherSu
 		return delivery.StatusWithdrawn
 	case state == delivery.Reserved && k.reservedBy != "" && caller.ID() != "" && caller.ID() != k.reservedBy:
 		return delivery.StatusTaken
+	case !b.limits.MatchReserved, k.item.LastResort && !k.handedOut.IsZero():
+		return ""
+	case k.item.LastResort, state != delivery.Reserved:
+		return delivery.StatusNotReserved
+	case caller.ID() != "" && caller.ID() != k.reservedBy:
+		return delivery.StatusNotReserved
 	}
 	return ""
 }
@@ -114,15 +120,34 @@ func (b *book) takenBy(k *keyPackage, caller delivery.Caller) *delivery.WelcomeI
 	return &l.id
 }
 
-// waiting counts what waits in a device's mailbox. What has had its time counts
-// until a sweep.
-func (b *book) waiting(id delivery.DeviceID) (n int) {
+// mailboxFull reports whether one more is too many in a device's mailbox when so
+// many are about to come. What has had its time counts until a sweep.
+func (b *book) mailboxFull(id delivery.DeviceID, coming int) bool {
+	waiting, open := coming, coming
 	for _, e := range b.mail(id) {
 		if e.state == delivery.Held || e.state == delivery.Pending {
-			n++
+			waiting++
+		}
+		if e.open() {
+			open++
 		}
 	}
-	return n
+	return waiting >= b.limits.PendingPerDevice || open >= b.limits.OpenPerDevice
+}
+
+// owners returns whose KeyPackages these are, in the order of their texts.
+func (b *book) owners(caller delivery.Caller, refs []mls.KeyPackageRef) (found []delivery.Owner) {
+	for _, ref := range refs {
+		if k := b.find(ref); k != nil {
+			found = append(found, delivery.Owner{User: k.owner.User, Reserved: caller.ID() != "" && k.reservedBy == caller.ID(), LastResort: k.item.LastResort})
+		}
+	}
+	sortOwners(found)
+	return found
+}
+
+func sortOwners(o []delivery.Owner) {
+	slices.SortFunc(o, func(x, y delivery.Owner) int { return cmp.Compare(text(x), text(y)) })
 }
 
 // verdictFor is what a poster is told of a decision.
@@ -441,6 +466,7 @@ func (b *book) sweep() (r delivery.SweepResult) {
 			delete(b.repeats, key)
 		}
 	}
+	b.dropTokens(func(t delivery.Token) bool { return !t.Expires.IsZero() && come(t.Expires, b.now) })
 	return r
 }
 

@@ -109,6 +109,7 @@ type world struct {
 	made   []delivery.NewKeyPackage
 	posted []posted
 	asked  []asked
+	tokens []string // ids that were tried
 }
 
 // A backup is a copy of the store, and what the reference was then.
@@ -167,6 +168,11 @@ func drawLimits(t *rapid.T) delivery.Limits {
 	l.DevicesPerUser = rapid.SampledFrom([]int{2, 50}).Draw(t, "devices")
 	l.PendingPerDevice = rapid.SampledFrom([]int{2, 1000}).Draw(t, "mailbox")
 	l.UsersPerReserve, l.DevicesPerReserve, l.RecipientsPerWelcome = 3, 3, 3
+	l.KeyPackagesPerUser = rapid.SampledFrom([]int{6, 5000}).Draw(t, "shelves")
+	l.RetiredPerDevice = rapid.SampledFrom([]int{3, 20000}).Draw(t, "retired")
+	l.OpenPerDevice = rapid.SampledFrom([]int{3, 5000}).Draw(t, "open")
+	l.MatchReserved = rapid.IntRange(0, 3).Draw(t, "match reserved") == 3
+	l.TokensPerOwner = 2
 	l.LowWatermark = 3
 	l.MaxLifetime = rapid.SampledFrom([]time.Duration{0, 0, 400 * day}).Draw(t, "longest lifetime")
 	return l

@@ -11,7 +11,8 @@ import (
 	"welcomed/mls"
 )
 
-// publish is Publish, and Replace of a suite (0: of all).
+// publish is Publish, and Replace of a suite (0: of all), by credentials that have
+// not outlived the device.
 func (b *book) publish(id delivery.DeviceID, items []delivery.NewKeyPackage, replace bool, suite mls.CipherSuite) (delivery.Publications, error) {
 	fresh, err := b.judgeItems(id, items, suite)
 	if err != nil {
@@ -74,7 +75,7 @@ func (b *book) judgeItems(id delivery.DeviceID, items []delivery.NewKeyPackage, 
 	return fresh, nil
 }
 
-func (b *book) judgeItem(id delivery.DeviceID, item delivery.NewKeyPackage, suite mls.CipherSuite, before []delivery.NewKeyPackage) (delivery.ItemCode, error) {
+func (b *book) judgeItem(id delivery.DeviceID, item delivery.NewKeyPackage, suite mls.CipherSuite, before []delivery.NewKeyPackage) (code delivery.ItemCode, reason error) {
 	if suite != 0 && item.Suite != suite {
 		return delivery.ItemWrongSuite, delivery.ErrWrongSuite
 	}
@@ -116,10 +117,13 @@ func (b *book) replaced(id delivery.DeviceID, items []delivery.NewKeyPackage, su
 }
 
 func (b *book) checkRoom(id delivery.DeviceID, fresh []delivery.NewKeyPackage, retired []*keyPackage) error {
-	shelf, coming := b.available(id), 0
+	if len(fresh) > 0 && b.devices[id] == nil && len(b.devicesOf(id.User)) >= b.limits.DevicesPerUser {
+		return delivery.ErrDeviceLimit
+	}
+	gone, coming := 0, 0
 	for _, k := range retired {
 		if !k.item.LastResort && k.stateAt(b.now) == delivery.Available {
-			shelf--
+			gone++
 		}
 	}
 	for _, item := range fresh {
@@ -127,13 +131,58 @@ func (b *book) checkRoom(id delivery.DeviceID, fresh []delivery.NewKeyPackage, r
 			coming++
 		}
 	}
-	if coming > max(0, b.limits.KeyPackagesPerDevice-shelf) {
-		return &delivery.StockFullError{Room: max(0, b.limits.KeyPackagesPerDevice-shelf)}
+	room, full := b.room(id, gone)
+	if coming > room {
+		return &delivery.StockFullError{Room: room, Full: full}
 	}
-	if len(fresh) > 0 && b.devices[id] == nil && len(b.devicesOf(id.User)) >= b.limits.DevicesPerUser {
-		return delivery.ErrDeviceLimit
+	left := b.limits.RetiredPerDevice
+	for _, k := range b.of(id) {
+		if k.state == delivery.Retired {
+			left--
+		}
 	}
-	return nil
+	retiring := len(retired) + b.offTheShelf(id, fresh, retired)
+	if retiring == 0 || retiring <= left {
+		return nil
+	}
+	if len(retired) > 0 {
+		left = 0
+	}
+	return &delivery.StockFullError{Room: max(0, min(left, room)), Full: delivery.FullRetired}
+}
+
+// room is how many more fit on a shelf from which gone are taken, and on all of
+// the user's.
+func (b *book) room(id delivery.DeviceID, gone int) (room int, full delivery.FullPlace) {
+	all := -gone
+	for _, name := range b.devicesOf(id.User) {
+		all += b.available(delivery.DeviceID{User: id.User, Name: name})
+	}
+	room, full = b.limits.KeyPackagesPerDevice+gone-b.available(id), delivery.FullShelf
+	if left := b.limits.KeyPackagesPerUser - all; left < room {
+		room, full = left, delivery.FullShelves
+	}
+	return max(0, room), full
+}
+
+// offTheShelf counts what new KeyPackages bring that does not stay on the shelf,
+// and the last resorts that they follow.
+func (b *book) offTheShelf(id delivery.DeviceID, fresh []delivery.NewKeyPackage, retired []*keyPackage) (n int) {
+	newest := map[mls.CipherSuite]bool{}
+	for _, item := range fresh {
+		switch {
+		case come(endOf(item.Lifetime.NotAfter).Add(-b.limits.LifetimeMargin), b.now), b.doubted(id, item), item.LastResort && newest[item.Suite]:
+			n++
+		case item.LastResort:
+			newest[item.Suite] = true
+			for _, k := range b.of(id) {
+				if k.state == delivery.Available && k.item.LastResort && k.item.Suite == item.Suite && !slices.Contains(retired, k) {
+					n++
+				}
+			}
+		}
+	}
+	return n
 }
 
 // available counts the shelf, last resorts left out.
@@ -148,7 +197,8 @@ func (b *book) available(id delivery.DeviceID) (n int) {
 
 func (b *book) stock(id delivery.DeviceID) delivery.Stock {
 	n := b.available(id)
-	return delivery.Stock{Available: n, Low: n < b.limits.LowWatermark, Room: max(0, b.limits.KeyPackagesPerDevice-n)}
+	room, _ := b.room(id, 0)
+	return delivery.Stock{Available: n, Low: n < b.limits.LowWatermark, Room: room}
 }
 
 // add puts a KeyPackage on the shelf, unless it could not be handed out. Of the
@@ -249,7 +299,7 @@ func (b *book) list(user delivery.UserID, opts delivery.ListOptions) (l delivery
 	for _, name := range b.devicesOf(user) {
 		on := delivery.DeviceListing{Device: name}
 		for _, k := range b.handouts(delivery.DeviceID{User: user, Name: name}) {
-			if len(opts.Suites) == 0 || slices.Contains(opts.Suites, k.item.Suite) {
+			if (len(opts.Suites) == 0 || slices.Contains(opts.Suites, k.item.Suite)) && (k.item.LastResort || !opts.LastResortOnly) {
 				on.KeyPackages = append(on.KeyPackages, b.expiresAt(k))
 			}
 		}
@@ -355,7 +405,18 @@ func (b *book) withdrawOne(id delivery.DeviceID, ref mls.KeyPackageRef) error {
 }
 
 // removeDevice withdraws all. What was delivered can no longer be settled.
+// Credentials from before it bring back neither the device nor one that was
+// removed already.
 func (b *book) removeDevice(id delivery.DeviceID) {
+	b.revokeTokens(delivery.TokenOwner{User: id.User, Device: id.Name})
+	_, before := b.removed[id]
+	switch {
+	case b.devices[id] != nil, before && !b.mayForgetRemoval(id):
+		b.removed[id] = b.now
+		delete(b.unsure, id)
+	case before:
+		b.unsure[id] = true
+	}
 	if b.devices[id] == nil {
 		return
 	}
@@ -372,9 +433,12 @@ func (b *book) removeDevice(id delivery.DeviceID) {
 }
 
 func (b *book) removeUser(user delivery.UserID) {
-	for _, name := range b.devicesOf(user) {
-		b.removeDevice(delivery.DeviceID{User: user, Name: name})
+	for _, id := range devices {
+		if id.User == user {
+			b.removeDevice(id)
+		}
 	}
+	b.revokeTokens(delivery.TokenOwner{User: user})
 }
 
 func (b *book) deviceInfos(user delivery.UserID) (infos []delivery.DeviceInfo) {
@@ -435,7 +499,7 @@ func (b *book) reserve(caller delivery.Caller, req delivery.ReserveRequest) (del
 	}
 	key := repeatKey(caller, req)
 	if r := b.repeats[key]; r != nil && req.IdempotencyKey != "" && b.now.Before(r.until) {
-		if text(r.request) != text(req) || r.device != caller.Device {
+		if text(r.request) != text(inCommon(req)) || r.device != caller.Device {
 			return delivery.Reservation{}, delivery.ErrIdempotencyKeyReused
 		}
 		answer := r.answer
@@ -450,11 +514,35 @@ func (b *book) reserve(caller delivery.Caller, req delivery.ReserveRequest) (del
 	if total > b.limits.DevicesPerReserve {
 		return delivery.Reservation{}, delivery.ErrTooMany
 	}
-	answer := b.handOut(caller, users, asked, b.bestSuite(users, asked, req.Suites))
+	suite := b.bestSuite(users, asked, req)
+	if b.tooLarge(users, asked, suite, req) {
+		return delivery.Reservation{}, delivery.ErrTooMany
+	}
+	answer := b.handOut(caller, users, asked, suite, req)
 	if req.IdempotencyKey != "" {
-		b.repeats[key] = &repeat{req, caller.Device, answer, b.now.Add(b.limits.IdempotencyKept)}
+		b.repeats[key] = &repeat{inCommon(req), caller.Device, answer, b.now.Add(b.limits.IdempotencyKept)}
 	}
 	return answer, nil
+}
+
+// inCommon is what a repeated request has to have in common with the first.
+func inCommon(req delivery.ReserveRequest) delivery.ReserveRequest {
+	req.LastResortOnly, req.Bytes = nil, 0
+	return req
+}
+
+// tooLarge reports whether more bytes would be handed out than the request allows;
+// one KeyPackage always is.
+func (b *book) tooLarge(users []delivery.UserID, asked map[delivery.UserID][]string, suite mls.CipherSuite, req delivery.ReserveRequest) bool {
+	n, bytes := 0, 0
+	for _, user := range users {
+		for _, name := range asked[user] {
+			if k := b.offer(delivery.DeviceID{User: user, Name: name}, suite, req); k != nil {
+				n, bytes = n+1, bytes+len(k.item.Bytes)
+			}
+		}
+	}
+	return suite != 0 && req.Bytes > 0 && n > 1 && bytes > req.Bytes
 }
 
 func repeatKey(caller delivery.Caller, req delivery.ReserveRequest) string {
@@ -509,10 +597,10 @@ func (b *book) targets(caller delivery.Caller, req delivery.ReserveRequest) (use
 	return users, asked
 }
 
-// offer is what a device hands out next in a suite.
-func (b *book) offer(id delivery.DeviceID, suite mls.CipherSuite) *keyPackage {
+// offer is what a device hands out next in a suite (0: in any).
+func (b *book) offer(id delivery.DeviceID, suite mls.CipherSuite, req delivery.ReserveRequest) *keyPackage {
 	for _, k := range b.handouts(id) {
-		if k.item.Suite == suite {
+		if (suite == 0 || k.item.Suite == suite) && (k.item.LastResort || !slices.Contains(req.LastResortOnly, id.User)) {
 			return k
 		}
 	}
@@ -521,7 +609,8 @@ func (b *book) offer(id delivery.DeviceID, suite mls.CipherSuite) *keyPackage {
 
 // bestSuite is the first by preference that serves every device, else the one
 // that serves most; 0 if none serves any.
-func (b *book) bestSuite(users []delivery.UserID, asked map[delivery.UserID][]string, suites []mls.CipherSuite) (best mls.CipherSuite) {
+func (b *book) bestSuite(users []delivery.UserID, asked map[delivery.UserID][]string, req delivery.ReserveRequest) (best mls.CipherSuite) {
+	suites := req.Suites
 	if len(suites) == 0 {
 		suites = b.limits.CipherSuites
 	}
@@ -530,7 +619,7 @@ func (b *book) bestSuite(users []delivery.UserID, asked map[delivery.UserID][]st
 		served, all := 0, true
 		for _, user := range users {
 			for _, name := range asked[user] {
-				if b.offer(delivery.DeviceID{User: user, Name: name}, suite) == nil {
+				if b.offer(delivery.DeviceID{User: user, Name: name}, suite, req) == nil {
 					all = false
 				} else {
 					served++
@@ -547,12 +636,12 @@ func (b *book) bestSuite(users []delivery.UserID, asked map[delivery.UserID][]st
 	return best
 }
 
-func (b *book) handOut(caller delivery.Caller, users []delivery.UserID, asked map[delivery.UserID][]string, suite mls.CipherSuite) delivery.Reservation {
+func (b *book) handOut(caller delivery.Caller, users []delivery.UserID, asked map[delivery.UserID][]string, suite mls.CipherSuite, req delivery.ReserveRequest) delivery.Reservation {
 	answer := delivery.Reservation{Suite: suite}
 	for _, user := range users {
 		u := delivery.ReservedUser{User: user}
 		for _, name := range asked[user] {
-			u.Devices = append(u.Devices, b.handOne(caller, delivery.DeviceID{User: user, Name: name}, suite))
+			u.Devices = append(u.Devices, b.handOne(caller, delivery.DeviceID{User: user, Name: name}, suite, req))
 		}
 		u.Status = userStatus(len(b.devicesOf(user)) > 0, u.Devices)
 		answer.Users = append(answer.Users, u)
@@ -560,11 +649,14 @@ func (b *book) handOut(caller delivery.Caller, users []delivery.UserID, asked ma
 	return answer
 }
 
-func (b *book) handOne(caller delivery.Caller, id delivery.DeviceID, suite mls.CipherSuite) delivery.ReservedDevice {
+func (b *book) handOne(caller delivery.Caller, id delivery.DeviceID, suite mls.CipherSuite, req delivery.ReserveRequest) delivery.ReservedDevice {
 	d := delivery.ReservedDevice{Device: id.Name, Status: delivery.DeviceExhausted}
-	k := b.offer(id, suite)
+	var k *keyPackage
+	if suite != 0 { // else nobody is served
+		k = b.offer(id, suite, req)
+	}
 	switch {
-	case k == nil && len(b.handouts(id)) > 0:
+	case k == nil && b.offer(id, 0, req) != nil:
 		d.Status = delivery.DeviceIncompatible
 	case k != nil:
 		d.Status = delivery.DeviceReserved
@@ -611,7 +703,7 @@ func sameError(got, want error) bool {
 		delivery.ErrNotFound, delivery.ErrInvalidKeyPackage, delivery.ErrKeyPackageSpent, delivery.ErrNotYours, delivery.ErrStockFull,
 		delivery.ErrDeviceLimit, delivery.ErrWrongSuite, delivery.ErrConsumed, delivery.ErrInventoryChanged,
 		delivery.ErrIdempotencyKeyReused, delivery.ErrTooMany, delivery.ErrBadCursor, delivery.ErrNoMatchingKeyPackage,
-		delivery.ErrPostedDifferently, delivery.ErrCancelled, delivery.ErrNotDelivered, delivery.ErrClock, delivery.ErrClosed,
+		delivery.ErrDeviceRemoved, delivery.ErrTooManyTokens, delivery.ErrPostedDifferently, delivery.ErrCancelled, delivery.ErrNotDelivered, delivery.ErrClock, delivery.ErrClosed,
 	}
 	for _, refusal := range refusals {
 		if errors.Is(got, refusal) != errors.Is(want, refusal) {
