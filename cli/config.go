@@ -133,6 +133,8 @@ func (c *config) limitFlags() []cli.Flag {
 		valueFlag("max-recipients-per-welcome", number(&l.RecipientsPerWelcome, 1), "at most `N` recipients of a Welcome"),
 		valueFlag("max-pending-per-device", number(&l.PendingPerDevice, 1), "at most `N` Welcomes that wait for a device"),
 		valueFlag("max-pending-size-per-device", size(&l.PendingBytesPerDevice, 1), "at most `BYTES` that wait for a device"),
+		valueFlag("max-pending-per-poster", number(&l.PendingPerPoster, 1), "at most `N` of them that one other user posted"),
+		valueFlag("max-pending-size-per-poster", size(&l.PendingBytesPerPoster, 1), "at most `BYTES` of them"),
 		valueFlag("max-open-per-device", number(&l.OpenPerDevice, 1), "at most `N` Welcomes that a device has not settled, those that wait counted"),
 		valueFlag("match", match(&l.MatchReserved), "Welcomes match `WHICH` KeyPackages: any, or reserved (by their poster)"),
 		valueFlag("max-tokens-per-owner", number(&l.TokensPerOwner, 1), "at most `N` tokens of a user, a device or a service"),

@@ -24,6 +24,8 @@ type Limits struct {
 	RecipientsPerWelcome  int
 	PendingPerDevice      int   // held and pending Welcomes
 	PendingBytesPerDevice int64 // their sizes as delivered, trees included
+	PendingPerPoster      int   // of a device's held and pending ones, those of one other user
+	PendingBytesPerPoster int64 // their sizes
 	OpenPerDevice         int   // held, pending, and delivered ones that are not settled
 	MatchReserved         bool  // Welcomes match only what their posters have reserved
 	LowWatermark          int   // a stock below it is low
@@ -63,6 +65,8 @@ func DefaultLimits() Limits {
 		RecipientsPerWelcome:  5000,
 		PendingPerDevice:      1000,
 		PendingBytesPerDevice: 64 << 20,
+		PendingPerPoster:      250,
+		PendingBytesPerPoster: 16 << 20,
 		OpenPerDevice:         5000,
 		LowWatermark:          10,
 		TokensPerOwner:        100,

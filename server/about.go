@@ -33,6 +33,8 @@ type limitsJSON struct {
 	RecipientsPerWelcome  int   `json:"recipients_per_welcome"`
 	PendingPerDevice      int   `json:"pending_per_device"`
 	PendingBytesPerDevice int64 `json:"pending_bytes_per_device"`
+	PendingPerPoster      int   `json:"pending_per_poster"`
+	PendingBytesPerPoster int64 `json:"pending_bytes_per_poster"`
 	OpenPerDevice         int   `json:"open_per_device"`
 	PublishBurst          int   `json:"publish_burst"` // of a user's KeyPackages; 0: any number
 	PublishPerHour        int   `json:"publish_per_hour"`
@@ -95,6 +97,8 @@ func (s *Server) limitsJSON() limitsJSON {
 		RecipientsPerWelcome:  l.RecipientsPerWelcome,
 		PendingPerDevice:      l.PendingPerDevice,
 		PendingBytesPerDevice: l.PendingBytesPerDevice,
+		PendingPerPoster:      l.PendingPerPoster,
+		PendingBytesPerPoster: l.PendingBytesPerPoster,
 		OpenPerDevice:         l.OpenPerDevice,
 		PublishBurst:          s.options.Publish.Burst,
 		PublishPerHour:        s.options.Publish.PerHour,
