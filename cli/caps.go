@@ -17,6 +17,7 @@ import (
 type caps struct {
 	checkTime server.CheckTimeBudget
 	publish   server.Budget
+	storage   server.Budget
 	identity  server.IdentityTemplate
 }
 
@@ -24,6 +25,7 @@ func defaultCaps() caps {
 	return caps{
 		checkTime: server.CheckTimeBudget{Burst: 10 * time.Second, PerSecond: 200 * time.Millisecond},
 		publish:   server.Budget{Burst: 5000, PerHour: 2000},
+		storage:   server.Budget{Burst: 256 << 20, PerHour: 32 << 20},
 	}
 }
 
@@ -33,6 +35,8 @@ func (c *caps) flags() []cli.Flag {
 		valueFlag("check-time-per-second", duration(&c.checkTime.PerSecond, time.Millisecond), "and then for `DURATION` in a second"),
 		valueFlag("publish-burst", number(&c.publish.Burst, 0), "store `N` new KeyPackages of a user at once; 0: no limit"),
 		valueFlag("publish-per-hour", number(&c.publish.PerHour, 1), "and then `N` in an hour"),
+		valueFlag("store-burst", size(&c.storage.Burst, 0), "store `BYTES` for a user at once, of KeyPackages, Welcomes and remembered answers; 0: no limit"),
+		valueFlag("store-per-hour", size(&c.storage.PerHour, 1), "and then `BYTES` in an hour"),
 		valueFlag("credential-identity", identityTemplate(&c.identity), "credentials must be basic and name their publisher like `TEMPLATE`, of {user} and {device}"),
 	}
 }

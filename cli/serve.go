@@ -141,6 +141,7 @@ func assemble(ctx context.Context, c *config, log *slog.Logger) (_ *instance, er
 		Checks:         c.checks,
 		CheckTime:      c.checkTime,
 		Publish:        c.publish,
+		Storage:        c.storage,
 
 		CredentialIdentity: c.identity,
 		Write:              c.answerWrite,

@@ -46,7 +46,7 @@ func (s *Server) post(w http.ResponseWriter, r *request) error {
 	if err := s.chargePost(r, posting.Welcome.Secrets); err != nil {
 		return err
 	}
-	outcome, err := s.store.Post(r.Context(), r.caller, posting)
+	outcome, err := s.postStored(r, posting)
 	if err != nil {
 		return err
 	}
@@ -61,6 +61,21 @@ func (s *Server) post(w http.ResponseWriter, r *request) error {
 		ID         string          `json:"id"`
 		Recipients []recipientJSON `json:"recipients"`
 	}{outcome.ID.String(), recipientsJSON(outcome.Recipients)})
+}
+
+// postStored posts what the poster may still have stored.
+func (s *Server) postStored(r *request, p delivery.Posting) (outcome delivery.Outcome, err error) {
+	if p.DryRun {
+		return s.store.Post(r.Context(), r.caller, p)
+	}
+	err = s.stored(r.caller.User, postingSize(p), func() (int, error) {
+		outcome, err = s.store.Post(r.Context(), r.caller, p)
+		if err != nil || outcome.Repeated {
+			return 0, err
+		}
+		return postingSize(p), nil
+	})
+	return outcome, err
 }
 
 func (s *Server) readPosting(r *request) (p delivery.Posting, err error) {
