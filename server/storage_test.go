@@ -127,3 +127,21 @@ func TestAHundredReservationsAtOnce(t *testing.T) {
 		t.Errorf("%d were taken of a budget of %d", n, burst)
 	}
 }
+
+// TestOutcomesCountAsMemory: what a client takes slowly is accounted for.
+func TestOutcomesCountAsMemory(t *testing.T) {
+	s := startWithTokens(t, func(o *server.Options) { o.Caps.BodyMemory = 60 << 10 })
+	alice := s.token(ofUser("alice"))
+	kps := newKeyPackages(200)
+	s.call("POST", shelf, publication{kps[:1]}, alice...).want(201)
+	post := func(kps [][]byte) string {
+		return s.call("POST", "/v1/welcomes", mlstest.WelcomeFor(kps...), alice...).want(201).text("id")
+	}
+	large := post(kps)
+	s.call("GET", "/v1/welcomes/"+large, nil, alice...).want(200)
+	eventually(t, "all memory to be given back", func() bool { return s.server.Load().BodyMemory == 0 })
+	if err := s.server.TakeMemory("alice", 15<<10); err != nil {
+		t.Fatal(err)
+	}
+	s.call("GET", "/v1/welcomes/"+large, nil, alice...).refused(503, "overloaded")
+}

@@ -162,6 +162,9 @@ func answerOutcome(w http.ResponseWriter, r *request, ask func(context.Context, 
 	if err != nil {
 		return err
 	}
+	if err := r.visit.hold(outcomeSize(outcome)); err != nil {
+		return err
+	}
 	require := requireAny
 	if outcome.RequireAll {
 		require = requireAll
@@ -174,6 +177,17 @@ func answerOutcome(w http.ResponseWriter, r *request, ask func(context.Context, 
 		Cancelled:  outcome.Cancelled,
 		Recipients: recipientsJSON(outcome.Recipients),
 	})
+}
+
+// outcomeSize is about how many bytes of an answer an outcome is.
+func outcomeSize(o delivery.Outcome) (n int) {
+	for _, r := range o.Recipients {
+		n += 128 + len(r.Detail)
+		if r.Device != nil {
+			n += 128 + len(r.Device.User) + len(r.Device.Name)
+		}
+	}
+	return n
 }
 
 func recipientsJSON(recipients []delivery.Recipient) []recipientJSON {
