@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"welcomed/delivery"
+	"welcomed/mls"
 )
 
 // parseJSON reads one value into the struct that v points to: an object, or
@@ -70,9 +71,9 @@ func decodeMember(value []byte, field any) error {
 		return decodeBlob(value, *field)
 	case *[]deviceJSON:
 		return decodeDevices(value, field)
-	case *[]string, *[]delivery.UserID:
-		if !fewElements(value, mostStrings) {
-			return fmt.Errorf("more than %d elements", mostStrings)
+	case *[]string, *[]delivery.UserID, *[]mls.CipherSuite:
+		if !fewElements(value, mostElements) {
+			return fmt.Errorf("more than %d elements", mostElements)
 		}
 		return json.Unmarshal(value, field)
 	case **string, *string, **int:
@@ -85,8 +86,9 @@ func decodeMember(value []byte, field any) error {
 // it.
 const shortestDevice = len(`{"user":"a","device":"b"},`)
 
-// mostStrings are more than any list of refs, ids or users has that is accepted.
-const mostStrings = 100_000
+// mostElements are more than any list of refs, ids, users or cipher suites has
+// that is accepted.
+const mostElements = 100_000
 
 // fewElements reports whether value, if it is an array, has at most so many
 // elements. What is tiny takes many times its own size in memory, and a second to

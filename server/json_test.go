@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"welcomed/delivery"
+	"welcomed/mls"
 )
 
 // A body has every kind of member that requests have.
@@ -118,11 +119,15 @@ func BenchmarkParseJSON(b *testing.B) {
 
 func TestHugeListsOfNothingAreNotRead(t *testing.T) {
 	var body struct {
-		Users []delivery.UserID `json:"users"`
-		Refs  []string          `json:"refs"`
+		Users  []delivery.UserID `json:"users"`
+		Refs   []string          `json:"refs"`
+		Suites []mls.CipherSuite `json:"suites"`
+	}
+	if err := parseJSON([]byte(`{"suites":[1`+strings.Repeat(",1", mostElements)+`]}`), &body); !errors.Is(err, errBadRequest) {
+		t.Errorf("suites: %v", err)
 	}
 	for _, name := range []string{"users", "refs"} {
-		for n, refused := range map[int]bool{mostStrings: false, mostStrings + 1: true} {
+		for n, refused := range map[int]bool{mostElements: false, mostElements + 1: true} {
 			err := parseJSON([]byte(`{"`+name+`":["`+strings.Repeat(`","`, n-1)+`"]}`), &body)
 			if errors.Is(err, errBadRequest) != refused || !refused && err != nil {
 				t.Errorf("%d %s: %v", n, name, err)
