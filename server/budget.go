@@ -271,13 +271,22 @@ func (b *budgets) chargeOwners(c delivery.Caller, owners []delivery.Owner) error
 	}
 	for user, price := range pair {
 		if err := b.chargePair(c, user, price); err != nil {
-			return err
+			return unnamed(err, errPairBudget)
 		}
 	}
 	for user, price := range target {
 		if err := b.chargeTarget(c, user, price); err != nil {
-			return err
+			return unnamed(err, errTargetBudget)
 		}
 	}
 	return nil
+}
+
+// unnamed leaves out of a refusal whose KeyPackage it was: who posts knows a ref,
+// and may not know that.
+func unnamed(err, refusal error) error {
+	if later, ok := errors.AsType[*laterError](err); ok {
+		return &laterError{refusal, later.wait}
+	}
+	return err
 }

@@ -243,3 +243,23 @@ func TestAListingCostsItsCallerOne(t *testing.T) {
 	same(t, "listed", len(list(bob, "alice").want(200).list("devices", 0, "key_packages")), 25)
 	list(bob, "x").over("caller_budget", "1800") // half of one is left
 }
+
+// TestARefusedPostNamesNobody: who knows a ref is not told whose it is.
+func TestARefusedPostNamesNobody(t *testing.T) {
+	m := startMarket(t, server.Budgets{Pair: server.Budget{Burst: 1, PerHour: 1}, Target: server.Budget{Burst: 3, PerHour: 1}})
+	_, kps := m.user("alice", 5)
+	post := func(by string, kp []byte) reply {
+		return m.call("POST", "/v1/welcomes", mlstest.WelcomeFor(kp), m.token(ofUser(by))...)
+	}
+	refused := func(r reply, code string) {
+		t.Helper()
+		if detail := r.refused(429, code).text("detail"); strings.Contains(detail, "alice") {
+			t.Errorf("%s: %s", code, detail)
+		}
+	}
+	post("bob", kps[0]).want(201)
+	post("carol", kps[1]).want(201)
+	refused(post("bob", kps[1]), "pair_budget")
+	post("dave", kps[2]).want(201)
+	refused(post("erin", kps[2]), "target_budget")
+}
