@@ -124,6 +124,7 @@ func (c *config) limitFlags() []cli.Flag {
 		valueFlag("max-key-packages-per-device", number(&l.KeyPackagesPerDevice, 1), "at most `N` KeyPackages on a device's shelf"),
 		valueFlag("max-key-packages-per-user", number(&l.KeyPackagesPerUser, 1), "at most `N` on the shelves of all devices of a user"),
 		valueFlag("max-retired-per-device", number(&l.RetiredPerDevice, 0), "a device leaves at most `N` KeyPackages off its shelf that are not withdrawn"),
+		valueFlag("max-retired-per-user", number(&l.RetiredPerUser, 0), "at most `N` of them of all devices of a user"),
 		valueFlag("max-devices-per-user", number(&l.DevicesPerUser, 1), "at most `N` devices of a user"),
 		valueFlag("max-users-per-reserve", number(&l.UsersPerReserve, 1), "at most `N` users of one reservation"),
 		valueFlag("max-devices-per-reserve", number(&l.DevicesPerReserve, 1), "at most `N` devices of one reservation"),

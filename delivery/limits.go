@@ -15,6 +15,7 @@ type Limits struct {
 	KeyPackagesPerDevice  int // on the shelf, last resort not counted
 	KeyPackagesPerUser    int // the same of all devices together
 	RetiredPerDevice      int // off the shelf by the device's doing, still matchable, last resort counted
+	RetiredPerUser        int // the same of all devices together
 	DevicesPerUser        int
 	UsersPerReserve       int
 	DevicesPerReserve     int
@@ -56,6 +57,7 @@ func DefaultLimits() Limits {
 		KeyPackagesPerDevice:  500,
 		KeyPackagesPerUser:    5000,
 		RetiredPerDevice:      20000,
+		RetiredPerUser:        40000,
 		DevicesPerUser:        50,
 		UsersPerReserve:       1000,
 		DevicesPerReserve:     5000,

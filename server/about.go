@@ -24,6 +24,7 @@ type limitsJSON struct {
 	KeyPackagesPerDevice  int   `json:"key_packages_per_device"`
 	KeyPackagesPerUser    int   `json:"key_packages_per_user"`
 	RetiredPerDevice      int   `json:"retired_per_device"`
+	RetiredPerUser        int   `json:"retired_per_user"`
 	DevicesPerUser        int   `json:"devices_per_user"`
 	UsersPerReserve       int   `json:"users_per_reserve"`
 	DevicesPerReserve     int   `json:"devices_per_reserve"`
@@ -88,6 +89,7 @@ func (s *Server) limitsJSON() limitsJSON {
 		KeyPackagesPerDevice:  l.KeyPackagesPerDevice,
 		KeyPackagesPerUser:    l.KeyPackagesPerUser,
 		RetiredPerDevice:      l.RetiredPerDevice,
+		RetiredPerUser:        l.RetiredPerUser,
 		DevicesPerUser:        l.DevicesPerUser,
 		UsersPerReserve:       l.UsersPerReserve,
 		DevicesPerReserve:     l.DevicesPerReserve,
