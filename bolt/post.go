@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 
 	"welcomed/delivery"
 	"welcomed/mls"
@@ -105,11 +106,7 @@ func (v *verdict) answer(hold bool) delivery.Recipient {
 
 // judge decides for each recipient and counts those that match.
 func (t *txn) judge(caller delivery.Caller, p delivery.Posting) (verdicts []verdict, matched int) {
-	type load struct {
-		count int
-		bytes int64
-	}
-	added := make(map[uint64]load) // to the mailboxes by this Welcome
+	boxes := make(map[uint64]*mailbox)
 	shared := int64(len(p.Welcome.EncryptedGroupInfo) + len(p.RatchetTree) + len(p.Context) + sliceOverhead)
 	verdicts = make([]verdict, len(p.Welcome.Secrets))
 	for i, secret := range p.Welcome.Secrets {
@@ -119,25 +116,71 @@ func (t *txn) judge(caller delivery.Caller, p delivery.Posting) (verdicts []verd
 		if v.status != "" {
 			continue
 		}
-		box := added[v.device.number]
-		if t.mailboxFull(v.device, box.count, box.bytes+v.size) {
+		box := boxes[v.device.number]
+		if box == nil {
+			box = &mailbox{device: v.device}
+			boxes[v.device.number] = box
+		}
+		if t.mailboxFull(caller, box, v.size) {
 			v.status = delivery.StatusMailboxFull
 			v.show = t.reservedBy(caller, v.kp)
 			continue
 		}
-		added[v.device.number] = load{box.count + 1, box.bytes + v.size}
+		box.coming.add(v.size)
 		v.show = true
 		matched++
 	}
 	return verdicts, matched
 }
 
+// A mailbox is what waits for a device while a Welcome is judged, and what is
+// about to come with it.
+type mailbox struct {
+	device  *device
+	coming  load
+	posters *load // what the poster has there; nil: not counted yet
+}
+
+// A load is a part of a mailbox.
+type load struct {
+	count int
+	bytes int64
+}
+
+func (l *load) add(size int64) { l.count, l.bytes = l.count+1, l.bytes+size }
+
+// over reports whether one more of that size exceeds count or bytes.
+func (l load) over(size int64, count int, bytes int64) bool {
+	return l.count >= count || l.bytes+size > bytes
+}
+
 // mailboxFull reports whether the device's mailbox cannot take one more Welcome
-// when so many are about to come, bytes together with it.
-func (t *txn) mailboxFull(d *device, coming int, bytes int64) bool {
-	waiting := d.waiting + coming
-	return waiting >= t.limits.PendingPerDevice || d.waitingBytes+bytes > t.limits.PendingBytesPerDevice ||
-		waiting+d.delivered >= t.limits.OpenPerDevice
+// of the caller, of that size.
+func (t *txn) mailboxFull(caller delivery.Caller, box *mailbox, size int64) bool {
+	l, d := t.limits, box.device
+	all := load{d.waiting + box.coming.count, d.waitingBytes + box.coming.bytes}
+	return all.over(size, l.PendingPerDevice, l.PendingBytesPerDevice) || all.count+d.delivered >= l.OpenPerDevice ||
+		all.over(size, l.PendingPerPoster, l.PendingBytesPerPoster) && t.shareFull(caller, box, size)
+}
+
+// shareFull keeps a user from filling the mailboxes of others alone: what is
+// held a device cannot even claim. Who posts to their own devices has no share,
+// nor has a service or who is not known.
+func (t *txn) shareFull(caller delivery.Caller, box *mailbox, size int64) bool {
+	d := box.device
+	if caller.User == "" || caller.User == d.id.User {
+		return false
+	}
+	if box.posters == nil {
+		box.posters = new(load)
+		for _, m := range slices.Concat(t.mails(d, rowPending), t.mails(d, rowHeld)) {
+			if t.header(m.welcome).poster == caller.ID() {
+				box.posters.add(m.size)
+			}
+		}
+	}
+	share := load{box.posters.count + box.coming.count, box.posters.bytes + box.coming.bytes}
+	return share.over(size, t.limits.PendingPerPoster, t.limits.PendingBytesPerPoster)
 }
 
 func (t *txn) match(caller delivery.Caller, suite mls.CipherSuite, v *verdict) {

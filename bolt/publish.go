@@ -62,6 +62,7 @@ type publishPlan struct {
 	retired []*keyPackage
 	beside  int // on the shelves of the user's other devices
 	devices int // of the user
+	aside   int // retired of the user's other devices
 }
 
 func (t *txn) publish(p publication) (delivery.Publications, error) {
@@ -154,6 +155,7 @@ func (t *txn) lookBeside(id delivery.DeviceID, plan *publishPlan) {
 		plan.devices++
 		if d != plan.device {
 			plan.beside += t.available(d)
+			plan.aside += d.retired
 		}
 	}
 }
@@ -233,7 +235,7 @@ func (t *txn) checkRetired(p publication, plan publishPlan, room int) error {
 	if retiring == 0 {
 		return nil
 	}
-	left := t.limits.RetiredPerDevice
+	left := min(t.limits.RetiredPerDevice, t.limits.RetiredPerUser-plan.aside)
 	if plan.device != nil {
 		left -= plan.device.retired
 	}

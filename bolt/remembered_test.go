@@ -36,7 +36,7 @@ func BenchmarkPublishRemembered(b *testing.B) {
 func openRoomy(b *testing.B) *Store {
 	b.Helper()
 	limits := delivery.DefaultLimits()
-	limits.KeyPackagesPerDevice, limits.KeyPackagesPerUser, limits.RetiredPerDevice = 1<<30, 1<<30, 1<<30
+	limits.KeyPackagesPerDevice, limits.KeyPackagesPerUser, limits.RetiredPerDevice, limits.RetiredPerUser = 1<<30, 1<<30, 1<<30, 1<<30
 	s, err := Open(filepath.Join(b.TempDir(), "welcomed.db"), Options{Limits: limits})
 	if err != nil {
 		b.Fatal(err)

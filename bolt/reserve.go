@@ -16,10 +16,11 @@ const reserveCost = 1 << 10
 
 // Reserve implements delivery.Store.
 func (s *Store) Reserve(ctx context.Context, caller delivery.Caller, req delivery.ReserveRequest) (answer delivery.Reservation, err error) {
+	record := idempotencyRecord(caller, req)
 	// What cannot be posted need not be reserved: in a full file it counts as
 	// payload.
 	err = s.writer.do(ctx, reserveCost, func(t *txn) error {
-		answer, err = t.reserve(caller, req)
+		answer, err = t.reserve(caller, req, record)
 		return err
 	})
 	if err != nil {
@@ -43,11 +44,10 @@ func (s *Store) Reserve(ctx context.Context, caller delivery.Caller, req deliver
 	return answer, err
 }
 
-func (t *txn) reserve(caller delivery.Caller, req delivery.ReserveRequest) (delivery.Reservation, error) {
+func (t *txn) reserve(caller delivery.Caller, req delivery.ReserveRequest, record idempotency) (delivery.Reservation, error) {
 	if n := len(req.Users); n > t.limits.UsersPerReserve {
 		return delivery.Reservation{}, fmt.Errorf("%w: %d users, at most %d in one reservation", delivery.ErrTooMany, n, t.limits.UsersPerReserve)
 	}
-	record := idempotencyRecord(caller, req)
 	if repeated, err := t.repeatedReservation(record); err != nil {
 		return delivery.Reservation{}, err
 	} else if repeated != nil {

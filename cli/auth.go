@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"strconv"
 	"strings"
 
@@ -47,29 +48,39 @@ func (c *config) authenticator(ctx context.Context, store delivery.Store, log *s
 
 // budget is a number at once and one for each hour, or 0.
 func budget(p *server.Budget) cli.Value {
-	return value[server.Budget]{p, parseBudget, formatBudget}
+	return budgetOf(p, "100+20/h", mostKeyPackages, strconv.Atoi, strconv.Itoa)
 }
 
-func parseBudget(s string) (b server.Budget, err error) {
-	if s == "0" {
+// byteBudget is a budget of bytes, which may have units.
+func byteBudget(p *server.Budget) cli.Value {
+	parse := func(s string) (int, error) {
+		n, err := parseSize(s)
+		return int(min(n, math.MaxInt)), err
+	}
+	return budgetOf(p, "256MiB+32MiB/h", math.MaxInt32, parse, func(n int) string { return formatSize(int64(n)) })
+}
+
+// mostKeyPackages times their price fits in 32 bits.
+const mostKeyPackages = 200_000_000
+
+func budgetOf(p *server.Budget, like string, most int, parse func(string) (int, error), format func(int) string) cli.Value {
+	return value[server.Budget]{p, func(s string) (b server.Budget, err error) {
+		if s == "0" {
+			return b, nil
+		}
+		burst, rate, _ := strings.Cut(s, "+")
+		perHour, hourly := strings.CutSuffix(rate, "/h")
+		var errs [2]error
+		b.Burst, errs[0] = parse(burst)
+		b.PerHour, errs[1] = parse(perHour)
+		if !hourly || errors.Join(errs[:]...) != nil || min(b.Burst, b.PerHour) < 1 || max(b.Burst, b.PerHour) > most {
+			return server.Budget{}, fmt.Errorf("not a budget like %s, or 0, with numbers up to %s", like, format(most))
+		}
 		return b, nil
-	}
-	burst, rate, _ := strings.Cut(s, "+")
-	perHour, hourly := strings.CutSuffix(rate, "/h")
-	var errs [2]error
-	b.Burst, errs[0] = strconv.Atoi(burst)
-	b.PerHour, errs[1] = strconv.Atoi(perHour)
-	if !hourly || errors.Join(errs[:]...) != nil || min(b.Burst, b.PerHour) < 1 || max(b.Burst, b.PerHour) > mostBudget {
-		return server.Budget{}, fmt.Errorf("not a budget like 100+20/h, or 0, with numbers up to %d", mostBudget)
-	}
-	return b, nil
-}
-
-const mostBudget = 100_000_000
-
-func formatBudget(b server.Budget) string {
-	if b.Burst == 0 {
-		return "0"
-	}
-	return fmt.Sprintf("%d+%d/h", b.Burst, b.PerHour)
+	}, func(b server.Budget) string {
+		if b.Burst == 0 {
+			return "0"
+		}
+		return format(b.Burst) + "+" + format(b.PerHour) + "/h"
+	}}
 }

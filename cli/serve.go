@@ -158,6 +158,7 @@ func (c *config) serverOptions(log *slog.Logger) server.Options {
 		Checks:         c.checks,
 		CheckTime:      c.checkTime,
 		Publish:        c.publish,
+		Storage:        c.storage,
 		Caps:           c.clientCaps,
 		TrustedProxies: c.trustedProxies,
 		AdminToken:     c.adminToken,

@@ -15,6 +15,7 @@ type Limits struct {
 	KeyPackagesPerDevice  int // on the shelf, last resort not counted
 	KeyPackagesPerUser    int // the same of all devices together
 	RetiredPerDevice      int // off the shelf and not reserved, still matchable, last resort counted
+	RetiredPerUser        int // the same of all devices together
 	DevicesPerUser        int
 	UsersPerReserve       int
 	DevicesPerReserve     int
@@ -24,6 +25,8 @@ type Limits struct {
 	RecipientsPerWelcome  int
 	PendingPerDevice      int   // held and pending Welcomes
 	PendingBytesPerDevice int64 // their sizes as delivered, trees included
+	PendingPerPoster      int   // of a device's held and pending ones, those of one other user
+	PendingBytesPerPoster int64 // their sizes
 	OpenPerDevice         int   // held, pending, and delivered ones that are not settled
 	MatchReserved         bool  // Welcomes match only what their posters have reserved
 	LowWatermark          int   // a stock below it is low
@@ -54,6 +57,7 @@ func DefaultLimits() Limits {
 		KeyPackagesPerDevice:  500,
 		KeyPackagesPerUser:    5000,
 		RetiredPerDevice:      20000,
+		RetiredPerUser:        40000,
 		DevicesPerUser:        50,
 		UsersPerReserve:       1000,
 		DevicesPerReserve:     5000,
@@ -63,6 +67,8 @@ func DefaultLimits() Limits {
 		RecipientsPerWelcome:  5000,
 		PendingPerDevice:      1000,
 		PendingBytesPerDevice: 64 << 20,
+		PendingPerPoster:      250,
+		PendingBytesPerPoster: 16 << 20,
 		OpenPerDevice:         5000,
 		LowWatermark:          10,
 		TokensPerOwner:        100,

@@ -24,6 +24,7 @@ type budgetsJSON struct {
 	Pair    budgetJSON `json:"pair"`
 	Target  budgetJSON `json:"target"`
 	Publish budgetJSON `json:"publish"`
+	Store   budgetJSON `json:"store"` // bytes
 }
 
 type budgetJSON struct {
@@ -38,6 +39,7 @@ type limitsJSON struct {
 	KeyPackagesPerDevice  int   `json:"key_packages_per_device"`
 	KeyPackagesPerUser    int   `json:"key_packages_per_user"`
 	RetiredPerDevice      int   `json:"retired_per_device"`
+	RetiredPerUser        int   `json:"retired_per_user"`
 	DevicesPerUser        int   `json:"devices_per_user"`
 	UsersPerReserve       int   `json:"users_per_reserve"`
 	DevicesPerReserve     int   `json:"devices_per_reserve"`
@@ -47,6 +49,8 @@ type limitsJSON struct {
 	RecipientsPerWelcome  int   `json:"recipients_per_welcome"`
 	PendingPerDevice      int   `json:"pending_per_device"`
 	PendingBytesPerDevice int64 `json:"pending_bytes_per_device"`
+	PendingPerPoster      int   `json:"pending_per_poster"`
+	PendingBytesPerPoster int64 `json:"pending_bytes_per_poster"`
 	OpenPerDevice         int   `json:"open_per_device"`
 	LowWatermark          int   `json:"low_watermark"`
 	ClaimMax              int   `json:"claim_max"`
@@ -84,6 +88,7 @@ func (s *Server) about(w http.ResponseWriter, r *request) error {
 			Pair:    budgetJSON(s.options.Budgets.Pair),
 			Target:  budgetJSON(s.options.Budgets.Target),
 			Publish: budgetJSON(s.options.Publish),
+			Store:   budgetJSON(s.options.Storage),
 		},
 		Healthy: s.store.Ready(r.Context()) == nil,
 	})
@@ -104,6 +109,7 @@ func (s *Server) limitsJSON() limitsJSON {
 		KeyPackagesPerDevice:  l.KeyPackagesPerDevice,
 		KeyPackagesPerUser:    l.KeyPackagesPerUser,
 		RetiredPerDevice:      l.RetiredPerDevice,
+		RetiredPerUser:        l.RetiredPerUser,
 		DevicesPerUser:        l.DevicesPerUser,
 		UsersPerReserve:       l.UsersPerReserve,
 		DevicesPerReserve:     l.DevicesPerReserve,
@@ -113,6 +119,8 @@ func (s *Server) limitsJSON() limitsJSON {
 		RecipientsPerWelcome:  l.RecipientsPerWelcome,
 		PendingPerDevice:      l.PendingPerDevice,
 		PendingBytesPerDevice: l.PendingBytesPerDevice,
+		PendingPerPoster:      l.PendingPerPoster,
+		PendingBytesPerPoster: l.PendingBytesPerPoster,
 		OpenPerDevice:         l.OpenPerDevice,
 		LowWatermark:          l.LowWatermark,
 		ClaimMax:              MaxClaimWelcomes,

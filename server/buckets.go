@@ -21,6 +21,8 @@ type buckets struct {
 	limit rate.Limit
 	now   func() time.Time
 
+	borrowing sync.Mutex
+
 	mu    sync.Mutex
 	byKey *simplelru.LRU[string, *rate.Limiter]
 }
@@ -61,8 +63,14 @@ func (b *buckets) take(key string, n int) (wait time.Duration, ok bool) {
 }
 
 // borrow takes n tokens if none are owed: what is missing is owed then. Else wait
-// is how long it will be until the debt is paid.
+// is how long it will be until the debt is paid. Of those who borrow at the same
+// time the later ones find what the first one owes.
 func (b *buckets) borrow(key string, n int) (wait time.Duration, ok bool) {
+	if b == nil {
+		return 0, true
+	}
+	b.borrowing.Lock()
+	defer b.borrowing.Unlock()
 	if wait, ok = b.take(key, 0); ok {
 		b.charge(key, n)
 	}

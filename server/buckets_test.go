@@ -133,3 +133,28 @@ func TestBucketsAreSharedByManyAtOnce(t *testing.T) {
 		t.Errorf("%d were taken, want 1000", n)
 	}
 }
+
+// TestOnlyOneBorrowsTheLast: of many who borrow at once, none finds tokens that
+// another is about to owe.
+func TestOnlyOneBorrowsTheLast(t *testing.T) {
+	for round := range 200 {
+		b, clock := newTestBuckets(10, 1)
+		b.now = func() time.Time { runtime.Gosched(); return clock.Now() } // let others in between
+		var lent atomic.Int64
+		var borrowing sync.WaitGroup
+		start := make(chan struct{})
+		for range 64 {
+			borrowing.Go(func() {
+				<-start
+				if _, ok := b.borrow("alice", 11); ok {
+					lent.Add(1)
+				}
+			})
+		}
+		close(start)
+		borrowing.Wait()
+		if n := lent.Load(); n != 1 {
+			t.Fatalf("round %d: %d borrowed the last", round, n)
+		}
+	}
+}

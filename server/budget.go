@@ -19,7 +19,8 @@ type Budget struct{ Burst, PerHour int }
 
 // Budgets bound what a user may take of the KeyPackages of others, so that
 // nobody can empty a shelf or learn about everybody: each that is reserved or
-// named in a Welcome counts, and each ten that are listed count as one. There is
+// named in a Welcome counts, and each ten that are listed count as one, as a
+// listing of fewer does for its caller. There is
 // no budget for one's own KeyPackages, nor for a service that acts for nobody: it
 // can sign up as many users as it likes.
 type Budgets struct {
@@ -113,9 +114,9 @@ func (b *budgets) chargeTarget(c delivery.Caller, user delivery.UserID, price in
 	return &laterError{fmt.Errorf("%w: %s", errTargetBudget, user), wait}
 }
 
-// owe charges what an answer had beyond what was charged before it.
+// owe charges what an answer had beyond what was charged before it, but not to
+// the caller's own budget.
 func (b *budgets) owe(c delivery.Caller, user delivery.UserID, price int, lastResort bool) {
-	b.caller.charge(string(c.User), price)
 	b.pair.charge(pairKey(c, user), price)
 	if !lastResort {
 		b.target.charge(string(user), price)
@@ -136,19 +137,20 @@ func (e *laterError) retryAfter() int {
 }
 
 // beginList charges a listing for one KeyPackage and narrows it to what the
-// budgets have left.
+// budgets have left. The caller's own budget pays for ten: with names that nobody
+// has, listings are the cheapest way to have other buckets forgotten.
 func (b *budgets) beginList(c delivery.Caller, user delivery.UserID, o *delivery.ListOptions) error {
 	if !limits(c, user) {
 		return nil
 	}
-	if err := b.chargeCaller(c, listedCost); err != nil {
+	if err := b.chargeCaller(c, takenCost); err != nil {
 		return err
 	}
 	if err := b.chargePair(c, user, listedCost); err != nil {
 		return err
 	}
 	o.LastResortOnly = b.chargeTarget(c, user, listedCost) != nil
-	left := min(b.caller.left(string(c.User)), b.pair.left(pairKey(c, user)))
+	left := min(b.caller.left(string(c.User))+takenCost-listedCost, b.pair.left(pairKey(c, user)))
 	o.Limit = min(o.Limit, 1+left/listedCost)
 	return nil
 }
@@ -162,6 +164,7 @@ func (b *budgets) endList(c delivery.Caller, user delivery.UserID, o delivery.Li
 	for _, d := range page.Devices {
 		listed += len(d.KeyPackages)
 	}
+	b.caller.charge(string(c.User), max(0, listed*listedCost-takenCost))
 	b.owe(c, user, max(0, listed-1)*listedCost, o.LastResortOnly)
 }
 
@@ -225,6 +228,7 @@ func (b *budgets) endReserve(c delivery.Caller, req delivery.ReserveRequest, r d
 			}
 		}
 		beyond := max(0, taken+lastResort-named[user.User])
+		b.caller.charge(string(c.User), beyond*takenCost)
 		b.owe(c, user.User, beyond*takenCost, taken == 0)
 	}
 }
@@ -267,13 +271,22 @@ func (b *budgets) chargeOwners(c delivery.Caller, owners []delivery.Owner) error
 	}
 	for user, price := range pair {
 		if err := b.chargePair(c, user, price); err != nil {
-			return err
+			return unnamed(err, errPairBudget)
 		}
 	}
 	for user, price := range target {
 		if err := b.chargeTarget(c, user, price); err != nil {
-			return err
+			return unnamed(err, errTargetBudget)
 		}
 	}
 	return nil
+}
+
+// unnamed leaves out of a refusal whose KeyPackage it was: who posts knows a ref,
+// and may not know that.
+func unnamed(err, refusal error) error {
+	if later, ok := errors.AsType[*laterError](err); ok {
+		return &laterError{refusal, later.wait}
+	}
+	return err
 }

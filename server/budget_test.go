@@ -179,7 +179,7 @@ func TestEveryNamedKeyPackageIsCharged(t *testing.T) {
 	m.call("POST", "/v1/welcomes", mlstest.WelcomeFor(kps...), bob...).want(201)
 	m.reserve(bob, "alice").want(200)
 	m.reserve(bob, "alice").over("caller_budget", "60")
-	m.call("GET", "/v1/users/alice/key-packages", nil, bob...).over("caller_budget", "6")
+	m.call("GET", "/v1/users/alice/key-packages", nil, bob...).over("caller_budget", "60")
 	m.call("POST", "/v1/welcomes", junk, m.token(ofUser("carol"))...).refused(409, "no_matching_key_package")
 	same(t, "exceeded", m.sawExceeded(), "caller caller caller")
 }
@@ -227,4 +227,39 @@ func TestWhoIsNotCharged(t *testing.T) {
 	for range 4 {
 		open.call("POST", "/v1/key-packages/reserve", object{"users": []delivery.UserID{"alice"}}).want(200)
 	}
+}
+
+// TestAListingCostsItsCallerOne: a listing of nobody makes the server remember
+// two names, and forget two others.
+func TestAListingCostsItsCallerOne(t *testing.T) {
+	m := startMarket(t, server.Budgets{Caller: server.Budget{Burst: 3, PerHour: 1}})
+	alice, _ := m.user("alice", 25)
+	bob, _ := m.user("bob", 0)
+	list := func(by []string, of string) reply { return m.call("GET", "/v1/users/"+of+"/key-packages", nil, by...) }
+	for _, nobody := range []string{"x", "y", "z"} {
+		list(alice, nobody).want(200)
+	}
+	list(alice, "x").over("caller_budget", "3600")
+	same(t, "listed", len(list(bob, "alice").want(200).list("devices", 0, "key_packages")), 25)
+	list(bob, "x").over("caller_budget", "1800") // half of one is left
+}
+
+// TestARefusedPostNamesNobody: who knows a ref is not told whose it is.
+func TestARefusedPostNamesNobody(t *testing.T) {
+	m := startMarket(t, server.Budgets{Pair: server.Budget{Burst: 1, PerHour: 1}, Target: server.Budget{Burst: 3, PerHour: 1}})
+	_, kps := m.user("alice", 5)
+	post := func(by string, kp []byte) reply {
+		return m.call("POST", "/v1/welcomes", mlstest.WelcomeFor(kp), m.token(ofUser(by))...)
+	}
+	refused := func(r reply, code string) {
+		t.Helper()
+		if detail := r.refused(429, code).text("detail"); strings.Contains(detail, "alice") {
+			t.Errorf("%s: %s", code, detail)
+		}
+	}
+	post("bob", kps[0]).want(201)
+	post("carol", kps[1]).want(201)
+	refused(post("bob", kps[1]), "pair_budget")
+	post("dave", kps[2]).want(201)
+	refused(post("erin", kps[2]), "target_budget")
 }

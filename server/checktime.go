@@ -92,23 +92,26 @@ func (b *checkBill) end() {
 	}
 }
 
-// published calls publish, which publishes n KeyPackages for the user of the
-// path, unless that user owes some of those published before: each leaves a
-// tombstone for up to TombstoneKeptMost. What is not newly stored costs nothing.
-func (s *Server) published(r *request, n int, publish func() (delivery.Publications, error)) (delivery.Publications, error) {
+// published calls publish, which publishes items for the user of the path,
+// unless that user owes some of those published before: each leaves a tombstone
+// for up to TombstoneKeptMost. What is not newly stored costs nothing.
+func (s *Server) published(r *request, items []delivery.NewKeyPackage, publish func() (delivery.Publications, error)) (answer delivery.Publications, err error) {
 	if r.caller.Anonymous() {
 		return publish()
 	}
-	user := string(r.device.User)
-	if wait, ok := s.publications.borrow(user, n); !ok {
-		return delivery.Publications{}, &laterError{errTooManyPublications, wait}
+	user, n := r.device.User, len(items)
+	if wait, ok := s.publications.borrow(string(user), n); !ok {
+		return answer, &laterError{errTooManyPublications, wait}
 	}
-	answer, err := publish()
+	err = s.stored(user, publicationSize(items), func() (int, error) {
+		answer, err = publish()
+		return newlyStored(items, answer), err
+	})
 	for _, item := range answer.Items {
 		if item.Status == delivery.Stored {
 			n--
 		}
 	}
-	s.publications.charge(user, -n)
+	s.publications.charge(string(user), -n)
 	return answer, err
 }

@@ -80,3 +80,6 @@ func (t *Turns) Take(ctx context.Context, object string) (func(), error) { retur
 
 // Objects returns of how many objects somebody has a turn or wants one.
 func (t *Turns) Objects() int { return len(t.of) }
+
+// TakeMemory has a party hold n bytes for ever.
+func (s *Server) TakeMemory(party string, n int64) error { return s.pools.memory.take(party, n) }

@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"welcomed/delivery"
+	"welcomed/mls"
 )
 
 // parseJSON reads one value into the struct that v points to: an object, or
@@ -68,10 +69,50 @@ func decodeMember(value []byte, field any) error {
 		}
 		*field = new(blob)
 		return decodeBlob(value, *field)
-	case **string, *string, *[]string, *[]delivery.UserID, **int:
+	case *[]deviceJSON:
+		return decodeDevices(value, field)
+	case *[]string, *[]delivery.UserID, *[]mls.CipherSuite:
+		if !fewElements(value, mostElements) {
+			return fmt.Errorf("more than %d elements", mostElements)
+		}
+		return json.Unmarshal(value, field)
+	case **string, *string, **int:
 		return json.Unmarshal(value, field) // no members in it that could be unknown
 	}
 	return decodeStrict(value, field)
+}
+
+// shortestDevice is how long a device in JSON is at least, with the comma behind
+// it.
+const shortestDevice = len(`{"user":"a","device":"b"},`)
+
+// mostElements are more than any list of refs, ids, users or cipher suites has
+// that is accepted.
+const mostElements = 100_000
+
+// fewElements reports whether value, if it is an array, has at most so many
+// elements. What is tiny takes many times its own size in memory, and a second to
+// be read where a body is full of it.
+func fewElements(value []byte, most int) bool {
+	array := scanner{rest: value}
+	if !array.take('[') {
+		return true
+	}
+	for n := 0; !array.end(']'); n++ {
+		if n == most {
+			return false
+		}
+		array.element()
+	}
+	return true
+}
+
+// decodeDevices reads an array of devices unless most of them cannot be whole.
+func decodeDevices(value []byte, list *[]deviceJSON) error {
+	if !fewElements(value, 100+len(value)/shortestDevice) {
+		return errors.New("most of its elements are no devices")
+	}
+	return decodeStrict(value, list)
 }
 
 // decodeBlobs reads an array of base64.

@@ -4,10 +4,14 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"io"
 	"reflect"
 	"strings"
 	"testing"
+
+	"welcomed/delivery"
+	"welcomed/mls"
 )
 
 // A body has every kind of member that requests have.
@@ -109,6 +113,44 @@ func BenchmarkParseJSON(b *testing.B) {
 					}
 				}
 			})
+		}
+	}
+}
+
+func TestHugeListsOfNothingAreNotRead(t *testing.T) {
+	var body struct {
+		Users  []delivery.UserID `json:"users"`
+		Refs   []string          `json:"refs"`
+		Suites []mls.CipherSuite `json:"suites"`
+	}
+	if err := parseJSON([]byte(`{"suites":[1`+strings.Repeat(",1", mostElements)+`]}`), &body); !errors.Is(err, errBadRequest) {
+		t.Errorf("suites: %v", err)
+	}
+	for _, name := range []string{"users", "refs"} {
+		for n, refused := range map[int]bool{mostElements: false, mostElements + 1: true} {
+			err := parseJSON([]byte(`{"`+name+`":["`+strings.Repeat(`","`, n-1)+`"]}`), &body)
+			if errors.Is(err, errBadRequest) != refused || !refused && err != nil {
+				t.Errorf("%d %s: %v", n, name, err)
+			}
+		}
+	}
+}
+
+// TestEmptyDevicesAreNotRead: two million of them would take a second.
+func TestEmptyDevicesAreNotRead(t *testing.T) {
+	var body struct {
+		Devices []deviceJSON `json:"devices"`
+	}
+	for text, refused := range map[string]bool{
+		`{}` + strings.Repeat(`,{}`, 99):                                                  false,
+		`{}` + strings.Repeat(`,{}`, 200):                                                 true,
+		`{}` + strings.Repeat(`,{"user":"a"}`, 2_000):                                     true,
+		`{"user":"a","device":"b"}` + strings.Repeat(`,{"user":"a","device":"b"}`, 5_000): false,
+	} {
+		body.Devices = nil
+		err := parseJSON([]byte(`{"devices":[`+text+`]}`), &body)
+		if errors.Is(err, errBadRequest) != refused || refused != (body.Devices == nil) {
+			t.Errorf("%.40s…: %d devices, %v", text, len(body.Devices), err)
 		}
 	}
 }

@@ -48,7 +48,7 @@ func (s *Server) publish(w http.ResponseWriter, r *request) error {
 	if len(items) == 0 {
 		return errNoKeyPackages
 	}
-	published, err := s.published(r, len(items), func() (delivery.Publications, error) {
+	published, err := s.published(r, items, func() (delivery.Publications, error) {
 		return s.store.Publish(r.Context(), r.caller, r.device, items)
 	})
 	if err != nil {
@@ -72,7 +72,7 @@ func (s *Server) replace(w http.ResponseWriter, r *request) error {
 	if items == nil {
 		return errNoKeyPackages
 	}
-	published, err := s.published(r, len(items), func() (delivery.Publications, error) {
+	published, err := s.published(r, items, func() (delivery.Publications, error) {
 		return s.store.Replace(r.Context(), r.caller, r.device, only(suites), items)
 	})
 	if err != nil {

@@ -49,20 +49,29 @@ func (s *Server) list(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	if err := s.budgets.beginList(r.caller, r.user, &opts); err != nil {
+	page, err := s.listed(r, opts)
+	if err != nil {
 		return err
 	}
+	return s.answerObjects(w, r, listedBytes(page), func() any { return frame.listing(r.user, page) })
+}
+
+// listed lists what the budgets have left. What a listing costs shows only then,
+// so a caller's listings take turns.
+func (s *Server) listed(r *request, opts delivery.ListOptions) (page delivery.Listing, err error) {
 	done, err := s.lists.take(r.Context(), memoryParty(r))
 	if err != nil {
-		return err
+		return page, err
 	}
-	page, err := s.store.List(r.Context(), r.caller, r.user, opts)
-	done()
-	if err != nil {
-		return err
+	defer done()
+	if err := s.budgets.beginList(r.caller, r.user, &opts); err != nil {
+		return page, err
 	}
-	s.budgets.endList(r.caller, r.user, opts, page)
-	return s.answerObjects(w, r, listedBytes(page), func() any { return frame.listing(r.user, page) })
+	page, err = s.store.List(r.Context(), r.caller, r.user, opts)
+	if err == nil {
+		s.budgets.endList(r.caller, r.user, opts, page)
+	}
+	return page, err
 }
 
 func listedBytes(page delivery.Listing) (n int) {

@@ -85,6 +85,7 @@ var answers = []struct {
 	{errTooManyRecipients, http.StatusUnprocessableEntity, "too_many_recipients"},
 	{errPreconditionRequired, http.StatusPreconditionRequired, "precondition_required"},
 	{errTooManyChecks, http.StatusTooManyRequests, "too_many_checks"},
+	{errTooMuchStored, http.StatusTooManyRequests, "too_much_stored"},
 	{errTooManyPublications, http.StatusTooManyRequests, "too_many_publications"},
 
 	{auth.ErrUnavailable, http.StatusServiceUnavailable, "auth_unavailable"},

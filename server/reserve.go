@@ -37,15 +37,36 @@ func (s *Server) reserve(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	if err := s.budgets.beginReserve(r.caller, &req); err != nil {
-		return err
-	}
-	reservation, err := s.store.Reserve(r.Context(), r.caller, req)
+	reservation, err := s.reserved(r, req)
 	if err != nil {
 		return err
 	}
-	s.budgets.endReserve(r.caller, req, reservation)
 	return s.answerObjects(w, r, reservedBytes(reservation), func() any { return frame.reservation(reservation) })
+}
+
+// reserved reserves what the budgets have left. How many devices the named users
+// have shows only then, so a user's reservations take turns: a hundred at once
+// would all find the budget as it was.
+func (s *Server) reserved(r *request, req delivery.ReserveRequest) (reservation delivery.Reservation, err error) {
+	if r.caller.User != "" {
+		done, err := s.reservations.take(r.Context(), string(r.caller.User))
+		if err != nil {
+			return reservation, err
+		}
+		defer done()
+	}
+	err = s.stored(r.caller.User, namedSize(req), func() (int, error) {
+		if err := s.budgets.beginReserve(r.caller, &req); err != nil {
+			return 0, err
+		}
+		reservation, err = s.store.Reserve(r.Context(), r.caller, req)
+		if err != nil {
+			return 0, err
+		}
+		s.budgets.endReserve(r.caller, req, reservation)
+		return rememberedSize(req, reservation), nil
+	})
+	return reservation, err
 }
 
 func reservedBytes(reservation delivery.Reservation) (n int) {

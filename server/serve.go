@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/http"
 	"sync"
@@ -100,7 +99,7 @@ func (s *Server) httpServer(h http.Handler) *http.Server {
 		IdleTimeout:       s.times.idle,
 		MaxHeaderBytes:    s.caps.HeaderBytes,
 		HTTP2:             s.http2(),
-		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
+		ErrorLog:          newWebLog(s.log),
 
 		DisableGeneralOptionsHandler: true, // OPTIONS * is a request as any other
 	}

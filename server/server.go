@@ -55,6 +55,7 @@ type Options struct {
 	// are not known are not limited. A burst of zero is no limit.
 	CheckTime CheckTimeBudget
 	Publish   Budget // KeyPackages newly stored for a user
+	Storage   Budget // bytes stored for a user: KeyPackages, Welcomes with all that comes with them, answers that are remembered
 
 	// What clients may take. Zero is the default.
 	HeaderRead    time.Duration // for a header to come whole; 10 s
@@ -105,6 +106,7 @@ type Server struct {
 	checkTime *checkTime
 
 	publications *buckets      // by user
+	storage      *buckets      // by user
 	encoders     chan struct{} // one token for each large answer that is being encoded
 
 	caps        Caps
@@ -112,6 +114,8 @@ type Server struct {
 	connections *connections
 	claims      turns // by user
 	lists       turns // by who lists
+
+	reservations turns // by user who reserves
 
 	draining chan struct{} // closed when the server is told to stop
 	drain    func()
@@ -150,6 +154,7 @@ func New(o Options) *Server {
 
 		checkTime:    newCheckTime(o),
 		publications: newBuckets(o.Publish.Burst, o.Publish.PerHour, o.BudgetClock),
+		storage:      newBuckets(o.Storage.Burst, o.Storage.PerHour, o.BudgetClock),
 	}
 	s.pools.init(s.caps, o.Refused)
 	s.connections = newConnections(s.caps, s.shared, o.Refused)

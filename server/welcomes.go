@@ -46,7 +46,7 @@ func (s *Server) post(w http.ResponseWriter, r *request) error {
 	if err := s.chargePost(r, posting.Welcome.Secrets); err != nil {
 		return err
 	}
-	outcome, err := s.store.Post(r.Context(), r.caller, posting)
+	outcome, err := s.postStored(r, posting)
 	if err != nil {
 		return err
 	}
@@ -61,6 +61,21 @@ func (s *Server) post(w http.ResponseWriter, r *request) error {
 		ID         string          `json:"id"`
 		Recipients []recipientJSON `json:"recipients"`
 	}{outcome.ID.String(), recipientsJSON(outcome.Recipients)})
+}
+
+// postStored posts what the poster may still have stored.
+func (s *Server) postStored(r *request, p delivery.Posting) (outcome delivery.Outcome, err error) {
+	if p.DryRun {
+		return s.store.Post(r.Context(), r.caller, p)
+	}
+	err = s.stored(r.caller.User, postingSize(p), func() (int, error) {
+		outcome, err = s.store.Post(r.Context(), r.caller, p)
+		if err != nil || outcome.Repeated {
+			return 0, err
+		}
+		return postingSize(p), nil
+	})
+	return outcome, err
 }
 
 func (s *Server) readPosting(r *request) (p delivery.Posting, err error) {
@@ -147,6 +162,9 @@ func answerOutcome(w http.ResponseWriter, r *request, ask func(context.Context, 
 	if err != nil {
 		return err
 	}
+	if err := r.visit.hold(outcomeSize(outcome)); err != nil {
+		return err
+	}
 	require := requireAny
 	if outcome.RequireAll {
 		require = requireAll
@@ -159,6 +177,17 @@ func answerOutcome(w http.ResponseWriter, r *request, ask func(context.Context, 
 		Cancelled:  outcome.Cancelled,
 		Recipients: recipientsJSON(outcome.Recipients),
 	})
+}
+
+// outcomeSize is about how many bytes of an answer an outcome is.
+func outcomeSize(o delivery.Outcome) (n int) {
+	for _, r := range o.Recipients {
+		n += 128 + len(r.Detail)
+		if r.Device != nil {
+			n += 128 + len(r.Device.User) + len(r.Device.Name)
+		}
+	}
+	return n
 }
 
 func recipientsJSON(recipients []delivery.Recipient) []recipientJSON {

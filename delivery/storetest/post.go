@@ -250,6 +250,31 @@ var postPromises = []promise{
 		same(w, "given", len(w.claim(phone).Deliveries), 2)
 		w.send(bob, items[2])
 	}},
+	{"nobody fills another's mailbox alone, and held ones count", func(w *world) {
+		w.allow(func(l *delivery.Limits) { l.PendingPerPoster = 2 })
+		items := append(w.shelf(phone, 7), w.one(tablet))
+		o := w.post(bob, welcome(items[0], items[1], items[2], items[7]), hold)
+		same(w, "verdicts", statuses(o.Recipients), []delivery.Status{"held", "held", "mailbox_full", "held"})
+		w.mismatch(bob, items[2], delivery.StatusMailboxFull)
+		w.states(delivery.Available, items[2])
+		w.send(carol, items[2])
+		w.send(self(tablet), items[3:6]...)
+		w.mismatch(bob, items[6], delivery.StatusMailboxFull)
+		w.cancel(bob, o.ID)
+		w.send(bob, items[6])
+	}},
+	{"nobody fills another's mailbox with bytes alone", func(w *world) {
+		items := w.shelf(phone, 4)
+		w.allow(func(l *delivery.Limits) { l.PendingBytesPerPoster = 15_000 })
+		large := withTree(mlstest.Random(10_000))
+		w.post(bob, welcome(items[0]), large)
+		_, err := w.tryPost(bob, welcome(items[1]), withTree(mlstest.Random(10_000)))
+		same(w, "verdict", statuses(w.noMatch(err)), []delivery.Status{"mailbox_full"})
+		w.send(bob, items[1])
+		w.post(carol, welcome(items[2]), large)
+		w.claim(phone)
+		w.post(bob, welcome(items[3]), large)
+	}},
 	{"whatever ends a Welcome makes room in the mailbox", func(w *world) {
 		w.allow(func(l *delivery.Limits) { l.PendingPerDevice = 1 })
 		for what, end := range map[string]func(k kp, id welcomeID){

@@ -232,6 +232,21 @@ var publishPromises = []promise{
 		w.replace(phone, 0, append(old, fresh...)...) // retires three
 		same(w, "available", w.inventory(phone).Counts[0].Available, 2)
 	}},
+	{"the devices of a user leave so many off their shelves and no more", func(w *world) {
+		w.allow(func(l *delivery.Limits) { l.RetiredPerUser = 5 })
+		for range 2 {
+			w.replace(phone, 0, keyPackages(3)...)
+			w.replace(tablet, 0, keyPackages(2)...)
+			w.replace(dave, 0, keyPackages(3)...)
+		}
+		w.full(0, delivery.FullRetired, func() error {
+			_, err := w.store.Replace(w.ctx, self(tablet), tablet, 0, keyPackages(1))
+			return err
+		})
+		w.publish(tablet, keyPackages(1)...)
+		w.must(w.store.RemoveDevice(w.ctx, self(phone), phone))
+		w.replace(tablet, 0, keyPackages(1)...)
+	}},
 	{"what others have taken is none of those", func(w *world) {
 		w.allow(func(l *delivery.Limits) { l.RetiredPerDevice = 3 })
 		items := keyPackages(12)

@@ -1,0 +1,49 @@
+package server
+
+import (
+	"log"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// A webLog takes what net/http says of connections that fail, most of all in the
+// handshake of TLS. Whoever reaches the listener can cause a line with each
+// connection, so only some get into the log, and how many did not.
+type webLog struct {
+	log   *slog.Logger
+	limit *rate.Limiter
+
+	mu      sync.Mutex
+	omitted int
+}
+
+// Lines of a webLog, at once and then.
+const (
+	webLinesBurst = 20
+	webLinesEvery = 5 * time.Second
+)
+
+func newWebLog(l *slog.Logger) *log.Logger {
+	return log.New(&webLog{log: l, limit: rate.NewLimiter(rate.Every(webLinesEvery), webLinesBurst)}, "", 0)
+}
+
+// Write implements io.Writer: a line.
+func (w *webLog) Write(line []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.limit.Allow() {
+		w.omitted++
+		return len(line), nil
+	}
+	attributes := []any{}
+	if w.omitted > 0 {
+		attributes = append(attributes, "omitted_before", w.omitted)
+	}
+	w.omitted = 0
+	w.log.Warn(strings.TrimSpace(string(line)), attributes...)
+	return len(line), nil
+}
