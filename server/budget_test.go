@@ -106,6 +106,31 @@ func TestAUserOfManyDevicesIsChargedForEach(t *testing.T) {
 	m.reserve(bob, "alice").over("pair_budget", "10800") // 2 owed, and 1 for the next
 }
 
+// TestReservationsAtATimeAreHardlyBeyondABudget: how many devices a user has is
+// known only afterwards.
+func TestReservationsAtATimeAreHardlyBeyondABudget(t *testing.T) {
+	m := startMarket(t, server.Budgets{Pair: server.Budget{Burst: 20, PerHour: 1}})
+	alice, _ := m.user("alice", 60)
+	for _, device := range []string{"tablet", "laptop", "watch"} {
+		m.call("POST", "/v1/users/alice/devices/"+device+"/key-packages", publication{newKeyPackages(60)}, alice...).want(201)
+	}
+	bob := m.token(ofUser("bob"))
+	var all sync.WaitGroup
+	var taken atomic.Int64
+	for range 50 {
+		all.Go(func() {
+			if r := m.reserve(bob, "alice"); r.status == 200 {
+				taken.Add(int64(strings.Count(string(r.body), `"reserved"`)))
+			}
+		})
+	}
+	all.Wait()
+	const devices, atATime = 4, 2
+	if n := taken.Load(); n < 20 || n > 20+(devices-1)*atATime {
+		t.Errorf("%d were taken at once, with a budget of 20", n)
+	}
+}
+
 func TestTenListedCountAsOneTaken(t *testing.T) {
 	m := startMarket(t, server.Budgets{Pair: server.Budget{Burst: 3, PerHour: 1}})
 	alice, _ := m.user("alice", 50)

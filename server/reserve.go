@@ -37,15 +37,31 @@ func (s *Server) reserve(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	if err := s.budgets.beginReserve(r.caller, &req); err != nil {
-		return err
-	}
-	reservation, err := s.store.Reserve(r.Context(), r.caller, req)
+	reservation, err := s.reserveWithinBudgets(r, req)
 	if err != nil {
 		return err
 	}
-	s.budgets.endReserve(r.caller, req, reservation)
 	return s.answerObjects(w, r, reservedBytes(reservation), func() any { return frame.reservation(reservation) })
+}
+
+// reserveWithinBudgets charges for the devices of a user when it is known how many
+// there are, so a caller's reservations take turns: each that is under way may be
+// beyond the budgets by what it owes.
+func (s *Server) reserveWithinBudgets(r *request, req delivery.ReserveRequest) (reservation delivery.Reservation, err error) {
+	if r.caller.User != "" {
+		done, err := s.reserves.take(r.Context(), string(r.caller.User))
+		if err != nil {
+			return reservation, err
+		}
+		defer done()
+	}
+	if err := s.budgets.beginReserve(r.caller, &req); err != nil {
+		return reservation, err
+	}
+	if reservation, err = s.store.Reserve(r.Context(), r.caller, req); err == nil {
+		s.budgets.endReserve(r.caller, req, reservation)
+	}
+	return reservation, err
 }
 
 func reservedBytes(reservation delivery.Reservation) (n int) {

@@ -112,6 +112,7 @@ type Server struct {
 	connections *connections
 	claims      turns // by user
 	lists       turns // by who lists
+	reserves    turns // by user who reserves
 
 	draining chan struct{} // closed when the server is told to stop
 	drain    func()
