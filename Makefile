@@ -5,7 +5,7 @@ FUZZTIME ?= 10s
 BINARY := build/welcomed
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 
-.PHONY: build test race vet fuzz bad-input model-test interop bench bench-compare bench-growth simulation footprint kill-test disk-test connections-test demo readme ci clean
+.PHONY: build test race vet fuzz bad-input model-test interop bench bench-compare bench-growth simulation footprint kill-test disk-test connections-test drain-test demo readme ci clean
 
 build: $(BINARY)
 
@@ -99,6 +99,13 @@ connections-test: $(BINARY)
 	$(GO) build -o build/connections ./faults/connections
 	@build/connections -binary $(BINARY) $(CONNECTIONS)
 	@build/connections -binary $(BINARY) -tls $(CONNECTIONS)
+
+# What somebody with one token can take of others in a minute, in each way that
+# there is, with the budgets and without: about eight minutes. DRAIN takes flags:
+# make drain-test DRAIN='-duration 5s -users 60 -each 20'
+drain-test: $(BINARY)
+	$(GO) build -o build/drain ./faults/drain
+	@build/drain -binary $(BINARY) $(DRAIN)
 
 demo:
 	$(GO) run . demo
