@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"fmt"
 	"sync"
 	"testing"
 
@@ -24,6 +25,27 @@ func TestTheLargestWelcomeFitsWithEscapedSlashes(t *testing.T) {
 	welcome := mlstest.WelcomeSize(most-200, 1, kp.Ref())
 	text := bytes.ReplaceAll([]byte(base64.StdEncoding.EncodeToString(welcome)), []byte("/"), []byte(`\/`))
 	s.call("POST", "/v1/welcomes", `{"welcome":"`+string(text)+`"}`).want(201)
+}
+
+// TestADeviceCanSyncAllThatItMayHave: the shelf and the last resorts, what it took
+// off the shelf, as many that others have reserved, and Welcomes that are open.
+func TestADeviceCanSyncAllThatItMayHave(t *testing.T) {
+	s := start(t, nil)
+	s.stock(1)
+	inventory := s.call("GET", shelf, nil).want(200)
+	refs := []string{inventory.text("refs", 0)}
+	const most = 500 + 7 + 20_000 + 20_000 + 5_000
+	for i := len(refs); i < most; i++ {
+		refs = append(refs, fmt.Sprintf("%0128x", i)) // of suites 4 to 6
+	}
+	digest := inventory.text("digest")
+	synced := s.call("POST", shelf+"/sync", object{"refs": refs}, "If-Match", digest).want(200)
+	same(t, "unknown", len(synced.list("unknown")), most-1)
+	same(t, "withdrawn", len(synced.list("withdrawn")), 0)
+	for i := range 1000 {
+		refs = append(refs, fmt.Sprintf("%0128x", most+i))
+	}
+	s.call("POST", shelf+"/sync", object{"refs": refs}, "If-Match", digest).refused(413, "too_large")
 }
 
 // A keepingStore keeps what it is given, without a copy.

@@ -36,7 +36,7 @@ var routes = []route{
 	{"POST", shelfPath, theDevice, (*Server).publish, publicationBody, ""},
 	{"PUT", shelfPath, theDevice, (*Server).replace, publicationBody, "cipher_suite"},
 	{"GET", shelfPath, theDevice, (*Server).inventory, nil, ""},
-	{"POST", shelfPath + "/sync", theDevice, (*Server).sync, smallBody, "all"},
+	{"POST", shelfPath + "/sync", theDevice, (*Server).sync, syncBody, "all"},
 	{"DELETE", shelfPath + "/:ref", theDevice, (*Server).withdraw, nil, ""},
 
 	{"GET", userPath + "/devices", theUser, (*Server).devices, nil, ""},
@@ -66,6 +66,14 @@ var routes = []route{
 const slack = 64 << 10
 
 func smallBody(delivery.Limits) int { return 1 << 20 }
+
+// syncBody has room for every KeyPackage that a device may have, each named by the
+// longest ref in hexadecimal, with quotes and a comma. How many others have
+// reserved has no limit of its own: room is for as many as may be retired.
+func syncBody(l delivery.Limits) int {
+	const entry = 2*64 + 3
+	return (l.KeyPackagesPerDevice+len(l.CipherSuites)+2*l.RetiredPerDevice+l.OpenPerDevice)*entry + slack
+}
 
 func publicationBody(l delivery.Limits) int {
 	return l.KeyPackagesPerPublish*(inBase64(l.KeyPackageBytes)+8) + slack

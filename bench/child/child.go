@@ -2,14 +2,18 @@
 package child
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"os/exec"
 	"syscall"
 	"time"
 )
 
-// patience is how long a server may take to stop before it is killed.
+// patience is how long a server may take to be ready, and to stop before it is
+// killed.
 const patience = time.Minute
 
 // A Process is a running server.
@@ -33,6 +37,27 @@ func Start(cmd *exec.Cmd, as *syscall.Credential) (*Process, error) {
 		close(p.ended)
 	}()
 	return p, nil
+}
+
+// Ready returns when the server with the admin listener at this host:port is
+// ready, with an error if it ends before or takes more than patience.
+func (p *Process) Ready(ctx context.Context, admin string) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for ctx.Err() == nil {
+		if r, err := http.Get("http://" + admin + "/readyz"); err == nil {
+			r.Body.Close()
+			if r.StatusCode == http.StatusOK {
+				return nil
+			}
+		}
+		select {
+		case <-p.ended:
+			return errors.New("the server ended")
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+	return errors.New("the server is not ready")
 }
 
 // PID returns the process id.

@@ -57,7 +57,7 @@ func start(ctx context.Context, c config) (*process, error) {
 		return nil, err
 	}
 	s.client = &http.Client{Transport: &http.Transport{TLSClientConfig: insecure.Clone(), ForceAttemptHTTP2: c.tls, MaxIdleConnsPerHost: 4 * c.good}}
-	if err := s.ready(ctx); err != nil {
+	if err := s.Ready(ctx, s.admin); err != nil {
 		s.kill()
 		return nil, err
 	}
@@ -104,25 +104,6 @@ func writePair(certFile, keyFile string) error {
 	return errors.Join(
 		os.WriteFile(certFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600),
 		os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}), 0o600))
-}
-
-func (s *process) ready(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, settle)
-	defer cancel()
-	for ctx.Err() == nil {
-		if r, err := http.Get("http://" + s.admin + "/readyz"); err == nil {
-			r.Body.Close()
-			if r.StatusCode == http.StatusOK {
-				return nil
-			}
-		}
-		select {
-		case <-s.Ended():
-			return errors.New("the server ended")
-		case <-time.After(5 * time.Millisecond):
-		}
-	}
-	return errors.New("the server is not ready")
 }
 
 // stop ends the server as an operator does.

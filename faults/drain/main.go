@@ -1,0 +1,134 @@
+// Drain measures the largest stock that somebody with one token can drain, with
+// the budgets that a server has by itself and without any: it starts the real
+// binary with the shelves of many users full, and takes all that it can get over
+// many connections, in each way that there is. What is gone is read from the
+// inventories of the owners. A user whose shelf is drained goes on meanwhile.
+//
+// It fails if more is gone than the documents say, if the user who is drained
+// has to wait, or if nobody could add that user to a group afterwards.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	if err := drain(ctx, os.Args[1:], os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "drain:", err)
+		os.Exit(1)
+	}
+}
+
+// A config is what a run is asked to do.
+type config struct {
+	binary      string
+	duration    time.Duration
+	connections int
+	attackers   int
+	devices     int
+	stock       int
+	users       int
+	each        int
+	patience    time.Duration
+}
+
+func parse(args []string) (c config, err error) {
+	flags := flag.NewFlagSet("drain", flag.ContinueOnError)
+	flags.StringVar(&c.binary, "binary", "./welcomed", "the server to test")
+	flags.DurationVar(&c.duration, "duration", time.Minute, "how long each attack lasts")
+	flags.IntVar(&c.connections, "connections", 64, "how many there are, of all attackers together")
+	flags.IntVar(&c.attackers, "attackers", 20, "how many attack one user together, in the last attack")
+	flags.IntVar(&c.devices, "devices", 5, "devices of that user")
+	flags.IntVar(&c.stock, "stock", 500, "KeyPackages of each of them, besides the last resort")
+	flags.IntVar(&c.users, "users", 250, "users besides, with one device")
+	flags.IntVar(&c.each, "each", 100, "KeyPackages of each of them, besides the last resort")
+	flags.DurationVar(&c.patience, "patience", 2*time.Second, "the user who is drained has every answer by then")
+	err = flags.Parse(args)
+	switch {
+	case err != nil:
+	case flags.NArg() > 0:
+		err = fmt.Errorf("unknown argument %q", flags.Arg(0))
+	case c.attackers < 1 || c.devices < 1 || c.stock < 1 || c.users < 1 || c.each < 1:
+		err = errors.New("there has to be one of everything")
+	case c.connections < c.attackers:
+		err = errors.New("each attacker needs a connection")
+	}
+	return c, err
+}
+
+func drain(ctx context.Context, args []string, out io.Writer) error {
+	c, err := parse(args)
+	if errors.Is(err, flag.ErrHelp) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	people, err := newPopulation(c)
+	if err != nil {
+		return err
+	}
+	var results []result
+	for _, a := range attacks(c) {
+		r, err := play(ctx, c, people, a)
+		if err != nil {
+			return fmt.Errorf("%s: %w", a, err)
+		}
+		results = append(results, r)
+	}
+	printTable(out, c, people, results)
+	var wrong []error
+	for _, r := range results {
+		wrong = append(wrong, r.check(c))
+	}
+	return errors.Join(wrong...)
+}
+
+// attacks are those of a run.
+func attacks(c config) (list []attack) {
+	for _, w := range ways {
+		for _, budgets := range []bool{false, true} {
+			list = append(list, attack{way: w, budgets: budgets, attackers: 1, connections: c.connections, devices: c.devices})
+		}
+	}
+	return append(list, attack{way: reserveOne, budgets: true, attackers: c.attackers,
+		connections: c.connections / c.attackers, devices: c.devices})
+}
+
+// play has a new server attacked.
+func play(ctx context.Context, c config, people *population, a attack) (r result, err error) {
+	s, err := start(ctx, c, a.flags())
+	if err != nil {
+		return r, err
+	}
+	defer s.kill()
+	if err := people.move(ctx, s); err != nil {
+		return r, fmt.Errorf("sign everybody up: %w", err)
+	}
+	before, err := people.stock(ctx, s)
+	if err != nil {
+		return r, err
+	}
+	if r, err = s.siege(ctx, c, people, a); err != nil {
+		return r, err
+	}
+	after, err := people.stock(ctx, s)
+	if err != nil {
+		return r, err
+	}
+	r.one, r.all = before.one-after.one, before.all-after.all
+	if a.budgets && a.attackers > 1 {
+		r.afterwards = s.addAfterwards(ctx, c)
+	}
+	return r, s.stop()
+}
