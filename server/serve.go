@@ -143,11 +143,12 @@ func (s *Server) stopAPI(srv *http.Server) error {
 	return err
 }
 
-// stop lets running requests finish, but no longer than grace.
+// stop lets running requests finish, but no longer than grace. That a listener was
+// closed before is said only when they have, if Serve has not noticed yet.
 func stop(srv *http.Server, grace time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.Background(), grace)
 	defer cancel()
-	if err := srv.Shutdown(ctx); err != nil {
+	if err := srv.Shutdown(ctx); err != nil && !errors.Is(err, net.ErrClosed) {
 		return errors.Join(fmt.Errorf("requests still running after %s were cut off: %w", grace, err), srv.Close())
 	}
 	return nil
