@@ -169,7 +169,7 @@ func sayMemory() error {
 
 // publishForEver is a load of new devices, whose shelves never fill.
 func publishForEver(ctx context.Context, s *bolt.Store) error {
-	const endless = 1 << 40
+	const endless = 1 << 30
 	run := rand.Uint32()
 	return spread(fillers, endless, func(m *maker, i int) error {
 		name := fmt.Sprintf("late-%08x-%d", run, i)
