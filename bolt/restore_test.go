@@ -351,3 +351,33 @@ func TestADeviceThatCameAfterTheBackupIsDoubtedToo(t *testing.T) {
 	must(t, s.Close())
 	must(t, bolt.Check(t.Context(), path))
 }
+
+// With --match reserved too, a Welcome is matched whose KeyPackage was reserved
+// after the backup: nobody can say any more that it was not.
+func TestWhatWasReservedAfterTheBackupIsMatched(t *testing.T) {
+	path, opts := filepath.Join(t.TempDir(), "welcomed.db"), bolt.Options{Limits: delivery.DefaultLimits()}
+	opts.Limits.MatchReserved = true
+	s := open(t, path, opts)
+	id, signer := delivery.DeviceID{User: "alice", Name: "phone"}, mlstest.NewSigner(1, "alice")
+	before, after := newKeyPackage(t, signer), newKeyPackage(t, signer)
+	publish := func(kp delivery.NewKeyPackage) {
+		_, err := s.Publish(t.Context(), delivery.Caller{User: "alice"}, id, []delivery.NewKeyPackage{kp})
+		must(t, err)
+	}
+	post := func(kp delivery.NewKeyPackage) error {
+		w, err := mls.ParseWelcome(mlstest.WelcomeFor(kp.Bytes))
+		must(t, err)
+		_, err = s.Post(t.Context(), delivery.Caller{User: "bob"}, delivery.Posting{Welcome: w})
+		return err
+	}
+	publish(before)
+	must(t, s.Close())
+	must(t, bolt.MarkRestored(t.Context(), path))
+	s = open(t, path, opts)
+	defer s.Close()
+	publish(after)
+	must(t, post(before))
+	if err := post(after); !errors.Is(err, delivery.ErrNoMatchingKeyPackage) {
+		t.Errorf("one on the shelf that nobody has reserved: %v", err)
+	}
+}

@@ -66,17 +66,12 @@ func (g *gate) Accept() (net.Conn, error) {
 	}
 }
 
-// Close implements net.Listener. A second call does nothing: net/http closes what
-// farewell has closed.
+// Close implements net.Listener.
 func (g *gate) Close() error {
 	g.connections.mu.Lock()
-	again := g.connections.closed
 	g.connections.closed = true
 	g.connections.change.Broadcast()
 	g.connections.mu.Unlock()
-	if again {
-		return nil
-	}
 	return g.Listener.Close()
 }
 
