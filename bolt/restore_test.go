@@ -357,7 +357,8 @@ func TestADeviceThatCameAfterTheBackupIsDoubtedToo(t *testing.T) {
 func TestWhatWasReservedAfterTheBackupIsMatched(t *testing.T) {
 	path, opts := filepath.Join(t.TempDir(), "welcomed.db"), bolt.Options{Limits: delivery.DefaultLimits()}
 	opts.Limits.MatchReserved = true
-	s := open(t, path, opts)
+	s, err := bolt.Open(path, opts)
+	must(t, err)
 	id, signer := delivery.DeviceID{User: "alice", Name: "phone"}, mlstest.NewSigner(1, "alice")
 	before, after := newKeyPackage(t, signer), newKeyPackage(t, signer)
 	publish := func(kp delivery.NewKeyPackage) {
@@ -373,7 +374,8 @@ func TestWhatWasReservedAfterTheBackupIsMatched(t *testing.T) {
 	publish(before)
 	must(t, s.Close())
 	must(t, bolt.MarkRestored(t.Context(), path))
-	s = open(t, path, opts)
+	s, err = bolt.Open(path, opts)
+	must(t, err)
 	defer s.Close()
 	publish(after)
 	must(t, post(before))
