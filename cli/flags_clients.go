@@ -77,6 +77,17 @@ func (c *config) guardAdmin(addr net.Addr, log *slog.Logger) error {
 	return nil
 }
 
+// warnOfClearTokens is for a listener without TLS that others than this machine
+// reach: whoever sees a bearer token has it. A proxy may end TLS, so it is served.
+func (c *config) warnOfClearTokens(addr net.Addr, log *slog.Logger) {
+	tcp, ok := addr.(*net.TCPAddr)
+	if !ok || tcp.IP.IsLoopback() || c.auth == authNone || c.tlsCert != "" || len(c.trustedProxies) > 0 {
+		return
+	}
+	log.Warn("tokens come over the network in the clear: give --tls-cert and --tls-key, or name the proxy that ends TLS with --trusted-proxies",
+		"listen", addr.String())
+}
+
 // ownFiles is how many files a server needs besides connections of the API.
 const ownFiles = 100
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -112,6 +113,29 @@ func TestAnAdminListenerThatOthersReach(t *testing.T) {
 		err := c.guardAdmin(row.addr, slog.New(slog.NewTextHandler(&log, nil)))
 		if (log.Len() > 0) != row.warns || (err != nil) != row.err {
 			t.Errorf("%s: %v, %s", row.what, err, &log)
+		}
+	}
+}
+
+func TestTokensInTheClear(t *testing.T) {
+	everywhere, here := &net.TCPAddr{IP: net.IPv4zero, Port: 1}, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1}
+	for _, row := range []struct {
+		what  string
+		addr  net.Addr
+		c     config
+		warns bool
+	}{
+		{"a network without TLS is warned of", everywhere, config{auth: authToken}, true},
+		{"with JWTs too", everywhere, config{auth: authOIDC}, true},
+		{"loopback is not", here, config{auth: authToken}, false},
+		{"nor is TLS", everywhere, config{auth: authToken, tlsCert: "cert.pem"}, false},
+		{"nor is a proxy that is known", everywhere, config{auth: authToken, trustedProxies: make([]netip.Prefix, 1)}, false},
+		{"nor is a server without tokens", everywhere, config{auth: authNone}, false},
+	} {
+		var log bytes.Buffer
+		row.c.warnOfClearTokens(row.addr, slog.New(slog.NewTextHandler(&log, nil)))
+		if (log.Len() > 0) != row.warns {
+			t.Errorf("%s: %s", row.what, &log)
 		}
 	}
 }

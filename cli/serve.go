@@ -88,6 +88,7 @@ func assemble(ctx context.Context, c *config, log *slog.Logger) (_ *instance, er
 	if err := c.guardAdmin(i.admin.Addr(), log); err != nil {
 		return nil, err
 	}
+	c.warnOfClearTokens(i.api.Addr(), log)
 	c.fitFiles(openFiles(), log)
 	registry := prometheus.NewRegistry()
 	m := metrics.New(registry, currentVersion())

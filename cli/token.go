@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -142,13 +143,23 @@ func tokenRevokeCommand(env environment) *cli.Command {
 		},
 		Action: func(ctx context.Context, cmd *cli.Command) error {
 			return o.with(ctx, func(k tokenKeeper) error {
-				if err := k.revoke(ctx, cmd.Args().First()); err != nil {
-					return fmt.Errorf("token %s: %w", cmd.Args().First(), err)
+				id := tokenID(cmd.Args().First())
+				if err := k.revoke(ctx, id); err != nil {
+					return fmt.Errorf("token %s: %w", id, err)
 				}
 				return nil
 			})
 		},
 	}
+}
+
+// tokenID returns the id of a whole token, whose secret is not to be repeated in
+// an error, or the id that was given.
+func tokenID(text string) string {
+	if rest, whole := strings.CutPrefix(text, "welcomed_"); whole {
+		text, _, _ = strings.Cut(rest, "_")
+	}
+	return text
 }
 
 // A tokenLine is a token as the admin socket has it.

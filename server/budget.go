@@ -181,15 +181,29 @@ func (b *budgets) beginReserve(c delivery.Caller, req *delivery.ReserveRequest) 
 	if err := b.chargeCaller(c, total*takenCost); err != nil {
 		return err
 	}
-	for user, n := range named {
-		if err := b.chargePair(c, user, n*takenCost); err != nil {
-			return err
-		}
+	if err := b.chargePairs(c, named); err != nil {
+		return err // the caller's own budget pays all the same, see beginList
 	}
 	for user, n := range named {
 		if b.chargeTarget(c, user, n*takenCost) != nil {
 			req.LastResortOnly = append(req.LastResortOnly, user)
 		}
+	}
+	return nil
+}
+
+// chargePairs charges for all who are named, or for none: a reservation is
+// refused as a whole, and who repeats it has taken nothing of the others.
+func (b *budgets) chargePairs(c delivery.Caller, named map[delivery.UserID]int) error {
+	var charged []delivery.UserID
+	for user, n := range named {
+		if err := b.chargePair(c, user, n*takenCost); err != nil {
+			for _, other := range charged {
+				b.pair.charge(pairKey(c, other), -named[other]*takenCost)
+			}
+			return err
+		}
+		charged = append(charged, user)
 	}
 	return nil
 }

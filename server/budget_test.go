@@ -93,6 +93,25 @@ func TestOneUserTakesSoManyOfAnother(t *testing.T) {
 	}
 }
 
+// TestARefusedReservationTakesOfNobody: which of the named is charged first is
+// left to chance, so it is repeated.
+func TestARefusedReservationTakesOfNobody(t *testing.T) {
+	m := startMarket(t, server.Budgets{Pair: server.Budget{Burst: 3, PerHour: 1}, Caller: server.Budget{Burst: 60, PerHour: 1}})
+	m.user("alice", 5)
+	m.user("carol", 5)
+	bob := m.token(ofUser("bob"))
+	for range 3 {
+		m.reserve(bob, "alice").want(200)
+	}
+	for range 27 {
+		m.reserve(bob, "alice", "carol").over("pair_budget", "3600")
+	}
+	for range 3 {
+		same(t, "of the other", m.reserve(bob, "carol").reserved(), "reserved")
+	}
+	m.reserve(bob, "carol").refused(429, "caller_budget") // which has paid for refusals
+}
+
 func TestAUserOfManyDevicesIsChargedForEach(t *testing.T) {
 	m := startMarket(t, server.Budgets{Pair: server.Budget{Burst: 10, PerHour: 1}})
 	alice, _ := m.user("alice", 5)
