@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"slices"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -211,9 +212,17 @@ func namedIn(c delivery.Caller, req delivery.ReserveRequest) map[delivery.UserID
 	return named
 }
 
-// endReserve charges for the KeyPackages beyond one for each that was named.
+// endReserve charges for the KeyPackages beyond one for each that was named. A
+// retry, which takes nothing, is given back what it was charged.
 func (b *budgets) endReserve(c delivery.Caller, req delivery.ReserveRequest, r delivery.Reservation) {
 	named := namedIn(c, req)
+	if r.Repeated {
+		for user, n := range named {
+			b.caller.charge(string(c.User), -n*takenCost)
+			b.owe(c, user, -n*takenCost, slices.Contains(req.LastResortOnly, user))
+		}
+		return
+	}
 	for _, user := range r.Users {
 		if !charged(c, user.User) {
 			continue
