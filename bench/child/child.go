@@ -46,11 +46,8 @@ func (p *Process) Ready(ctx context.Context, admin string) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, errors.New("the server is not ready"))
 	defer cancel()
 	for ctx.Err() == nil {
-		if r, err := http.Get("http://" + admin + "/readyz"); err == nil {
-			r.Body.Close()
-			if r.StatusCode == http.StatusOK {
-				return nil
-			}
+		if isReady(ctx, admin) {
+			return nil
 		}
 		select {
 		case <-p.ended:
@@ -59,6 +56,19 @@ func (p *Process) Ready(ctx context.Context, admin string) error {
 		}
 	}
 	return context.Cause(ctx)
+}
+
+func isReady(ctx context.Context, admin string) bool {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+admin+"/readyz", nil)
+	if err != nil {
+		return false
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return false
+	}
+	defer resp.Body.Close()
+	return resp.StatusCode == http.StatusOK
 }
 
 // PID returns the process id.
