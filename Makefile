@@ -31,6 +31,7 @@ fuzz:
 	@set -e; for target in $(FUZZ); do \
 		case $$target in FuzzRead*) package=./mls;; FuzzAuthenticate|FuzzClaims) package=./auth;; *) package=./server;; esac; \
 		echo "$$target in $$package"; \
+		$(GO) test $$package -list "^$$target\$$" | grep -qx $$target || { echo "there is no $$target in $$package"; exit 1; }; \
 		$(GO) test $$package -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x; \
 	done
 

@@ -6,11 +6,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// A cap is a limit on what clients take of the server at the same time.
-type cap string
+// A capName names a limit on what clients take of the server at the same time.
+type capName string
 
 // The caps of package server.
-var caps = []cap{
+var caps = []capName{
 	"connections", "connections_per_address",
 	"requests", "requests_per_caller",
 	"waits", "waits_per_caller", "waits_per_device",
@@ -26,7 +26,7 @@ func (m *Metrics) countRefused() {
 }
 
 // ObserveRefusal counts a request or a connection that a cap has refused.
-func (m *Metrics) ObserveRefusal(by string) { m.refused.of(cap(by)).Inc() }
+func (m *Metrics) ObserveRefusal(by string) { m.refused.of(capName(by)).Inc() }
 
 // ObserveCertificate notes when the certificate in use expires.
 func (m *Metrics) ObserveCertificate(expires time.Time) { m.tlsExpires.Set(float64(expires.Unix())) }

@@ -41,7 +41,7 @@ type Metrics struct {
 	swept      prometheus.Gauge
 	exceeded   family[budget]
 	backedUp   prometheus.Gauge
-	refused    family[cap]
+	refused    family[capName]
 	tlsExpires prometheus.Gauge
 
 	commitSeconds prometheus.Histogram

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"slices"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -20,9 +21,9 @@ type Budget struct{ Burst, PerHour int }
 // Budgets bound what a user may take of the KeyPackages of others, so that
 // nobody can empty a shelf or learn about everybody: each that is reserved or
 // named in a Welcome counts, and each ten that are listed count as one, as a
-// listing of fewer does for its caller. There is
-// no budget for one's own KeyPackages, nor for a service that acts for nobody: it
-// can sign up as many users as it likes.
+// listing of fewer does for its caller. There is no budget for one's own
+// KeyPackages, nor for a service that acts for nobody: it can sign up as many
+// users as it likes.
 type Budgets struct {
 	Caller Budget // what one user may take of all others
 	Pair   Budget // what one user may take of one other
@@ -65,9 +66,9 @@ func newBudgets(o Options) *budgets {
 		observe: o.OverBudget, log: o.Log, drained: rate.Sometimes{First: 1, Interval: time.Minute}}
 }
 
-// limits reports whether what the caller takes of user is charged. Without
+// charged reports whether what the caller takes of user is charged for. Without
 // authentication there is nobody to be charged.
-func limits(c delivery.Caller, user delivery.UserID) bool { return c.User != "" && c.User != user }
+func charged(c delivery.Caller, user delivery.UserID) bool { return c.User != "" && c.User != user }
 
 func pairKey(c delivery.Caller, user delivery.UserID) string {
 	return string(c.User) + "\x00" + string(user)
@@ -140,7 +141,7 @@ func (e *laterError) retryAfter() int {
 // budgets have left. The caller's own budget pays for ten: with names that nobody
 // has, listings are the cheapest way to have other buckets forgotten.
 func (b *budgets) beginList(c delivery.Caller, user delivery.UserID, o *delivery.ListOptions) error {
-	if !limits(c, user) {
+	if !charged(c, user) {
 		return nil
 	}
 	if err := b.chargeCaller(c, takenCost); err != nil {
@@ -157,7 +158,7 @@ func (b *budgets) beginList(c delivery.Caller, user delivery.UserID, o *delivery
 
 // endList charges for the rest.
 func (b *budgets) endList(c delivery.Caller, user delivery.UserID, o delivery.ListOptions, page delivery.Listing) {
-	if !limits(c, user) {
+	if !charged(c, user) {
 		return
 	}
 	listed := 0
@@ -213,23 +214,31 @@ func (b *budgets) chargePairs(c delivery.Caller, named map[delivery.UserID]int) 
 func namedIn(c delivery.Caller, req delivery.ReserveRequest) map[delivery.UserID]int {
 	named := make(map[delivery.UserID]int)
 	for _, user := range req.Users {
-		if limits(c, user) {
+		if charged(c, user) {
 			named[user]++
 		}
 	}
 	for _, d := range req.Devices {
-		if limits(c, d.User) {
+		if charged(c, d.User) {
 			named[d.User]++
 		}
 	}
 	return named
 }
 
-// endReserve charges for the KeyPackages beyond one for each that was named.
+// endReserve charges for the KeyPackages beyond one for each that was named. A
+// retry, which takes nothing, is given back what it was charged.
 func (b *budgets) endReserve(c delivery.Caller, req delivery.ReserveRequest, r delivery.Reservation) {
 	named := namedIn(c, req)
+	if r.Repeated {
+		for user, n := range named {
+			b.caller.charge(string(c.User), -n*takenCost)
+			b.owe(c, user, -n*takenCost, slices.Contains(req.LastResortOnly, user))
+		}
+		return
+	}
 	for _, user := range r.Users {
-		if !limits(c, user.User) {
+		if !charged(c, user.User) {
 			continue
 		}
 		taken, lastResort := 0, 0
@@ -275,7 +284,7 @@ func (s *Server) chargePost(r *request, secrets []mls.EncryptedGroupSecrets) err
 func (b *budgets) chargeOwners(c delivery.Caller, owners []delivery.Owner) error {
 	pair, target := make(map[delivery.UserID]int), make(map[delivery.UserID]int)
 	for _, o := range owners {
-		if !limits(c, o.User) || o.Reserved {
+		if !charged(c, o.User) || o.Reserved {
 			continue
 		}
 		pair[o.User] += takenCost

@@ -125,6 +125,22 @@ func TestAUserOfManyDevicesIsChargedForEach(t *testing.T) {
 	m.reserve(bob, "alice").over("pair_budget", "10800") // 2 owed, and 1 for the next
 }
 
+func TestARetryOfAReservationCostsNothing(t *testing.T) {
+	m := startMarket(t, server.Budgets{
+		Caller: server.Budget{Burst: 6, PerHour: 1}, Pair: server.Budget{Burst: 6, PerHour: 1}, Target: server.Budget{Burst: 6, PerHour: 1},
+	})
+	alice, _ := m.user("alice", 10)
+	m.call("POST", "/v1/users/alice/devices/tablet/key-packages", publication{newKeyPackages(5)}, alice...).want(201)
+	bob := m.token(ofUser("bob"))
+	for range 5 { // 2 each, if it were not the same one
+		m.call("POST", "/v1/key-packages/reserve", object{"users": []string{"alice"}}, append(bob, "Idempotency-Key", "k")...).want(200)
+	}
+	for range 2 {
+		same(t, "reserved", m.reserve(bob, "alice").reserved(), "reserved")
+	}
+	m.reserve(bob, "alice").over("caller_budget", "3600")
+}
+
 func TestTenListedCountAsOneTaken(t *testing.T) {
 	m := startMarket(t, server.Budgets{Pair: server.Budget{Burst: 3, PerHour: 1}})
 	alice, _ := m.user("alice", 50)

@@ -9,11 +9,8 @@ import (
 	"welcomed/mls"
 )
 
-// What a caller has used up.
-var (
-	errTooManyChecks       = errors.New("the KeyPackages that this caller published took too much time to check")
-	errTooManyPublications = errors.New("too many KeyPackages were published for this user")
-)
+// errTooManyChecks: a caller has used up its processor time for now.
+var errTooManyChecks = errors.New("the KeyPackages that this caller published took too much time to check")
 
 // A CheckTimeBudget is for how long signatures are checked for a caller at once,
 // and for how much longer in each second.
@@ -90,28 +87,4 @@ func (b *checkBill) end() {
 	if b.times != nil {
 		b.times.spent.charge(b.caller, int((time.Duration(b.took.Load()) - b.expected).Microseconds()))
 	}
-}
-
-// published calls publish, which publishes items for the user of the path,
-// unless that user owes some of those published before: each leaves a tombstone
-// for up to TombstoneKeptMost. What is not newly stored costs nothing.
-func (s *Server) published(r *request, items []delivery.NewKeyPackage, publish func() (delivery.Publications, error)) (answer delivery.Publications, err error) {
-	if r.caller.Anonymous() {
-		return publish()
-	}
-	user, n := r.device.User, len(items)
-	if wait, ok := s.publications.borrow(string(user), n); !ok {
-		return answer, &laterError{errTooManyPublications, wait}
-	}
-	err = s.stored(user, publicationSize(items), func() (int, error) {
-		answer, err = publish()
-		return newlyStored(items, answer), err
-	})
-	for _, item := range answer.Items {
-		if item.Status == delivery.Stored {
-			n--
-		}
-	}
-	s.publications.charge(string(user), -n)
-	return answer, err
 }

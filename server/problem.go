@@ -84,11 +84,10 @@ var answers = []struct {
 	{delivery.ErrTooMany, http.StatusUnprocessableEntity, "too_many"},
 	{errTooManyRecipients, http.StatusUnprocessableEntity, "too_many_recipients"},
 	{errPreconditionRequired, http.StatusPreconditionRequired, "precondition_required"},
+
 	{errTooManyChecks, http.StatusTooManyRequests, "too_many_checks"},
 	{errTooMuchStored, http.StatusTooManyRequests, "too_much_stored"},
 	{errTooManyPublications, http.StatusTooManyRequests, "too_many_publications"},
-
-	{auth.ErrUnavailable, http.StatusServiceUnavailable, "auth_unavailable"},
 	{errCallerBudget, http.StatusTooManyRequests, "caller_budget"},
 	{errPairBudget, http.StatusTooManyRequests, "pair_budget"},
 	{errTargetBudget, http.StatusTooManyRequests, "target_budget"},
@@ -96,6 +95,7 @@ var answers = []struct {
 	{errTooManyWaits, http.StatusTooManyRequests, "too_many_waits"},
 	{errTooManyHeaders, http.StatusRequestHeaderFieldsTooLarge, "too_many_headers"},
 
+	{auth.ErrUnavailable, http.StatusServiceUnavailable, "auth_unavailable"},
 	{delivery.ErrOutcomeUnknown, http.StatusServiceUnavailable, "outcome_unknown"},
 	{errOverloaded, http.StatusServiceUnavailable, "overloaded"},
 	{delivery.ErrUnavailable, http.StatusServiceUnavailable, "store_unavailable"},
@@ -138,11 +138,10 @@ func (s *Server) fail(w *response, r *request, err error) {
 	if w.status != 0 {
 		panic(http.ErrAbortHandler) // half an answer must not look like a whole one
 	}
-	if again := p.Status == http.StatusServiceUnavailable || p.Status == http.StatusTooManyRequests; again && w.Header().Get("Retry-After") == "" {
-		w.Header().Set("Retry-After", "1")
-	}
 	if later, ok := errors.AsType[*laterError](err); ok {
 		w.Header().Set("Retry-After", strconv.Itoa(later.retryAfter()))
+	} else if p.Status == http.StatusServiceUnavailable || p.Status == http.StatusTooManyRequests {
+		w.Header().Set("Retry-After", "1")
 	}
 	if p.Status == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", challenge(err))

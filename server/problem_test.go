@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -25,11 +27,12 @@ func (s *refusingStore) Inventory(context.Context, delivery.Caller, delivery.Dev
 	return delivery.Inventory{}, s.err
 }
 
-// TestWhatTheStoreRefusesHasAStatus: the words of a 5xx are not for clients.
+// TestWhatTheStoreRefusesHasAStatus: every error that package delivery declares
+// has one. The words of a 5xx are not for clients.
 func TestWhatTheStoreRefusesHasAStatus(t *testing.T) {
 	store := &refusingStore{}
 	s := start(t, func(o *server.Options) { o.Store = store })
-	for _, row := range []struct {
+	rows := []struct {
 		err    error
 		status int
 		code   string
@@ -42,6 +45,8 @@ func TestWhatTheStoreRefusesHasAStatus(t *testing.T) {
 		{delivery.ErrNotYours, 409, "not_yours"},
 		{delivery.ErrStockFull, 409, "stock_full"},
 		{delivery.ErrDeviceLimit, 409, "device_limit"},
+		{delivery.ErrDeviceRemoved, 403, "device_removed"},
+		{delivery.ErrTooManyTokens, 409, "too_many_tokens"},
 		{delivery.ErrWrongSuite, 422, "wrong_suite"},
 		{delivery.ErrConsumed, 409, "consumed"},
 		{delivery.ErrInventoryChanged, 412, "inventory_changed"},
@@ -53,9 +58,14 @@ func TestWhatTheStoreRefusesHasAStatus(t *testing.T) {
 		{delivery.ErrNotDelivered, 409, "not_delivered"},
 		{delivery.ErrFull, 507, "store_full"},
 		{delivery.ErrOutcomeUnknown, 503, "outcome_unknown"},
+		{delivery.ErrUnavailable, 503, "store_unavailable"},
 		{delivery.ErrClosed, 503, "shutting_down"},
 		{delivery.ErrClock, 503, "clock_not_trusted"},
-	} {
+	}
+	source, err := os.ReadFile("../delivery/errors.go")
+	must(t, err)
+	same(t, "errors declared", len(regexp.MustCompile(`(?m)^\tErr\w+ = errors\.New`).FindAll(source, -1)), len(rows))
+	for _, row := range rows {
 		store.err = fmt.Errorf("in /secret/path: %w", row.err)
 		r := s.call("GET", shelf, nil)
 		detail := r.refused(row.status, row.code).text("detail")

@@ -96,9 +96,9 @@ func (s *Server) API() http.Handler {
 	router.RedirectTrailingSlash = false
 	router.RedirectFixedPath = false
 	for _, rt := range routes {
-		router.Handle(rt.method, rt.path, s.serve(&rt))
+		router.Handle(rt.method, rt.path, s.serve(&rt, s.run))
 		if rt.method == http.MethodGet {
-			router.Handle(http.MethodHead, rt.path, s.serve(&rt))
+			router.Handle(http.MethodHead, rt.path, s.serve(&rt, s.run))
 		}
 	}
 	router.NotFound = s.unrouted((*Server).noSuchPath)
@@ -127,7 +127,7 @@ func routeEscaped(next http.Handler) http.Handler {
 const unroutedPath = "none"
 
 func (s *Server) unrouted(handle func(*Server, http.ResponseWriter, *request) error) http.Handler {
-	serve := s.serve(&route{path: unroutedPath, handle: handle})
+	serve := s.serve(&route{path: unroutedPath, handle: handle}, s.run)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { serve(w, r, nil) })
 }
 
@@ -147,8 +147,9 @@ func (s *Server) allowed(w http.ResponseWriter, _ *request) error {
 	return nil
 }
 
-// serve does for the handler of a route what every handler needs.
-func (s *Server) serve(rt *route) httprouter.Handle {
+// serve does around run, which calls the handler of a route, what every handler
+// needs.
+func (s *Server) serve(rt *route, run func(http.ResponseWriter, *request, httprouter.Params) error) httprouter.Handle {
 	return func(hw http.ResponseWriter, hr *http.Request, params httprouter.Params) {
 		start := time.Now()
 		w := s.newResponse(hw, hr)
@@ -156,12 +157,15 @@ func (s *Server) serve(rt *route) httprouter.Handle {
 		defer func() { s.options.Observe(rt.path, knownMethod(r.Method), w.code(), time.Since(start)) }()
 		defer r.visit.leave()
 		defer s.recover(w, r)
-		if err := s.run(w, r, params); err != nil {
+		if err := run(w, r, params); err != nil {
 			s.fail(w, r, err)
 		}
 	}
 }
 
+// run calls the handler for a client that may have it called. The path is read
+// before the request is counted for its caller: whose memory a stranger takes
+// depends on it.
 func (s *Server) run(w http.ResponseWriter, r *request, params httprouter.Params) (err error) {
 	if err = s.enter(r); err != nil {
 		return err

@@ -14,50 +14,35 @@ import (
 	"welcomed/delivery"
 )
 
-// Options are what a [Server] needs.
+// Options are what a [Server] needs. Zero is the default, which is said behind a
+// field.
 type Options struct {
 	Store   delivery.Store
 	Limits  delivery.Limits // those of the store
 	Log     *slog.Logger    // nil: nothing is logged
 	Version string
 
-	// Observe, if not nil, is told of every request that was answered. The
-	// route is a pattern ("/v1/users/:user/devices/:device/claim") or "none",
-	// the method one of the standard ones or "other", and the code 499 if the
-	// client left before there was an answer.
-	Observe func(route, method string, code int, took time.Duration)
-
-	// Auth checks the bearer tokens of requests; nil: there is no
+	// Who may ask. Auth checks the bearer tokens of requests; nil: there is no
 	// authentication, and only direct requests from this machine are served.
 	Auth auth.Authenticator
-
 	// InsecureNoAuth serves everybody although there is no authentication:
 	// requests through a proxy and from other hosts are not refused.
 	InsecureNoAuth bool
-
-	// Budgets are what users may take of each other's KeyPackages; the zero
-	// value is no limit. OverBudget, if not nil, is told of each time that one
-	// of them has nothing left.
-	Budgets    Budgets
-	OverBudget func(budget string)
-	// BudgetClock is what budgets are refilled by; nil: time.Now.
-	BudgetClock func() time.Time
-
-	// Checks is how many publications' signatures are checked at a time; 0: as
-	// many as there are processors (GOMAXPROCS).
-	Checks int
-
 	// CredentialIdentity, if not empty, is what the credential of a KeyPackage
 	// must say of the device that publishes it.
 	CredentialIdentity IdentityTemplate
 
 	// What a caller, and whoever publishes for a user, may use up. Callers that
 	// are not known are not limited. A burst of zero is no limit.
-	CheckTime CheckTimeBudget
-	Publish   Budget // KeyPackages newly stored for a user
-	Storage   Budget // bytes stored for a user: KeyPackages, Welcomes with all that comes with them, answers that are remembered
+	Budgets   Budgets         // KeyPackages of others
+	CheckTime CheckTimeBudget // processor time for the signatures in publications
+	Publish   Budget          // KeyPackages newly stored for a user
+	Storage   Budget          // bytes stored for a user: KeyPackages, Welcomes with all that comes with them, answers that are remembered
+	// BudgetClock is what all of them are refilled by; nil: time.Now.
+	BudgetClock func() time.Time
 
-	// What clients may take. Zero is the default.
+	// What clients may take at the same time, and for how long.
+	Caps          Caps
 	HeaderRead    time.Duration // for a header to come whole; 10 s
 	BodyRead      time.Duration // for a body to come whole; 30 s
 	Idle          time.Duration // between two requests of a connection; 120 s
@@ -65,33 +50,36 @@ type Options struct {
 	LongPoll      time.Duration // a claim waits at most; 50 s
 	ClaimWelcomes int           // that a claim returns if it does not say how many; 10
 	AnswerBytes   int           // of an answer with MLS objects in base64; 8 MiB
+	Checks        int           // publications' signatures checked at a time; as many as there are processors (GOMAXPROCS)
 
+	// How clients reach the server. TrustedProxies are those whose X-Forwarded-For counts.
+	TrustedProxies []netip.Prefix
+	// Certificate is for TLS on the listener of the API; nil: it has none.
+	Certificate *Certificate
+
+	// For those who run it. AdminToken, if not empty, has to be shown to the
+	// admin listener, but not for /livez and /readyz.
+	AdminToken string
+	// Metrics is /metrics of the admin listener; nil: there is none.
+	Metrics http.Handler
+	// Profiles puts those of net/http/pprof under /debug/pprof/ of the admin
+	// listener.
+	Profiles bool
 	// Socket is where the commands ask, who need no credentials; nil: nowhere.
 	Socket net.Listener
 	// Backup is what they are given copies by; nil: there are none.
 	Backup *Backup
 
-	// Caps bound what clients take at the same time, and Refused, if not nil, is
-	// told of each time that one does.
-	Caps    Caps
+	// Who is told of what happens; nil: nobody. Observe is told of every request
+	// that was answered. The route is a pattern
+	// ("/v1/users/:user/devices/:device/claim") or "none", the method one of the
+	// standard ones or "other", and the code 499 if the client left before there
+	// was an answer.
+	Observe func(route, method string, code int, took time.Duration)
+	// OverBudget is told of each time that one of the Budgets has nothing left.
+	OverBudget func(budget string)
+	// Refused is told of each time that one of the Caps refuses something.
 	Refused func(Cap)
-
-	// TrustedProxies are those whose X-Forwarded-For counts.
-	TrustedProxies []netip.Prefix
-
-	// Certificate is for TLS on the listener of the API; nil: it has none.
-	Certificate *Certificate
-
-	// AdminToken, if not empty, has to be shown to the admin listener, but not
-	// for /livez and /readyz.
-	AdminToken string
-
-	// Metrics is /metrics of the admin listener; nil: there is none.
-	Metrics http.Handler
-
-	// Profiles puts those of net/http/pprof under /debug/pprof/ of the admin
-	// listener.
-	Profiles bool
 }
 
 // A Server answers requests with what a store decides.

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"os"
 	"strconv"
-	"time"
 
 	"github.com/julienschmidt/httprouter"
 
@@ -41,29 +40,16 @@ func (s *Server) Socket() http.Handler {
 	router := httprouter.New()
 	router.RedirectTrailingSlash, router.RedirectFixedPath = false, false
 	for _, rt := range socketRoutes {
-		router.Handle(rt.method, rt.path, s.serveOperator(&rt))
+		router.Handle(rt.method, rt.path, s.serve(&rt, s.runOperator))
 	}
 	router.NotFound = s.unrouted((*Server).noSuchPath)
 	router.MethodNotAllowed = s.unrouted((*Server).noSuchMethod)
 	return router
 }
 
-// serveOperator is serve for one who needs no credentials.
-func (s *Server) serveOperator(rt *route) httprouter.Handle {
-	return func(hw http.ResponseWriter, hr *http.Request, params httprouter.Params) {
-		start := time.Now()
-		w := s.newResponse(hw, hr)
-		r := s.newRequest(w, hr, rt)
-		r.operator = true
-		defer func() { s.options.Observe(rt.path, knownMethod(r.Method), w.code(), time.Since(start)) }()
-		defer s.recover(w, r)
-		if err := s.runOperator(w, r, params); err != nil {
-			s.fail(w, r, err)
-		}
-	}
-}
-
+// runOperator is run for one who needs no credentials.
 func (s *Server) runOperator(w http.ResponseWriter, r *request, params httprouter.Params) error {
+	r.operator = true
 	if err := r.readPath(params); err != nil {
 		return err
 	}

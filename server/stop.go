@@ -1,6 +1,9 @@
 package server
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"sync"
@@ -89,4 +92,41 @@ func (w *response) lastAnswer() {
 		w.Header().Set("Connection", "close")
 	default:
 	}
+}
+
+// goAway is how long a connection of HTTP/2 has for the clients' last requests
+// once it has no more to do: a second in net/http, and a little.
+const goAway = 1500 * time.Millisecond
+
+// stopAPI stops srv, and closes what has no request under way after a while:
+// net/http waits for a connection of HTTP/2 whose handshake ended while it was
+// stopping, and tells it nothing.
+func (s *Server) stopAPI(srv *http.Server) error {
+	stopped := make(chan struct{})
+	var closing sync.WaitGroup
+	closing.Go(func() {
+		for {
+			select {
+			case <-stopped:
+				return
+			case <-time.After(goAway):
+				s.connections.closeIdle()
+			}
+		}
+	})
+	err := stop(srv, s.times.grace)
+	close(stopped)
+	closing.Wait()
+	return err
+}
+
+// stop lets running requests finish, but no longer than grace. That a listener was
+// closed before is said only when they have, if Serve has not noticed yet.
+func stop(srv *http.Server, grace time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), grace)
+	defer cancel()
+	if err := srv.Shutdown(ctx); err != nil && !errors.Is(err, net.ErrClosed) {
+		return errors.Join(fmt.Errorf("requests still running after %s were cut off: %w", grace, err), srv.Close())
+	}
+	return nil
 }

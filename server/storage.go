@@ -6,8 +6,11 @@ import (
 	"welcomed/delivery"
 )
 
-// errTooMuchStored: what a user has had stored is as much as may be for now.
-var errTooMuchStored = errors.New("this user has had as many bytes stored as may be for now")
+// What a client is told for whose user as much was stored as may be for now.
+var (
+	errTooManyPublications = errors.New("too many KeyPackages were published for this user")
+	errTooMuchStored       = errors.New("this user has had as many bytes stored as may be for now")
+)
 
 // What a row takes besides the names and the payloads in it, about.
 const (
@@ -30,6 +33,30 @@ func (s *Server) stored(user delivery.UserID, size int, store func() (kept int, 
 	kept, err := store()
 	s.storage.charge(string(user), kept-size)
 	return err
+}
+
+// published calls publish, which publishes items for the user of the path,
+// unless that user owes some of those published before: each leaves a tombstone
+// for up to TombstoneKeptMost. What is not newly stored costs nothing.
+func (s *Server) published(r *request, items []delivery.NewKeyPackage, publish func() (delivery.Publications, error)) (answer delivery.Publications, err error) {
+	if r.caller.Anonymous() {
+		return publish()
+	}
+	user, n := r.device.User, len(items)
+	if wait, ok := s.publications.borrow(string(user), n); !ok {
+		return answer, &laterError{errTooManyPublications, wait}
+	}
+	err = s.stored(user, publicationSize(items), func() (int, error) {
+		answer, err = publish()
+		return newlyStored(items, answer), err
+	})
+	for _, item := range answer.Items {
+		if item.Status == delivery.Stored {
+			n--
+		}
+	}
+	s.publications.charge(string(user), -n)
+	return answer, err
 }
 
 func publicationSize(items []delivery.NewKeyPackage) (n int) {

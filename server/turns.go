@@ -7,7 +7,8 @@ import (
 
 // turns let few at a time do the same expensive thing for the same object; the
 // others wait. Whoever asks for the same large answer a hundred times at once
-// would otherwise have all processors copy it.
+// would otherwise have all processors copy it, or find a budget a hundred times
+// as it was before the first answer was charged for.
 type turns struct {
 	mu sync.Mutex
 	of map[string]*turn

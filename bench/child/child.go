@@ -40,16 +40,14 @@ func Start(cmd *exec.Cmd, as *syscall.Credential) (*Process, error) {
 }
 
 // Ready returns when the server with the admin listener at this host:port is
-// ready, with an error if it ends before or takes more than patience.
+// ready, with an error if it ends before, takes more than patience, or ctx is
+// done, with its cause.
 func (p *Process) Ready(ctx context.Context, admin string) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, errors.New("the server is not ready"))
 	defer cancel()
 	for ctx.Err() == nil {
-		if r, err := http.Get("http://" + admin + "/readyz"); err == nil {
-			r.Body.Close()
-			if r.StatusCode == http.StatusOK {
-				return nil
-			}
+		if isReady(ctx, admin) {
+			return nil
 		}
 		select {
 		case <-p.ended:
@@ -57,7 +55,20 @@ func (p *Process) Ready(ctx context.Context, admin string) error {
 		case <-time.After(5 * time.Millisecond):
 		}
 	}
-	return errors.New("the server is not ready")
+	return context.Cause(ctx)
+}
+
+func isReady(ctx context.Context, admin string) bool {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+admin+"/readyz", nil)
+	if err != nil {
+		return false
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return false
+	}
+	defer resp.Body.Close()
+	return resp.StatusCode == http.StatusOK
 }
 
 // PID returns the process id.

@@ -48,13 +48,12 @@ func start(ctx context.Context, c config) (*process, error) {
 	s := &process{dir: dir, scheme: "http"}
 	args, err := s.args(c)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	cmd := exec.Command(c.binary, args...)
 	cmd.Stderr = os.Stderr
 	if s.Process, err = child.Start(cmd, nil); err != nil {
-		os.RemoveAll(dir)
-		return nil, err
+		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	s.client = &http.Client{Transport: &http.Transport{TLSClientConfig: insecure.Clone(), ForceAttemptHTTP2: c.tls, MaxIdleConnsPerHost: 4 * c.good}}
 	if err := s.Ready(ctx, s.admin); err != nil {

@@ -3,9 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"net/http"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -90,22 +88,15 @@ func (h *host) ending(generation int64) (ending, time.Time) {
 
 // ready waits until the server answers.
 func (h *host) ready(ctx context.Context) error {
-	for patience := time.After(time.Minute); ; {
-		if resp, err := http.Get("http://" + h.admin + "/readyz"); err == nil {
-			resp.Body.Close()
-			if resp.StatusCode == http.StatusOK {
-				return nil
-			}
-		}
-		select {
-		case <-h.process.Ended():
-			return fmt.Errorf("the server ended by itself: %s", h.lastWords())
-		case <-patience:
-			return errors.New("the server is not ready after a minute")
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-time.After(2 * time.Millisecond):
-		}
+	err := h.process.Ready(ctx, h.admin)
+	if err == nil {
+		return nil
+	}
+	select {
+	case <-h.process.Ended():
+		return fmt.Errorf("the server ended by itself: %s", h.lastWords())
+	default:
+		return err
 	}
 }
 
