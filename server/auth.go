@@ -112,6 +112,8 @@ func (r *request) permit() error {
 	switch who := r.route.who; {
 	case who == anyone:
 		return nil
+	case who == aService && c.Anonymous():
+		return fmt.Errorf("%w: without authentication there are no tokens", errForbidden)
 	case who == aService && r.identity.Service == "":
 		return fmt.Errorf("%w: only a service may", errForbidden)
 	case r.identity.ReadOnly && r.Method != http.MethodGet && r.Method != http.MethodHead:

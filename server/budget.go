@@ -196,15 +196,15 @@ func (b *budgets) beginReserve(c delivery.Caller, req *delivery.ReserveRequest) 
 // chargePairs charges for all who are named, or for none: a reservation is
 // refused as a whole, and who repeats it has taken nothing of the others.
 func (b *budgets) chargePairs(c delivery.Caller, named map[delivery.UserID]int) error {
-	var charged []delivery.UserID
+	var paid []delivery.UserID
 	for user, n := range named {
 		if err := b.chargePair(c, user, n*takenCost); err != nil {
-			for _, other := range charged {
+			for _, other := range paid {
 				b.pair.charge(pairKey(c, other), -named[other]*takenCost)
 			}
 			return err
 		}
-		charged = append(charged, user)
+		paid = append(paid, user)
 	}
 	return nil
 }
