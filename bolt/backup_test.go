@@ -11,7 +11,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -138,9 +137,9 @@ func (h *history) matches(path string) bool {
 }
 
 // under runs fn while the store is written to.
-func (h *history) under(fn func()) {
+func (h *history) under(fn func(written func())) {
 	h.t.Helper()
-	stop, ended := make(chan struct{}), make(chan struct{})
+	stop, ended, stepped := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
 		for {
@@ -150,9 +149,13 @@ func (h *history) under(fn func()) {
 			default:
 				h.step()
 			}
+			select {
+			case stepped <- struct{}{}:
+			default:
+			}
 		}
 	}()
-	fn()
+	fn(func() { <-stepped })
 	close(stop)
 	<-ended
 }
@@ -164,7 +167,7 @@ func TestABackupIsOneState(t *testing.T) {
 		h.step()
 	}
 	path := filepath.Join(t.TempDir(), "backup.db")
-	h.under(func() {
+	h.under(func(func()) {
 		for range 40 {
 			f, err := h.s.Backup(t.Context())
 			must(t, err)
@@ -192,10 +195,11 @@ func TestATornCopyIsRefused(t *testing.T) {
 			h.step()
 		}
 		dir := t.TempDir()
-		h.under(func() {
+		random := rand.New(rand.NewPCG(seed, 1)) // h's own is in use meanwhile
+		h.under(func(written func()) {
 			for i := range 40 {
 				path := filepath.Join(dir, fmt.Sprint(i)) // one that bbolt panicked over stays mapped
-				copySlowly(t, h.path, path, h.rand.IntN(40))
+				copySlowly(t, h.path, path, random.IntN(40), written)
 				if err := MarkRestored(t.Context(), path); err != nil {
 					refused++
 					if strings.Contains(err.Error(), "\n") || !strings.Contains(err.Error(), "database") {
@@ -216,8 +220,8 @@ func TestATornCopyIsRefused(t *testing.T) {
 	}
 }
 
-// copySlowly lets others run now and then.
-func copySlowly(t *testing.T, from, to string, pauses int) {
+// copySlowly waits now and then until something was written.
+func copySlowly(t *testing.T, from, to string, pauses int, written func()) {
 	t.Helper()
 	in, err := os.Open(from)
 	must(t, err)
@@ -232,7 +236,7 @@ func copySlowly(t *testing.T, from, to string, pauses int) {
 			break
 		}
 		if page%every == 0 {
-			runtime.Gosched()
+			written()
 		}
 	}
 	must(t, out.Close())
@@ -305,7 +309,7 @@ func TestARestoreThatIsInterruptedGoesOn(t *testing.T) {
 	if left := s.state.Load().keyPackages[delivery.Available]; left == 0 || left == devices {
 		t.Fatalf("%d are on the shelves in the middle of it", left)
 	}
-	must(t, db.Close()) // a crash
+	crash(t, s)
 
 	s, err = Open(path, opts)
 	must(t, err)

@@ -121,10 +121,18 @@ func TestRowsAreWhatWasLastWritten(t *testing.T) {
 	}
 }
 
+// crash leaves the file as it is on the disk. The writer has nothing to do; it
+// ends first, as it looks at the file now and then.
+func crash(t *testing.T, s *Store) {
+	t.Helper()
+	s.writer.close()
+	must(t, s.db.Close())
+}
+
 // crash opens the file again as it is on the disk.
 func (m *mirror) crash() {
 	m.t.Helper()
-	must(m.t, m.s.db.Close())
+	crash(m.t, m.s)
 	m.open()
 }
 

@@ -46,7 +46,7 @@ func TestAFileOpensAfterCommitsThatFailed(t *testing.T) {
 			}))
 		}
 		must(t, s.db.Sync())
-		must(t, s.db.Close()) // a crash
+		crash(t, s)
 		s, err = Open(path, opts)
 		must(t, err)
 		must(t, s.Close())
