@@ -281,7 +281,7 @@ var lies = map[string]struct {
 		}
 		return 0, body
 	}), "is not the one that was posted"},
-	"a Welcome twice":                      {repeating, "delivered twice"},
+	"a Welcome twice": {repeating, "delivered twice"},
 	// Who finds out depends on who asks first: who is given another's, or whose it
 	// was and who is given it again.
 	"a Welcome that goes to somebody else": {misdelivering, "is not for it|delivered twice"},
