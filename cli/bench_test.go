@@ -14,6 +14,7 @@ import (
 
 	"welcomed/load"
 	"welcomed/mls/mlstest"
+	"welcomed/progress"
 )
 
 // runBench runs bench with these flags, in a directory of its own.
@@ -115,9 +116,12 @@ func TestNumbersAreWrittenForPeople(t *testing.T) {
 func TestProgressWithoutATerminalIsLines(t *testing.T) {
 	var b bytes.Buffer
 	show := lines(&b)
-	show("", 0, 0)
-	show("1 caller: claim", 5000, 1234)
-	if got, want := b.String(), "1 caller: claim, 1,234 of 5,000\n"; got != want {
+	show(progress.Report{})
+	show(progress.Report{What: "1 caller: claim", Total: 5000, Done: 1234})
+	show(progress.Report{What: "copy", Unit: progress.Bytes, Total: 3 << 20, Done: 5 << 10})
+	show(progress.Report{What: "read", Done: 7})
+	want := "1 caller: claim, 1,234 of 5,000\ncopy, 5.0 KiB of 3.0 MiB\nread, 7\n"
+	if got := b.String(); got != want {
 		t.Errorf("got %q", got)
 	}
 }

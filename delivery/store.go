@@ -464,4 +464,22 @@ type Stats struct {
 	FreeBytes     int64 // inside the file, reusable
 	LimitBytes    int64 // 0: none
 	OpenReads     int   // read transactions
+
+	// Shelves is what could be handed out, by suite; suites that have nothing on
+	// a shelf are left out.
+	Shelves map[mls.CipherSuite]Shelf
+	// SoonestEnd is when the next KeyPackage leaves its shelf because of its age or
+	// its lifetime, last-resort ones counted; zero if there is none.
+	SoonestEnd time.Time
+	RestoredAt time.Time // when shelves were retired because the store was a copy; zero if never
+	BackedUpAt time.Time // when the last backup was known to be safe; zero if never
+	// DiskFreeBytes is what the file system of the store has left for this user;
+	// -1 if that is not known.
+	DiskFreeBytes int64
+}
+
+// A Shelf counts the KeyPackages of one cipher suite on all shelves.
+type Shelf struct {
+	Available  int // last-resort ones not counted
+	LastResort int
 }

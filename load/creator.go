@@ -9,11 +9,12 @@ import (
 
 	"welcomed/mls"
 	"welcomed/mls/mlstest"
+	"welcomed/progress"
 )
 
 // create has a group created on each connection, burst after burst.
 func (l *living) create(ctx context.Context, conns []*conn) error {
-	l.driver.Progress.begin(callersText(l.Callers)+": bursts of new groups", l.Bursts)
+	l.driver.Progress.Begin(callersText(l.Callers)+": bursts of new groups", progress.Items, int64(l.Bursts))
 	orders := make([][]*member, len(conns))
 	for i := range orders {
 		orders[i] = append([]*member(nil), l.members...)
@@ -32,7 +33,7 @@ func (l *living) create(ctx context.Context, conns []*conn) error {
 		if err != nil {
 			return err
 		}
-		l.driver.Progress.step()
+		l.driver.Progress.Add(1)
 	}
 	return nil
 }

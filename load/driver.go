@@ -13,11 +13,12 @@ import (
 
 	"welcomed/mls"
 	"welcomed/mls/mlstest"
+	"welcomed/progress"
 )
 
 // A Driver makes users, whose names nobody else has, and acts for them.
 type Driver struct {
-	Progress Progress
+	Progress progress.Progress
 
 	target *Target
 	suite  mls.CipherSuite
@@ -71,10 +72,10 @@ func (d *device) keyPackage(now time.Time) []byte {
 
 // prepare calls do for 0 to n-1, on all processors.
 func (d *Driver) prepare(ctx context.Context, what string, n int, do func(i int)) error {
-	d.Progress.begin(what, n)
+	d.Progress.Begin(what, progress.Items, int64(n))
 	_, err := spread(ctx, runtime.GOMAXPROCS(0), n, 0, func(_, i int) error {
 		do(i)
-		d.Progress.step()
+		d.Progress.Add(1)
 		return nil
 	})
 	return err
@@ -124,7 +125,7 @@ func (d *Driver) drive(ctx context.Context, s stage) (Measure, error) {
 		return Measure{}, err
 	}
 	defer hangUp()
-	d.Progress.begin(callersText(s.callers)+": "+s.operation, s.n)
+	d.Progress.Begin(callersText(s.callers)+": "+s.operation, progress.Items, int64(s.n))
 	took := make([]time.Duration, s.n)
 	runtime.GC() // what was prepared is not collected at the cost of what is measured
 	start := time.Now()
@@ -132,7 +133,7 @@ func (d *Driver) drive(ctx context.Context, s stage) (Measure, error) {
 		if took[i], err = s.do(conns[worker], i); err != nil {
 			return fmt.Errorf("%s: %w", s.operation, err)
 		}
-		d.Progress.step()
+		d.Progress.Add(1)
 		return nil
 	})
 	elapsed := time.Since(start)

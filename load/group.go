@@ -8,6 +8,7 @@ import (
 
 	"welcomed/mls"
 	"welcomed/mls/mlstest"
+	"welcomed/progress"
 )
 
 // Groups are groups that are made one after another, each by one caller, whose
@@ -109,12 +110,12 @@ func (d *Driver) create(ctx context.Context, objects []*object) ([]Measure, []by
 		return nil, nil, err
 	}
 	defer hangUp()
-	d.Progress.begin(fmt.Sprintf("creating a group of %d", len(objects)), 2)
+	d.Progress.Begin(fmt.Sprintf("creating a group of %d", len(objects)), progress.Items, 2)
 	reserve, err := d.reserveAll(ctx, conns[0], objects)
 	if err != nil {
 		return nil, nil, fmt.Errorf("reserve: %w", err)
 	}
-	d.Progress.step()
+	d.Progress.Add(1)
 	welcome := d.inviteAll(objects)
 	post, err := conns[0].checked(ctx, d.posting(welcome, false), func(a answer) error {
 		return a.all(http.StatusCreated, `"status":"pending"`, len(objects))
