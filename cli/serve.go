@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/urfave/cli/v3"
 
+	"welcomed/backup"
 	"welcomed/bolt"
 	"welcomed/delivery"
 	"welcomed/metrics"
@@ -66,7 +67,8 @@ type instance struct {
 	store       delivery.Store
 	server      *server.Server
 	sweeper     *sweeper
-	certificate *certificate // nil: no TLS
+	certificate *certificate     // nil: no TLS
+	backups     *backup.Schedule // nil: none
 	followsLoad bool
 }
 
@@ -117,6 +119,10 @@ func assemble(ctx context.Context, c *config, log *slog.Logger) (_ *instance, er
 		sampleWaiting()
 	}
 	if i.certificate, err = loadCertificate(c, m, log); err != nil {
+		return nil, err
+	}
+	kept := func(context.Context) error { m.ObserveBackup(); return nil }
+	if i.backups, err = c.backups.schedule(c.db, file.Backup, kept, m, log); err != nil {
 		return nil, err
 	}
 	o := c.serverOptions(log)
@@ -253,9 +259,15 @@ func (i *instance) run(ctx context.Context) error {
 		defer tick.Stop()
 		sweeper.Go(func() { i.certificate.follow(sweeping, tick.C) })
 	}
+	backingUp, stopBackingUp := context.WithCancel(ctx) // nobody waits for a backup
+	defer stopBackingUp()
+	if i.backups != nil {
+		sweeper.Go(func() { i.backups.Run(backingUp) })
+	}
 
 	err := i.server.Serve(ctx, i.api, i.admin)
 	stopSweeping()
+	stopBackingUp()
 	sweeper.Wait()
 	return errors.Join(err, i.store.Close())
 }

@@ -41,6 +41,7 @@ type Metrics struct {
 	swept      prometheus.Gauge
 	exceeded   family[budget]
 	backedUp   prometheus.Gauge
+	backups    backups
 	refused    family[capName]
 	tlsExpires prometheus.Gauge
 
@@ -58,6 +59,7 @@ func New(registry prometheus.Registerer, version string) *Metrics {
 	m.observe()
 	m.describeServer(version)
 	m.countRefused()
+	m.describeBackups()
 	registry.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
