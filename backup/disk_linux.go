@@ -2,6 +2,7 @@ package backup
 
 import (
 	"os"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,8 +19,19 @@ func freeBytes(dir string) (int64, error) {
 // forget has what is read of a file come from the disk.
 func forget(f *os.File) { _ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED) }
 
-// SameDisk reports whether two directories are certain to be on one disk.
+// SameDisk reports whether two directories, or what they are to be made in, are
+// certain to be on one disk.
 func SameDisk(a, b string) bool {
-	var of, other unix.Stat_t
-	return unix.Stat(a, &of) == nil && unix.Stat(b, &other) == nil && of.Dev == other.Dev
+	of, known := diskOf(a)
+	other, otherKnown := diskOf(b)
+	return known && otherKnown && of == other
+}
+
+func diskOf(dir string) (disk uint64, known bool) {
+	var s unix.Stat_t
+	err := unix.Stat(dir, &s)
+	if above := filepath.Dir(dir); err == unix.ENOENT && above != dir {
+		return diskOf(above)
+	}
+	return s.Dev, err == nil
 }

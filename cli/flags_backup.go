@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -54,15 +53,15 @@ func (b *backupSettings) check() error {
 	return nil
 }
 
-// schedule returns the schedule of backups, nil if there is to be none.
-func (b *backupSettings) schedule(db string, make func(context.Context) (*os.File, error), kept func(context.Context) error, o scheduleObserver, log *slog.Logger) (_ *backup.Schedule, err error) {
+// schedule returns the schedule of backups of the database, nil if there is to be
+// none. Who copies it is not known yet.
+func (b *backupSettings) schedule(db string, o scheduleObserver, log *slog.Logger) (_ *backup.Schedule, err error) {
 	if b.dir == "" && b.to == "" {
 		return nil, nil
 	}
 	s := &backup.Schedule{
 		Every: b.every, Keep: b.keep, To: b.encryptTo,
-		Database: db, Copy: make, Kept: kept,
-		Observer: o, Log: log,
+		Database: db, Observer: o, Log: log,
 	}
 	if b.dir != "" {
 		if s.Dir, err = backup.OpenDir(b.dir); err != nil {

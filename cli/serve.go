@@ -94,9 +94,16 @@ func assemble(ctx context.Context, c *config, log *slog.Logger) (_ *instance, er
 	c.fitFiles(openFiles(), log)
 	registry := prometheus.NewRegistry()
 	m := metrics.New(registry, currentVersion())
+	if i.backups, err = c.backups.schedule(c.db, m, log); err != nil {
+		return nil, err
+	}
 	file, err := openStore(c, m)
 	if err != nil {
 		return nil, err
+	}
+	if i.backups != nil {
+		i.backups.Copy = file.Backup
+		i.backups.Kept = func(context.Context) error { m.ObserveBackup(); return nil }
 	}
 	i.store = m.Store(file)
 	defer func() {
@@ -119,10 +126,6 @@ func assemble(ctx context.Context, c *config, log *slog.Logger) (_ *instance, er
 		sampleWaiting()
 	}
 	if i.certificate, err = loadCertificate(c, m, log); err != nil {
-		return nil, err
-	}
-	kept := func(context.Context) error { m.ObserveBackup(); return nil }
-	if i.backups, err = c.backups.schedule(c.db, file.Backup, kept, m, log); err != nil {
 		return nil, err
 	}
 	o := c.serverOptions(log)
