@@ -123,9 +123,15 @@ func (s *Schedule) wait() time.Duration {
 // until is how long a place can wait. The newest backup that is there decides, so
 // that a restart changes nothing, and what was missed is made up for once.
 func (s *Schedule) until(k *keeper) time.Duration {
-	switch now := s.now(); {
-	case k.failures > 0:
+	if k.failures > 0 {
 		return time.Until(k.retry)
+	}
+	return s.untilNext(k)
+}
+
+// untilNext is until, of a place where nothing has failed.
+func (s *Schedule) untilNext(k *keeper) time.Duration {
+	switch now := s.now(); {
 	case !k.looked, k.newest.IsZero(), k.newest.After(now.Add(slack)):
 		return 0
 	default:
@@ -172,7 +178,8 @@ func (s *Schedule) attempt(ctx context.Context, k *keeper) (made bool, err error
 		if _, err := s.look(ctx, k); err != nil {
 			return false, err
 		}
-		if k.failures = 0; s.until(k) > 0 {
+		if s.untilNext(k) > 0 {
+			k.failures = 0
 			return false, nil
 		}
 	}
