@@ -86,7 +86,11 @@ func (b *backingUp) run(ctx context.Context) error {
 		return fmt.Errorf("write the backup to %s: %w", b.output, err)
 	}
 	hide()
-	fmt.Fprintf(b.says(), "backed up to %s in %s, %s\n", done.where, time.Since(start).Round(10*time.Millisecond), done.what)
+	note := ""
+	if source.file != nil {
+		note = "; no server runs, so it is noted nowhere"
+	}
+	fmt.Fprintf(b.says(), "backed up to %s in %s, %s%s\n", done.where, time.Since(start).Round(10*time.Millisecond), done.what, note)
 	return source.kept(ctx)
 }
 
@@ -128,7 +132,7 @@ func (b *backingUp) writer() (writeBackup, error) {
 type copied struct {
 	io.ReadCloser
 	size int64
-	file *os.File                    // if there is one that is known to be sound
+	file *os.File                    // if no server made it: it is known to be sound
 	kept func(context.Context) error // is called when the backup is safe
 }
 
