@@ -180,6 +180,9 @@ var historyPromises = []promise{
 			at(w, "ended", w.mailOf(given).EndedAt, w.mailOf(given).DeliveredAt.Add(14*day))
 			h := w.deviceHistory(phone, plenty)
 			same(w, "counts", words(h.Pending, h.Held, h.Delivered, h.Stock.Available), "0 0 0 0")
+			for _, r := range h.KeyPackages {
+				same(w, "the device's is "+r.State.String(), r.State.Ended(), true)
+			}
 		}
 		tell()
 		w.sweep()
