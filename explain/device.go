@@ -80,9 +80,9 @@ func (x explainer) device(d Device) []finding {
 }
 
 func (x explainer) unremarkable(d Device) finding {
-	says := fmt.Sprintf("nothing that is known here keeps %s from joining: %s, and no Welcome waits.", d.Device, x.stock(d))
+	says := fmt.Sprintf("nothing that is known here keeps %s from joining: no Welcome waits, and there is %s.", d.Device, x.stock(d))
 	if len(d.Welcomes) == 0 {
-		says = fmt.Sprintf("nobody has posted a Welcome for %s that is still known here; %s.", d.Device, x.stock(d))
+		says = fmt.Sprintf("nobody has posted a Welcome for %s that is still known here; there is %s.", d.Device, x.stock(d))
 	}
 	return finding{NothingWrong, 14, x.Now, says, x.fine()}
 }
@@ -277,8 +277,6 @@ func (x explainer) shelf(d Device) []finding {
 		return []finding{{LastResortOnly, 36, x.Now,
 			fmt.Sprintf("only the last-resort KeyPackage of %s is left on its shelf (%s): it can be added, but everybody is given the same KeyPackage.", d.Device, suites(suitesOf(d))),
 			[]Advice{refill, open}}}
-	case d.Stock.Low:
-		return []finding{{LowStock, 16, x.Now, fmt.Sprintf("the shelf of %s is nearly empty: %s.", d.Device, x.stock(d)), []Advice{refill}}}
 	}
 	return nil
 }
@@ -396,9 +394,13 @@ func (x explainer) stock(d Device) string {
 		parts = append(parts, fmt.Sprintf("a last resort (cipher suite %d)", l.Suite))
 	}
 	if len(parts) == 0 {
-		return "nothing is on the shelf"
+		return "nothing on the shelf"
 	}
-	return joined(parts) + " on the shelf"
+	low := ""
+	if d.Stock.Low {
+		low = ", which is low"
+	}
+	return joined(parts) + " on the shelf" + low
 }
 
 func lastResorts(d Device, suite mls.CipherSuite) (n int) {

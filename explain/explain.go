@@ -49,7 +49,6 @@ const (
 	OnShelf        Cause = "on_shelf"          // nobody has taken the KeyPackage
 	Expired        Cause = "expired"           // the KeyPackage
 	OffShelf       Cause = "off_shelf"         // the KeyPackage was retired
-	LowStock       Cause = "low_stock"
 	Joined         Cause = "joined"
 	NothingWrong   Cause = "nothing_wrong"
 )

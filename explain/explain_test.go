@@ -305,7 +305,7 @@ var cases = []struct {
 		k := healthy().ofRef(refOf('a')).KeyPackages[0]
 		k.Verdict = delivery.StatusTaken
 		return k
-	}()), Mismatch, []string{`"bob" posted the Welcome`, "alice/phone does not get it", "taken"}, Developer},
+	}()), Mismatch, []string{`"bob" posted the Welcome`, "it is of no use to alice/phone (KeyPackage", "taken"}, Developer},
 	{"a Welcome that is held", ofWelcome(true, func() KeyPackage {
 		return healthy().has(1, delivery.Matched, time.Hour, func(r *delivery.KeyPackageRecord) { r.Ref = refOf('A') }).gets(delivery.Held, 2*time.Hour).ofRef(refOf('A')).KeyPackages[0]
 	}()), Held, []string{`"bob" still holds back`}, Developer},

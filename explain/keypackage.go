@@ -118,8 +118,8 @@ func (x explainer) recipient(w Welcome, k KeyPackage) []finding {
 	case k.Verdict != "":
 		why := verdicts[string(k.Verdict)]
 		f := finding{Mismatch, 70, w.PostedAt,
-			fmt.Sprintf("%s posted the Welcome at %s, but %s of %s does not get it: the post was told %s (%s).",
-				who(w.PostedBy), ago(w.PostedAt, x.Now), shortRef(k.Ref), ownerName(k), k.Verdict, cmp.Or(why.means, "which this version has no words for")),
+			fmt.Sprintf("%s posted the Welcome at %s, but it is of no use to %s: the post was told %s (%s).",
+				who(w.PostedBy), ago(w.PostedAt, x.Now), ownerName(k), k.Verdict, cmp.Or(why.means, "which this version has no words for")),
 			[]Advice{{Developer, "the poster is told so at once: with require=all nothing is posted unless it is for everybody."}, {Developer, why.developer}, {User, "ask to be added again."}}}
 		return []finding{f}
 	case !w.Posted:
@@ -135,9 +135,9 @@ func (x explainer) recipient(w Welcome, k KeyPackage) []finding {
 
 func ownerName(k KeyPackage) string {
 	if k.Device == (delivery.DeviceID{}) {
-		return "somebody"
+		return "the owner of " + shortRef(k.Ref)
 	}
-	return k.Device.String()
+	return k.Device.String() + " (" + shortRef(k.Ref) + ")"
 }
 
 // notPosted outweighs what is wrong with its KeyPackages only where nothing is.

@@ -34,7 +34,7 @@ func clean(s string) string {
 // who names a caller by its id.
 func who(id string) string {
 	if id == "" {
-		return "somebody (there is no authentication)"
+		return "an anonymous caller"
 	}
 	if name, ok := strings.CutPrefix(id, "service/"); ok {
 		return "the service " + quote(name)
