@@ -55,6 +55,7 @@ func root(env environment) *cli.Command {
 		demoCommand(env),
 		benchCommand(env),
 		inspectCommand(env),
+		explainCommand(env),
 		tokenCommand(env),
 		backupCommand(env),
 		restoreCommand(env),
