@@ -60,6 +60,7 @@ func lived(t *testing.T) *life {
 	l.s = l.openAt(l.path)
 	l.villager.live()
 	l.restore()
+	l.removed(delivery.DeviceID{User: "frank", Name: "phone"})
 	l.grow()
 	must(t, l.s.Close())
 	return l
@@ -74,10 +75,23 @@ func (l *life) restore() {
 	must(l.t, errors.Join(l.s.Close(), bolt.MarkRestored(l.t.Context(), l.path)))
 	l.s = l.openAt(l.path)
 	l.later = newKeyPackage(l.t, mlstest.NewSigner(1, "alice"))
-	inv, err := l.s.Inventory(l.t.Context(), delivery.Caller{}, villageDevices[1])
-	must(l.t, err)
-	_, err = l.s.Sync(l.t.Context(), delivery.Caller{}, villageDevices[1], inv.Digest, append(inv.Refs, l.later.Ref))
-	must(l.t, err)
+	grace := delivery.DeviceID{User: "grace", Name: "phone"} // who leaves no tombstones
+	l.publish(grace, mlstest.LastResort())
+	for _, id := range []delivery.DeviceID{villageDevices[1], grace} {
+		inv, err := l.s.Inventory(l.t.Context(), delivery.Caller{}, id)
+		must(l.t, err)
+		_, err = l.s.Sync(l.t.Context(), delivery.Caller{}, id, inv.Digest, append(inv.Refs, l.later.Ref))
+		must(l.t, err)
+	}
+}
+
+// removed leaves a device of which nothing is known but when it was removed.
+func (l *life) removed(id delivery.DeviceID) {
+	l.publish(id, mlstest.WithLifetime(0, uint64(l.clock.Now().AddDate(0, 0, 2).Unix())))
+	must(l.t, l.s.RemoveDevice(l.t.Context(), delivery.Caller{}, id))
+	l.clock.Advance(31 * 24 * time.Hour)
+	must(l.t, l.s.RemoveDevice(l.t.Context(), delivery.Caller{}, id))
+	l.sweep(l.s)
 }
 
 // grow does what live does not.
@@ -123,6 +137,7 @@ func (l *life) grow() {
 // waits leaves a device with Welcomes in every state that has not ended, and with
 // one that was cancelled.
 func (l *life) waits(id delivery.DeviceID) {
+	l.publish(id, mlstest.LastResort()) // retired by the next
 	last := l.publish(id, mlstest.LastResort())
 	l.postLarge(last)
 	l.post(false, last, l.publish(id))
@@ -189,25 +204,32 @@ func (l *life) goOn(s *bolt.Store) (answers []string) {
 		say("token: %v %v", token, err)
 	}
 	answers = append(answers, l.ask(l.t, s)...)
-	start := l.clock.Now()
-	for _, d := range []int{0, 1, 2, 10, 16, 31, 32, 62, 95, 130, 400, 500} {
-		l.clock.Advance(start.AddDate(0, 0, d).Sub(l.clock.Now()))
-		say("swept after %d days: %+v", d, l.sweep(s))
-		stats, err := s.Stats(ctx)
-		say("%v %v %d %d %v", stats.KeyPackages, stats.Welcomes, stats.Overdue, stats.HoldsOverdue, err)
-	}
 	return answers
 }
 
-func (l *life) goOnAt(path string) ([]string, string) {
-	clock := l.clock
-	defer func() { l.clock = clock }()
+// goOnAt is goOn of the store at path, and what is written down of it while years
+// pass.
+func (l *life) goOnAt(path string) (answers []string) {
+	start := l.clock.Now()
+	defer func(clock *storetest.Clock) { l.clock = clock }(l.clock)
 	l.clock = storetest.NewClock()
-	l.clock.Advance(clock.Now().Sub(l.clock.Now()))
+	l.clock.Advance(start.Sub(l.clock.Now()))
 	s := l.openAt(path)
-	answers := l.goOn(s)
+	answers = l.goOn(s)
+	for _, d := range []int{0, 1, 2, 10, 16, 31, 32, 50, 62, 95, 130, 400, 500} {
+		l.clock.Advance(start.AddDate(0, 0, d).Sub(l.clock.Now()))
+		answers = append(answers, fmt.Sprintf("swept after %d days: %+v", d, l.sweep(s)))
+		stats, err := s.Stats(l.t.Context())
+		must(l.t, err)
+		answers = append(answers, fmt.Sprint(stats.KeyPackages, stats.Welcomes, stats.Shelves, stats.Overdue, stats.HoldsOverdue, stats.RestoredAt))
+		if d%5 == 0 {
+			must(l.t, s.Close())
+			answers = append(answers, strings.Split(export(l.t, path, false), "\n")...)
+			s = l.openAt(path)
+		}
+	}
 	must(l.t, s.Close())
-	return answers, export(l.t, path, true)
+	return answers
 }
 
 func TestAStoreThatHasMovedGoesOnWhereItWas(t *testing.T) {
@@ -219,10 +241,8 @@ func TestAStoreThatHasMovedGoesOnWhereItWas(t *testing.T) {
 	if again := export(t, twinOf(t, moved), true); again != text {
 		requireSame(t, strings.Split(again, "\n"), strings.Split(text, "\n"))
 	}
-	want, wantText := l.goOnAt(twin)
-	got, gotText := l.goOnAt(moved)
-	requireSame(t, got, want)
-	requireSame(t, strings.Split(gotText, "\n"), strings.Split(wantText, "\n"))
+	want := l.goOnAt(twin)
+	requireSame(t, l.goOnAt(moved), want)
 }
 
 // An archive that is not final is what a restored backup is.
@@ -232,10 +252,8 @@ func TestAnImportIsLikeARestoredBackup(t *testing.T) {
 	copied, moved := twinOf(t, l.path), filepath.Join(t.TempDir(), "welcomed.db")
 	must(t, bolt.MarkRestored(t.Context(), copied))
 	must(t, imported(moved, text))
-	want, wantText := l.goOnAt(copied)
-	got, gotText := l.goOnAt(moved)
-	requireSame(t, got, want)
-	requireSame(t, strings.Split(gotText, "\n"), strings.Split(wantText, "\n"))
+	want := l.goOnAt(copied)
+	requireSame(t, l.goOnAt(moved), want)
 	if again := export(t, l.path, true); !strings.Contains(again, `"shelves":"keep"`) {
 		t.Error("an export that is not final has changed the store")
 	}
