@@ -107,6 +107,9 @@ func (f *File) exportFrom(ctx context.Context, db *bbolt.DB, emit func(archive.R
 		if err := s.checkFormat(tx); err != nil {
 			return err
 		}
+		if f.Final && s.format != formatVersion {
+			return fmt.Errorf("database %s has format %d, and a server that writes it would not see that it has moved: start this welcomed on it once, and stop it, before it is exported for good", f.Path, s.format)
+		}
 		e := &exporter{txn: &txn{tx: tx, rows: newRowMap()}, ctx: ctx, emit: emit, progress: f.Progress}
 		e.state = *s.state.Load()
 		return recovering(func() error {

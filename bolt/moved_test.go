@@ -348,3 +348,18 @@ func TestAnExportThatFailsMarksNothing(t *testing.T) {
 		t.Error("it is a copy now")
 	}
 }
+
+// A file of an older format is exported as it is, but not for good: a server of that
+// time would not know the mark.
+func TestAFileOfFormat3IsExported(t *testing.T) {
+	path, v := oldVillage(t)
+	text := export(t, path, false)
+	err := (&bolt.File{Path: path, Final: true}).Export(t.Context(), func(archive.Record) error { return nil })
+	if err == nil || !strings.Contains(err.Error(), "would not see that it has moved") {
+		t.Errorf("for good: %v", err)
+	}
+	moved := filepath.Join(t.TempDir(), "welcomed.db")
+	must(t, imported(moved, text))
+	must(t, bolt.MarkRestored(t.Context(), path))
+	requireSame(t, v.ask(t, v.open(t, moved)), v.ask(t, v.open(t, path)))
+}
