@@ -59,6 +59,8 @@ func root(env environment) *cli.Command {
 		tokenCommand(env),
 		backupCommand(env),
 		restoreCommand(env),
+		exportCommand(env),
+		importCommand(env),
 		healthCommand(env),
 		versionCommand(env),
 	}
