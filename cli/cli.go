@@ -55,9 +55,12 @@ func root(env environment) *cli.Command {
 		demoCommand(env),
 		benchCommand(env),
 		inspectCommand(env),
+		explainCommand(env),
 		tokenCommand(env),
 		backupCommand(env),
 		restoreCommand(env),
+		exportCommand(env),
+		importCommand(env),
 		healthCommand(env),
 		versionCommand(env),
 	}
