@@ -117,16 +117,18 @@ debian_changelog() {
 
 debian=$(debian_version "$version")
 rm -f "$out"/*
-wanted=${RELEASE:-linux_amd64 linux_arm64 linux_armv7 linux_armv6 darwin_arm64}
+wanted=${RELEASE:-linux_amd64 linux_arm64 linux_armv7 linux_armv6 darwin_arm64 sbom}
 compile host
 for name in $wanted; do
   case $name in
+    sbom) ;;
     linux_armv*) compile "$name" GOOS=linux GOARCH=arm GOARM="${name#linux_armv}";;
     *) compile "$name" GOOS="${name%_*}" GOARCH="${name#*_}";;
   esac
 done
 packed
 for name in $wanted; do
+  [ "$name" != sbom ] || continue
   tarball "$name"
   # Debian's armhf is for ARMv7, that of Raspberry Pi OS for ARMv6, and both are called
   # armhf: what runs on a Pi Zero runs on all of them.
@@ -136,7 +138,9 @@ for name in $wanted; do
     linux_armv6) package armhf "$name";;
   esac
 done
-"$go" run "$sbom" app -json -std -licenses -noserial -notimestamp -output "$out/welcomed_$version.cdx.json" -main . .
+case " $wanted " in
+  *" sbom "*) "$go" run "$sbom" app -json -std -licenses -noserial -notimestamp -output "$out/welcomed_$version.cdx.json" -main . .;;
+esac
 (cd "$out" && sha256sum welcomed_* > SHA256SUMS)
 echo "$version:"
 (cd "$out" && stat -c '%10s  %n' *)
