@@ -129,8 +129,7 @@ package-test:
 	@command -v debootstrap >/dev/null || { echo "make package-test needs debootstrap, which is not installed"; exit 1; }
 	@acceptance/package/run
 
-# The 32-bit builds: the store, and a walk through the program, on ARMv6 under
-# qemu-user and on 386. Needs qemu-arm-static of Debian's qemu-user-static.
+# The 32-bit builds under qemu-user: the store, and a walk through the program.
 arm-test:
 	@command -v qemu-arm-static >/dev/null || { echo "make arm-test needs qemu-arm-static, of the Debian package qemu-user-static, which is not installed"; exit 1; }
 	@acceptance/arm/run

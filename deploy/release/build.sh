@@ -138,8 +138,11 @@ for name in $wanted; do
     linux_armv6) package armhf "$name";;
   esac
 done
+# All are linked with the same modules.
 case " $wanted " in
-  *" sbom "*) "$go" run "$sbom" app -json -std -licenses -noserial -notimestamp -output "$out/welcomed_$version.cdx.json" -main . .;;
+  *" sbom "*)
+    "$go" run -trimpath "$sbom" bin -json -std -licenses -noserial -notimestamp -version "$version" \
+      -output "$out/welcomed_$version.cdx.json" "$work/bin/${wanted%% *}/welcomed" 2> "$work/log" || { cat "$work/log"; exit 1; };;
 esac
 (cd "$out" && sha256sum welcomed_* > SHA256SUMS)
 echo "$version:"
