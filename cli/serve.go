@@ -272,19 +272,17 @@ func (i *instance) run(ctx context.Context) error {
 		defer tick.Stop()
 		sweeper.Go(func() { i.certificate.follow(sweeping, tick.C) })
 	}
-<<<<<<< HEAD
 	if i.beatEvery > 0 {
 		tick := time.NewTicker(i.beatEvery)
 		defer tick.Stop()
 		sweeper.Go(func() {
 			beat(sweeping, tick.C, i.store.Ready, func() { tellManager(i.sweeper.log, daemon.SdNotifyWatchdog) })
 		})
-=======
+	}
 	backingUp, stopBackingUp := context.WithCancel(ctx) // nobody waits for a backup
 	defer stopBackingUp()
 	if i.backups != nil {
 		sweeper.Go(func() { i.backups.Run(backingUp) })
->>>>>>> main
 	}
 
 	err := i.server.Serve(ctx, i.api, i.admin)
