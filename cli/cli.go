@@ -32,7 +32,9 @@ func Run(ctx context.Context, args []string, lookup func(string) (string, bool),
 	if err == nil {
 		return exitOK
 	}
-	fmt.Fprintf(stderr, "welcomed: %s\n", sentence(err))
+	for _, sentence := range sentences(err) {
+		fmt.Fprintf(stderr, "welcomed: %s\n", sentence)
+	}
 	if _, ok := errors.AsType[failure](err); ok {
 		return exitFailed
 	}
@@ -44,6 +46,18 @@ type failure struct{ error }
 
 func (f failure) Unwrap() error { return f.error }
 
+// sentences are what is wrong, line by line.
+func sentences(err error) (list []string) {
+	several, ok := errors.AsType[problems](err)
+	if !ok {
+		return []string{sentence(err)}
+	}
+	for _, one := range several {
+		list = append(list, sentence(one))
+	}
+	return list
+}
+
 // sentence puts joined errors on one line.
 func sentence(err error) string {
 	return strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ")
@@ -52,6 +66,7 @@ func sentence(err error) string {
 func root(env environment) *cli.Command {
 	commands := []*cli.Command{
 		serveCommand(env),
+		configCommand(env),
 		demoCommand(env),
 		benchCommand(env),
 		inspectCommand(env),
@@ -89,7 +104,8 @@ func equip(env environment, c *cli.Command) {
 		return
 	}
 	c.Before = func(ctx context.Context, cmd *cli.Command) (context.Context, error) {
-		return ctx, fromEnvironment(env, cmd)
+		from, err := fromEnvironment(env, cmd)
+		return withOrigins(ctx, from), err
 	}
 	c.Action = failing(c.Action)
 	if c.ArgValidator == nil {
