@@ -4,14 +4,26 @@ GO ?= go
 FUZZTIME ?= 10s
 BINARY := build/welcomed
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null)
 
-.PHONY: build test race vet fuzz bad-input model-test interop bench bench-compare bench-growth simulation footprint kill-test disk-test connections-test drain-test demo readme ci clean
+.PHONY: build man completion test race vet fuzz bad-input model-test interop bench bench-compare bench-growth simulation footprint kill-test disk-test connections-test drain-test demo readme ci clean
 
 build: $(BINARY)
 
 .PHONY: $(BINARY)
 $(BINARY):
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w -X welcomed/cli.version=$(VERSION)' -o $@ .
+
+# The manual page, and what shells complete command lines with.
+man: $(BINARY)
+	@mkdir -p build/man
+	SOURCE_DATE_EPOCH=$(EPOCH) $(BINARY) man > build/man/welcomed.1
+
+completion: $(BINARY)
+	@mkdir -p build/completion
+	$(BINARY) completion bash > build/completion/welcomed.bash
+	$(BINARY) completion zsh > build/completion/_welcomed
+	$(BINARY) completion fish > build/completion/welcomed.fish
 
 test:
 	$(GO) test ./...

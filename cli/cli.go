@@ -75,6 +75,8 @@ func root(env environment) *cli.Command {
 		restoreCommand(env),
 		healthCommand(env),
 		versionCommand(env),
+		completionCommand(env),
+		manCommand(env),
 	}
 	for _, c := range commands {
 		equip(env, c)
