@@ -6,7 +6,7 @@ BINARY := build/welcomed
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null)
 
-.PHONY: build man completion test race vet fuzz bad-input model-test interop bench bench-compare bench-growth simulation footprint kill-test disk-test connections-test drain-test demo readme ci clean
+.PHONY: build man completion test race vet fuzz bad-input model-test interop bench bench-compare bench-growth simulation footprint kill-test disk-test connections-test drain-test image-test compose-check caddy-test demo readme ci clean
 
 build: $(BINARY)
 
@@ -121,6 +121,19 @@ connections-test: $(BINARY)
 drain-test: $(BINARY)
 	$(GO) build -o build/drain ./faults/drain
 	@build/drain -binary $(BINARY) $(DRAIN)
+
+# The image of the Dockerfile, built and run. Needs root and Debian's buildah; pulls nothing.
+image-test:
+	acceptance/image/run
+
+# Whether compose would understand deploy/compose.yaml, and finds what it names.
+compose-check:
+	acceptance/image/compose
+
+# The real server behind Debian's caddy with deploy/caddy/Caddyfile.
+caddy-test: $(BINARY)
+	@command -v caddy >/dev/null || { echo "make caddy-test needs caddy, which is not installed"; exit 1; }
+	WELCOMED_CADDY_TEST=$(CURDIR)/$(BINARY) $(GO) test ./acceptance/caddy -count=1 -v
 
 demo:
 	$(GO) run . demo
