@@ -13,26 +13,32 @@ import (
 // lookTimeout is how long Look waits for who has the file open: nearly not.
 const lookTimeout = 50 * time.Millisecond
 
-// Look says whether Open could open the file at path, and whether it is a copy
-// whose shelves Open would clear. It changes nothing. A file that does not exist
-// is one that Open would make; one that somebody has open is ErrInUse, and not
-// looked into.
-func Look(path string) (restored bool, err error) {
+// An Outlook is what Open would find at a path.
+type Outlook struct {
+	Restored bool    // it is a copy, whose shelves would be cleared
+	Upgrade  Upgrade // what would be done first, without the copy; zero: nothing
+}
+
+// Look says whether Open could open the file at path. It changes nothing. A file
+// that does not exist is one that Open would make; one that somebody has open is
+// ErrInUse, and not looked into.
+func Look(path string) (Outlook, error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() == 0 {
-		return false, nil
+		return Outlook{}, nil
 	}
 	if err == nil {
 		err = writable(path)
 	}
+	var found Outlook
 	if err == nil {
-		restored, err = look(path)
+		found, err = look(path)
 	}
 	if err != nil {
-		return false, openError(path, err)
+		return Outlook{}, openError(path, err)
 	}
-	return restored, nil
+	return found, nil
 }
 
 func writable(path string) error {
@@ -43,22 +49,26 @@ func writable(path string) error {
 	return f.Close()
 }
 
-func look(path string) (restored bool, err error) {
+func look(path string) (found Outlook, err error) {
 	if err := checkWhole(path); err != nil {
-		return false, err
+		return found, err
 	}
 	defer refusing(&err)
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lookTimeout, ReadOnly: true, PageSize: pageSize})
 	if err != nil {
-		return false, err
+		return found, err
 	}
 	defer db.Close()
+	s := new(Store)
 	err = db.View(func(tx *bbolt.Tx) error {
-		restored, err = new(Store).load(tx)
+		found.Restored, err = s.load(tx)
 		return err
 	})
 	if errors.Is(err, errEmpty) {
-		return false, nil
+		return found, nil
 	}
-	return restored, err
+	if err == nil && s.format < formatVersion {
+		found.Upgrade = Upgrade{From: int(s.format), To: formatVersion}
+	}
+	return found, err
 }

@@ -30,8 +30,8 @@ func TestALookSaysWhatOpenWouldAndChangesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := read(t, path)
-	if restored, err := Look(path); err != nil || restored {
-		t.Errorf("a good file: %v, %v", restored, err)
+	if found, err := Look(path); err != nil || found != (Outlook{}) {
+		t.Errorf("a good file: %+v, %v", found, err)
 	}
 	if !bytes.Equal(before, read(t, path)) {
 		t.Error("a look changed the file")
@@ -39,8 +39,15 @@ func TestALookSaysWhatOpenWouldAndChangesNothing(t *testing.T) {
 	if err := MarkRestored(t.Context(), path); err != nil {
 		t.Fatal(err)
 	}
-	if restored, err := Look(path); err != nil || !restored {
-		t.Errorf("a copy: %v, %v", restored, err)
+	if found, err := Look(path); err != nil || found != (Outlook{Restored: true}) {
+		t.Errorf("a copy: %+v, %v", found, err)
+	}
+	older := filepath.Join(t.TempDir(), "older.db")
+	if err := os.WriteFile(older, ofFormat(t, before, oldestFormat), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if found, err := Look(older); err != nil || found.Upgrade != (Upgrade{From: oldestFormat, To: formatVersion}) {
+		t.Errorf("a file of the oldest format: %+v, %v", found, err)
 	}
 }
 

@@ -89,7 +89,7 @@ life    idle devices, long-polls, and bursts of new groups of 1 to 1000`
 func (c *benchConfig) flags() []cli.Flag {
 	return []cli.Flag{
 		valueFlag("url", serverURL(&c.url), "measure the server at `URL`; what is made there is removed again"),
-		textFlag("token", &c.token, "show `TOKEN` to the server; also from the file $WELCOMED_TOKEN_FILE"),
+		secretFlag("token", &c.token, "show `TOKEN` to the server"),
 		textFlag("dir", &c.dir, "measure the disk of `DIR` too; without --url the server's file is there, by default in the working directory"),
 		valueFlag("mix", choice(&c.mix, mixMachine, mixPhases, mixGroup, mixLife), "measure `MIX`: machine, phases, group or life; see above. By default machine, and phases with --url, --callers, --count or --devices"),
 		valueFlag("callers", callerCounts(&c.callers), "`NUMBERS` of callers, one after the other"),
@@ -166,9 +166,6 @@ func bench(ctx context.Context, env environment, c *benchConfig) (err error) {
 	if c.mix == mixMachine && c.url != nil {
 		return errors.New("--mix machine is about this machine, and --url names a server: leave one of them out")
 	}
-	if err := c.readToken(env); err != nil {
-		return err
-	}
 	target, stop, err := c.open(ctx, env)
 	if err != nil {
 		return err
@@ -188,21 +185,6 @@ func bench(ctx context.Context, env environment, c *benchConfig) (err error) {
 		b.report.Error = sentence(err)
 	}
 	return errors.Join(b.report.write(env.stdout, c.json), err)
-}
-
-// readToken reads the token from a file if the environment says so.
-func (c *benchConfig) readToken(env environment) error {
-	const variable = "WELCOMED_TOKEN_FILE"
-	name, ok := env.lookup(variable)
-	if c.token != "" || !ok || name == "" {
-		return nil
-	}
-	b, err := os.ReadFile(name)
-	if err != nil {
-		return fmt.Errorf("%s: %w", variable, err)
-	}
-	c.token = strings.TrimSpace(string(b))
-	return nil
 }
 
 // open finds the server, or starts one that ends with stop.

@@ -38,6 +38,9 @@ func checkStart(ctx context.Context, env environment, c *config) error {
 	c.warn(env, s.log)
 	s.wrong.note(c.check())
 	s.database()
+	if s.backups.dir != "" {
+		s.wrong.note(canMake("--backup-dir", s.backups.dir))
+	}
 	s.listeners()
 	s.adminSocket()
 	s.certificate()
@@ -53,31 +56,34 @@ func (s *startCheck) database() {
 	if s.db == "" {
 		return // check has said it
 	}
-	s.wrong.note(canMake(filepath.Dir(s.db)))
-	restored, err := bolt.Look(s.db)
+	s.wrong.note(canMake("the directory of --db", filepath.Dir(s.db)))
+	found, err := bolt.Look(s.db)
 	if errors.Is(err, bolt.ErrInUse) {
 		s.running = true
 		return
 	}
 	s.wrong.note(err)
-	if restored {
+	if found.Restored {
 		s.log.Warn(restoredText, "db", s.db)
+	}
+	if up := found.Upgrade; up.To > 0 {
+		s.log.Warn("the start will bring the database to a new format, and keep a copy of it as it is", "db", s.db, "from", up.From, "to", up.To)
 	}
 }
 
 // canMake is nil if there is a directory, or can be, in which files can be made.
-func canMake(directory string) error {
+func canMake(what, directory string) error {
 	info, err := os.Stat(directory)
 	switch parent := filepath.Dir(directory); {
 	case errors.Is(err, fs.ErrNotExist) && parent != directory:
-		return canMake(parent)
+		return canMake(what, parent)
 	case err == nil && !info.IsDir():
 		err = syscall.ENOTDIR
 	case err == nil:
 		err = mayWrite(directory)
 	}
 	if err != nil {
-		return fmt.Errorf("make the directory of --db: %s: %w", directory, withoutPath(err))
+		return fmt.Errorf("make %s: %s: %w", what, directory, withoutPath(err))
 	}
 	return nil
 }

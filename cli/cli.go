@@ -70,9 +70,12 @@ func root(env environment) *cli.Command {
 		demoCommand(env),
 		benchCommand(env),
 		inspectCommand(env),
+		explainCommand(env),
 		tokenCommand(env),
 		backupCommand(env),
 		restoreCommand(env),
+		exportCommand(env),
+		importCommand(env),
 		healthCommand(env),
 		versionCommand(env),
 		completionCommand(env),
@@ -103,7 +106,9 @@ func equip(env environment, c *cli.Command) {
 		for _, below := range c.Commands {
 			equip(env, below)
 		}
-		return
+		if len(c.Flags) == 0 {
+			return // it does nothing by itself
+		}
 	}
 	c.Before = func(ctx context.Context, cmd *cli.Command) (context.Context, error) {
 		from, err := fromEnvironment(env, cmd)

@@ -42,6 +42,7 @@ type config struct {
 	claimWelcomes       int
 	answerBytes         int
 	logFormat, logLevel string
+	backups             backupSettings
 	caps
 
 	tlsCert, tlsKey string
@@ -77,6 +78,8 @@ func defaultConfig(env environment) *config {
 		claimWelcomes: 10,
 		answerBytes:   8 << 20,
 
+		backups: defaultBackups(env),
+
 		logFormat: "text",
 		logLevel:  "info",
 		caps:      defaultCaps(),
@@ -94,7 +97,7 @@ func defaultDB(env environment) string {
 }
 
 func (c *config) flags() []cli.Flag {
-	return slices.Concat(c.serverFlags(), c.authFlags(), c.oidcFlags(), c.socketFlags(), c.clientFlags(), c.limitFlags(), c.caps.flags())
+	return slices.Concat(c.serverFlags(), c.authFlags(), c.oidcFlags(), c.socketFlags(), c.clientFlags(), c.limitFlags(), c.backups.flags(), c.caps.flags())
 }
 
 func (c *config) serverFlags() []cli.Flag {
@@ -160,7 +163,7 @@ func (c *config) limitFlags() []cli.Flag {
 // check refuses settings that contradict each other.
 func (c *config) check() error {
 	var wrong problems
-	for _, check := range []func() error{c.checkServer, c.checkCaps, c.checkClients, c.checkOIDC} {
+	for _, check := range []func() error{c.checkServer, c.checkCaps, c.checkClients, c.checkOIDC, c.backups.check} {
 		wrong.note(check())
 	}
 	return wrong.all()

@@ -72,6 +72,9 @@ func setFromEnvironment(env environment, cmd *cli.Command, flag cli.Flag) (origi
 	if s, ok := secretOf(flag); ok {
 		return s.fromEnvironment(env, name)
 	}
+	if file, _ := env.lookup(envName(name) + "_FILE"); file != "" {
+		return "", fmt.Errorf("%s_FILE is set, but only secrets are read from files: set %s", envName(name), envName(name))
+	}
 	value, _ := env.lookup(envName(name))
 	if value == "" {
 		return "", nil
