@@ -68,6 +68,8 @@ type Options struct {
 	Profiles bool
 	// Socket is where the commands ask, who need no credentials; nil: nowhere.
 	Socket net.Listener
+	// Settings are what they are told that the server was started with.
+	Settings []Setting
 	// Backup is what they are given copies by; nil: there are none.
 	Backup *Backup
 
