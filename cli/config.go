@@ -33,6 +33,7 @@ type config struct {
 	maxSize             int64
 	trustClock          bool
 	sweepEvery          time.Duration
+	statusEvery         time.Duration
 	limits              delivery.Limits
 	oidc                auth.OIDCOptions
 	headerRead          time.Duration
@@ -63,6 +64,7 @@ func defaultConfig(env environment) *config {
 		budgets:     server.DefaultBudgets(),
 		db:          defaultDB(env),
 		sweepEvery:  time.Minute,
+		statusEvery: time.Minute,
 		limits:      delivery.DefaultLimits(),
 		oidc:        auth.DefaultOIDCOptions(),
 		headerRead:  10 * time.Second,
@@ -93,7 +95,7 @@ func defaultDB(env environment) string {
 }
 
 func (c *config) flags() []cli.Flag {
-	return slices.Concat(c.serverFlags(), c.authFlags(), c.oidcFlags(), c.socketFlags(), c.clientFlags(), c.limitFlags(), c.caps.flags())
+	return slices.Concat(c.serverFlags(), c.authFlags(), c.oidcFlags(), c.socketFlags(), c.clientFlags(), c.limitFlags(), c.statusFlags(), c.caps.flags())
 }
 
 func (c *config) serverFlags() []cli.Flag {
