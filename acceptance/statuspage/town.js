@@ -30,11 +30,11 @@ export class Town {
   }
 
   /** Somebody adds these to a new group; they join unless it is left to them. */
-  async gather(joiners, suite, { claim = true, hold = false, late = false } = {}) {
+  async gather(joiners, suite, { claim = true, hold = false, late = false, ratchetTree } = {}) {
     const adder = newDevice("adder");
     const reserved = await reserve(this.api, joiners.map((device) => device.user), suite);
     const { group, added } = await prepareGroup(adder, suite, reserved.map(({ bytes }) => new Uint8Array(Buffer.from(bytes, "base64"))));
-    const { body: posted } = await this.api.post({ welcome: added.wrappedWelcome }, hold ? { hold: 1 } : {});
+    const { body: posted } = await this.api.post({ welcome: added.wrappedWelcome, ratchetTree }, hold ? { hold: 1 } : {});
     if (hold && claim) await this.api.release(posted.id);
     if (!claim) return { id: posted.id, added, group };
     for (const device of joiners) {
