@@ -32,15 +32,16 @@ type Problem struct {
 
 // From where on something is a problem.
 const (
-	missesMany    = 5   // mismatches in the last hour, for the worst
-	missesShare   = .05 // of all recipients, for the worst
-	missesIgnored = .01 // of all recipients
-	emptyShare    = .1  // of the devices
-	slowCommit    = .25 // seconds, 99 of 100 commits
-	stuckCommit   = 1.  // seconds, 99 of 100 commits
-	commitsEnough = 20  // in the last minutes, to say so
-	nearLimit     = .8  // of what the store may grow to
-	atLimit       = .95 // of what the store may grow to
+	missesMany    = 5       // mismatches in the last hour, for the worst
+	missesShare   = .05     // of all recipients, for the worst
+	missesIgnored = .01     // of all recipients
+	emptyShare    = .1      // of the devices
+	slowCommit    = .25     // seconds, 99 of 100 commits
+	stuckCommit   = 1.      // seconds, 99 of 100 commits
+	commitsEnough = 20      // in the last minutes, to say so
+	nearLimit     = .8      // of what the store may grow to
+	atLimit       = .95     // of what the store may grow to
+	keptBack      = 8 << 20 // or a quarter of it: what a store keeps for claims when it takes nothing new
 	diskLow       = 512 << 20
 	diskFull      = 64 << 20
 	backupOld     = 2 * day
@@ -220,7 +221,8 @@ func limitNear(_ Input, s *Status) *Problem {
 	if s.Holdings == nil || s.Holdings.LimitBytes <= 0 {
 		return nil
 	}
-	share := float64(s.Holdings.UsedBytes) / float64(s.Holdings.LimitBytes)
+	limit := s.Holdings.LimitBytes - min(keptBack, s.Holdings.LimitBytes/4)
+	share := float64(s.Holdings.UsedBytes) / float64(limit)
 	if share < nearLimit {
 		return nil
 	}
@@ -229,8 +231,9 @@ func limitNear(_ Input, s *Status) *Problem {
 		level = Critical
 	}
 	return &Problem{"limit_near", level, "The store is near its limit.",
-		fmt.Sprintf("%s of the %s that --max-size allows are in use.", Bytes(s.Holdings.UsedBytes), Bytes(s.Holdings.LimitBytes)),
-		"Allow more with --max-size, if the disk has it."}
+		fmt.Sprintf("%s of the %s that --max-size allows are in use, and the last %s are kept for claims.",
+			Bytes(s.Holdings.UsedBytes), Bytes(s.Holdings.LimitBytes), Bytes(s.Holdings.LimitBytes-limit)),
+		"Allow more with --max-size, if the disk has it. Where there is no room left, nothing can be published or posted."}
 }
 
 func noRoomForCopy(_ Input, s *Status) *Problem {

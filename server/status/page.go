@@ -40,9 +40,10 @@ const ContentSecurityPolicy = "default-src 'none'; style-src 'self'; script-src 
 var page = template.Must(template.New("page.html").Funcs(template.FuncMap{
 	"number":  numberOf,
 	"quiet":   quiet,
-	"bytes":   Bytes,
-	"seconds": Seconds,
-	"ago":     func(seconds float64) string { return Ago(duration(seconds)) },
+	"plural":  plural[int],
+	"bytes":   func(n int64) string { return unbroken(Bytes(n)) },
+	"seconds": func(s float64) string { return unbroken(Seconds(s)) },
+	"ago":     func(seconds float64) string { return unbroken(Ago(duration(seconds))) },
 	"clock":   func(t time.Time) string { return t.Format(time.TimeOnly) },
 	"date":    func(t time.Time) string { return t.Format("2006-01-02 15:04") },
 	"iso":     func(t time.Time) string { return t.Format(time.RFC3339) },
@@ -57,6 +58,9 @@ func numberOf(n any) string {
 	}
 	return fmt.Sprint(n)
 }
+
+// unbroken keeps a number and its unit on one line.
+func unbroken(s string) string { return strings.ReplaceAll(s, " ", "\u00a0") }
 
 // quiet is the class of a cell in which there is nothing to see.
 func quiet(n any) template.HTMLAttr {
@@ -109,10 +113,10 @@ func (v view) problems(which func(Level) bool) []Problem {
 }
 
 // Since returns how long ago t was.
-func (v view) Since(t time.Time) string { return Ago(v.Time.Sub(t)) }
+func (v view) Since(t time.Time) string { return unbroken(Ago(v.Time.Sub(t))) }
 
 // Until returns in how long t will be.
-func (v view) Until(t time.Time) string { return Ago(t.Sub(v.Time)) }
+func (v view) Until(t time.Time) string { return unbroken(Ago(t.Sub(v.Time))) }
 
 // LowWatermark returns how many KeyPackages are few.
 func (v view) LowWatermark() int { return v.lowWatermark }

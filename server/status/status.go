@@ -94,8 +94,10 @@ func (s Shelf) Short() string {
 	if len(parts) < 4 {
 		return s.Name
 	}
-	return strings.TrimPrefix(parts[2], "DHKEM") + " " + parts[3]
+	return strings.TrimPrefix(parts[2], "DHKEM") + " " + aeads.Replace(parts[3])
 }
+
+var aeads = strings.NewReplacer("AES128GCM", "AES-128", "AES256GCM", "AES-256", "CHACHA20POLY1305", "ChaCha20")
 
 // Devices are counted by how many KeyPackages they have left.
 type Devices struct {
