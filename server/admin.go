@@ -28,6 +28,7 @@ func (s *Server) Admin() http.Handler {
 	for path, mediaType := range status.Assets {
 		get(path, asset(path, mediaType))
 	}
+	get("/favicon.ico", asset("/icon.svg", status.Assets["/icon.svg"])) // what browsers ask for by themselves
 	get("/livez", s.alive)
 	get("/readyz", s.ready)
 	if s.options.Metrics != nil {

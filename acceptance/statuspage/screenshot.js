@@ -32,7 +32,8 @@ async function live(town, end) {
     const { suite } = some(town.people, 1)[0];
     const neighbours = town.people.filter((person) => person.suite === suite).map(({ device }) => device);
     const joiners = some(neighbours, 1 + Math.floor(Math.random() ** 2 * 7 * busy));
-    const [asleep] = joiners.length === 1 && Math.random() < 0.12 ? joiners : [];
+    const [asleep] = joiners.length === 1 && Math.random() < 0.08 ? joiners : []; // it is not asked for again
+    town.people = town.people.filter(({ device }) => device !== asleep);
     await town.gather(joiners, suite, { claim: !asleep, hold: !asleep && Math.random() < 0.5, late: Math.random() < 0.06 });
     if (Math.random() < 0.35) await town.refill(some(neighbours, 1)[0], suite, 10);
     await pause((-Math.log(Math.random()) * 700) / busy);
