@@ -29,6 +29,8 @@ func (s *Server) Admin() http.Handler {
 		get(path, asset(path, mediaType))
 	}
 	get("/favicon.ico", asset("/icon.svg", status.Assets["/icon.svg"])) // what browsers ask for by themselves
+	get("/explain", s.explainPage)
+	router.HandlerFunc(http.MethodPost, "/explain", s.explainPage)
 	get("/livez", s.alive)
 	get("/readyz", s.ready)
 	if s.options.Metrics != nil {
