@@ -140,6 +140,9 @@ func assemble(ctx context.Context, c *config, log *slog.Logger) (_ *instance, er
 	o.Refused = func(by server.Cap) { m.ObserveRefusal(string(by)) }
 	o.Metrics = metricsHandler(registry, log)
 	o.Status = server.StatusSource{History: i.history, SweptAt: m.SweptAt, SweepEvery: c.sweepEvery}
+	if i.backups != nil {
+		o.Status.BackupEvery = c.backups.every
+	}
 	if i.certificate != nil {
 		o.Certificate = i.certificate.Certificate
 	}

@@ -12,9 +12,10 @@ import (
 
 // A StatusSource is what the status page shows besides what the store holds.
 type StatusSource struct {
-	History    *history.History // nil: nothing is counted
-	SweptAt    func() time.Time // when the last sweep ended well; nil: not known
-	SweepEvery time.Duration    // how often there is one
+	History     *history.History // nil: nothing is counted
+	SweptAt     func() time.Time // when the last sweep ended well; nil: not known
+	SweepEvery  time.Duration    // how often there is one
+	BackupEvery time.Duration    // how often the server makes a backup; 0: it does not
 }
 
 // orNothing returns a source whose history is empty, if there is none.
@@ -43,6 +44,7 @@ func (s *Server) status(r *http.Request) status.Status {
 		HoldOverdue:  s.limits.HoldOverdue,
 		SweptAt:      source.SweptAt(),
 		SweepEvery:   source.SweepEvery,
+		BackupEvery:  source.BackupEvery,
 	}
 	in.ReadyErr = s.store.Ready(r.Context())
 	in.Stats, in.StatsErr = s.store.Stats(r.Context())

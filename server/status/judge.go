@@ -300,12 +300,21 @@ func backup(in Input, s *Status) *Problem {
 	case s.Holdings.BackedUpAt.IsZero():
 		return &Problem{"backup_never", Warning, "There is no backup.",
 			"None was ever made of this store.", "Make one with “welcomed backup -o FILE”, and have the server make them with --backup-dir."}
-	case in.Now.Sub(s.Holdings.BackedUpAt) < backupOld:
+	case in.Now.Sub(s.Holdings.BackedUpAt) < oldBackup(in.BackupEvery):
 		return nil
 	}
 	return &Problem{"backup_old", Warning, "The last backup is old.",
 		fmt.Sprintf("It was made %s ago.", Ago(in.Now.Sub(s.Holdings.BackedUpAt))),
 		"See in the log why there is none since, then make one with “welcomed backup -o FILE”."}
+}
+
+// oldBackup is the age from which a backup is old: of those that the server makes
+// by itself one may fail.
+func oldBackup(every time.Duration) time.Duration {
+	if every == 0 {
+		return backupOld
+	}
+	return 2*every + hour
 }
 
 // sweeps is about a clock that has jumped ahead: the server serves, and ends

@@ -142,6 +142,8 @@ func TestWhatIsWrongIsSaid(t *testing.T) {
 		"there is no backup":              {func(s *scene) { s.Stats.BackedUpAt = time.Time{} }, "backup_never", Warning, ""},
 		"there is nothing to back up":     {func(s *scene) { s.Stats.BackedUpAt, s.Stats.DevicesOK = time.Time{}, 0 }, "", OK, ""},
 		"the backup is old":               {func(s *scene) { s.Stats.BackedUpAt = now.Add(-3 * day) }, "backup_old", Warning, "3 d ago"},
+		"two backups were missed":         {func(s *scene) { s.BackupEvery = hour }, "backup_old", Warning, "3 h ago"},
+		"backups are rare":                {func(s *scene) { s.BackupEvery, s.Stats.BackedUpAt = 7*day, now.Add(-8*day) }, "", OK, ""},
 		"no sweep ends well":              {func(s *scene) { s.SweptAt = time.Time{} }, "sweep_stopped", Warning, "2 h ago"},
 		"sweeps have stopped":             {func(s *scene) { s.SweptAt = now.Add(-5 * time.Minute) }, "sweep_stopped", Warning, "5 min ago"},
 		"sweeps are rare":                 {func(s *scene) { s.SweptAt, s.SweepEvery = now.Add(-5*time.Minute), time.Hour }, "", OK, ""},

@@ -28,6 +28,7 @@ type Input struct {
 	HoldOverdue  time.Duration
 	SweptAt      time.Time     // the last sweep that ended well; zero before the first
 	SweepEvery   time.Duration // 0: not known
+	BackupEvery  time.Duration // how often the server makes one; 0: it does not
 	CertExpires  time.Time     // of the certificate in use; zero without TLS
 }
 
