@@ -13,29 +13,35 @@ const minutes = Number(process.env.MINUTES ?? 8);
 const picture = process.env.PICTURE ?? join(repository, "build/statuspage/status-page.png");
 const columns = 120;
 
-const server = await Server.start("--status-every", `${Math.max(1, Math.round((minutes * 60) / columns))}s`);
+const every = Math.ceil((minutes * 60) / (columns - 2)); // so that a column is one sample
+const server = await Server.start("--status-every", `${every}s`);
 try {
+  const end = Date.now() + (columns - 2) * every * 1000;
   const town = new Town(server.api);
-  for (const [suite, count] of [[1, 40], [2, 12], [3, 8]]) await town.settle(count, suite, 14);
+  for (const [suite, count] of [[1, 30], [2, 10], [3, 6]]) await town.settle(count, suite, 14);
+  const asleep = await town.settle(4, 1, 14);
+  town.people = town.people.filter(({ device }) => !asleep.includes(device));
   await server.backUp();
-  await live(town, Date.now() + minutes * 60_000);
+  await live(town, asleep, end);
   await shoot(server.url);
 } finally {
   await server.remove();
 }
 
-/** Some hours are busier than others. */
-async function live(town, end) {
+/** Some hours are busier than others; some phones are off; once somebody makes a mistake. */
+async function live(town, asleep, end) {
   const begin = Date.now();
+  let mistaken = false;
   for (let now = begin; now < end; now = Date.now()) {
-    const busy = 1 + Math.sin(((now - begin) / (end - begin)) * 9) * 0.8;
+    const passed = (now - begin) / (end - begin);
+    const busy = 1 + Math.sin(passed * 9) * 0.8;
     const { suite } = some(town.people, 1)[0];
     const neighbours = town.people.filter((person) => person.suite === suite).map(({ device }) => device);
     const joiners = some(neighbours, 1 + Math.floor(Math.random() ** 2 * 7 * busy));
-    const [asleep] = joiners.length === 1 && Math.random() < 0.08 ? joiners : []; // it is not asked for again
-    town.people = town.people.filter(({ device }) => device !== asleep);
-    await town.gather(joiners, suite, { claim: !asleep, hold: !asleep && Math.random() < 0.5, late: Math.random() < 0.06 });
+    await town.gather(joiners, suite, { hold: Math.random() < 0.5, late: Math.random() < 0.06 });
     if (Math.random() < 0.35) await town.refill(some(neighbours, 1)[0], suite, 10);
+    if (Math.random() < 0.05) await town.gather([some(asleep, 1)[0]], 1, { claim: false });
+    if (!mistaken && passed > 0.6) mistaken = (await town.mistake(neighbours[0], suite), true);
     await pause((-Math.log(Math.random()) * 700) / busy);
   }
 }
