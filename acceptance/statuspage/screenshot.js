@@ -13,13 +13,14 @@ const minutes = Number(process.env.MINUTES ?? 8);
 const picture = process.env.PICTURE ?? join(repository, "build/statuspage/status-page.png");
 const columns = 120;
 
-const every = Math.ceil((minutes * 60) / (columns - 2)); // so that a column is one sample
+const shown = columns - 10; // with time to look at it
+const every = Math.ceil((minutes * 60) / shown); // so that a column is one sample
 const server = await Server.start("--status-every", `${every}s`);
 try {
-  const end = Date.now() + (columns - 2) * every * 1000;
+  const end = Date.now() + shown * every * 1000;
   const town = new Town(server.api);
-  for (const [suite, count] of [[1, 30], [2, 10], [3, 6]]) await town.settle(count, suite, 14);
-  const asleep = await town.settle(4, 1, 14);
+  for (const [suite, count] of [[1, 30], [2, 10], [3, 6]]) await town.settle(count, suite, 25);
+  const asleep = await town.settle(4, 1, 25);
   town.people = town.people.filter(({ device }) => !asleep.includes(device));
   await server.backUp();
   await live(town, asleep, end);
@@ -39,7 +40,7 @@ async function live(town, asleep, end) {
     const neighbours = town.people.filter((person) => person.suite === suite).map(({ device }) => device);
     const joiners = some(neighbours, 1 + Math.floor(Math.random() ** 2 * 7 * busy));
     await town.gather(joiners, suite, { hold: Math.random() < 0.5, late: Math.random() < 0.06 });
-    if (Math.random() < 0.35) await town.refill(some(neighbours, 1)[0], suite, 10);
+    for (const device of joiners) if (Math.random() < 0.12) await town.refill(device, suite, 10);
     if (Math.random() < 0.05) await town.gather([some(asleep, 1)[0]], 1, { claim: false });
     if (!mistaken && passed > 0.6) mistaken = (await town.mistake(neighbours[0], suite), true);
     await pause((-Math.log(Math.random()) * 700) / busy);
