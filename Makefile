@@ -6,7 +6,7 @@ BINARY := build/welcomed
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null)
 
-.PHONY: build man completion test race vet fuzz bad-input model-test interop bench bench-compare bench-growth simulation footprint kill-test disk-test connections-test drain-test s3-test image-test compose-check caddy-test demo readme release release-check package-test arm-test ci clean
+.PHONY: build man completion test race vet fuzz bad-input model-test interop bench bench-compare bench-growth simulation footprint kill-test disk-test connections-test drain-test s3-test image-test compose-check caddy-test status-test status-screenshot demo readme release release-check package-test arm-test ci clean
 
 build: $(BINARY)
 
@@ -65,6 +65,25 @@ model-test:
 interop: $(BINARY)
 	@command -v npm >/dev/null || { echo "make interop needs Node 20 with npm, which is not installed"; exit 1; }
 	cd interop && npm ci --no-audit --no-fund --silent && WELCOMED_BIN=$(CURDIR)/$(BINARY) npm test
+
+# The status page of the real binary in a real Chromium, in every state, with real
+# objects; pictures of each go to build/statuspage.
+CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser)
+status-test: $(BINARY) status-modules
+	cd acceptance/statuspage && WELCOMED_BIN=$(CURDIR)/$(BINARY) CHROMIUM=$(CHROMIUM) npm test
+
+# The picture in the README, of MINUTES of life.
+MINUTES ?= 8
+status-screenshot: $(BINARY) status-modules
+	@command -v pngquant >/dev/null || { echo "make status-screenshot needs pngquant, which is not installed"; exit 1; }
+	cd acceptance/statuspage && MINUTES=$(MINUTES) PICTURE=$(CURDIR)/docs/status-page.png WELCOMED_BIN=$(CURDIR)/$(BINARY) CHROMIUM=$(CHROMIUM) npm run --silent screenshot
+
+.PHONY: status-modules
+status-modules:
+	@command -v npm >/dev/null || { echo "make status-test needs Node 20 with npm, which is not installed"; exit 1; }
+	@test -n "$(CHROMIUM)" || { echo "make status-test needs Chromium, which is not installed"; exit 1; }
+	cd interop && npm ci --no-audit --no-fund --silent
+	cd acceptance/statuspage && npm ci --no-audit --no-fund --silent
 
 # Claims through the store, with their processor time and allocations.
 bench:
@@ -181,4 +200,4 @@ ci:
 	.ci/run
 
 clean:
-	rm -rf build interop/node_modules
+	rm -rf build interop/node_modules acceptance/statuspage/node_modules

@@ -32,6 +32,7 @@ type config struct {
 	maxSize             int64
 	trustClock          bool
 	sweepEvery          time.Duration
+	statusEvery         time.Duration
 	limits              delivery.Limits
 	oidc                auth.OIDCOptions
 	headerRead          time.Duration
@@ -65,6 +66,7 @@ func defaultConfig(env environment) *config {
 		budgets:     server.DefaultBudgets(),
 		db:          defaultDB(env),
 		sweepEvery:  time.Minute,
+		statusEvery: time.Minute,
 		limits:      delivery.DefaultLimits(),
 		oidc:        auth.DefaultOIDCOptions(),
 		headerRead:  10 * time.Second,
@@ -97,7 +99,7 @@ func defaultDB(env environment) string {
 }
 
 func (c *config) flags() []cli.Flag {
-	return slices.Concat(c.serverFlags(), c.authFlags(), c.oidcFlags(), c.socketFlags(), c.clientFlags(), c.limitFlags(), c.backups.flags(), c.caps.flags())
+	return slices.Concat(c.serverFlags(), c.authFlags(), c.oidcFlags(), c.socketFlags(), c.clientFlags(), c.limitFlags(), c.statusFlags(), c.backups.flags(), c.caps.flags())
 }
 
 func (c *config) serverFlags() []cli.Flag {

@@ -23,6 +23,7 @@ import (
 	"welcomed/backup"
 	"welcomed/bolt"
 	"welcomed/delivery"
+	"welcomed/history"
 	"welcomed/metrics"
 	"welcomed/server"
 )
@@ -79,6 +80,7 @@ type instance struct {
 	store       delivery.Store
 	server      *server.Server
 	sweeper     *sweeper
+	history     *history.History
 	certificate *certificate     // nil: no TLS
 	backups     *backup.Schedule // nil: none
 	followsLoad bool
@@ -145,12 +147,17 @@ func assemble(ctx context.Context, c *config, log *slog.Logger) (_ *instance, er
 	if i.certificate, err = loadCertificate(c, m, log); err != nil {
 		return nil, err
 	}
+	i.history = m.History(i.store, c.statusEvery, delivery.SystemClock())
 	o := c.serverOptions(log)
 	o.Store, o.Auth, o.Socket = i.store, authenticator, i.socket
 	o.Backup = &server.Backup{Copy: file.Backup, Kept: file.NoteBackup}
 	o.Observe, o.OverBudget = m.ObserveRequest, m.ObserveOverBudget
 	o.Refused = func(by server.Cap) { m.ObserveRefusal(string(by)) }
 	o.Metrics = metricsHandler(registry, log)
+	o.Status = server.StatusSource{History: i.history, SweptAt: m.SweptAt, SweepEvery: c.sweepEvery}
+	if i.backups != nil {
+		o.Status.BackupEvery = c.backups.every
+	}
 	if i.certificate != nil {
 		o.Certificate = i.certificate.Certificate
 	}
@@ -279,6 +286,7 @@ func (i *instance) run(ctx context.Context) error {
 	sweeping, stopSweeping := context.WithCancel(context.WithoutCancel(ctx))
 	var sweeper sync.WaitGroup
 	sweeper.Go(func() { i.sweeper.run(sweeping) })
+	sweeper.Go(func() { i.history.Run(sweeping) })
 	if i.followsLoad {
 		tick := time.NewTicker(time.Second)
 		defer tick.Stop()

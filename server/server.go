@@ -63,6 +63,8 @@ type Options struct {
 	AdminToken string
 	// Metrics is /metrics of the admin listener; nil: there is none.
 	Metrics http.Handler
+	// Status is what the status page shows besides what the store holds.
+	Status StatusSource
 	// Profiles puts those of net/http/pprof under /debug/pprof/ of the admin
 	// listener.
 	Profiles bool
@@ -127,6 +129,7 @@ func New(o Options) *Server {
 	if o.OverBudget == nil {
 		o.OverBudget = func(string) {}
 	}
+	o.Status = o.Status.orNothing()
 	if o.Observe == nil {
 		o.Observe = func(string, string, int, time.Duration) {}
 	}
