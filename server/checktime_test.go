@@ -136,7 +136,7 @@ func TestWhatIsRefusedForItsCostIsNotChecked(t *testing.T) {
 // TestConcurrentChecksArePaidBeforehand: many requests at once do not all begin
 // with the same money.
 func TestConcurrentChecksArePaidBeforehand(t *testing.T) {
-	c := newCheckTime(Options{CheckTime: CheckTimeBudget{time.Second, time.Millisecond}, BudgetClock: time.Now})
+	c := newCheckTime(Options{CheckTime: CheckTimeBudget{time.Second, time.Millisecond}, BudgetClock: time.Now, OverBudget: func(string) {}})
 	suites := slices.Repeat([]mls.CipherSuite{5}, 100)
 	for i := range 11 { // all are still under way
 		if _, err := c.begin(alice, suites); err != nil {
