@@ -105,6 +105,9 @@ func assemble(ctx context.Context, c *config, log *slog.Logger) (_ *instance, er
 	if file.Restored() {
 		log.Warn("the database is a copy: what was on its shelves is not handed out again, devices have to refill them; tokens that were revoked since are valid again", "db", c.db)
 	}
+	if up, ok := file.Upgraded(); ok {
+		log.Info("the database was brought to a new format; a copy of it as it was is kept, to go back with the welcomed before: restore it, and do not only rename it", "db", c.db, "from", up.From, "to", up.To, "copy", up.Copy)
+	}
 	authenticator, err := c.authenticator(ctx, i.store, log)
 	if err != nil {
 		return nil, err
@@ -121,7 +124,7 @@ func assemble(ctx context.Context, c *config, log *slog.Logger) (_ *instance, er
 	}
 	o := c.serverOptions(log)
 	o.Store, o.Auth, o.Socket = i.store, authenticator, i.socket
-	o.Backup = &server.Backup{Copy: file.Backup, Kept: m.ObserveBackup}
+	o.Backup = &server.Backup{Copy: file.Backup, Kept: file.NoteBackup}
 	o.Observe, o.OverBudget = m.ObserveRequest, m.ObserveOverBudget
 	o.Refused = func(by server.Cap) { m.ObserveRefusal(string(by)) }
 	o.Problem = countProblems(m)

@@ -40,13 +40,11 @@ type Metrics struct {
 	unclaimed  prometheus.Counter
 	lapsed     prometheus.Counter
 	swept      prometheus.Gauge
-
-	clockTrusted prometheus.Gauge
-
 	exceeded   family[budget]
-	backedUp   prometheus.Gauge
 	refused    family[capName]
 	tlsExpires prometheus.Gauge
+
+	clockTrusted prometheus.Gauge
 
 	commitSeconds prometheus.Histogram
 	commitEvents  prometheus.Histogram
@@ -155,7 +153,6 @@ func (m *Metrics) describeServer(version string) {
 		"When the last sweep ended well; 0 before the first, and while the clock is not trusted it stands still.")
 	m.clockTrusted = m.gauge("clock_trusted", "Whether the last sweep could trust the clock (1) or not (0), in which case nothing expires.")
 	m.clockTrusted.Set(1)
-	m.backedUp = m.gauge("backup_last_success_timestamp_seconds", "When the last backup ended well; 0 before the first.")
 	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Namespace: namespace, Name: "build_info", Help: "Always 1; the labels say what is running.",
 	}, []string{"version", "goversion"})
@@ -184,9 +181,6 @@ func (m *Metrics) ObserveSweep(r delivery.SweepResult) {
 	m.unclaimed.Add(float64(r.ExpiredUnclaimed))
 	m.lapsed.Add(float64(r.Lapsed))
 }
-
-// ObserveBackup notes that a backup is safe where it was to go.
-func (m *Metrics) ObserveBackup() { m.backedUp.Set(float64(m.now().Unix())) }
 
 // A ProblemKind is a status of HTTP and a code that a request may be answered
 // with.
