@@ -5,7 +5,7 @@ FUZZTIME ?= 10s
 BINARY := build/welcomed
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 
-.PHONY: build test race vet fuzz bad-input model-test interop bench bench-compare bench-growth simulation footprint kill-test disk-test connections-test drain-test demo readme ci clean
+.PHONY: build test race vet fuzz bad-input model-test interop bench bench-compare bench-growth simulation footprint kill-test disk-test connections-test drain-test observe-test demo readme ci clean
 
 build: $(BINARY)
 
@@ -109,6 +109,13 @@ connections-test: $(BINARY)
 drain-test: $(BINARY)
 	$(GO) build -o build/drain ./faults/drain
 	@build/drain -binary $(BINARY) $(DRAIN)
+
+# A real Prometheus on a real server: every query of deploy/prometheus and
+# deploy/grafana has data, alerts fire and end. About 80 seconds.
+observe-test: $(BINARY)
+	@command -v prometheus >/dev/null && command -v promtool >/dev/null || { echo "make observe-test needs Prometheus with promtool (Debian: prometheus), which is not installed"; exit 1; }
+	$(GO) build -o build/observe ./acceptance/observe
+	@build/observe -binary $(BINARY)
 
 demo:
 	$(GO) run . demo
