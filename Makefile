@@ -6,7 +6,7 @@ BINARY := build/welcomed
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null)
 
-.PHONY: build man completion test race vet fuzz bad-input model-test interop bench bench-compare bench-growth simulation footprint kill-test disk-test connections-test drain-test s3-test image-test compose-check caddy-test status-test status-screenshot demo readme release release-check package-test arm-test ci clean
+.PHONY: build man completion test race vet fuzz bad-input model-test interop bench bench-compare bench-growth simulation footprint kill-test disk-test connections-test drain-test s3-test image-test compose-check caddy-test status-test status-screenshot observe-test demo readme release release-check package-test arm-test ci clean
 
 build: $(BINARY)
 
@@ -177,6 +177,13 @@ compose-check:
 caddy-test: $(BINARY)
 	@command -v caddy >/dev/null || { echo "make caddy-test needs caddy, which is not installed"; exit 1; }
 	WELCOMED_CADDY_TEST=$(CURDIR)/$(BINARY) $(GO) test ./acceptance/caddy -count=1 -v
+
+# A real Prometheus on a real server: every query of deploy/prometheus and
+# deploy/grafana has data, alerts fire and end. About 80 seconds.
+observe-test: $(BINARY)
+	@command -v prometheus >/dev/null && command -v promtool >/dev/null || { echo "make observe-test needs Prometheus with promtool (Debian: prometheus), which is not installed"; exit 1; }
+	$(GO) build -o build/observe ./acceptance/observe
+	@build/observe -binary $(BINARY)
 
 # Backups to a real S3 server, which is built first: two to four minutes the first
 # time, then less than two. S3TEST takes flags: make s3-test S3TEST='-run Acknowledged'

@@ -153,6 +153,7 @@ func assemble(ctx context.Context, c *config, log *slog.Logger) (_ *instance, er
 	o.Backup = &server.Backup{Copy: file.Backup, Kept: file.NoteBackup}
 	o.Observe, o.OverBudget = m.ObserveRequest, m.ObserveOverBudget
 	o.Refused = func(by server.Cap) { m.ObserveRefusal(string(by)) }
+	o.Problem = countProblems(m)
 	o.Metrics = metricsHandler(registry, log)
 	o.Status = server.StatusSource{History: i.history, SweptAt: m.SweptAt, SweepEvery: c.sweepEvery}
 	if i.backups != nil {
@@ -164,6 +165,16 @@ func assemble(ctx context.Context, c *config, log *slog.Logger) (_ *instance, er
 	i.server = server.New(o)
 	m.Serving(func() metrics.Load { return metrics.Load(i.server.Load()) })
 	return i, nil
+}
+
+// countProblems returns what counts the problems that the server answers with.
+func countProblems(m *metrics.Metrics) func(server.ProblemKind) {
+	var kinds []metrics.ProblemKind
+	for _, k := range server.ProblemKinds() {
+		kinds = append(kinds, metrics.ProblemKind(k))
+	}
+	observe := m.Problems(kinds)
+	return func(k server.ProblemKind) { observe(metrics.ProblemKind(k)) }
 }
 
 func metricsHandler(registry *prometheus.Registry, log *slog.Logger) http.Handler {
