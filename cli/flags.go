@@ -82,7 +82,7 @@ func setFromEnvironment(env environment, cmd *cli.Command, flag cli.Flag) (origi
 	if err := cmd.Set(name, value); err != nil {
 		return "", fmt.Errorf("invalid value %q for %s: %w", value, envName(name), err)
 	}
-	return envName(name), nil
+	return env.settings.origin(envName(name)), nil
 }
 
 func textFlag(name string, p *string, usage string) cli.Flag {

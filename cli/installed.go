@@ -23,7 +23,8 @@ const (
 type settings struct {
 	file   string
 	values map[string]string
-	closed bool // this user may not read the file
+	closed bool                        // this user may not read the file
+	above  func(string) (string, bool) // what is stronger; nil: nothing
 }
 
 // readSettings reads the file, which need not be there. Only root and the service
@@ -96,10 +97,11 @@ func unquote(s string) (string, bool) {
 // over returns lookup with the settings below it. An empty variable counts as
 // none, as everywhere. Variables that are not this program's are for systemd to
 // hand to the service.
-func (s settings) over(lookup func(string) (string, bool)) func(string) (string, bool) {
+func (s *settings) over(lookup func(string) (string, bool)) func(string) (string, bool) {
 	if s.values == nil {
 		return lookup
 	}
+	s.above = lookup
 	return func(name string) (string, bool) {
 		if value, ok := lookup(name); ok && value != "" {
 			return value, true
@@ -110,6 +112,18 @@ func (s settings) over(lookup func(string) (string, bool)) func(string) (string,
 		value, ok := s.values[name]
 		return value, ok && strings.HasPrefix(name, envName(""))
 	}
+}
+
+// origin says where a variable has its value from: the environment, which needs no
+// more than its name, or this file.
+func (s settings) origin(name string) string {
+	if s.above == nil {
+		return name
+	}
+	if value, _ := s.above(name); value != "" {
+		return name
+	}
+	return name + " in " + s.file
 }
 
 // names are those of the settings, as in an environment.
