@@ -5,7 +5,7 @@ FUZZTIME ?= 10s
 BINARY := build/welcomed
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 
-.PHONY: build test race vet fuzz bad-input model-test interop bench bench-compare bench-growth simulation footprint kill-test disk-test connections-test drain-test s3-test demo readme ci clean
+.PHONY: build test race vet fuzz bad-input model-test interop bench bench-compare bench-growth simulation footprint kill-test disk-test connections-test drain-test s3-test demo readme release release-check package-test arm-test ci clean
 
 build: $(BINARY)
 
@@ -109,6 +109,30 @@ connections-test: $(BINARY)
 drain-test: $(BINARY)
 	$(GO) build -o build/drain ./faults/drain
 	@build/drain -binary $(BINARY) $(DRAIN)
+
+# What a release consists of, in build/release: archives, Debian packages, an SBOM
+# and checksums. RELEASE builds some of it: make release RELEASE=linux_amd64
+RELEASED_AT = $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct))
+release:
+	@command -v dpkg-deb >/dev/null || { echo "make release needs dpkg-deb, of the Debian package dpkg, which is not installed"; exit 1; }
+	@VERSION=$(VERSION) SOURCE_DATE_EPOCH=$(RELEASED_AT) RELEASE="$(RELEASE)" GO="$(GO)" deploy/release/build.sh build/release
+
+# Builds it twice, in other places and circumstances, and compares the bytes.
+release-check:
+	@command -v dpkg-deb >/dev/null || { echo "make release-check needs dpkg-deb, of the Debian package dpkg, which is not installed"; exit 1; }
+	@VERSION=$(VERSION) SOURCE_DATE_EPOCH=$(RELEASED_AT) RELEASE="$(RELEASE)" GO="$(GO)" deploy/release/check.sh
+
+# The Debian package in a clean Debian with systemd: installed, used, upgraded,
+# removed, purged. Needs root; the first run makes the Debian, in two minutes.
+package-test:
+	@test "$$(id -u)" = 0 || { echo "make package-test makes a Debian with its own systemd, for which it has to be root"; exit 1; }
+	@command -v debootstrap >/dev/null || { echo "make package-test needs debootstrap, which is not installed"; exit 1; }
+	@acceptance/package/run
+
+# The 32-bit builds under qemu-user: the store, and a walk through the program.
+arm-test:
+	@command -v qemu-arm-static >/dev/null || { echo "make arm-test needs qemu-arm-static, of the Debian package qemu-user-static, which is not installed"; exit 1; }
+	@acceptance/arm/run
 
 # Backups to a real S3 server, which is built first: two to four minutes the first
 # time, then less than two. S3TEST takes flags: make s3-test S3TEST='-run Acknowledged'

@@ -74,7 +74,7 @@ func (c *config) warn(env environment, log *slog.Logger) {
 		log.Warn("what stands between {user} and {device} may be a part of either, so that two devices can have the same identity",
 			"credential_identity", string(c.identity))
 	}
-	if names := unknownVariables(env, os.Environ()); len(names) > 0 {
+	if names := unknownVariables(env, append(os.Environ(), env.settings.names()...)); len(names) > 0 {
 		log.Warn("these variables in the environment are not known and were ignored", "names", strings.Join(names, ","))
 	}
 }
@@ -91,7 +91,7 @@ func unknownVariables(env environment, environ []string) (unknown []string) {
 		}
 	}
 	slices.Sort(unknown)
-	return unknown
+	return slices.Compact(unknown)
 }
 
 // noteFlags notes what the flags of a command and those below it are called in

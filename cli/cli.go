@@ -23,16 +23,29 @@ type environment struct {
 	stdin  io.Reader
 	stdout io.Writer
 	stderr io.Writer
+
+	settings settings // below what lookup finds
 }
 
 // Run runs the command that args[1:] name and returns the exit code. What went
 // wrong is on stderr by then. When ctx ends, a server stops as on SIGTERM.
 func Run(ctx context.Context, args []string, lookup func(string) (string, bool), stdin io.Reader, stdout, stderr io.Writer) int {
-	err := root(environment{lookup, stdin, stdout, stderr}).Run(ctx, args)
+	return RunInstalled(ctx, args, "", lookup, stdin, stdout, stderr)
+}
+
+// RunInstalled is Run on a machine where the server may be installed as a service,
+// whose settings are in file then.
+func RunInstalled(ctx context.Context, args []string, file string, lookup func(string) (string, bool), stdin io.Reader, stdout, stderr io.Writer) int {
+	env := environment{lookup: lookup, stdin: stdin, stdout: stdout, stderr: stderr}
+	var err error
+	if env.settings, err = readSettings(file); err == nil {
+		env.lookup = env.settings.over(lookup)
+		err = root(env).Run(ctx, args)
+	}
 	if err == nil {
 		return exitOK
 	}
-	fmt.Fprintf(stderr, "welcomed: %s\n", sentence(err))
+	fmt.Fprintf(stderr, "welcomed: %s\n", sentence(env.settings.hint(err)))
 	if _, ok := errors.AsType[failure](err); ok {
 		return exitFailed
 	}
@@ -104,7 +117,7 @@ func equip(env environment, c *cli.Command) {
 
 func failing(action cli.ActionFunc) cli.ActionFunc {
 	return func(ctx context.Context, cmd *cli.Command) error {
-		if err := action(ctx, cmd); err != nil {
+		if err := errors.Join(action(ctx, cmd), handOver(cmd.String("db"))); err != nil {
 			return failure{err}
 		}
 		return nil

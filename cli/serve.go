@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/urfave/cli/v3"
@@ -39,10 +40,15 @@ func serveCommand(env environment) *cli.Command {
 			defer context.AfterFunc(ctx, func() {
 				stop() // a second signal ends the process at once
 				log.Info("stopping")
+				tellManager(log, daemon.SdNotifyStopping, status("answering what is on its way"))
 			})()
 			c.checks = spareThread(env)
 			c.followsLoad = collectLess(env)
 			c.warn(env, log)
+			if env.settings.values != nil {
+				log.Info("settings of the service that is installed here", "file", env.settings.file)
+			}
+			tellManager(log, status("opening %s", c.db))
 			return serve(ctx, c, log)
 		},
 	}
@@ -55,6 +61,7 @@ func serve(ctx context.Context, c *config, log *slog.Logger) error {
 	}
 	log.Info("serving", "listen", i.api.Addr().String(), "admin_listen", i.admin.Addr().String(),
 		"admin_socket", c.socket.of(c.db), "db", c.db, "version", currentVersion())
+	tellManager(log, daemon.SdNotifyReady, status("serving on %s", i.api.Addr()))
 	err = i.run(ctx)
 	log.Info("stopped")
 	return err
@@ -70,6 +77,7 @@ type instance struct {
 	certificate *certificate     // nil: no TLS
 	backups     *backup.Schedule // nil: none
 	followsLoad bool
+	beatEvery   time.Duration // 0: nobody wants to hear
 }
 
 // assemble opens what an instance needs. On an error nothing stays open. What is
@@ -78,7 +86,7 @@ func assemble(ctx context.Context, c *config, log *slog.Logger) (_ *instance, er
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	i := &instance{followsLoad: c.followsLoad}
+	i := &instance{followsLoad: c.followsLoad, beatEvery: beatEvery(log)}
 	defer func() {
 		if err != nil {
 			i.closeListeners()
@@ -263,6 +271,13 @@ func (i *instance) run(ctx context.Context) error {
 		tick := time.NewTicker(certificateEvery)
 		defer tick.Stop()
 		sweeper.Go(func() { i.certificate.follow(sweeping, tick.C) })
+	}
+	if i.beatEvery > 0 {
+		tick := time.NewTicker(i.beatEvery)
+		defer tick.Stop()
+		sweeper.Go(func() {
+			beat(sweeping, tick.C, i.store.Ready, func() { tellManager(i.sweeper.log, daemon.SdNotifyWatchdog) })
+		})
 	}
 	backingUp, stopBackingUp := context.WithCancel(ctx) // nobody waits for a backup
 	defer stopBackingUp()
