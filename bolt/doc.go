@@ -20,7 +20,8 @@
 //	              kind of shelf, which version 3 has not;
 //	              "restored" → present until an opening has retired all shelves;
 //	              "restored_at" → when that was, the last time;
-//	              "backed_up_at" → when the last backup was known to be safe
+//	              "backed_up_at" → when the last backup was known to be safe;
+//	              "moved" → when it was exported for good: no server opens it then
 //	log           slot(4) → number of the piece(8), bytes: changed rows, each its key
 //	              with the length in front and its value with the length + 1 in
 //	              front, 0 for a row that is gone; slots are used again

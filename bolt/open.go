@@ -253,7 +253,9 @@ func (s *Store) start() (err error) {
 	}
 	var restored bool
 	err = s.db.View(func(tx *bbolt.Tx) error {
-		restored, err = s.load(tx)
+		if restored, err = s.load(tx); err == nil {
+			err = refuseMoved(tx)
+		}
 		return err
 	})
 	if errors.Is(err, errEmpty) {

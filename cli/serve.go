@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/urfave/cli/v3"
 
+	"welcomed/backup"
 	"welcomed/bolt"
 	"welcomed/delivery"
 	"welcomed/metrics"
@@ -66,7 +67,8 @@ type instance struct {
 	store       delivery.Store
 	server      *server.Server
 	sweeper     *sweeper
-	certificate *certificate // nil: no TLS
+	certificate *certificate     // nil: no TLS
+	backups     *backup.Schedule // nil: none
 	followsLoad bool
 }
 
@@ -92,9 +94,15 @@ func assemble(ctx context.Context, c *config, log *slog.Logger) (_ *instance, er
 	c.fitFiles(openFiles(), log)
 	registry := prometheus.NewRegistry()
 	m := metrics.New(registry, currentVersion())
+	if i.backups, err = c.backups.schedule(c.db, m, log); err != nil {
+		return nil, err
+	}
 	file, err := openStore(c, m)
 	if err != nil {
 		return nil, err
+	}
+	if i.backups != nil {
+		i.backups.Copy, i.backups.Kept = file.Backup, file.NoteBackup
 	}
 	i.store = m.Store(file)
 	defer func() {
@@ -256,9 +264,15 @@ func (i *instance) run(ctx context.Context) error {
 		defer tick.Stop()
 		sweeper.Go(func() { i.certificate.follow(sweeping, tick.C) })
 	}
+	backingUp, stopBackingUp := context.WithCancel(ctx) // nobody waits for a backup
+	defer stopBackingUp()
+	if i.backups != nil {
+		sweeper.Go(func() { i.backups.Run(backingUp) })
+	}
 
 	err := i.server.Serve(ctx, i.api, i.admin)
 	stopSweeping()
+	stopBackingUp()
 	sweeper.Wait()
 	return errors.Join(err, i.store.Close())
 }

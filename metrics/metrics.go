@@ -40,6 +40,7 @@ type Metrics struct {
 	lapsed     prometheus.Counter
 	swept      prometheus.Gauge
 	exceeded   family[budget]
+	backups    backups
 	refused    family[capName]
 	tlsExpires prometheus.Gauge
 
@@ -57,6 +58,7 @@ func New(registry prometheus.Registerer, version string) *Metrics {
 	m.observe()
 	m.describeServer(version)
 	m.countRefused()
+	m.describeBackups()
 	registry.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),

@@ -135,6 +135,12 @@ func TestEverySeriesExistsFromTheStart(t *testing.T) {
 		"refused_requests_total{cap=waits}", "refused_requests_total{cap=waits_per_caller}", "refused_requests_total{cap=waits_per_device}",
 		"refused_requests_total{cap=body_memory}", "refused_requests_total{cap=body_memory_per_caller}",
 		"connections", "requests_under_way", "waiting_claims", "body_memory_bytes", "tls_certificate_expiry_timestamp_seconds",
+		"backup_interval_seconds",
+		"backups_total{outcome=made,to=directory}", "backups_total{outcome=failed,to=directory}",
+		"backups_total{outcome=made,to=s3}", "backups_total{outcome=failed,to=s3}",
+		"backup_newest_timestamp_seconds{to=directory}", "backup_newest_timestamp_seconds{to=s3}",
+		"backup_last_size_bytes{to=directory}", "backup_last_size_bytes{to=s3}",
+		"backup_last_duration_seconds{to=directory}", "backup_last_duration_seconds{to=s3}",
 		"backup_last_success_timestamp_seconds", "sweep_last_success_timestamp_seconds",
 		"shelf_soonest_end_timestamp_seconds", "store_restored_timestamp_seconds", "store_disk_free_bytes",
 	}

@@ -20,6 +20,9 @@ var socketRoutes = []route{
 	{"POST", "/backup", anyone, (*Server).backup, nil, ""},
 	{"POST", "/backup/kept", anyone, (*Server).backupKept, nil, ""},
 
+	{"GET", "/explain", anyone, (*Server).operatorAsks, nil, "user device ref q"},
+	{"POST", "/explain", anyone, (*Server).operatorAsks, explainBody, ""},
+
 	{"POST", "/tokens", anyone, (*Server).operatorCreatesToken, smallBody, ""},
 	{"GET", "/tokens", anyone, (*Server).operatorListsTokens, nil, "user device service"},
 	{"DELETE", "/tokens/:token", anyone, (*Server).operatorRevokesToken, nil, ""},
