@@ -456,3 +456,8 @@ func full(err error) error {
 	}
 	return err
 }
+
+// wrong is an error that says what of a file contradicts the rest.
+func wrong(format string, args ...any) error {
+	return fmt.Errorf("%w: "+format, append([]any{errCorrupt}, args...)...)
+}

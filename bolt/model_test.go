@@ -92,7 +92,7 @@ func modelFixture(t *testing.T, dir string, opts Options) model.Fixture {
 			if err := soundWords(path); err != nil {
 				return err
 			}
-			if err := Compact(context.Background(), path, path+".small"); err != nil {
+			if err := Compact(context.Background(), path, path+".small", nil); err != nil {
 				return err
 			}
 			return os.Rename(path+".small", path)
