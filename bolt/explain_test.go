@@ -19,9 +19,9 @@ import (
 
 var historyPhone = delivery.DeviceID{User: "alice", Name: "phone"}
 
-// lived returns a file of a store that is closed, in which Bob's Welcome waits for
+// waited returns a file of a store that is closed, in which Bob's Welcome waits for
 // the second of three KeyPackages.
-func lived(t *testing.T, clock delivery.Clock) (path string, refs []mls.KeyPackageRef) {
+func waited(t *testing.T, clock delivery.Clock) (path string, refs []mls.KeyPackageRef) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "welcomed.db")
 	s, err := bolt.Open(path, bolt.Options{Limits: delivery.DefaultLimits(), Clock: clock})
@@ -44,7 +44,7 @@ func lived(t *testing.T, clock delivery.Clock) (path string, refs []mls.KeyPacka
 
 func TestAFileTellsWhatItsStoreWouldAndIsLeftAsItIs(t *testing.T) {
 	clock := storetest.NewClock()
-	path, refs := lived(t, clock)
+	path, refs := waited(t, clock)
 	before := digestOfFile(t, path)
 	clock.Advance(31 * 24 * time.Hour)
 	opts := bolt.Options{Limits: delivery.DefaultLimits(), Clock: clock}
@@ -87,7 +87,7 @@ func TestAFileTellsWhatItsStoreWouldAndIsLeftAsItIs(t *testing.T) {
 
 func TestAFileThatIsACopyIsNotTakenForItsOriginal(t *testing.T) {
 	clock := storetest.NewClock()
-	path, _ := lived(t, clock)
+	path, _ := waited(t, clock)
 	must(t, bolt.MarkRestored(t.Context(), path))
 	opts := bolt.Options{Limits: delivery.DefaultLimits(), Clock: clock}
 	h, err := bolt.OpenHistory(path, opts)
@@ -115,7 +115,7 @@ func TestWhatCannotBeReadIsToldInASentence(t *testing.T) {
 	dir := t.TempDir()
 	must(t, os.WriteFile(filepath.Join(dir, "text"), []byte(strings.Repeat("no database\n", 1000)), 0o600))
 	must(t, os.WriteFile(filepath.Join(dir, "empty"), nil, 0o600))
-	path, _ := lived(t, storetest.NewClock())
+	path, _ := waited(t, storetest.NewClock())
 	whole, err := os.ReadFile(path)
 	must(t, err)
 	must(t, os.WriteFile(filepath.Join(dir, "cut"), whole[:3*4096], 0o600))
