@@ -87,6 +87,8 @@ func root(env environment) *cli.Command {
 		tokenCommand(env),
 		backupCommand(env),
 		restoreCommand(env),
+		checkCommand(env),
+		compactCommand(env),
 		exportCommand(env),
 		importCommand(env),
 		healthCommand(env),

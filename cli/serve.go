@@ -131,7 +131,7 @@ func assemble(ctx context.Context, c *config, log *slog.Logger) (_ *instance, er
 		log.Warn(restoredText, "db", c.db)
 	}
 	if up, ok := file.Upgraded(); ok {
-		log.Info("the database was brought to a new format; a copy of it as it was is kept, to go back with the welcomed before: restore it, and do not only rename it", "db", c.db, "from", up.From, "to", up.To, "copy", up.Copy)
+		log.Info("the database was brought to a new format, and a copy of it as it was is kept; to go back to the welcomed before, restore that copy with it", "db", c.db, "from", up.From, "to", up.To, "copy", up.Copy)
 	}
 	authenticator, err := c.authenticator(ctx, i.store, log)
 	if err != nil {
