@@ -70,6 +70,8 @@ type Options struct {
 	Profiles bool
 	// Socket is where the commands ask, who need no credentials; nil: nowhere.
 	Socket net.Listener
+	// Settings are what they are told that the server was started with.
+	Settings []Setting
 	// Backup is what they are given copies by; nil: there are none.
 	Backup *Backup
 
@@ -79,8 +81,10 @@ type Options struct {
 	// standard ones or "other", and the code 499 if the client left before there
 	// was an answer.
 	Observe func(route, method string, code int, took time.Duration)
-	// OverBudget is told of each time that one of the Budgets has nothing left.
+	// OverBudget is told of each time that one of the budgets has nothing left.
 	OverBudget func(budget string)
+	// Problem is told of each request that was answered with a problem.
+	Problem func(ProblemKind)
 	// Refused is told of each time that one of the Caps refuses something.
 	Refused func(Cap)
 }
@@ -128,6 +132,9 @@ func New(o Options) *Server {
 		o.OverBudget = func(string) {}
 	}
 	o.Status = o.Status.orNothing()
+	if o.Problem == nil {
+		o.Problem = func(ProblemKind) {}
+	}
 	if o.Observe == nil {
 		o.Observe = func(string, string, int, time.Duration) {}
 	}
