@@ -14,7 +14,7 @@ var busyFlags = []string{"--auth", "token", "--max-size", "256MiB", "--sweep-eve
 	"--reservation-overdue", "1s", "--hold-overdue", "1s", "--welcome-kept", "8s", "--redelivery", "3s", "--low-watermark", "2",
 	"--pair-budget", "12+1/h", "--target-budget", "20+1/h", "--caller-budget", "30+1/h",
 	"--publish-budget", "100+1/h", "--store-budget", "300KiB+1KiB/h", "--check-time-burst", "500ms", "--check-time-per-second", "50ms",
-	"--max-waits-per-device", "1"}
+	"--max-waits-per-device", "1", "--backup-every", "3s", "--backup-keep", "2", "--backup-keep-days", "0"}
 
 // start starts what is watched, and who watches.
 func (o *observation) start(ctx context.Context) (err error) {
@@ -28,6 +28,7 @@ func (o *observation) start(ctx context.Context) (err error) {
 		}
 		o.ends = append(o.ends, (*s.at).kill)
 	}
+	o.busy.flags = append(o.busy.flags, "--backup-dir", filepath.Join(o.busy.dir, "backups"))
 	if err := o.busy.restored(ctx, o.binary); err != nil {
 		return fmt.Errorf("start a server on a restored file: %w", err)
 	}
