@@ -63,11 +63,15 @@ type Options struct {
 	AdminToken string
 	// Metrics is /metrics of the admin listener; nil: there is none.
 	Metrics http.Handler
+	// Status is what the status page shows besides what the store holds.
+	Status StatusSource
 	// Profiles puts those of net/http/pprof under /debug/pprof/ of the admin
 	// listener.
 	Profiles bool
 	// Socket is where the commands ask, who need no credentials; nil: nowhere.
 	Socket net.Listener
+	// Settings are what they are told that the server was started with.
+	Settings []Setting
 	// Backup is what they are given copies by; nil: there are none.
 	Backup *Backup
 
@@ -127,6 +131,7 @@ func New(o Options) *Server {
 	if o.OverBudget == nil {
 		o.OverBudget = func(string) {}
 	}
+	o.Status = o.Status.orNothing()
 	if o.Problem == nil {
 		o.Problem = func(ProblemKind) {}
 	}
