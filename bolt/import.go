@@ -221,7 +221,7 @@ func (i *importTxn) addDevice(r *archive.Device) error {
 	i.put(bucketNames, nameKey(d.id), numberKey(d.number))
 	i.keep(d)
 	i.changed(d)
-	if d.removed {
+	if !d.removedAt.IsZero() { // it may be known from its doubts only
 		d.tombstones.at(i.keepRemoved(d))
 	}
 	i.addDoubts(d, r.Doubts)
