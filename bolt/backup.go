@@ -120,7 +120,10 @@ func MarkRestored(ctx context.Context, path string) error {
 }
 
 func mark(db *bbolt.DB) error {
-	return db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(bucketMeta.name).Put(keyRestored, []byte{1}) })
+	return db.Update(func(tx *bbolt.Tx) error {
+		meta := tx.Bucket(bucketMeta.name)
+		return errors.Join(meta.Put(keyRestored, []byte{1}), meta.Delete(keyMoved))
+	})
 }
 
 // Check returns nil if the file at path, which nobody has open, is sound: every

@@ -297,7 +297,7 @@ func TestARestoreThatIsInterruptedGoesOn(t *testing.T) {
 	must(t, s.Close())
 	must(t, markUnchecked(path)) // MarkRestored refuses KeyPackages that are none
 
-	db, file, err := openBoth(path, opts)
+	db, file, err := openAhead(path, opts)
 	must(t, err)
 	s = &Store{path: path, opts: opts, db: db, file: file}
 	must(t, s.secure())

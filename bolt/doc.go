@@ -1,5 +1,6 @@
 // Package bolt keeps a delivery.Store in one bbolt file. It is the only
-// importer of bbolt, and this comment is the file format, version 3.
+// importer of bbolt, and this comment is the file format, version 4. One of version 3
+// is brought to it when it is opened, after a copy was kept.
 //
 // Payloads are written once, in the order of their arrival. States live in
 // small rows that are scattered over the file: what changes in them is appended
@@ -15,9 +16,12 @@
 // so that keys sort as numbers do; an index in secrets[] has 3.
 //
 //	meta          "format" → uint32; "state" → sequence, first piece of the log that
-//	              is not merged, latest time seen, totals;
+//	              is not merged, latest time seen, totals, KeyPackages on each
+//	              kind of shelf, which version 3 has not;
 //	              "restored" → present until an opening has retired all shelves;
-//	              "restored_at" → when that was, the last time
+//	              "restored_at" → when that was, the last time;
+//	              "backed_up_at" → when the last backup was known to be safe;
+//	              "moved" → when it was exported for good: no server opens it then
 //	log           slot(4) → number of the piece(8), bytes: changed rows, each its key
 //	              with the length in front and its value with the length + 1 in
 //	              front, 0 for a row that is gone; slots are used again

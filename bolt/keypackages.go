@@ -12,8 +12,10 @@ import (
 const refPrefix = 8
 
 // A shelf is the part of a device's shelf where a KeyPackage lies: its suite,
-// and whether it is a last resort. 4 bits.
+// and whether it is a last resort. 4 bits, as suites 1 to 7 are accepted.
 type shelf byte
+
+const lastShelf shelf = 0x0f
 
 func shelfOf(suite mls.CipherSuite, lastResort bool) shelf {
 	if lastResort {
@@ -77,6 +79,9 @@ func decodeKeyPackage(kind byte, number uint64, row []byte) *keyPackage {
 		panic(errCorrupt)
 	}
 	k.keyPackageKey = keyPackageKey{number, shelf(d.byte())}
+	if k.shelf > lastShelf {
+		panic(errCorrupt)
+	}
 	r.Suite, r.LastResort = k.shelf.suite(), k.shelf.lastResort()
 	var matched, reserved bool
 	d.flags(&k.payload, &r.Abandoned, &matched, &reserved)
@@ -149,15 +154,20 @@ func (t *txn) countKeyPackage(d *device, k *keyPackage) {
 	t.state.keyPackages[k.rec.State]++
 	d.addRetired(k.rec.State, 1)
 	was, is := k.stored && k.was == delivery.Available, k.rec.State == delivery.Available
-	if was == is || k.rec.LastResort {
+	if was == is {
 		return
 	}
-	if !is {
-		d.available--
+	n := -1
+	if is {
+		n = 1
+	}
+	t.state.shelves[k.shelf] += int64(n)
+	if k.rec.LastResort {
 		return
 	}
-	d.available++
-	d.ages(k.rec.ShelfUntil)
+	if d.available += n; is {
+		d.ages(k.rec.ShelfUntil)
+	}
 }
 
 func (d *device) addRetired(s delivery.KeyPackageState, n int) {
@@ -212,7 +222,7 @@ func (t *txn) onShelf(d *device, suite mls.CipherSuite) []*keyPackage {
 func (t *txn) eachOnShelf(d *device, suite mls.CipherSuite, yield func(*keyPackage) bool) {
 	from, last := shelfOf(suite, false), shelfOf(suite, true)
 	if suite == 0 {
-		last = 0x0f
+		last = lastShelf
 	}
 	for key, row := range t.scan(bucketDevices, numberKey(d.number), d.key(rowShelf|byte(from))) {
 		kind := key[numberBytes]

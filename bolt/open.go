@@ -9,7 +9,9 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -23,8 +25,8 @@ import (
 
 const (
 	// formatVersion is the version of the layout in doc.go. A file of a later
-	// one is left alone.
-	formatVersion = 3
+	// one is left alone, one of an earlier one is brought to it, see upgrade.go.
+	formatVersion = 4
 	// pageSize is the same on every machine, so that a file can be moved:
 	// some ARM kernels have pages of 16 KiB.
 	pageSize = 4096
@@ -68,7 +70,12 @@ type Store struct {
 	watches  watches
 	copying  chan struct{} // holds a token while a copy is made
 	restored bool          // the file was a copy when it was opened
+	format   uint32        // of the file
+	upgraded Upgrade       // when it was opened
 	doubts   time.Time     // until then, see doubts.go
+
+	walkMu sync.Mutex
+	walk   shelfWalk
 
 	pendingMu   sync.Mutex
 	pendingFrom uint64 // where oldestPending starts
@@ -93,7 +100,7 @@ func Open(path string, opts Options) (*Store, error) {
 	if err := newFile(path, opts); err != nil {
 		return nil, openError(path, err)
 	}
-	db, file, err := openBoth(path, opts)
+	db, file, err := openAhead(path, opts)
 	if err != nil {
 		return nil, openError(path, err)
 	}
@@ -119,12 +126,42 @@ func (s *Store) abandon(why error) {
 var errNotOurs = errors.New("not a welcomed database")
 
 func openFile(path string, opts Options) (*bbolt.DB, error) {
-	db, _, err := openBoth(path, opts)
+	db, _, err := openBoth(path, opts, 0)
 	return db, err
 }
 
+// openAhead is openBoth with a part of the address space set aside for the file
+// to grow into: to have more of it, bbolt waits for all readers and keeps new ones
+// and the writer waiting, and a backup reads for as long as the disk takes.
+func openAhead(path string, opts Options) (db *bbolt.DB, file *os.File, err error) {
+	db, file, err = openBoth(path, opts, mapAhead(opts.MaxSize))
+	if errors.Is(err, syscall.ENOMEM) { // somebody limits it
+		db, file, err = openBoth(path, opts, 0)
+	}
+	if err == nil && opts.MaxSize == 0 {
+		db.AllocSize = allocateStep // of a file that is mapped ahead, bbolt makes any size larger by that
+	}
+	return db, file, err
+}
+
+// mapAhead is how many bytes are mapped: no memory, and no room on the disk,
+// except where the file would become that large.
+func mapAhead(maxSize int64) int {
+	ahead := int64(16 << 30)
+	switch {
+	case runtime.GOOS == "windows":
+		return 0
+	case strconv.IntSize == 32:
+		ahead = 256 << 20 // of three or less
+	}
+	if maxSize > 0 {
+		ahead = min(ahead, maxSize)
+	}
+	return int(ahead)
+}
+
 // openBoth returns bbolt's file too. Whoever closes the database closes it.
-func openBoth(path string, opts Options) (db *bbolt.DB, file *os.File, err error) {
+func openBoth(path string, opts Options, ahead int) (db *bbolt.DB, file *os.File, err error) {
 	if opts.MaxSize > math.MaxInt {
 		return nil, nil, fmt.Errorf("a file of %d bytes cannot be mapped on this machine", opts.MaxSize)
 	}
@@ -136,6 +173,8 @@ func openBoth(path string, opts Options) (db *bbolt.DB, file *os.File, err error
 		Timeout:  opts.LockTimeout,
 		PageSize: pageSize,
 		MaxSize:  int(opts.MaxSize),
+		// A larger file is mapped as it is.
+		InitialMmapSize: ahead,
 		// Pages are taken from the front of the file. The other kind takes them
 		// anywhere and leaves no room for what needs several in a row, above all
 		// the list itself: the file of a simulated year grew by a quarter.
@@ -208,11 +247,16 @@ func (s *Store) start() (err error) {
 	}
 	var restored bool
 	err = s.db.View(func(tx *bbolt.Tx) error {
-		restored, err = s.load(tx)
+		if restored, err = s.load(tx); err == nil {
+			err = refuseMoved(tx)
+		}
 		return err
 	})
 	if errors.Is(err, errEmpty) {
 		err = s.db.Update(s.create)
+	}
+	if err == nil && s.format < formatVersion {
+		err = s.upgrade()
 	}
 	if err != nil {
 		return err
@@ -248,7 +292,8 @@ func (s *Store) startWriter() error {
 
 var errEmpty = errors.New("the file is new")
 
-// load reads the state row of a file in this format.
+// load reads the state row of a file in this format, or in one that can be
+// brought to it.
 func (s *Store) load(tx *bbolt.Tx) (restored bool, err error) {
 	meta := tx.Bucket(bucketMeta.name)
 	if meta == nil {
@@ -261,8 +306,9 @@ func (s *Store) load(tx *bbolt.Tx) (restored bool, err error) {
 	if len(format) != 4 {
 		return false, errNotOurs
 	}
-	switch v := binary.BigEndian.Uint32(format); {
-	case v < formatVersion:
+	s.format = binary.BigEndian.Uint32(format)
+	switch v := s.format; {
+	case v < oldestFormat:
 		return false, fmt.Errorf("its format is version %d, which was never released, and this welcomed knows %d: it was left as it is", v, formatVersion)
 	case v > formatVersion:
 		return false, fmt.Errorf("its format is version %d and this welcomed knows %d: use a newer welcomed, it was left as it is", v, formatVersion)
@@ -284,6 +330,7 @@ func (s *Store) create(tx *bbolt.Tx) error {
 		}
 	}
 	s.state.Store(&state{seen: s.opts.Clock.Now(), merged: 1})
+	s.format = formatVersion
 	meta := tx.Bucket(bucketMeta.name)
 	if err := meta.Put(keyFormat, binary.BigEndian.AppendUint32(nil, formatVersion)); err != nil {
 		return err

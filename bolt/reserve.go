@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"time"
 
 	"welcomed/delivery"
 	"welcomed/mls"
@@ -324,7 +325,10 @@ func (t *txn) keepReservation(r idempotency, answer delivery.Reservation) {
 	if r.key == nil {
 		return
 	}
-	due := t.now.Add(t.limits.IdempotencyKept)
+	t.putReservation(r, t.now.Add(t.limits.IdempotencyKept), answer)
+}
+
+func (t *txn) putReservation(r idempotency, due time.Time, answer delivery.Reservation) {
 	var e encoder
 	e.time(due)
 	e.bytes(r.request[:])

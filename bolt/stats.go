@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"welcomed/delivery"
+	"welcomed/mls"
 )
 
 // Stats implements delivery.Store.
@@ -19,6 +20,9 @@ func (s *Store) Stats(ctx context.Context) (stats delivery.Stats, err error) {
 			DevicesEmpty: int(state.stock[stockEmpty]),
 			Overdue:      int(state.overdue),
 			HoldsOverdue: int(state.holdsOver),
+			Shelves:      state.onShelves(),
+			RestoredAt:   t.noted(keyRestoredAt),
+			BackedUpAt:   t.noted(keyBackedUpAt),
 		}
 		for _, k := range delivery.KeyPackageStates {
 			stats.KeyPackages[k] = int(state.keyPackages[k])
@@ -29,6 +33,9 @@ func (s *Store) Stats(ctx context.Context) (stats delivery.Stats, err error) {
 		if state.welcomes[delivery.Pending] > 0 {
 			stats.OldestPending = t.oldestPending()
 		}
+		if len(stats.Shelves) > 0 {
+			stats.SoonestEnd = t.soonestEnd()
+		}
 		stats.UsedBytes = t.tx.Size()
 		return nil
 	})
@@ -37,7 +44,100 @@ func (s *Store) Stats(ctx context.Context) (stats delivery.Stats, err error) {
 	stats.UsedBytes -= stats.FreeBytes
 	stats.LimitBytes = s.opts.MaxSize
 	stats.OpenReads = file.OpenTxN
+	if stats.DiskFreeBytes, _ = diskSpace(s.file); stats.DiskFreeBytes == unknownSpace {
+		stats.DiskFreeBytes = -1
+	}
 	return stats, err
+}
+
+func (s *state) onShelves() map[mls.CipherSuite]delivery.Shelf {
+	all := make(map[mls.CipherSuite]delivery.Shelf)
+	for at, n := range s.shelves {
+		if n == 0 {
+			continue
+		}
+		suite := shelf(at).suite()
+		counts := all[suite]
+		if shelf(at).lastResort() {
+			counts.LastResort = int(n)
+		} else {
+			counts.Available = int(n)
+		}
+		all[suite] = counts
+	}
+	return all
+}
+
+// noted is a time in the meta bucket; zero if it is not there.
+func (t *txn) noted(key []byte) time.Time {
+	at := t.get(bucketMeta, key)
+	if at == nil {
+		return time.Time{}
+	}
+	return fromMillis(readNumber(at))
+}
+
+// NoteBackup keeps that a backup is now known to be safe where it was to go.
+func (s *Store) NoteBackup(ctx context.Context) error {
+	return s.writer.do(ctx, 0, func(t *txn) error {
+		t.put(bucketMeta, keyBackedUpAt, numberKey(millis(t.now)))
+		return nil
+	})
+}
+
+// A shelfWalk looks for the KeyPackage that leaves its shelf first. The entry
+// that a device has in timers is never later than that, so the walk ends where
+// the entries are.
+type shelfWalk struct {
+	from []byte    // where it goes on; nil: at the start
+	best time.Time // of those that it has passed; zero if there were none
+	last time.Time // what it found when it last came to an end
+}
+
+// soonestEnd walks. Entries may be early, because a device has something else to
+// be looked at: where there are very many of those, a walk takes several calls,
+// which meanwhile return what the one before has found.
+func (t *txn) soonestEnd() time.Time {
+	const most = 10_000 // rows in one call
+	s := t.store
+	s.walkMu.Lock()
+	defer s.walkMu.Unlock()
+	w, looked := &s.walk, 0
+	prefix := []byte{timerDevice}
+	for key := range t.scan(bucketTimers, prefix, w.from) {
+		due := fromMillis(readNumber(key[1:]))
+		if !w.best.IsZero() && !due.Before(w.best) {
+			break
+		}
+		if looked >= most {
+			w.from = cloneBytes(key)
+			if w.last.IsZero() {
+				return due // the first walk has got so far
+			}
+			return w.last
+		}
+		looked += 1 + t.walkShelf(readNumber(key[1+numberBytes:]), due, w)
+	}
+	*w = shelfWalk{last: w.best}
+	return w.last
+}
+
+// walkShelf looks at the shelf of a device whose entry says due, unless that is
+// stale, and returns how many rows that took.
+func (t *txn) walkShelf(number uint64, due time.Time, w *shelfWalk) (rows int) {
+	d := t.deviceByNumber(number)
+	t.devices = nil // remembers none: there may be thousands
+	if d == nil || !d.live.set.Equal(due) {
+		return 0
+	}
+	t.eachOnShelf(d, 0, func(k *keyPackage) bool {
+		rows++
+		if at := k.rec.ShelfUntil; w.best.IsZero() || at.Before(w.best) {
+			w.best = at
+		}
+		return true
+	})
+	return rows
 }
 
 // oldestPending returns when the Welcome that waits longest was posted, zero if

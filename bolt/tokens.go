@@ -35,14 +35,19 @@ func (s *Store) AddToken(ctx context.Context, token delivery.Token) (delivery.To
 			return delivery.ErrTooManyTokens
 		}
 		token.CreatedAt = t.now
-		t.put(bucketTokens, []byte(token.ID), encodeToken(token))
-		t.put(bucketOwners, append(owner, token.ID...), nil)
-		if !token.Expires.IsZero() {
-			t.setTimer(timerToken, token.Expires, []byte(token.ID))
-		}
+		t.putToken(token)
 		return nil
 	})
 	return token, err
+}
+
+// putToken keeps a token that is new.
+func (t *txn) putToken(token delivery.Token) {
+	t.put(bucketTokens, []byte(token.ID), encodeToken(token))
+	t.put(bucketOwners, append(ownerKey(token.Owner, true), token.ID...), nil)
+	if !token.Expires.IsZero() {
+		t.setTimer(timerToken, token.Expires, []byte(token.ID))
+	}
 }
 
 // Token implements delivery.Store.

@@ -220,6 +220,7 @@ var (
 	keyRestored = []byte("restored")
 	// keyRestoredAt is when it was gone the last time.
 	keyRestoredAt = []byte("restored_at")
+	keyBackedUpAt = []byte("backed_up_at")
 )
 
 // A state is the row that every commit writes: what can not be found without
@@ -233,10 +234,11 @@ type state struct {
 	stock       [3]int64  // devices by stockLevel
 	overdue     int64
 	holdsOver   int64
+	shelves     [lastShelf + 1]int64 // KeyPackages by shelf; from format 4 on
 }
 
 func (s *state) counters() []*int64 {
-	all := make([]*int64, 0, 23)
+	all := make([]*int64, 0, 23+len(s.shelves))
 	for i := range s.keyPackages {
 		all = append(all, &s.keyPackages[i])
 	}
@@ -246,7 +248,11 @@ func (s *state) counters() []*int64 {
 	for i := range s.stock {
 		all = append(all, &s.stock[i])
 	}
-	return append(all, &s.overdue, &s.holdsOver)
+	all = append(all, &s.overdue, &s.holdsOver)
+	for i := range s.shelves {
+		all = append(all, &s.shelves[i])
+	}
+	return all
 }
 
 func (s *state) encode() []byte {
@@ -259,11 +265,17 @@ func (s *state) encode() []byte {
 	return b
 }
 
+// stateCounters3 is how many counters a file of format 3 has.
+const stateCounters3 = 23
+
 func decodeState(b []byte) (s state) {
 	s.sequence, b = readU64(b), b[8:]
 	s.merged, b = readU64(b), b[8:]
 	s.seen, b = fromMillis(readU64(b)), b[8:]
-	for _, c := range s.counters() {
+	for i, c := range s.counters() {
+		if len(b) == 0 && i == stateCounters3 {
+			return s
+		}
 		*c, b = int64(readU64(b)), b[8:]
 	}
 	return s

@@ -9,29 +9,36 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v3"
 
+	"welcomed/backup"
 	"welcomed/bolt"
+	"welcomed/progress"
 )
 
-const partSuffix = ".part"
+const (
+	partSuffix       = ".part"
+	compressedSuffix = ".zst"
+)
 
 func backupCommand(env environment) *cli.Command {
-	b := backup{env: env, db: defaultDB(env)}
+	b := backingUp{env: env, db: defaultDB(env), remote: defaultRemote(env)}
 	return &cli.Command{
 		Name:  "backup",
 		Usage: "copy the database, also while a server runs",
 		Description: "The copy is consistent, checked, and marked: a server that opens it takes every KeyPackage off\n" +
 			"its shelf, because it may have been handed out since. Last-resort ones stay.",
-		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "write to `FILE`, which must not exist, or - for stdout", Destination: &b.output, Sources: named("output")},
+		Flags: append([]cli.Flag{
+			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "write to `FILE`, which must not exist, compressed if it ends in .zst; to s3://BUCKET/PREFIX; or to - for stdout", Destination: &b.output, Sources: named("output")},
 			textFlag("db", &b.db, "the `FILE` that the server was given"),
 			socketFlag(&b.socket, "the `PATH` of the server's admin socket"),
-		},
-		Action: interruptible(b.run),
+		}, b.remote.flags()...),
+		Commands: []*cli.Command{backupListCommand(env)},
+		Action:   interruptible(b.run),
 	}
 }
 
@@ -44,128 +51,215 @@ func interruptible(run func(context.Context) error) cli.ActionFunc {
 	}
 }
 
-// A backup is what the flags of backup say.
-type backup struct {
+// A backingUp is what the flags of backup say.
+type backingUp struct {
 	env    environment
 	output string
 	db     string
 	socket socketPath
+	remote
+
+	progress progress.Progress
 }
 
-func (b *backup) run(ctx context.Context) error {
+func (b *backingUp) run(ctx context.Context) error {
 	switch {
 	case b.output == "":
-		return errors.New("say with -o where the backup is to go: a file, or - for stdout")
+		return errors.New("say with -o where the backup is to go: a file, s3://BUCKET/PREFIX, or - for stdout")
 	case b.output == "-" && isTerminal(b.env.stdout):
 		return errors.New("stdout is a terminal, and a backup is no text: redirect it, or name a file with -o")
 	}
-	if err := mustNotExist(b.output); err != nil {
+	write, err := b.writer()
+	if err != nil {
 		return err
 	}
-	source, kept, err := b.source(ctx)
+	start := time.Now()
+	hide := showProgress(&b.progress, b.env.stderr)
+	defer hide()
+	source, err := b.source(ctx)
 	if err != nil {
 		return err
 	}
 	defer source.Close()
-	if b.output == "-" {
-		_, err = io.Copy(b.env.stdout, source)
-	} else {
-		err = writeDatabase(b.output, source, func(part string) error { return bolt.Check(ctx, part) })
-	}
+	done, err := write(ctx, source)
 	if err != nil {
 		return fmt.Errorf("write the backup to %s: %w", b.output, err)
 	}
-	return kept(ctx)
+	hide()
+	note := ""
+	if source.file != nil {
+		note = "; no server runs, so it is noted nowhere"
+	}
+	fmt.Fprintf(b.says(), "backed up to %s in %s, %s%s\n", done.where, time.Since(start).Round(10*time.Millisecond), done.what, note)
+	return source.kept(ctx)
 }
 
-// source is a copy from the server, or from the file if there is none, and what
-// to call when it is safe.
-func (b *backup) source(ctx context.Context) (io.ReadCloser, func(context.Context) error, error) {
+// says is where the result is told.
+func (b *backingUp) says() io.Writer {
+	if b.output == "-" {
+		return b.env.stderr
+	}
+	return b.env.stdout
+}
+
+// A written backup is told of in these words.
+type written struct{ where, what string }
+
+type writeBackup func(context.Context, *copied) (written, error)
+
+// writer is how a copy gets to where it is to go.
+func (b *backingUp) writer() (writeBackup, error) {
+	switch {
+	case b.output == "-":
+		return b.toStdout, nil
+	case backup.IsBucket(b.output):
+		bucket, err := b.bucket(b.output)
+		if err != nil {
+			return nil, err
+		}
+		return func(ctx context.Context, source *copied) (written, error) { return b.toBucket(ctx, bucket, source) }, nil
+	}
+	if err := mustNotExist(b.output); err != nil {
+		return nil, err
+	}
+	if len(b.encryptTo) > 0 || strings.HasSuffix(b.output, compressedSuffix) {
+		return b.toSealedFile, nil
+	}
+	return b.toFile, nil
+}
+
+// A copied is a copy that somebody has made.
+type copied struct {
+	io.ReadCloser
+	size int64
+	file *os.File                    // if no server made it: it is known to be sound
+	kept func(context.Context) error // is called when the backup is safe
+}
+
+// source is a copy from the server, or from the file if there is none.
+func (b *backingUp) source(ctx context.Context) (*copied, error) {
+	b.progress.Begin("the database is copied and checked", progress.Bytes, 0)
 	server := newOperator(b.socket.of(b.db))
 	resp, err := server.do(ctx, "POST", "/backup", nil)
 	switch {
 	case err == nil:
-		return resp.Body, func(ctx context.Context) error { return server.ask(ctx, "POST", "/backup/kept", nil, nil) }, nil
+		kept := func(ctx context.Context) error { return server.ask(ctx, "POST", "/backup/kept", nil, nil) }
+		return &copied{resp.Body, resp.ContentLength, nil, kept}, nil
 	case !errors.Is(err, errNoServer):
-		return nil, nil, err
+		return nil, err
 	}
 	f, fileErr := bolt.BackupFile(ctx, b.db)
 	if errors.Is(fileErr, bolt.ErrInUse) {
-		return nil, nil, fmt.Errorf("%w; %w", fileErr, err)
+		return nil, fmt.Errorf("%w; %w", fileErr, err)
 	}
-	return f, func(context.Context) error { return nil }, fileErr
-}
-
-func restoreCommand(env environment) *cli.Command {
-	r := restore{env: env, db: defaultDB(env)}
-	return &cli.Command{
-		Name:      "restore",
-		Usage:     "put a backup in the place of the database, or mark a copy as one",
-		ArgsUsage: "BACKUP",
-		Description: "No server may run on the database. Its next one takes every KeyPackage off its shelf, because it\n" +
-			"may have been handed out since the backup; devices refill them. Last-resort ones stay.",
-		Flags: []cli.Flag{
-			textFlag("db", &r.db, "the `FILE` that the server is given"),
-			boolFlag("force", &r.force, "put a database that is there aside"),
-			textFlag("mark", &r.mark, "mark this `FILE`, a disk image's or one copied by hand, and copy nothing"),
-		},
-		ArgValidator: func(_ context.Context, cmd *cli.Command) error {
-			r.backup = cmd.Args().First()
-			switch n := cmd.NArg(); {
-			case r.mark != "" && n > 0:
-				return fmt.Errorf("restore --mark FILE restores nothing, but there is %q", r.backup)
-			case r.mark == "" && n != 1:
-				return errors.New("restore takes one backup, or --mark FILE")
-			}
-			return nil
-		},
-		Action: interruptible(r.run),
+	if fileErr != nil {
+		return nil, fileErr
 	}
-}
-
-// A restore is what the flags and the argument of restore say.
-type restore struct {
-	env        environment
-	backup, db string
-	mark       string
-	force      bool
-}
-
-func (r *restore) run(ctx context.Context) error {
-	if r.mark != "" {
-		if err := bolt.MarkRestored(ctx, r.mark); err != nil {
-			return err
-		}
-		_, err := fmt.Fprintf(r.env.stdout, "marked %s as a copy: what is on its shelves will not be handed out\n", r.mark)
-		return err
-	}
-	if !r.force {
-		if err := mustNotExist(r.db); err != nil {
-			return fmt.Errorf("%w; --force puts it aside", err)
-		}
-	}
-	source, err := os.Open(r.backup)
+	info, err := f.Stat()
 	if err != nil {
-		return fmt.Errorf("open the backup: %w", err)
+		return nil, errors.Join(err, f.Close())
 	}
-	defer source.Close()
-	if err := os.MkdirAll(filepath.Dir(r.db), 0o700); err != nil {
-		return fmt.Errorf("make the directory of --db: %w", err)
-	}
-	aside := ""
-	err = writeDatabase(r.db, source, func(part string) (err error) {
-		if err = bolt.MarkRestored(ctx, part); err == nil {
-			aside, err = putAside(r.db, time.Now())
-		}
-		return err
-	})
+	return &copied{f, info.Size(), f, func(context.Context) error { return nil }}, nil
+}
+
+func (b *backingUp) toStdout(_ context.Context, source *copied) (written, error) {
+	w, err := backup.Encrypt(b.env.stdout, b.encryptTo)
 	if err != nil {
-		return fmt.Errorf("restore %s: %w", r.backup, err)
+		return written{}, err
 	}
-	if aside != "" {
-		fmt.Fprintf(r.env.stdout, "the database that was there is now %s\n", aside)
+	n, err := io.Copy(w, b.counted("backup", source))
+	if err := errors.Join(err, w.Close()); err != nil {
+		return written{}, ended(err)
 	}
-	_, err = fmt.Fprintf(r.env.stdout, "restored %s from %s: what is on its shelves will not be handed out\n", r.db, r.backup)
+	return written{"stdout", roughSize(n) + ", checked where it was made"}, nil
+}
+
+func (b *backingUp) toFile(ctx context.Context, source *copied) (written, error) {
+	err := writeDatabase(b.output, b.counted("backup", source), func(part string) error { return b.check(ctx, part) })
+	return written{b.output, roughSize(source.size) + ", checked"}, ended(err)
+}
+
+func (b *backingUp) check(ctx context.Context, path string) error {
+	b.progress.Begin("the backup is checked", progress.Bytes, 0)
+	return bolt.Check(ctx, path)
+}
+
+func (b *backingUp) toSealedFile(ctx context.Context, source *copied) (written, error) {
+	database, err := b.checked(ctx, source, b.output)
+	if err != nil {
+		return written{}, err
+	}
+	defer database.Close()
+	b.progress.Begin("the backup is compressed and read again", progress.Bytes, 0)
+	size, err := backup.WriteFile(ctx, b.output, database, b.encryptTo)
+	return written{b.output, sizes(source.size, size) + ", checked"}, err
+}
+
+func (b *backingUp) toBucket(ctx context.Context, bucket *backup.Bucket, source *copied) (written, error) {
+	beside := b.db
+	if _, err := os.Stat(filepath.Dir(beside)); err != nil {
+		beside = filepath.Join(os.TempDir(), filepath.Base(b.db))
+	}
+	at := time.Now()
+	database, err := b.checked(ctx, source, beside)
+	if err != nil {
+		return written{}, err
+	}
+	defer database.Close()
+	b.progress.Begin("the backup is compressed and read again", progress.Bytes, 0)
+	staged, err := backup.Stage(ctx, beside, at, database, b.encryptTo)
+	if err != nil {
+		return written{}, err
+	}
+	defer staged.Close()
+	b.progress.Begin("the backup is sent", progress.Bytes, staged.Size)
+	if err := bucket.Upload(ctx, staged, b.progress.Add); err != nil {
+		return written{}, err
+	}
+	return written{bucket.String() + "/" + staged.Name(), sizes(source.size, staged.Size) + ", checked, and compared by the server"}, nil
+}
+
+// checked returns a copy as a file without a name, made beside path if there is
+// none yet.
+func (b *backingUp) checked(ctx context.Context, source *copied, path string) (*os.File, error) {
+	if source.file != nil {
+		return source.file, nil
+	}
+	name := path + ".copy" + partSuffix
+	defer os.Remove(name)
+	err := writeDatabase(name, b.counted("copy from the server", source), func(part string) error { return b.check(ctx, part) })
+	if err != nil {
+		return nil, ended(err)
+	}
+	return os.Open(name)
+}
+
+// counted reports what is read.
+func (b *backingUp) counted(what string, source *copied) io.Reader {
+	b.progress.Begin(what, progress.Bytes, source.size)
+	return countedReader{source, &b.progress}
+}
+
+type countedReader struct {
+	io.Reader
+	progress *progress.Progress
+}
+
+func (c countedReader) Read(b []byte) (int, error) {
+	n, err := c.Reader.Read(b)
+	c.progress.Add(int64(n))
+	return n, err
+}
+
+func sizes(plain, sealed int64) string {
+	return fmt.Sprintf("%s, %s compressed", roughSize(plain), roughSize(sealed))
+}
+
+// ended says whose fault it is that a copy is not whole.
+func ended(err error) error {
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return fmt.Errorf("the server ended before all of it was there: %w", err)
+	}
 	return err
 }
 
@@ -191,31 +285,12 @@ func writeDatabase(path string, source io.Reader, check func(part string) error)
 	return bolt.SyncDirectory(filepath.Dir(path))
 }
 
-// plainly says what is known of an error of the operating system.
+// plainly says of a full disk that it is one.
 func plainly(err error) error {
-	switch {
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		return fmt.Errorf("the disk is full: %w", err)
-	case errors.Is(err, io.ErrUnexpectedEOF):
-		return fmt.Errorf("the server ended before all of it was there: %w", err)
 	}
 	return err
-}
-
-// putAside renames the database that is at path, which nobody may have open, and
-// returns its new name; empty if there is none.
-func putAside(path string, now time.Time) (string, error) {
-	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
-		return "", nil
-	}
-	if err := bolt.Unused(path); err != nil {
-		return "", err
-	}
-	aside := path + ".before-" + now.UTC().Format("20060102T150405Z")
-	if err := mustNotExist(aside); err != nil {
-		return "", err
-	}
-	return aside, os.Rename(path, aside)
 }
 
 func mustNotExist(path string) error {

@@ -55,9 +55,12 @@ func root(env environment) *cli.Command {
 		demoCommand(env),
 		benchCommand(env),
 		inspectCommand(env),
+		explainCommand(env),
 		tokenCommand(env),
 		backupCommand(env),
 		restoreCommand(env),
+		exportCommand(env),
+		importCommand(env),
 		healthCommand(env),
 		versionCommand(env),
 	}
@@ -86,7 +89,9 @@ func equip(env environment, c *cli.Command) {
 		for _, below := range c.Commands {
 			equip(env, below)
 		}
-		return
+		if len(c.Flags) == 0 {
+			return // it does nothing by itself
+		}
 	}
 	c.Before = func(ctx context.Context, cmd *cli.Command) (context.Context, error) {
 		return ctx, fromEnvironment(env, cmd)

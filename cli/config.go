@@ -43,6 +43,7 @@ type config struct {
 	claimWelcomes       int
 	answerBytes         int
 	logFormat, logLevel string
+	backups             backupSettings
 	caps
 
 	tlsCert, tlsKey string
@@ -76,6 +77,8 @@ func defaultConfig(env environment) *config {
 		claimWelcomes: 10,
 		answerBytes:   8 << 20,
 
+		backups: defaultBackups(env),
+
 		logFormat: "text",
 		logLevel:  "info",
 		caps:      defaultCaps(),
@@ -93,7 +96,7 @@ func defaultDB(env environment) string {
 }
 
 func (c *config) flags() []cli.Flag {
-	return slices.Concat(c.serverFlags(), c.authFlags(), c.oidcFlags(), c.socketFlags(), c.clientFlags(), c.limitFlags(), c.caps.flags())
+	return slices.Concat(c.serverFlags(), c.authFlags(), c.oidcFlags(), c.socketFlags(), c.clientFlags(), c.limitFlags(), c.backups.flags(), c.caps.flags())
 }
 
 func (c *config) serverFlags() []cli.Flag {
@@ -176,7 +179,7 @@ func (c *config) check() error {
 	case c.db == "":
 		return fmt.Errorf("--db is empty")
 	}
-	for _, check := range []func() error{c.checkCaps, c.checkClients, c.checkOIDC} {
+	for _, check := range []func() error{c.checkCaps, c.checkClients, c.checkOIDC, c.backups.check} {
 		if err := check(); err != nil {
 			return err
 		}

@@ -44,6 +44,9 @@ func fromEnvironment(env environment, cmd *cli.Command) error {
 			}
 			continue
 		}
+		if file, _ := env.lookup(envName(name) + "_FILE"); file != "" {
+			return fmt.Errorf("%s_FILE is set, but only secrets are read from files: set %s", envName(name), envName(name))
+		}
 		value, ok := env.lookup(envName(name))
 		if flag.IsSet() || !ok || value == "" {
 			continue

@@ -11,7 +11,10 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
+	"welcomed/bolt"
+	"welcomed/delivery"
 	"welcomed/mls"
 	"welcomed/mls/mlstest"
 )
@@ -215,5 +218,26 @@ func (r *restored) syncUnknown(ref string, kp []byte, shelf string) {
 	}
 	if status := r.ask("POST", shelf, kp, nil); status != 201 {
 		r.t.Fatalf("published again: %d", status)
+	}
+}
+
+// Whoever ends a restore between two steps leaves the old database or the new one.
+func TestADatabaseThatIsPutAsideKeepsItsName(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "welcomed.db")
+	s, err := bolt.Open(path, bolt.Options{Limits: delivery.DefaultLimits()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	aside, err := putAside(path, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{path, aside} {
+		if err := bolt.Check(t.Context(), name); err != nil {
+			t.Error(err)
+		}
 	}
 }

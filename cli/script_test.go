@@ -21,6 +21,7 @@ import (
 	"testing"
 	"time"
 
+	"filippo.io/age"
 	"github.com/rogpeppe/go-internal/testscript"
 	"go.etcd.io/bbolt"
 
@@ -38,8 +39,12 @@ func TestMain(m *testing.M) {
 
 func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
-		Dir:   filepath.Join("testdata", "script"),
-		Setup: func(env *testscript.Env) error { return writeObjects(env.WorkDir) },
+		Dir: filepath.Join("testdata", "script"),
+		Setup: func(env *testscript.Env) error {
+			recipient, err := writeIdentities(env.WorkDir)
+			env.Setenv("RECIPIENT", recipient)
+			return errors.Join(err, writeObjects(env.WorkDir))
+		},
 		Condition: func(name string) (bool, error) {
 			if name != "root" {
 				return false, fmt.Errorf("no condition is called %q", name)
@@ -56,6 +61,8 @@ func TestScript(t *testing.T) {
 			"serve":         serveScript,
 			"signal":        signalScript,
 			"log":           logScript,
+			"await":         awaitScript,
+			"cut":           cutScript,
 			"ended":         endedScript,
 			"format":        formatScript,
 		},
@@ -248,6 +255,49 @@ func logScript(ts *testscript.TestScript, neg bool, args []string) {
 	if log := v.(*served).log.String(); !strings.Contains(log, args[0]) {
 		ts.Fatalf("the log never says %q:\n%s", args[0], log)
 	}
+}
+
+// awaitScript is "await words": the server logs them once more.
+func awaitScript(ts *testscript.TestScript, neg bool, args []string) {
+	v, ok := servers.Load(ts.Getenv("WORK"))
+	if neg || !ok || len(args) != 1 {
+		ts.Fatalf("usage: await words, after serve")
+	}
+	log := v.(*served).log
+	before := strings.Count(log.String(), args[0])
+	for range 3000 {
+		if strings.Count(log.String(), args[0]) > before {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	ts.Fatalf("the log does not say %q again:\n%s", args[0], log)
+}
+
+// cutScript is "cut N file": the file ends after N bytes.
+func cutScript(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: cut N file")
+	}
+	n, err := strconv.ParseInt(args[0], 10, 64)
+	ts.Check(err)
+	ts.Check(os.Truncate(ts.MkAbs(args[1]), n))
+}
+
+// writeIdentities writes two private keys of age and returns the public one of
+// the second.
+func writeIdentities(dir string) (recipient string, err error) {
+	for _, name := range []string{"other.age", "own.age"} {
+		identity, err := age.GenerateX25519Identity()
+		if err != nil {
+			return "", err
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(identity.String()+"\n"), 0o600); err != nil {
+			return "", err
+		}
+		recipient = identity.Recipient().String()
+	}
+	return recipient, nil
 }
 
 // crashScript is "crash": the server gets no chance.

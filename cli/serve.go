@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/urfave/cli/v3"
 
+	"welcomed/backup"
 	"welcomed/bolt"
 	"welcomed/delivery"
 	"welcomed/metrics"
@@ -66,7 +67,8 @@ type instance struct {
 	store       delivery.Store
 	server      *server.Server
 	sweeper     *sweeper
-	certificate *certificate // nil: no TLS
+	certificate *certificate     // nil: no TLS
+	backups     *backup.Schedule // nil: none
 	followsLoad bool
 }
 
@@ -92,9 +94,15 @@ func assemble(ctx context.Context, c *config, log *slog.Logger) (_ *instance, er
 	c.fitFiles(openFiles(), log)
 	registry := prometheus.NewRegistry()
 	m := metrics.New(registry, currentVersion())
+	if i.backups, err = c.backups.schedule(c.db, m, log); err != nil {
+		return nil, err
+	}
 	file, err := openStore(c, m)
 	if err != nil {
 		return nil, err
+	}
+	if i.backups != nil {
+		i.backups.Copy, i.backups.Kept = file.Backup, file.NoteBackup
 	}
 	i.store = m.Store(file)
 	defer func() {
@@ -104,6 +112,9 @@ func assemble(ctx context.Context, c *config, log *slog.Logger) (_ *instance, er
 	}()
 	if file.Restored() {
 		log.Warn("the database is a copy: what was on its shelves is not handed out again, devices have to refill them; tokens that were revoked since are valid again", "db", c.db)
+	}
+	if up, ok := file.Upgraded(); ok {
+		log.Info("the database was brought to a new format; a copy of it as it was is kept, to go back with the welcomed before: restore it, and do not only rename it", "db", c.db, "from", up.From, "to", up.To, "copy", up.Copy)
 	}
 	authenticator, err := c.authenticator(ctx, i.store, log)
 	if err != nil {
@@ -121,7 +132,7 @@ func assemble(ctx context.Context, c *config, log *slog.Logger) (_ *instance, er
 	}
 	o := c.serverOptions(log)
 	o.Store, o.Auth, o.Socket = i.store, authenticator, i.socket
-	o.Backup = &server.Backup{Copy: file.Backup, Kept: m.ObserveBackup}
+	o.Backup = &server.Backup{Copy: file.Backup, Kept: file.NoteBackup}
 	o.Observe, o.OverBudget = m.ObserveRequest, m.ObserveOverBudget
 	o.Refused = func(by server.Cap) { m.ObserveRefusal(string(by)) }
 	o.Metrics = metricsHandler(registry, log)
@@ -253,9 +264,15 @@ func (i *instance) run(ctx context.Context) error {
 		defer tick.Stop()
 		sweeper.Go(func() { i.certificate.follow(sweeping, tick.C) })
 	}
+	backingUp, stopBackingUp := context.WithCancel(ctx) // nobody waits for a backup
+	defer stopBackingUp()
+	if i.backups != nil {
+		sweeper.Go(func() { i.backups.Run(backingUp) })
+	}
 
 	err := i.server.Serve(ctx, i.api, i.admin)
 	stopSweeping()
+	stopBackingUp()
 	sweeper.Wait()
 	return errors.Join(err, i.store.Close())
 }

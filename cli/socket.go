@@ -130,31 +130,40 @@ var errNoServer = errors.New("no server is running")
 // do sends body as JSON, if it is not nil, and returns the answer if it is a good
 // one. Its body is to be closed.
 func (o *operator) do(ctx context.Context, method, path string, body any) (*http.Response, error) {
-	if o.path == "" {
-		return nil, fmt.Errorf("%w that can be asked: --admin-socket is %s", errNoServer, socketOff)
-	}
 	var content io.Reader
+	header := make(http.Header)
 	if body != nil {
 		b, err := json.Marshal(body)
 		if err != nil {
 			return nil, err
 		}
 		content = bytes.NewReader(b)
+		header.Set("Content-Type", "application/json")
+	}
+	resp, err := o.send(ctx, method, path, content, header)
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode >= 300 {
+		defer resp.Body.Close()
+		return nil, refusal(resp)
+	}
+	return resp, nil
+}
+
+// send returns whatever the answer is.
+func (o *operator) send(ctx context.Context, method, path string, content io.Reader, header http.Header) (*http.Response, error) {
+	if o.path == "" {
+		return nil, fmt.Errorf("%w that can be asked: --admin-socket is %s", errNoServer, socketOff)
 	}
 	req, err := http.NewRequestWithContext(ctx, method, "http://localhost"+path, content)
 	if err != nil {
 		return nil, err
 	}
-	if body != nil {
-		req.Header.Set("Content-Type", "application/json")
-	}
+	req.Header = header
 	resp, err := o.http.Do(req)
 	if err != nil {
 		return nil, o.unreachable(err)
-	}
-	if resp.StatusCode >= 300 {
-		defer resp.Body.Close()
-		return nil, refusal(resp)
 	}
 	return resp, nil
 }

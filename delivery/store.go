@@ -162,6 +162,9 @@ type Store interface {
 	// Stats returns what the store holds. Its cost does not grow with that.
 	Stats(ctx context.Context) (Stats, error)
 
+	// Histories are for who runs the server.
+	Histories
+
 	// Ready returns nil if the store can serve, ErrClock if the clock is
 	// behind, or what else is wrong. It asks the disk or the database.
 	Ready(ctx context.Context) error

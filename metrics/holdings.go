@@ -2,12 +2,17 @@ package metrics
 
 import (
 	"context"
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"welcomed/delivery"
+	"welcomed/mls"
 )
+
+// lastSuite is the last of the suites that can be accepted, from 1.
+const lastSuite mls.CipherSuite = 7
 
 // scrapeTimeout is how long a scrape may wait for the store.
 const scrapeTimeout = 5 * time.Second
@@ -29,6 +34,8 @@ type holdings struct {
 	keyPackages, welcomes, devices         *prometheus.Desc
 	overdue, holdsOverdue, oldestPending   *prometheus.Desc
 	usedBytes, freeBytes, limitBytes, open *prometheus.Desc
+	onShelf, soonestEnd, diskFree          *prometheus.Desc
+	restored, backedUp                     *prometheus.Desc
 }
 
 func newHoldings(store delivery.Store, now func() time.Time) *holdings {
@@ -44,6 +51,11 @@ func newHoldings(store delivery.Store, now func() time.Time) *holdings {
 		freeBytes:     describe("store_free_bytes", "Bytes inside the file that can be used again."),
 		limitBytes:    describe("store_limit_bytes", "What the store may grow to; 0 if there is no limit."),
 		open:          describe("store_open_read_transactions", "Read transactions that are open."),
+		onShelf:       describe("shelf_key_packages", "KeyPackages that can be handed out, of all devices together.", "cipher_suite", "last_resort"),
+		soonestEnd:    describe("shelf_soonest_end_timestamp_seconds", "When the next KeyPackage leaves its shelf because of its age or lifetime; 0 if none is on one."),
+		diskFree:      describe("store_disk_free_bytes", "Bytes that the file system of the store has left; -1 if it does not say."),
+		restored:      describe("store_restored_timestamp_seconds", "When the shelves were retired because the store was a copy; 0 if never."),
+		backedUp:      describe("backup_last_success_timestamp_seconds", "When the last backup was safe where it was to go; 0 if none ever was."),
 	}
 }
 
@@ -54,7 +66,7 @@ func describe(name, help string, labels ...string) *prometheus.Desc {
 // Describe implements prometheus.Collector.
 func (h *holdings) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{h.keyPackages, h.welcomes, h.devices, h.overdue, h.holdsOverdue,
-		h.oldestPending, h.usedBytes, h.freeBytes, h.limitBytes, h.open} {
+		h.oldestPending, h.usedBytes, h.freeBytes, h.limitBytes, h.open, h.onShelf, h.soonestEnd, h.diskFree, h.restored, h.backedUp} {
 		ch <- d
 	}
 }
@@ -91,6 +103,24 @@ func (h *holdings) collect(s delivery.Stats, gauge func(d *prometheus.Desc, v fl
 	gauge(h.freeBytes, float64(s.FreeBytes))
 	gauge(h.limitBytes, float64(s.LimitBytes))
 	gauge(h.open, float64(s.OpenReads))
+	for suite := mls.CipherSuite(1); suite <= lastSuite; suite++ {
+		gauge(h.onShelf, float64(s.Shelves[suite].Available), suiteLabel(suite), "false")
+		gauge(h.onShelf, float64(s.Shelves[suite].LastResort), suiteLabel(suite), "true")
+	}
+	gauge(h.soonestEnd, timestamp(s.SoonestEnd))
+	gauge(h.diskFree, float64(s.DiskFreeBytes))
+	gauge(h.restored, timestamp(s.RestoredAt))
+	gauge(h.backedUp, timestamp(s.BackedUpAt))
+}
+
+func suiteLabel(suite mls.CipherSuite) string { return strconv.Itoa(int(suite)) }
+
+// timestamp is 0 for no time.
+func timestamp(t time.Time) float64 {
+	if t.IsZero() {
+		return 0
+	}
+	return float64(t.UnixMilli()) / 1000
 }
 
 func (h *holdings) age(t time.Time) float64 {

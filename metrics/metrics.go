@@ -40,7 +40,7 @@ type Metrics struct {
 	lapsed     prometheus.Counter
 	swept      prometheus.Gauge
 	exceeded   family[budget]
-	backedUp   prometheus.Gauge
+	backups    backups
 	refused    family[capName]
 	tlsExpires prometheus.Gauge
 
@@ -58,6 +58,7 @@ func New(registry prometheus.Registerer, version string) *Metrics {
 	m.observe()
 	m.describeServer(version)
 	m.countRefused()
+	m.describeBackups()
 	registry.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
@@ -149,7 +150,6 @@ func (m *Metrics) observe() {
 func (m *Metrics) describeServer(version string) {
 	m.swept = m.gauge("sweep_last_success_timestamp_seconds",
 		"When the last sweep ended well; 0 before the first, and while the clock is not trusted it stands still.")
-	m.backedUp = m.gauge("backup_last_success_timestamp_seconds", "When the last backup ended well; 0 before the first.")
 	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Namespace: namespace, Name: "build_info", Help: "Always 1; the labels say what is running.",
 	}, []string{"version", "goversion"})
@@ -179,9 +179,6 @@ func (m *Metrics) ObserveSweep(r delivery.SweepResult) {
 	m.unclaimed.Add(float64(r.ExpiredUnclaimed))
 	m.lapsed.Add(float64(r.Lapsed))
 }
-
-// ObserveBackup notes that a backup is safe where it was to go.
-func (m *Metrics) ObserveBackup() { m.backedUp.Set(float64(m.now().Unix())) }
 
 func (m *Metrics) mismatch(at place, reason delivery.Status, n int) {
 	m.mismatches.WithLabelValues(string(at), string(reason)).Add(float64(n))

@@ -3,6 +3,7 @@ package metrics
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -134,7 +135,18 @@ func TestEverySeriesExistsFromTheStart(t *testing.T) {
 		"refused_requests_total{cap=waits}", "refused_requests_total{cap=waits_per_caller}", "refused_requests_total{cap=waits_per_device}",
 		"refused_requests_total{cap=body_memory}", "refused_requests_total{cap=body_memory_per_caller}",
 		"connections", "requests_under_way", "waiting_claims", "body_memory_bytes", "tls_certificate_expiry_timestamp_seconds",
+		"backup_interval_seconds",
+		"backups_total{outcome=made,to=directory}", "backups_total{outcome=failed,to=directory}",
+		"backups_total{outcome=made,to=s3}", "backups_total{outcome=failed,to=s3}",
+		"backup_newest_timestamp_seconds{to=directory}", "backup_newest_timestamp_seconds{to=s3}",
+		"backup_last_size_bytes{to=directory}", "backup_last_size_bytes{to=s3}",
+		"backup_last_duration_seconds{to=directory}", "backup_last_duration_seconds{to=s3}",
 		"backup_last_success_timestamp_seconds", "sweep_last_success_timestamp_seconds",
+		"shelf_soonest_end_timestamp_seconds", "store_restored_timestamp_seconds", "store_disk_free_bytes",
+	}
+	for suite := 1; suite <= 7; suite++ {
+		want = append(want, fmt.Sprintf("shelf_key_packages{cipher_suite=%d,last_resort=false}", suite),
+			fmt.Sprintf("shelf_key_packages{cipher_suite=%d,last_resort=true}", suite))
 	}
 	for _, name := range want {
 		if v, ok := got[name]; !ok || v != 0 {
@@ -248,12 +260,17 @@ func TestHoldings(t *testing.T) {
 		Welcomes:    map[delivery.WelcomeState]int{delivery.Held: 3, delivery.WelcomeExpired: 4},
 		DevicesOK:   5, DevicesLow: 6, DevicesEmpty: 7, Overdue: 8, HoldsOverdue: 9,
 		OldestPending: time.Unix(990, 0), UsedBytes: 11, FreeBytes: 12, LimitBytes: 13, OpenReads: 14,
+		Shelves:    map[mls.CipherSuite]delivery.Shelf{1: {Available: 15}, 7: {Available: 16, LastResort: 17}},
+		SoonestEnd: time.Unix(18, 0), RestoredAt: time.Unix(19, 0), BackedUpAt: time.Unix(20, 0), DiskFreeBytes: -1,
 	}})
 	requireSamples(t, registry, map[string]float64{
 		"key_packages{state=available}": 1, "key_packages{state=withdrawn}": 2, "welcomes{state=held}": 3, "welcomes{state=expired}": 4,
 		"devices{stock=ok}": 5, "devices{stock=low}": 6, "devices{stock=empty}": 7, "welcomes_overdue": 8, "holds_overdue": 9,
 		"oldest_pending_welcome_seconds": 10, "store_used_bytes": 11, "store_free_bytes": 12, "store_limit_bytes": 13,
-		"store_open_read_transactions": 14,
+		"store_open_read_transactions":                         14,
+		"shelf_key_packages{cipher_suite=1,last_resort=false}": 15, "shelf_key_packages{cipher_suite=7,last_resort=false}": 16,
+		"shelf_key_packages{cipher_suite=7,last_resort=true}": 17, "shelf_soonest_end_timestamp_seconds": 18,
+		"store_restored_timestamp_seconds": 19, "backup_last_success_timestamp_seconds": 20, "store_disk_free_bytes": -1,
 	})
 }
 

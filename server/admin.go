@@ -20,6 +20,8 @@ func (s *Server) Admin() http.Handler {
 	router.HandlerFunc(http.MethodGet, "/", s.index)
 	router.HandlerFunc(http.MethodGet, "/livez", s.alive)
 	router.HandlerFunc(http.MethodGet, "/readyz", s.ready)
+	router.HandlerFunc(http.MethodGet, "/explain", s.explainPage)
+	router.HandlerFunc(http.MethodPost, "/explain", s.explainPage)
 	if s.options.Metrics != nil {
 		router.Handler(http.MethodGet, "/metrics", s.options.Metrics)
 	}
@@ -74,7 +76,8 @@ func shownToken(r *http.Request) string {
 }
 
 func (s *Server) index(w http.ResponseWriter, _ *http.Request) {
-	text := "welcomed " + s.options.Version + "\n\n/livez    the process runs\n/readyz   it can serve, or why not\n"
+	text := "welcomed " + s.options.Version + "\n\n/livez    the process runs\n/readyz   it can serve, or why not\n" +
+		"/explain  why somebody cannot join: ?user=, ?user=&device= or ?ref=\n"
 	if s.options.Metrics != nil {
 		text += "/metrics  for Prometheus\n"
 	}

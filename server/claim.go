@@ -169,12 +169,17 @@ func (s *Server) readClaim(r *request) (opts delivery.ClaimOptions, err error) {
 // acceptsMessage reports whether the client asks for one raw Welcome, rather
 // than for JSON.
 func acceptsMessage(h http.Header) bool {
-	accepts := h.Values("Accept")
-	if len(accepts) == 0 {
+	if len(h.Values("Accept")) == 0 {
 		return false
 	}
+	quality := accepted(h)
+	return quality[mediaMLS] > quality[mediaJSON]
+}
+
+// accepted returns how much a client wants each media type that it names.
+func accepted(h http.Header) map[string]float64 {
 	quality := make(map[string]float64)
-	for _, accept := range accepts {
+	for _, accept := range h.Values("Accept") {
 		for part := range strings.SplitSeq(accept, ",") {
 			is, params, err := mime.ParseMediaType(part)
 			if err != nil {
@@ -186,7 +191,7 @@ func acceptsMessage(h http.Header) bool {
 			}
 		}
 	}
-	return quality[mediaMLS] > quality[mediaJSON]
+	return quality
 }
 
 func (f framing) claim(result delivery.ClaimResult) claimJSON {

@@ -83,3 +83,12 @@ func (t *Turns) Objects() int { return len(t.of) }
 
 // TakeMemory has a party hold n bytes for ever.
 func (s *Server) TakeMemory(party string, n int64) error { return s.pools.memory.take(party, n) }
+
+// Notes returns how many refusals a server remembers.
+func Notes(s *Server) (n int) {
+	m := s.refusals
+	for _, b := range []*notebook{m.own, m.strangers, m.unmatched, m.unserved, m.unknown} {
+		n += len(b.find(func(note) bool { return true }))
+	}
+	return n
+}

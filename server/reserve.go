@@ -64,6 +64,7 @@ func (s *Server) reserved(r *request, req delivery.ReserveRequest) (reservation 
 			return 0, err
 		}
 		s.budgets.endReserve(r.caller, req, reservation)
+		s.rememberUnserved(r, req, reservation)
 		return rememberedSize(req, reservation), nil
 	})
 	return reservation, err

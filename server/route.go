@@ -158,6 +158,7 @@ func (s *Server) serve(rt *route, run func(http.ResponseWriter, *request, httpro
 		defer r.visit.leave()
 		defer s.recover(w, r)
 		if err := run(w, r, params); err != nil {
+			s.remember(r, params, err)
 			s.fail(w, r, err)
 		}
 	}

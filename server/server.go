@@ -38,7 +38,8 @@ type Options struct {
 	CheckTime CheckTimeBudget // processor time for the signatures in publications
 	Publish   Budget          // KeyPackages newly stored for a user
 	Storage   Budget          // bytes stored for a user: KeyPackages, Welcomes with all that comes with them, answers that are remembered
-	// BudgetClock is what all of them are refilled by; nil: time.Now.
+	// BudgetClock is what all of them are refilled by, and what dates refusals; nil:
+	// time.Now.
 	BudgetClock func() time.Time
 
 	// What clients may take at the same time, and for how long.
@@ -105,6 +106,8 @@ type Server struct {
 
 	reservations turns // by user who reserves
 
+	refusals *refusals // lately
+
 	draining chan struct{} // closed when the server is told to stop
 	drain    func()
 }
@@ -141,6 +144,7 @@ func New(o Options) *Server {
 		draining:  make(chan struct{}),
 
 		checkTime:    newCheckTime(o),
+		refusals:     newRefusals(o.BudgetClock),
 		publications: newBuckets(o.Publish.Burst, o.Publish.PerHour, o.BudgetClock),
 		storage:      newBuckets(o.Storage.Burst, o.Storage.PerHour, o.BudgetClock),
 	}

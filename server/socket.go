@@ -20,6 +20,9 @@ var socketRoutes = []route{
 	{"POST", "/backup", anyone, (*Server).backup, nil, ""},
 	{"POST", "/backup/kept", anyone, (*Server).backupKept, nil, ""},
 
+	{"GET", "/explain", anyone, (*Server).operatorAsks, nil, "user device ref q"},
+	{"POST", "/explain", anyone, (*Server).operatorAsks, explainBody, ""},
+
 	{"POST", "/tokens", anyone, (*Server).operatorCreatesToken, smallBody, ""},
 	{"GET", "/tokens", anyone, (*Server).operatorListsTokens, nil, "user device service"},
 	{"DELETE", "/tokens/:token", anyone, (*Server).operatorRevokesToken, nil, ""},
@@ -32,7 +35,7 @@ type Backup struct {
 	// gone when it is closed.
 	Copy func(context.Context) (*os.File, error)
 	// Kept is told that a copy is safe where it was to go.
-	Kept func()
+	Kept func(context.Context) error
 }
 
 // Socket returns the handler of the admin socket.
@@ -88,11 +91,13 @@ func (s *Server) backup(w http.ResponseWriter, r *request) error {
 
 // backupKept handles POST /backup/kept: the client says that what it was given
 // is whole and safe.
-func (s *Server) backupKept(w http.ResponseWriter, _ *request) error {
+func (s *Server) backupKept(w http.ResponseWriter, r *request) error {
 	if s.options.Backup == nil {
 		return fmt.Errorf("%w: this store is not backed up by welcomed", delivery.ErrNotFound)
 	}
-	s.options.Backup.Kept()
+	if err := s.options.Backup.Kept(r.Context()); err != nil {
+		return err
+	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }

@@ -30,7 +30,7 @@ func startSocket(t *testing.T, copy func(context.Context) (*os.File, error)) *so
 	must(t, err)
 	s.service = start(t, func(o *server.Options) {
 		o.Socket = socket
-		o.Backup = &server.Backup{Copy: copy, Kept: func() { s.kept++ }}
+		o.Backup = &server.Backup{Copy: copy, Kept: func(context.Context) error { s.kept++; return nil }}
 	})
 	return s
 }

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 
@@ -47,8 +48,14 @@ func (s *Server) post(w http.ResponseWriter, r *request) error {
 		return err
 	}
 	outcome, err := s.postStored(r, posting)
+	if refused, ok := errors.AsType[*delivery.NoMatchError](err); ok && !posting.DryRun {
+		s.rememberMismatches(r, refused.Recipients)
+	}
 	if err != nil {
 		return err
+	}
+	if !outcome.Repeated && !posting.DryRun {
+		s.rememberMismatches(r, outcome.Recipients)
 	}
 	status := http.StatusCreated
 	if outcome.Repeated || posting.DryRun {

@@ -82,7 +82,17 @@ func census(s delivery.Stats) map[string]int64 {
 	for _, state := range delivery.WelcomeStates {
 		c["Welcomes "+state.String()] = int64(s.Welcomes[state])
 	}
+	for suite := range mls.CipherSuite(8) {
+		c[shelfName(suite, false)], c[shelfName(suite, true)] = int64(s.Shelves[suite].Available), int64(s.Shelves[suite].LastResort)
+	}
 	return c
+}
+
+func shelfName(suite mls.CipherSuite, lastResort bool) string {
+	if lastResort {
+		return fmt.Sprintf("KeyPackages on shelves, last resorts of suite %d", suite)
+	}
+	return fmt.Sprintf("KeyPackages on shelves of suite %d", suite)
 }
 
 // Recount compares the statistics, after everything that has had its time was
@@ -148,6 +158,9 @@ func (c *recount) keyPackages(limits delivery.Limits, now time.Time) {
 			continue
 		}
 		c.counted["KeyPackages "+status.State.String()]++
+		if status.State == delivery.Available {
+			c.counted[shelfName(status.Suite, status.LastResort)]++
+		}
 		if status.State == delivery.Available && !p.item.LastResort {
 			stock[p.device]++
 		}

@@ -55,6 +55,7 @@ var chapters = []struct {
 	{"Settle", settlePromises},
 	{"Inventory", inventoryPromises},
 	{"Remove", removePromises},
+	{"History", historyPromises},
 	{"Token", tokenPromises},
 	{"Time", timePromises},
 	{"Clock", clockPromises},

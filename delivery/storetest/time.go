@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"welcomed/delivery"
+	"welcomed/mls"
 	"welcomed/mls/mlstest"
 )
 
@@ -480,6 +481,59 @@ var statsPromises = []promise{
 			same(w, "overdue", []int{s.Overdue, s.HoldsOverdue}, []int{1, 1})
 			w.reopen()
 		}
+	}},
+	{"what is on the shelves is counted by suite, last resorts apart", func(w *world) {
+		items := w.shelf(phone, 3)
+		w.publish(tablet, keyPackageOf(2), keyPackageOf(2, mlstest.LastResort()), keyPackage(mlstest.LastResort()))
+		shelves := func(want map[mls.CipherSuite]delivery.Shelf) {
+			w.t.Helper()
+			for range 2 {
+				same(w, "shelves", w.stats().Shelves, want)
+				w.reopen()
+			}
+		}
+		shelves(map[mls.CipherSuite]delivery.Shelf{1: {Available: 3, LastResort: 1}, 2: {Available: 1, LastResort: 1}})
+		w.reserveOne(bob, phone, items[0])
+		w.withdraw(phone, items[1])
+		w.send(bob, items[2])
+		w.one(tablet, mlstest.LastResort())
+		shelves(map[mls.CipherSuite]delivery.Shelf{1: {LastResort: 1}, 2: {Available: 1, LastResort: 1}})
+		w.clock.Advance(91 * day)
+		w.sweep()
+		shelves(map[mls.CipherSuite]delivery.Shelf{})
+	}},
+	{"the soonest end of a shelf is known, whatever else is due before", func(w *world) {
+		ends := func(want time.Time) {
+			w.t.Helper()
+			for range 2 {
+				at(w, "soonest end", w.stats().SoonestEnd, want)
+				w.reopen()
+			}
+		}
+		ends(time.Time{})
+		first := w.clock.Now().Add(w.limits.ShelfAge)
+		oldest := w.one(phone)
+		w.clock.Advance(time.Hour)
+		second := w.clock.Now().Add(w.limits.ShelfAge)
+		w.one(tablet, mlstest.LastResort())
+		w.clock.Advance(time.Hour)
+		newest := w.shelf(laptop, 2)
+		ends(first)
+		w.reserveOne(bob, phone, oldest) // and its reservation is due tomorrow
+		w.send(bob, newest[0])           // and it is kept for a month
+		ends(second)
+		short := w.one(phone, w.lasting(-day, 20*day))
+		ends(time.Unix(int64(short.Lifetime.NotAfter), 0).Add(-w.limits.LifetimeMargin))
+		w.withdraw(phone, short)
+		ends(second)
+		w.clock.Advance(w.limits.ShelfAge)
+		w.sweep()
+		ends(time.Time{})
+	}},
+	{"a store that was never restored or backed up says so", func(w *world) {
+		w.one(phone)
+		s := w.stats()
+		same(w, "restored, backed up", []bool{s.RestoredAt.IsZero(), s.BackedUpAt.IsZero()}, []bool{true, true})
 	}},
 	{"the oldest pending Welcome is known, held ones not counted", func(w *world) {
 		items := w.shelf(phone, 3)

@@ -315,6 +315,9 @@ func reservedStatuses(r delivery.Reservation) []string {
 	return words
 }
 
+// words are values with a space between any two.
+func words(values ...any) string { return strings.TrimSuffix(fmt.Sprintln(values...), "\n") }
+
 type postOption = func(*delivery.Posting)
 
 func hold(p *delivery.Posting)       { p.Hold = true }

@@ -29,8 +29,9 @@ type book struct {
 	unsure      map[delivery.DeviceID]bool      // they were again, when that may have been forgotten
 	tokens      []delivery.Token                // in the order of their making
 
-	doubtsEnd time.Time                      // a shelf's age after the last restore
-	doubts    map[delivery.DeviceID][]string // starts of refs that were unknown after it
+	restoredAt time.Time                      // last; zero if never
+	doubtsEnd  time.Time                      // a shelf's age after that
+	doubts     map[delivery.DeviceID][]string // starts of refs that were unknown after it
 }
 
 // A device exists from its first publication until it is removed.

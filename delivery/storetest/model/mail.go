@@ -539,7 +539,9 @@ func (b *book) stats() (s delivery.Stats) {
 	for _, k := range b.keyPackages {
 		s.KeyPackages[k.state]++
 	}
+	b.countShelves(&s)
 	b.countDevices(&s)
+	s.RestoredAt = b.restoredAt
 	for _, l := range b.letters {
 		if _, ended := l.ended(); l.overdue && !ended {
 			s.HoldsOverdue++
@@ -558,6 +560,25 @@ func (b *book) stats() (s delivery.Stats) {
 		}
 	}
 	return s
+}
+
+func (b *book) countShelves(s *delivery.Stats) {
+	s.Shelves = map[mls.CipherSuite]delivery.Shelf{}
+	for _, k := range b.keyPackages {
+		if k.state != delivery.Available {
+			continue
+		}
+		shelf := s.Shelves[k.item.Suite]
+		if k.item.LastResort {
+			shelf.LastResort++
+		} else {
+			shelf.Available++
+		}
+		s.Shelves[k.item.Suite] = shelf
+		if s.SoonestEnd.IsZero() || k.shelfUntil.Before(s.SoonestEnd) {
+			s.SoonestEnd = k.shelfUntil
+		}
+	}
 }
 
 func (b *book) countDevices(s *delivery.Stats) {

@@ -484,6 +484,7 @@ func (b *book) keyPackage(caller delivery.Caller, ref mls.KeyPackageRef) (s deli
 
 // restored retires what was on the shelves when a copy was made.
 func (b *book) restored() {
+	b.restoredAt = b.now
 	b.doubtsEnd = b.now.Add(b.limits.ShelfAge)
 	for _, k := range b.keyPackages {
 		if !k.item.LastResort && k.stateAt(b.sure) == delivery.Available {

@@ -1,0 +1,135 @@
+package backup
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"filippo.io/age"
+	"github.com/klauspost/compress/zstd"
+)
+
+// How much memory compression takes: KeyPackages are mostly random bytes, and a
+// larger window finds no more.
+const (
+	window     = 1 << 20
+	mostWindow = 8 << 20 // of a file that is read
+)
+
+// The first bytes of what seal writes.
+var (
+	magicCompressed = []byte{0x28, 0xb5, 0x2f, 0xfd}
+	magicEncrypted  = []byte("age-encryption.org/v1\n")
+)
+
+// Recipients are who can read a backup; none: everybody.
+type Recipients []age.Recipient
+
+// ParseRecipients reads public keys of age with commas between them.
+func ParseRecipients(list string) (Recipients, error) {
+	if strings.TrimSpace(list) == "" {
+		return nil, nil
+	}
+	recipients, err := age.ParseRecipients(strings.NewReader(strings.ReplaceAll(list, ",", "\n")))
+	if err != nil {
+		return nil, errors.New("not a list of public keys of age like age1…: age-keygen makes them")
+	}
+	return recipients, nil
+}
+
+// String returns the keys as ParseRecipients reads them.
+func (r Recipients) String() string {
+	keys := make([]string, len(r))
+	for i, recipient := range r {
+		keys[i] = fmt.Sprint(recipient)
+	}
+	return strings.Join(keys, ",")
+}
+
+// Identities are the private keys that read backups.
+type Identities []age.Identity
+
+// ParseIdentities reads private keys of age, as age-keygen writes them.
+func ParseIdentities(r io.Reader) (Identities, error) {
+	identities, err := age.ParseIdentities(r)
+	if err != nil {
+		return nil, errors.New("there is no private key of age in it (AGE-SECRET-KEY-…)")
+	}
+	return identities, nil
+}
+
+// Compress returns a writer that compresses into w, and encrypts to the
+// recipients, if there are any. All of it is there when it is closed.
+func Compress(w io.Writer, to Recipients) (io.WriteCloser, error) {
+	encrypted, err := Encrypt(w, to)
+	if err != nil {
+		return nil, err
+	}
+	compressed, err := zstd.NewWriter(encrypted, zstd.WithEncoderLevel(zstd.SpeedFastest),
+		zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true), zstd.WithWindowSize(window))
+	if err != nil {
+		return nil, err
+	}
+	return closers{compressed, []io.Closer{compressed, encrypted}}, nil
+}
+
+// Encrypt is Compress without the compression.
+func Encrypt(w io.Writer, to Recipients) (io.WriteCloser, error) {
+	if len(to) == 0 {
+		return closers{w, nil}, nil
+	}
+	return age.Encrypt(w, to...)
+}
+
+// A closers is a writer into which others write, which are closed before it.
+type closers struct {
+	io.Writer
+	inside []io.Closer
+}
+
+func (c closers) Close() error {
+	for _, inner := range c.inside {
+		if err := inner.Close(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ErrEncrypted: a backup cannot be read without another private key.
+var ErrEncrypted = errors.New("it is encrypted")
+
+// Plain returns the database that is in a backup, however it was written: that is
+// seen by its first bytes.
+func Plain(r io.Reader, with Identities) (io.ReadCloser, error) {
+	b := bufio.NewReaderSize(r, 64<<10)
+	if begins(b, magicEncrypted) {
+		if len(with) == 0 {
+			return nil, fmt.Errorf("%w, and there is no private key", ErrEncrypted)
+		}
+		plain, err := age.Decrypt(b, with...)
+		if _, ok := errors.AsType[*age.NoIdentityMatchError](err); ok {
+			return nil, fmt.Errorf("%w, and to none of these private keys", ErrEncrypted)
+		}
+		if err != nil {
+			return nil, err
+		}
+		b = bufio.NewReaderSize(plain, 64<<10)
+	}
+	if !begins(b, magicCompressed) {
+		return io.NopCloser(b), nil
+	}
+	plain, err := zstd.NewReader(b, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(mostWindow))
+	if err != nil {
+		return nil, err
+	}
+	return plain.IOReadCloser(), nil
+}
+
+func begins(b *bufio.Reader, magic []byte) bool {
+	head, _ := b.Peek(len(magic))
+	return bytes.Equal(head, magic)
+}

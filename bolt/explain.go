@@ -1,0 +1,323 @@
+package bolt
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"welcomed/delivery"
+	"welcomed/mls"
+)
+
+// UserHistory implements delivery.Histories.
+func (s *Store) UserHistory(ctx context.Context, user delivery.UserID, most int) (h delivery.UserHistory, err error) {
+	return told(s.view(ctx, func(t *txn) error { h = t.userHistory(user, most); return nil }), &h)
+}
+
+// DeviceHistory implements delivery.Histories.
+func (s *Store) DeviceHistory(ctx context.Context, id delivery.DeviceID, most int) (h delivery.DeviceHistory, err error) {
+	return told(s.view(ctx, func(t *txn) error { h, err = t.deviceHistory(id, most); return err }), &h)
+}
+
+// KeyPackageHistory implements delivery.Histories.
+func (s *Store) KeyPackageHistory(ctx context.Context, ref mls.KeyPackageRef, most int) (h delivery.KeyPackageHistory, err error) {
+	return told(s.view(ctx, func(t *txn) error { h, err = t.keyPackageHistory(ref, most); return err }), &h)
+}
+
+// WelcomeHistory implements delivery.Histories.
+func (s *Store) WelcomeHistory(ctx context.Context, id delivery.WelcomeID, most int) (h delivery.WelcomeHistory, err error) {
+	return told(s.view(ctx, func(t *txn) error { h, err = t.welcomeHistory(id, most); return err }), &h)
+}
+
+// told returns h, or only the error.
+func told[T any](err error, h *T) (T, error) {
+	if err != nil {
+		var none T
+		return none, err
+	}
+	return *h, nil
+}
+
+func (t *txn) userHistory(user delivery.UserID, most int) delivery.UserHistory {
+	h := delivery.UserHistory{At: t.now}
+	for _, d := range t.knownDevices(user) {
+		h.Devices = append(h.Devices, delivery.KnownDevice{Name: d.id.Name, Removed: d.removed})
+	}
+	slices.SortStableFunc(h.Devices, func(a, b delivery.KnownDevice) int {
+		switch {
+		case a.Removed == b.Removed:
+			return 0
+		case a.Removed:
+			return 1
+		}
+		return -1
+	})
+	h.Devices, h.More = firstOf(h.Devices, most)
+	return h
+}
+
+// firstOf returns the first of list, at most most, and how many are left out.
+func firstOf[T any](list []T, most int) (first []T, more int) {
+	if len(list) <= most {
+		return list, 0
+	}
+	return slices.Clip(list[:most]), len(list) - most
+}
+
+func (t *txn) deviceHistory(id delivery.DeviceID, most int) (h delivery.DeviceHistory, err error) {
+	d := t.device(id)
+	if d == nil {
+		return h, delivery.ErrNotFound
+	}
+	h = delivery.DeviceHistory{
+		At: t.now, Device: d.id, Removed: d.removed, RemovedAt: d.removedAt, SeenAt: d.seenAt,
+		Stock: t.stock(d), Doubted: len(t.get(bucketDevices, d.key(rowDoubts))) / refPrefix,
+	}
+	inventory := t.inventory(d)
+	h.Counts, h.LastResort = inventory.Counts, inventory.LastResort
+	h.KeyPackages, h.MoreKeyPackages = t.keyPackageRecords(d, most)
+	var mails []*mail
+	t.eachMailOf(d, func(m *mail) {
+		t.countWaiting(&h, d, m)
+		mails = append(mails, m)
+	})
+	h.Welcomes, h.MoreWelcomes = t.mailHistories(d, mails, most)
+	return h, nil
+}
+
+// countWaiting counts a mail of the device in its history.
+func (t *txn) countWaiting(h *delivery.DeviceHistory, d *device, m *mail) {
+	switch m.rec.StateAt(t.now) {
+	case delivery.Pending:
+		h.Pending++
+		h.WaitingBytes += m.size
+		if m.order <= d.claimed {
+			h.Overdue++
+		}
+		if w := t.header(m.welcome); h.OldestPending.IsZero() || w.postedAt.Before(h.OldestPending) {
+			h.OldestPending = w.postedAt
+		}
+	case delivery.Held:
+		h.Held++
+		h.WaitingBytes += m.size
+	case delivery.Delivered:
+		h.Delivered++
+	}
+}
+
+// keyPackageRecords returns the device's KeyPackages to which something happened
+// last, the latest first. A device may have tens of thousands: what cannot be among
+// them is let go on the way.
+func (t *txn) keyPackageRecords(d *device, most int) (records []delivery.KeyPackageRecord, more int) {
+	latest := func(a, b delivery.KeyPackageRecord) int { return b.LastAt().Compare(a.LastAt()) }
+	for key, row := range t.scan(bucketDevices, numberKey(d.number), nil) {
+		kind := key[numberBytes]
+		if kind != rowKeyPackage && kind != rowTombstone && kind&0xf0 != rowShelf {
+			continue
+		}
+		k := decodeKeyPackage(kind, readNumber(key[numberBytes+1:]), row)
+		if records = append(records, k.rec.AsOf(t.now)); len(records) > 2*most {
+			slices.SortStableFunc(records, latest)
+			more += len(records) - most
+			records = records[:most]
+		}
+	}
+	slices.SortStableFunc(records, latest)
+	records, rest := firstOf(records, most)
+	return records, more + rest
+}
+
+// eachMailOf calls fn for every mail of a device.
+func (t *txn) eachMailOf(d *device, fn func(*mail)) {
+	for _, kind := range mailKinds {
+		for _, m := range t.mails(d, kind) {
+			fn(m)
+		}
+	}
+}
+
+// mailHistories tells of mails of one device: first of those that wait, then of
+// those whose Welcomes were posted last.
+func (t *txn) mailHistories(d *device, mails []*mail, most int) (told []delivery.MailHistory, more int) {
+	ended := func(m *mail) int {
+		if m.rec.StateAt(t.now).Ended() {
+			return 1
+		}
+		return 0
+	}
+	slices.SortFunc(mails, func(a, b *mail) int {
+		return cmp.Or(cmp.Compare(ended(a), ended(b)), cmp.Compare(b.welcome, a.welcome), cmp.Compare(a.index, b.index))
+	})
+	mails, more = firstOf(mails, most)
+	for _, m := range mails {
+		told = append(told, t.mailHistory(d, m))
+	}
+	return told, more
+}
+
+func (t *txn) mailHistory(d *device, m *mail) delivery.MailHistory {
+	w := t.header(m.welcome)
+	if w == nil {
+		panic(errCorrupt)
+	}
+	h := delivery.MailHistory{
+		MailRecord: m.rec.AsOf(t.now), ID: w.id, Ref: t.recipient(m.mailKey).ref, PostedBy: w.poster, Hold: w.hold, Size: m.size,
+	}
+	h.PostedAt = w.postedAt
+	h.Overdue = h.State == delivery.Pending && m.order <= d.claimed
+	return h
+}
+
+func (t *txn) keyPackageHistory(ref mls.KeyPackageRef, most int) (h delivery.KeyPackageHistory, err error) {
+	d, k := t.refOwner(ref)
+	if k == nil {
+		return h, delivery.ErrNotFound
+	}
+	h = delivery.KeyPackageHistory{At: t.now, Device: d.id, KeyPackageRecord: k.rec.AsOf(t.now)}
+	var mails []*mail
+	t.eachMailOf(d, func(m *mail) {
+		if m.kp.number == k.number {
+			mails = append(mails, m)
+		}
+	})
+	h.Welcomes, h.MoreWelcomes = t.mailHistories(d, mails, most)
+	return h, nil
+}
+
+func (t *txn) welcomeHistory(id delivery.WelcomeID, most int) (h delivery.WelcomeHistory, err error) {
+	w := t.welcomeByID(id)
+	if w == nil {
+		return h, delivery.ErrNotFound
+	}
+	h = delivery.WelcomeHistory{
+		At: t.now, PostedBy: w.poster, Suite: w.suite, ReleasedAt: w.releasedAt, CancelledAt: w.cancelledAt,
+		Outcome: delivery.Outcome{ID: w.id, PostedAt: w.postedAt, Hold: w.hold, RequireAll: w.requireAll, Cancelled: !w.cancelledAt.IsZero()},
+	}
+	t.eachRecipient(w, func(key mailKey, r *recipient) bool {
+		h.Recipients = append(h.Recipients, t.recipientHistory(key, r))
+		return len(h.Recipients) < most
+	})
+	h.More = w.recipients - len(h.Recipients)
+	return h, nil
+}
+
+// recipientHistory is describe for one who may know whose every KeyPackage is.
+func (t *txn) recipientHistory(key mailKey, r *recipient) delivery.Recipient {
+	told := t.describe(key, r)
+	if told.Device == nil {
+		if owner, _ := t.refOwner(r.ref); owner != nil {
+			told.Device = &owner.id
+		}
+	}
+	if r.verdict == "" {
+		rec := t.mail(t.deviceByNumber(r.device), key).rec.AsOf(t.now)
+		told.EndedAt = rec.EndedAt
+	}
+	return told
+}
+
+// A History is a file of which no server is running, to be read only. It
+// implements delivery.Histories: nothing is written, nothing that is due happens.
+type History struct {
+	store *Store
+	rows  *rowMap
+	// Restored: the file is a copy that no server has opened, so its shelves will
+	// be retired by the first that does.
+	Restored bool
+}
+
+var _ delivery.Histories = (*History)(nil)
+
+// OpenHistory opens the file for reading. While it is open, no server can open it.
+func OpenHistory(path string, opts Options) (_ *History, err error) {
+	if err := present(path); err != nil {
+		return nil, err
+	}
+	if opts.Clock == nil {
+		opts.Clock = delivery.SystemClock()
+	}
+	db, err := openToRead(path)
+	if err != nil {
+		return nil, openError(path, err)
+	}
+	h := &History{store: &Store{path: path, opts: opts, db: db}, rows: newRowMap()}
+	if err := recovering(h.load); err != nil {
+		db.Close()
+		return nil, openError(path, err)
+	}
+	return h, nil
+}
+
+func openToRead(path string) (db *bbolt.DB, err error) {
+	if err := checkWhole(path); err != nil {
+		return nil, err
+	}
+	defer refusing(&err)
+	return bbolt.Open(path, 0o600, &bbolt.Options{ReadOnly: true, PageSize: pageSize, Timeout: time.Second})
+}
+
+// load reads the log and what a store has to know before it reads rows.
+func (h *History) load() error {
+	s := h.store
+	err := s.db.View(func(tx *bbolt.Tx) (err error) {
+		if h.Restored, err = s.load(tx); err == nil {
+			loadLog(tx.Bucket(bucketLog.name), s.state.Load().merged, h.rows)
+		}
+		return err
+	})
+	if err == nil {
+		s.guard = delivery.NewClockGuard(s.opts.Clock, s.state.Load().seen, s.opts.TrustClock)
+	}
+	return err
+}
+
+// Close closes the file.
+func (h *History) Close() error { return h.store.db.Close() }
+
+// RestoredAt is when shelves were retired because the file was a copy; zero if
+// never.
+func (h *History) RestoredAt(ctx context.Context) (at time.Time, err error) {
+	return told(h.view(ctx, func(t *txn) error {
+		if v := t.get(bucketMeta, keyRestoredAt); len(v) == numberBytes {
+			at = fromMillis(readNumber(v))
+		}
+		return nil
+	}), &at)
+}
+
+func (h *History) view(ctx context.Context, fn func(*txn) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	err := recovering(func() error {
+		return h.store.db.View(func(tx *bbolt.Tx) error { return fn(h.store.newTxn(tx, h.rows)) })
+	})
+	if err != nil && err != delivery.ErrNotFound {
+		err = fmt.Errorf("read database %s: %w", h.store.path, err)
+	}
+	return err
+}
+
+// UserHistory implements delivery.Histories.
+func (h *History) UserHistory(ctx context.Context, user delivery.UserID, most int) (u delivery.UserHistory, err error) {
+	return told(h.view(ctx, func(t *txn) error { u = t.userHistory(user, most); return nil }), &u)
+}
+
+// DeviceHistory implements delivery.Histories.
+func (h *History) DeviceHistory(ctx context.Context, id delivery.DeviceID, most int) (d delivery.DeviceHistory, err error) {
+	return told(h.view(ctx, func(t *txn) error { d, err = t.deviceHistory(id, most); return err }), &d)
+}
+
+// KeyPackageHistory implements delivery.Histories.
+func (h *History) KeyPackageHistory(ctx context.Context, ref mls.KeyPackageRef, most int) (k delivery.KeyPackageHistory, err error) {
+	return told(h.view(ctx, func(t *txn) error { k, err = t.keyPackageHistory(ref, most); return err }), &k)
+}
+
+// WelcomeHistory implements delivery.Histories.
+func (h *History) WelcomeHistory(ctx context.Context, id delivery.WelcomeID, most int) (w delivery.WelcomeHistory, err error) {
+	return told(h.view(ctx, func(t *txn) error { w, err = t.welcomeHistory(id, most); return err }), &w)
+}

@@ -1,0 +1,416 @@
+package bolt
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"welcomed/delivery"
+	"welcomed/delivery/archive"
+	"welcomed/mls"
+	"welcomed/progress"
+)
+
+// A File is a database that nobody serves, to be moved to or from an archive. It
+// implements archive.Exporter and archive.Importer.
+type File struct {
+	Path     string
+	Limits   delivery.Limits    // of the server that will open it
+	Progress *progress.Progress // may be nil
+	// Final: after the export the file is not to be served any more.
+	Final bool
+
+	unchecked bool // KeyPackages are no objects, in tests
+}
+
+var (
+	_ archive.Exporter = (*File)(nil)
+	_ archive.Importer = (*File)(nil)
+)
+
+// keyMoved is when the file was exported for good.
+var keyMoved = []byte("moved")
+
+// Export implements archive.Exporter. The file is checked first, and is locked
+// until Export returns. A final export marks it when everything was emitted: no
+// server opens it then, unless MarkRestored makes a copy of it.
+func (f *File) Export(ctx context.Context, emit func(archive.Record) error) error {
+	var exported error
+	err := f.sound(ctx, func(db *bbolt.DB) error {
+		exported = f.exportFrom(ctx, db, emit)
+		if exported == nil && f.Final {
+			return markMoved(db, time.Now())
+		}
+		return nil
+	})
+	return cmp.Or(exported, err)
+}
+
+// sound has do look at a file that was checked.
+func (f *File) sound(ctx context.Context, do func(*bbolt.DB) error) error {
+	if !f.unchecked {
+		f.Progress.Begin("checking "+f.Path, progress.Items, 0)
+		return withChecked(ctx, f.Path, do)
+	}
+	db, err := openFile(f.Path, Options{LockTimeout: time.Second})
+	if err != nil {
+		return openError(f.Path, err)
+	}
+	return errors.Join(do(db), db.Close())
+}
+
+func markMoved(db *bbolt.DB, now time.Time) error {
+	return db.Update(func(tx *bbolt.Tx) error {
+		return tx.Bucket(bucketMeta.name).Put(keyMoved, appendNumber(nil, millis(now)))
+	})
+}
+
+// refuseMoved returns an error if the file was exported for good.
+func refuseMoved(tx *bbolt.Tx) error {
+	at := tx.Bucket(bucketMeta.name).Get(keyMoved)
+	if len(at) != numberBytes {
+		return nil
+	}
+	return fmt.Errorf("what is in it was moved away on %s by welcomed export --final: serve the store that it was imported into; to serve this one again as a restored backup, with its shelves empty, run welcomed restore --mark on it",
+		fromMillis(readNumber(at)).Format(time.RFC3339))
+}
+
+// Moved returns when the file at path was exported for good the last time, zero if
+// never.
+func Moved(path string) (at time.Time, err error) {
+	if err := present(path); err != nil {
+		return at, err
+	}
+	db, err := openFile(path, Options{LockTimeout: time.Second})
+	if err != nil {
+		return at, openError(path, err)
+	}
+	defer db.Close()
+	err = db.View(func(tx *bbolt.Tx) error {
+		if meta := tx.Bucket(bucketMeta.name); meta != nil && len(meta.Get(keyMoved)) == numberBytes {
+			at = fromMillis(readNumber(meta.Get(keyMoved)))
+		}
+		return nil
+	})
+	return at, err
+}
+
+func (f *File) exportFrom(ctx context.Context, db *bbolt.DB, emit func(archive.Record) error) error {
+	return db.View(func(tx *bbolt.Tx) error {
+		s := new(Store)
+		if err := s.checkFormat(tx); err != nil {
+			return err
+		}
+		if f.Final && s.format != formatVersion {
+			return fmt.Errorf("database %s has format %d, and a server that writes it would not see that it has moved: start this welcomed on it once, and stop it, before it is exported for good", f.Path, s.format)
+		}
+		e := &exporter{txn: &txn{tx: tx, rows: newRowMap()}, ctx: ctx, emit: emit, progress: f.Progress}
+		e.state = *s.state.Load()
+		return recovering(func() error {
+			loadLog(tx.Bucket(bucketLog.name), e.state.merged, e.rows)
+			return e.all(f.Final)
+		})
+	})
+}
+
+// An exporter writes down what a transaction sees. It keeps what belongs to one
+// device or to one Welcome in memory.
+type exporter struct {
+	*txn
+	ctx      context.Context
+	emit     func(archive.Record) error
+	progress *progress.Progress
+}
+
+func (e *exporter) all(final bool) error {
+	total := int64(0)
+	for _, n := range e.state.keyPackages {
+		total += n
+	}
+	for _, n := range e.state.welcomes {
+		total += n
+	}
+	e.progress.Begin("exporting", progress.Items, total)
+	for _, part := range []func() error{func() error { return e.header(final) }, e.allDevices, e.allWelcomes, e.allTokens, e.allReservations} {
+		if err := part(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (e *exporter) header(final bool) error {
+	h := &archive.Header{SeenAt: e.state.seen, Shelves: archive.Retire, Order: e.state.sequence}
+	if final && e.get(bucketMeta, keyRestored) == nil {
+		h.Shelves = archive.Keep
+	}
+	if at := e.get(bucketMeta, keyRestoredAt); len(at) == numberBytes {
+		h.RestoredAt = fromMillis(readNumber(at))
+	}
+	return e.emit(h)
+}
+
+// goOn returns why the export does not go on. What was loaded is forgotten: there may
+// be millions.
+func (e *exporter) goOn() error {
+	e.devices = nil
+	return e.ctx.Err()
+}
+
+func (e *exporter) allDevices() error {
+	for number := uint64(0); ; {
+		var found bool
+		for key := range e.scan(bucketDevices, nil, numberKey(number+1)) {
+			number, found = readNumber(key), true
+			break
+		}
+		if !found {
+			return nil
+		}
+		if err := errors.Join(e.goOn(), e.exportDevice(number)); err != nil {
+			return err
+		}
+	}
+}
+
+func (e *exporter) exportDevice(number uint64) error {
+	d := e.deviceByNumber(number)
+	if d == nil {
+		return wrong("device %d is missing", number)
+	}
+	r := &archive.Device{
+		User: d.id.User, Device: d.id.Name, SeenAt: d.seenAt, ClaimOrder: d.claimed, Removed: d.removed, RemovedAt: d.removedAt,
+	}
+	for start := range slices.Chunk(e.get(bucketDevices, d.key(rowDoubts)), refPrefix) {
+		r.Doubts = append(r.Doubts, archive.Start(start))
+	}
+	if err := e.emit(r); err != nil {
+		return err
+	}
+	hashes := make(map[uint64]initHash)
+	for key, row := range e.scan(bucketDevices, d.key(rowInitKeys), nil) {
+		for _, entry := range decodeInitKeys(key, row) {
+			hashes[entry.kp] = entry.hash
+		}
+	}
+	for _, at := range e.keyPackageRows(d) {
+		row := e.get(bucketDevices, d.keyPackageRow(at.kind, at.number))
+		hash, known := hashes[at.number]
+		if !known {
+			return wrong("a KeyPackage of device %s has no init_key", d.id)
+		}
+		if err := e.exportKeyPackage(d, decodeKeyPackage(at.kind, at.number, row), hash); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// A keyPackagePlace is where the row of a KeyPackage is.
+type keyPackagePlace struct {
+	number uint64
+	kind   byte
+}
+
+// keyPackageRows returns the device's KeyPackages, oldest first.
+func (e *exporter) keyPackageRows(d *device) (places []keyPackagePlace) {
+	note := func(prefix, from []byte, last byte) {
+		for key := range e.scan(bucketDevices, prefix, from) {
+			kind := key[numberBytes]
+			if kind > last {
+				return
+			}
+			places = append(places, keyPackagePlace{readNumber(key[numberBytes+1:]), kind})
+		}
+	}
+	note(d.key(rowKeyPackage), nil, rowKeyPackage)
+	note(d.key(rowTombstone), nil, rowTombstone)
+	note(numberKey(d.number), d.key(rowShelf), rowShelf|0x0f)
+	slices.SortFunc(places, func(a, b keyPackagePlace) int { return cmp.Compare(a.number, b.number) })
+	return places
+}
+
+func (e *exporter) exportKeyPackage(d *device, k *keyPackage, hash initHash) error {
+	e.progress.Add(1)
+	r := k.rec
+	record := &archive.KeyPackage{
+		User: d.id.User, Device: d.id.Name, Ref: archive.Ref(r.Ref), Suite: r.Suite, LastResort: r.LastResort,
+		State: archive.KeyPackageState(r.State), NotBefore: r.Lifetime.NotBefore, NotAfter: r.Lifetime.NotAfter,
+		PublishedAt: r.PublishedAt, ShelfUntil: r.ShelfUntil, MatchableUntil: r.MatchableUntil,
+		ReservedBy: r.ReservedBy, ReservedAt: r.ReservedAt, Abandoned: r.Abandoned, HandedOutAt: r.HandedOutAt,
+		EndedAt: r.EndedAt, ClosedAt: k.closed, Open: r.Open, InitKey: archive.Start(hash),
+	}
+	if k.payload {
+		record.Bytes = cloneBytes(e.get(bucketKeyPackages, numberKey(k.number)))
+	}
+	return e.emit(record)
+}
+
+func (e *exporter) allWelcomes() error {
+	var err error
+	for key := range e.scan(bucketPosted, nil, nil) {
+		if err = errors.Join(e.goOn(), e.exportWelcome(readNumber(key))); err != nil {
+			break
+		}
+	}
+	return err
+}
+
+func (e *exporter) exportWelcome(number uint64) error {
+	w := e.welcome(number)
+	if w == nil {
+		return wrong("a Welcome is missing")
+	}
+	r := &archive.Welcome{
+		ID: archive.Hash(w.id), PostedBy: w.poster, Suite: w.suite, Recipients: w.recipients, Hold: w.hold, RequireAll: w.requireAll,
+		PostedAt: w.postedAt, ReleasedAt: w.releasedAt, CancelledAt: w.cancelledAt, EndedAt: w.lastEnd, HoldOverdue: w.holdCounted,
+		Context: cloneBytes(w.context), GroupInfo: len(w.groupInfo), Tree: w.treeSize,
+	}
+	copy(r.TreeHash[:], w.treeHash)
+	if w.apart {
+		r.GroupInfo = e.payloadSize(number, partGroupInfo)
+	}
+	if err := e.emit(r); err != nil {
+		return err
+	}
+	if err := e.exportPayload(w); err != nil {
+		return err
+	}
+	var err error
+	e.eachRecipient(w, func(key mailKey, r *recipient) bool {
+		err = e.exportRecipient(w, key, r)
+		return err == nil
+	})
+	return err
+}
+
+func (e *exporter) payloadSize(number uint64, part byte) (n int) {
+	for _, data := range e.scan(bucketWelcomes, partKey(number, part), nil) {
+		n += len(data)
+	}
+	return n
+}
+
+func (e *exporter) exportPayload(w *welcome) error {
+	emit := func(of archive.Part, data []byte) error {
+		return e.emit(&archive.Data{Welcome: archive.Hash(w.id), Of: of, Bytes: data})
+	}
+	for data := range slices.Chunk(w.groupInfo, archive.PieceBytes) {
+		if err := emit(archive.GroupInfo, bytes.Clone(data)); err != nil {
+			return err
+		}
+	}
+	if err := e.pieces(w.number, partGroupInfo, func(data []byte) error { return emit(archive.GroupInfo, data) }); err != nil {
+		return err
+	}
+	return e.pieces(w.number, partTree, func(data []byte) error { return emit(archive.Tree, data) })
+}
+
+// pieces emits what is kept in small pieces in larger ones.
+func (e *exporter) pieces(number uint64, part byte, emit func([]byte) error) error {
+	var gathered []byte
+	for _, data := range e.scan(bucketWelcomes, partKey(number, part), nil) {
+		if len(gathered)+len(data) > archive.PieceBytes {
+			if err := emit(gathered); err != nil {
+				return err
+			}
+			gathered = nil
+		}
+		gathered = append(gathered, data...)
+	}
+	if len(gathered) == 0 {
+		return nil
+	}
+	return emit(gathered)
+}
+
+func (e *exporter) exportRecipient(w *welcome, key mailKey, r *recipient) error {
+	e.progress.Add(1)
+	record := &archive.Recipient{Welcome: archive.Hash(w.id), Index: int(key.index), Ref: archive.Ref(r.ref), Status: r.verdict, By: archive.Hash(r.by)}
+	d := e.deviceByNumber(r.device)
+	if d != nil {
+		record.User, record.Device = d.id.User, d.id.Name
+	}
+	if r.verdict != "" {
+		return e.emit(record)
+	}
+	if d == nil {
+		return wrong("a recipient of Welcome %s has no device", w.id)
+	}
+	m := e.mail(d, key)
+	if m == nil {
+		return wrong("a recipient of Welcome %s has no state", w.id)
+	}
+	record.Matched, record.Status, record.Secret = true, m.rec.State.Status(), cloneBytes(r.secret)
+	k := e.keyPackage(d, m.kp)
+	record.Forgotten, record.Last = k == nil, k != nil && k.mail == key
+	record.Size, record.Order = m.size, m.order
+	record.ReleasedAt, record.DeliveredAt, record.WithheldAt = m.rec.ReleasedAt, m.rec.DeliveredAt, m.rec.WithheldAt
+	record.EndedAt, record.Until, record.Reason, record.Detail = m.rec.EndedAt, m.rec.Until, m.rec.Reason, m.rec.Detail
+	return e.emit(record)
+}
+
+func (e *exporter) allTokens() error {
+	for id, row := range e.scan(bucketTokens, nil, nil) {
+		t := decodeToken(string(id), row)
+		err := e.emit(&archive.Token{
+			ID: t.ID, Hash: t.Hash, User: t.Owner.User, Device: t.Owner.Device, Service: t.Owner.Service,
+			ReadOnly: t.ReadOnly, CreatedBy: t.CreatedBy, CreatedAt: t.CreatedAt, ExpiresAt: t.Expires,
+		})
+		if err = errors.Join(e.goOn(), err); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (e *exporter) allReservations() error {
+	for key, row := range e.scan(bucketIdempotency, nil, nil) {
+		d := decoder(row)
+		r := &archive.Reservation{ExpiresAt: d.time()}
+		copy(r.Key[:], key)
+		copy(r.Request[:], d.bytes())
+		answer := decodeReservation(d.bytes())
+		r.Suite, r.Users = answer.Suite, archivedUsers(answer.Users)
+		if err := errors.Join(e.goOn(), e.emit(r)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func archivedUsers(from []delivery.ReservedUser) (users []archive.ReservedUser) {
+	for _, u := range from {
+		user := archive.ReservedUser{User: u.User, Status: u.Status}
+		for _, d := range u.Devices {
+			device := archive.ReservedDevice{Device: d.Device, Status: d.Status}
+			if d.KeyPackage != nil {
+				device.Ref = archive.Ref(d.KeyPackage.Ref)
+			}
+			user.Devices = append(user.Devices, device)
+		}
+		users = append(users, user)
+	}
+	return users
+}
+
+func reservedUsers(from []archive.ReservedUser) (users []delivery.ReservedUser) {
+	for _, u := range from {
+		user := delivery.ReservedUser{User: u.User, Status: u.Status}
+		for _, d := range u.Devices {
+			device := delivery.ReservedDevice{Device: d.Device, Status: d.Status}
+			if d.Ref != "" {
+				device.KeyPackage = &delivery.ListedKeyPackage{Ref: mls.KeyPackageRef(d.Ref)}
+			}
+			user.Devices = append(user.Devices, device)
+		}
+		users = append(users, user)
+	}
+	return users
+}

@@ -1,0 +1,366 @@
+package bolt_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"welcomed/bolt"
+	"welcomed/delivery"
+	"welcomed/delivery/archive"
+	"welcomed/delivery/storetest"
+	"welcomed/mls"
+	"welcomed/mls/mlstest"
+)
+
+// export returns the archive of a file.
+func export(t *testing.T, path string, final bool) string {
+	t.Helper()
+	var text bytes.Buffer
+	w := archive.NewWriter(&text, "a test", time.Unix(0, 0))
+	must(t, (&bolt.File{Path: path, Final: final}).Export(t.Context(), w.Write))
+	_, err := w.Close()
+	must(t, err)
+	return text.String()
+}
+
+func imported(path, text string) error {
+	f := &bolt.File{Path: path, Limits: delivery.DefaultLimits()}
+	return f.Import(context.Background(), archive.NewReader(strings.NewReader(text)).Lines())
+}
+
+func twinOf(t *testing.T, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	must(t, err)
+	to := filepath.Join(t.TempDir(), "welcomed.db")
+	must(t, os.WriteFile(to, b, 0o600))
+	return to
+}
+
+// A life is what has happened to a store, and what is to be done again.
+type life struct {
+	villager
+	path  string
+	spent delivery.NewKeyPackage
+	init  []byte // an init_key that was used
+	later delivery.NewKeyPackage
+}
+
+// lived returns a store, closed, to which everything has happened.
+func lived(t *testing.T) *life {
+	l := &life{villager: villager{t: t, clock: storetest.NewClock()}, path: filepath.Join(t.TempDir(), "welcomed.db")}
+	l.s = l.openAt(l.path)
+	l.villager.live()
+	l.restore()
+	l.removed(delivery.DeviceID{User: "frank", Name: "phone"})
+	l.grow()
+	must(t, l.s.Close())
+	return l
+}
+
+func (l *life) openAt(path string) *bolt.Store {
+	return open(l.t, path, bolt.Options{Clock: l.clock, LogSize: 8 << 10})
+}
+
+// restore puts the store back, and a device names what it may have published since.
+func (l *life) restore() {
+	must(l.t, errors.Join(l.s.Close(), bolt.MarkRestored(l.t.Context(), l.path)))
+	l.s = l.openAt(l.path)
+	l.later = newKeyPackage(l.t, mlstest.NewSigner(1, "alice"))
+	grace := delivery.DeviceID{User: "grace", Name: "phone"} // who leaves no tombstones
+	l.publish(grace, mlstest.LastResort())
+	for _, id := range []delivery.DeviceID{villageDevices[1], grace} {
+		inv, err := l.s.Inventory(l.t.Context(), delivery.Caller{}, id)
+		must(l.t, err)
+		_, err = l.s.Sync(l.t.Context(), delivery.Caller{}, id, inv.Digest, append(inv.Refs, l.later.Ref))
+		must(l.t, err)
+	}
+}
+
+// removed leaves a device of which nothing is known but when it was removed.
+func (l *life) removed(id delivery.DeviceID) {
+	l.publish(id, mlstest.WithLifetime(0, uint64(l.clock.Now().AddDate(0, 0, 2).Unix())))
+	must(l.t, l.s.RemoveDevice(l.t.Context(), delivery.Caller{}, id))
+	l.clock.Advance(31 * 24 * time.Hour)
+	must(l.t, l.s.RemoveDevice(l.t.Context(), delivery.Caller{}, id))
+	l.sweep(l.s)
+}
+
+// grow does what live does not.
+func (l *life) grow() {
+	t, ctx, id := l.t, l.t.Context(), villageDevices[0]
+	self := delivery.Caller{User: id.User, Device: id.Name}
+	last := l.publish(id, mlstest.LastResort())
+	for range 3 {
+		l.postLarge(last)
+	}
+	l.claim(id)
+	rejected := l.post(false, l.publish(id))
+	lapsed := l.post(false, l.publish(id))
+	must(t, ignoreDeliveries(l.s.Claim(ctx, self, id, delivery.ClaimOptions{})))
+	_, err := l.s.Reject(ctx, self, id, rejected, "", delivery.ReasonOther, "no <key> for “it”")
+	must(t, err)
+	l.clock.Advance(15 * 24 * time.Hour) // and lapsed is
+	l.sweep(l.s)
+	must(t, l.s.Acknowledge(ctx, self, id, lapsed, ""))
+
+	l.spent = l.publish(id)
+	l.init = l.spent.InitKey
+	l.post(false, l.spent)
+	must(t, l.s.Withdraw(ctx, self, id, l.spent.Ref))
+	l.publish(id, mlstest.WithLifetime(0, uint64(l.clock.Now().Add(2*time.Hour).Unix())))
+	l.post(true, l.publish(id))
+	l.publish(id)
+	must(t, ignoreReservation(l.s.Reserve(ctx, delivery.Caller{User: "ann"}, delivery.ReserveRequest{Devices: []delivery.DeviceID{id}})))
+	l.clock.Advance(25 * time.Hour)
+	l.sweep(l.s)
+	l.post(false, l.publish(id))
+	must(t, ignoreDeliveries(l.s.Claim(ctx, self, id, delivery.ClaimOptions{Refs: []mls.KeyPackageRef{}}))) // withheld, overdue
+	_, err = l.s.Post(ctx, delivery.Caller{User: "eve"}, l.posting(l.publish(id), l.spent))                 // a mismatch
+	must(t, err)
+	must(t, ignoreReservation(l.s.Reserve(ctx, delivery.Caller{User: "ann"}, delivery.ReserveRequest{Devices: []delivery.DeviceID{villageDevices[2]}, IdempotencyKey: "again"})))
+	l.waits(villageDevices[1])
+	for _, o := range []delivery.TokenOwner{{User: "alice"}, {Service: "app"}} {
+		_, err = l.s.AddToken(ctx, delivery.Token{ID: "of-" + strings.ReplaceAll(o.String(), " ", "-"), Hash: [32]byte{1}, Owner: o, ReadOnly: o.Service != ""})
+		must(t, err)
+	}
+}
+
+// waits leaves a device with Welcomes in every state that has not ended, and with
+// one that was cancelled.
+func (l *life) waits(id delivery.DeviceID) {
+	l.publish(id, mlstest.LastResort()) // retired by the next
+	last := l.publish(id, mlstest.LastResort())
+	l.postLarge(last)
+	l.post(false, last, l.publish(id))
+	l.post(false, l.publish(id))
+	l.claim(id)
+	_, err := l.s.Cancel(l.t.Context(), delivery.Caller{User: "ann"}, l.post(true, l.publish(id)))
+	must(l.t, err)
+	l.post(true, l.publish(id)) // which is not overdue yet
+}
+
+func ignoreDeliveries(_ delivery.ClaimResult, err error) error  { return err }
+func ignoreReservation(_ delivery.Reservation, err error) error { return err }
+
+func (l *life) posting(items ...delivery.NewKeyPackage) delivery.Posting {
+	var refs []mls.KeyPackageRef
+	for _, item := range items {
+		refs = append(refs, item.Ref)
+	}
+	w, err := mls.ParseWelcome(mlstest.Welcome(items[0].Suite, refs...))
+	must(l.t, err)
+	return delivery.Posting{Welcome: w, RatchetTree: []byte("a tree")}
+}
+
+// postLarge posts a Welcome whose payloads are larger than a piece.
+func (l *life) postLarge(item delivery.NewKeyPackage) {
+	w, err := mls.ParseWelcome(mlstest.WelcomeSize(300<<10, item.Suite, item.Ref))
+	must(l.t, err)
+	o, err := l.s.Post(l.t.Context(), delivery.Caller{Service: "app"}, delivery.Posting{Welcome: w, RatchetTree: mlstest.Random(archive.PieceBytes + 1)})
+	must(l.t, err)
+	l.Welcomes = append(l.Welcomes, o.ID.String())
+	l.clock.Advance(time.Minute)
+}
+
+func (l *life) sweep(s *bolt.Store) delivery.SweepResult {
+	swept, err := s.Sweep(l.t.Context())
+	must(l.t, err)
+	return swept
+}
+
+// goOn asks for everything, repeats what was done before and lets time pass, and
+// says what is answered.
+func (l *life) goOn(s *bolt.Store) (answers []string) {
+	ctx, id := l.t.Context(), villageDevices[0]
+	self := delivery.Caller{User: id.User, Device: id.Name}
+	say := func(format string, args ...any) { answers = append(answers, fmt.Sprintf(format, args...)) }
+	_, err := s.Publish(ctx, self, id, []delivery.NewKeyPackage{l.spent})
+	say("published again: %v", err)
+	reused := newKeyPackage(l.t, mlstest.NewSigner(l.spent.Suite, "alice"), mlstest.WithInitKey(l.init))
+	_, err = s.Publish(ctx, self, id, []delivery.NewKeyPackage{reused})
+	say("the same init_key: %v", err)
+	p, err := s.Publish(ctx, delivery.Caller{}, villageDevices[1], []delivery.NewKeyPackage{l.later})
+	must(l.t, err)
+	k, err := s.KeyPackage(ctx, delivery.Caller{}, l.later.Ref)
+	say("doubted: %v %v %v", p.Items[0].Status, k.State, err)
+	_, err = s.Publish(ctx, delivery.Caller{User: "dave", Device: "gone", Bound: storetest.NewClock().Now()}, villageDevices[4], []delivery.NewKeyPackage{l.later})
+	say("credentials that were outlived: %v", err)
+	for _, key := range []string{"again", "other"} {
+		r, err := s.Reserve(ctx, delivery.Caller{User: "ann"}, delivery.ReserveRequest{Devices: []delivery.DeviceID{villageDevices[2]}, IdempotencyKey: key})
+		say("reserved: %v %v %v", r.Repeated, r.Users[0].Status, err)
+	}
+	_, err = s.Reserve(ctx, delivery.Caller{User: "ann"}, delivery.ReserveRequest{Users: []delivery.UserID{"bob"}, IdempotencyKey: "again"})
+	say("another request: %v", err)
+	for _, token := range []string{"one", "of-alice", "of-service-app", "none"} {
+		token, err := s.Token(ctx, token)
+		say("token: %v %v", token, err)
+	}
+	answers = append(answers, l.ask(l.t, s)...)
+	return answers
+}
+
+// goOnAt is goOn of the store at path, and what is written down of it while years
+// pass.
+func (l *life) goOnAt(path string) (answers []string) {
+	start := l.clock.Now()
+	defer func(clock *storetest.Clock) { l.clock = clock }(l.clock)
+	l.clock = storetest.NewClock()
+	l.clock.Advance(start.Sub(l.clock.Now()))
+	s := l.openAt(path)
+	answers = l.goOn(s)
+	for _, d := range []int{0, 1, 2, 10, 16, 31, 32, 50, 62, 95, 130, 400, 500} {
+		l.clock.Advance(start.AddDate(0, 0, d).Sub(l.clock.Now()))
+		answers = append(answers, fmt.Sprintf("swept after %d days: %+v", d, l.sweep(s)))
+		stats, err := s.Stats(l.t.Context())
+		must(l.t, err)
+		answers = append(answers, fmt.Sprint(stats.KeyPackages, stats.Welcomes, stats.Shelves, stats.Overdue, stats.HoldsOverdue, stats.RestoredAt))
+		if d%5 == 0 {
+			must(l.t, s.Close())
+			answers = append(answers, strings.Split(export(l.t, path, false), "\n")...)
+			s = l.openAt(path)
+		}
+	}
+	must(l.t, s.Close())
+	return answers
+}
+
+func TestAStoreThatHasMovedGoesOnWhereItWas(t *testing.T) {
+	l := lived(t)
+	twin, moved := twinOf(t, l.path), filepath.Join(t.TempDir(), "welcomed.db")
+	text := export(t, l.path, true)
+	must(t, imported(moved, text))
+	must(t, bolt.Check(t.Context(), moved))
+	if again := export(t, twinOf(t, moved), true); again != text {
+		requireSame(t, strings.Split(again, "\n"), strings.Split(text, "\n"))
+	}
+	want := l.goOnAt(twin)
+	requireSame(t, l.goOnAt(moved), want)
+}
+
+// An archive that is not final is what a restored backup is.
+func TestAnImportIsLikeARestoredBackup(t *testing.T) {
+	l := lived(t)
+	text := export(t, l.path, false)
+	copied, moved := twinOf(t, l.path), filepath.Join(t.TempDir(), "welcomed.db")
+	must(t, bolt.MarkRestored(t.Context(), copied))
+	must(t, imported(moved, text))
+	want := l.goOnAt(copied)
+	requireSame(t, l.goOnAt(moved), want)
+	if again := export(t, l.path, true); !strings.Contains(again, `"shelves":"keep"`) {
+		t.Error("an export that is not final has changed the store")
+	}
+}
+
+// A copy that nobody has opened since is one, however it is exported.
+func TestACopyStaysOne(t *testing.T) {
+	l := lived(t)
+	must(t, bolt.MarkRestored(t.Context(), l.path))
+	if text := export(t, l.path, true); !strings.Contains(text, `"shelves":"retire"`) {
+		t.Error("the shelves of a copy are kept")
+	}
+}
+
+// The tests above prove nothing of what has not happened.
+func TestALifeHasEverything(t *testing.T) {
+	text := export(t, lived(t).path, false)
+	var want []string
+	for _, s := range delivery.KeyPackageStates {
+		want = append(want, `"state":"`+s.String()+`"`)
+	}
+	for _, s := range delivery.WelcomeStates {
+		if s != delivery.Lapsed && s != delivery.WelcomeExpired { // which a sweep makes later
+			want = append(want, `"status":"`+s.String()+`","matched":true`)
+		}
+	}
+	want = append(want, `"status":"(withdrawn|wrong_suite)"}`, `"detail":"no`, `"withheld_at":`, `"last_resort":true.*"open":[2-9]`, `"removed":true`,
+		`"doubts":\["`, `"restored_at":`, `"hold_overdue":true`, `"abandoned":true`, `"handed_out_at":`, `"type":"token".*"service":"app","read_only":true`,
+		`"type":"token".*"expires_at"`, `"type":"reservation"`, `"ratchet_tree_size":5000,"ratchet_tree_sha256"`, `"context":`,
+		`"type":"welcome".*"posted_at":"[^"]*","ended_at"[^}]*,"ratchet_tree_size"`, `"closed_at":"[^"]*","init_key":"[0-9a-f]*"}`, `"claim_order":`)
+	for _, words := range want {
+		if !regexp.MustCompile(words).MatchString(text) {
+			t.Errorf("there is no %s", words)
+		}
+	}
+}
+
+func TestAnImportIsWholeOrNotThere(t *testing.T) {
+	l := lived(t)
+	lines := strings.SplitAfter(export(t, l.path, true), "\n")
+	path := filepath.Join(t.TempDir(), "welcomed.db")
+	broken := strings.Join(lines[:len(lines)-2], "")
+	if err := imported(path, broken); !errors.Is(err, archive.ErrBroken) {
+		t.Errorf("without its end: %v", err)
+	}
+	left, err := os.ReadDir(filepath.Dir(path))
+	must(t, err)
+	if len(left) > 0 {
+		t.Errorf("there is %v", left)
+	}
+	must(t, os.WriteFile(path, nil, 0o600))
+	if err := imported(path, strings.Join(lines, "")); err == nil || !strings.Contains(err.Error(), "only imported into a new database") {
+		t.Errorf("into one that is there: %v", err)
+	}
+}
+
+// A database that was exported for good is opened by nobody, unless it is made a
+// copy.
+func TestWhatHasMovedIsNotServed(t *testing.T) {
+	l := lived(t)
+	export(t, l.path, true)
+	s, err := bolt.Open(l.path, bolt.Options{Limits: delivery.DefaultLimits(), Clock: l.clock})
+	if err == nil {
+		_ = s.Close()
+		t.Fatal("it is served")
+	}
+	if !strings.Contains(err.Error(), "moved away") {
+		t.Error(err)
+	}
+	must(t, bolt.Check(t.Context(), l.path))
+	must(t, bolt.MarkRestored(t.Context(), l.path))
+	s = l.openAt(l.path)
+	if !s.Restored() {
+		t.Error("its shelves are as they were")
+	}
+}
+
+// What fails half-way is not marked: the archive has no end, and the store goes on.
+func TestAnExportThatFailsMarksNothing(t *testing.T) {
+	l := lived(t)
+	n, full := 0, errors.New("no room")
+	err := (&bolt.File{Path: l.path, Final: true}).Export(t.Context(), func(archive.Record) error {
+		if n++; n == 100 {
+			return full
+		}
+		return nil
+	})
+	if !errors.Is(err, full) {
+		t.Fatal(err)
+	}
+	if l.openAt(l.path).Restored() {
+		t.Error("it is a copy now")
+	}
+}
+
+// A file of an older format is exported as it is, but not for good: a server of that
+// time would not know the mark.
+func TestAFileOfFormat3IsExported(t *testing.T) {
+	path, v := oldVillage(t)
+	text := export(t, path, false)
+	err := (&bolt.File{Path: path, Final: true}).Export(t.Context(), func(archive.Record) error { return nil })
+	if err == nil || !strings.Contains(err.Error(), "would not see that it has moved") {
+		t.Errorf("for good: %v", err)
+	}
+	moved := filepath.Join(t.TempDir(), "welcomed.db")
+	must(t, imported(moved, text))
+	must(t, bolt.MarkRestored(t.Context(), path))
+	requireSame(t, v.ask(t, v.open(t, moved)), v.ask(t, v.open(t, path)))
+}

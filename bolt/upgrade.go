@@ -1,0 +1,146 @@
+package bolt
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"go.etcd.io/bbolt"
+)
+
+// oldestFormat is the first that was released.
+const oldestFormat = 3
+
+// migrations lead from a format to the next, from oldestFormat on: a later one is
+// one more entry. Each finds the file as the one before has left it, t.rows with
+// what is in the log, and writes through bbolt: nothing is logged.
+var migrations = [...]func(t *txn) error{
+	countShelves, // 3 → 4
+}
+
+// An Upgrade is what was done to a file of an older format when it was opened.
+type Upgrade struct {
+	From, To int
+	Copy     string // of the file as it was
+}
+
+// Upgraded returns what was done to the file when it was opened; false if it was
+// in this format already.
+func (s *Store) Upgraded() (Upgrade, bool) { return s.upgraded, s.upgraded.Copy != "" }
+
+// upgrade brings a file of an older format to this one, in one transaction, after
+// a copy was kept: until that is on the disk, and after any error, the file is
+// what it was.
+func (s *Store) upgrade() error {
+	from := s.format
+	kept, err := s.keepCopy(fmt.Sprintf("%s.before-format-%d", s.path, formatVersion))
+	if err != nil {
+		return fmt.Errorf("its format is version %d and this welcomed writes %d: a copy could not be kept, and it was left as it is: %w", from, formatVersion, full(err))
+	}
+	err = s.db.Update(func(tx *bbolt.Tx) error {
+		return recovering(func() error { return s.migrate(tx) })
+	})
+	if err != nil {
+		return fmt.Errorf("bring it from format %d to %d: %w; it was left as it is", from, formatVersion, full(err))
+	}
+	s.format, s.upgraded = formatVersion, Upgrade{From: int(from), To: formatVersion, Copy: kept}
+	return nil
+}
+
+func (s *Store) migrate(tx *bbolt.Tx) error {
+	t := &txn{tx: tx, store: s, state: *s.state.Load(), rows: newRowMap()}
+	loadLog(tx.Bucket(bucketLog.name), t.state.merged, t.rows)
+	for _, migration := range migrations[s.format-oldestFormat:] {
+		if err := migration(t); err != nil {
+			return err
+		}
+	}
+	meta := tx.Bucket(bucketMeta.name)
+	err := errors.Join(meta.Put(keyFormat, binary.BigEndian.AppendUint32(nil, formatVersion)), meta.Put(keyState, t.state.encode()))
+	if err == nil {
+		s.state.Store(&t.state)
+	}
+	return err
+}
+
+// countShelves counts what is on the shelves, by their kind.
+func countShelves(t *txn) error {
+	t.state.shelves = [lastShelf + 1]int64{}
+	for key := range t.scan(bucketDevices, nil, nil) {
+		if len(key) <= numberBytes {
+			return errCorrupt
+		}
+		if kind := key[numberBytes]; kind&^byte(lastShelf) == rowShelf {
+			t.state.shelves[kind&byte(lastShelf)]++
+		}
+	}
+	return nil
+}
+
+// keepCopy keeps a copy of the file under the name path, with a number behind it
+// if another copy has that name, and returns the name. One of a start that was
+// interrupted is the same, and is not made again.
+func (s *Store) keepCopy(path string) (kept string, err error) {
+	part := path + ".part"
+	defer os.Remove(part)
+	sum, err := s.copyDurably(part)
+	if err != nil {
+		return "", err
+	}
+	for n := 1; ; n++ {
+		if kept = path; n > 1 {
+			kept = fmt.Sprintf("%s.%d", path, n)
+		}
+		same, err := sumOf(kept)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			// Nobody else makes these: the database is locked.
+			return kept, errors.Join(os.Rename(part, kept), SyncDirectory(filepath.Dir(kept)))
+		case err != nil:
+			return "", err
+		case bytes.Equal(sum, same):
+			return kept, nil
+		}
+	}
+}
+
+// copyDurably copies the pages to a file, which is on the disk when it returns,
+// and returns the hash of what it wrote.
+func (s *Store) copyDurably(path string) (sum []byte, err error) {
+	if free, _ := diskSpace(s.file); free < s.size() {
+		return nil, fmt.Errorf("%d bytes are needed for it beside the database, and the disk has %d left", s.size(), free)
+	}
+	f, err := copyPages(context.Background(), s.db, path, func(uint64) error { return nil })
+	if err != nil {
+		return nil, err
+	}
+	err = errors.Join(f.Sync(), f.Close())
+	if err != nil {
+		return nil, err
+	}
+	return sumOf(path)
+}
+
+// size is what the pages of the file come to.
+func (s *Store) size() (size int64) {
+	_ = s.db.View(func(tx *bbolt.Tx) error { size = tx.Size(); return nil })
+	return size
+}
+
+func sumOf(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	hash := sha256.New()
+	_, err = io.Copy(hash, f)
+	return hash.Sum(nil), err
+}

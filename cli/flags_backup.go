@@ -1,0 +1,166 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/urfave/cli/v3"
+
+	"welcomed/backup"
+)
+
+// backupSettings are what the flags of serve say of backups.
+type backupSettings struct {
+	dir, to string
+	every   time.Duration
+	keep    backup.Retention
+	remote
+}
+
+func defaultBackups(env environment) backupSettings {
+	return backupSettings{
+		every:  6 * time.Hour,
+		keep:   backup.Retention{Newest: 8, Days: 7},
+		remote: defaultRemote(env),
+	}
+}
+
+func (b *backupSettings) flags() []cli.Flag {
+	return append([]cli.Flag{
+		textFlag("backup-dir", &b.dir, "make backups in `DIRECTORY`"),
+		textFlag("backup-to", &b.to, "make backups in a bucket, s3://`BUCKET/PREFIX`"),
+		valueFlag("backup-every", duration(&b.every, time.Second), "make one every `DURATION`"),
+		valueFlag("backup-keep", number(&b.keep.Newest, 1), "keep the newest `N`"),
+		valueFlag("backup-keep-days", number(&b.keep.Days, 0), "and the last one of each of the last `N` days that have one"),
+	}, b.remote.flags()...)
+}
+
+func (b *backupSettings) check() error {
+	if b.to == "" {
+		return nil
+	}
+	if !backup.IsBucket(b.to) {
+		return fmt.Errorf("--backup-to %s is not an address like s3://BUCKET/PREFIX; a directory goes with --backup-dir", b.to)
+	}
+	if _, err := b.bucket(b.to); err != nil {
+		return fmt.Errorf("--backup-to: %w", err)
+	}
+	return nil
+}
+
+// schedule returns the schedule of backups of the database, nil if there is to be
+// none. Who copies it is not known yet.
+func (b *backupSettings) schedule(db string, o scheduleObserver, log *slog.Logger) (_ *backup.Schedule, err error) {
+	if b.dir == "" && b.to == "" {
+		return nil, nil
+	}
+	s := &backup.Schedule{
+		Every: b.every, Keep: b.keep, To: b.encryptTo,
+		Database: db, Observer: o, Log: log,
+	}
+	if b.dir != "" {
+		if s.Dir, err = backup.OpenDir(b.dir); err != nil {
+			return nil, fmt.Errorf("--backup-dir: %w", err)
+		}
+	}
+	if b.to != "" {
+		if s.Bucket, err = b.bucket(b.to); err != nil {
+			return nil, fmt.Errorf("--backup-to: %w", err)
+		}
+	} else if backup.SameDisk(b.dir, filepath.Dir(db)) {
+		log.Warn("backups are on the same disk as the database, and are lost with it: give --backup-to, or copy them to another machine", "backup_dir", b.dir)
+	}
+	o.ScheduleBackups(b.every)
+	return s, nil
+}
+
+// A scheduleObserver is told of the schedule and of what it does.
+type scheduleObserver interface {
+	backup.Observer
+	ScheduleBackups(every time.Duration)
+}
+
+// A remote is how an S3 server is asked, and who can read what it keeps.
+type remote struct {
+	s3        backup.S3Options
+	aws       backup.S3Options // what the environment of other programs says
+	encryptTo backup.Recipients
+}
+
+func defaultRemote(env environment) remote {
+	first := func(names ...string) string {
+		for _, name := range names {
+			if value, _ := env.lookup(name); value != "" {
+				return value
+			}
+		}
+		return ""
+	}
+	return remote{
+		s3: backup.S3Options{
+			Endpoint: first("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
+			Region:   first("AWS_REGION", "AWS_DEFAULT_REGION"),
+		},
+		aws: backup.S3Options{
+			AccessKey:    first("AWS_ACCESS_KEY_ID"),
+			SecretKey:    first("AWS_SECRET_ACCESS_KEY"),
+			SessionToken: first("AWS_SESSION_TOKEN"),
+		},
+	}
+}
+
+func (r *remote) flags() []cli.Flag {
+	return []cli.Flag{
+		textFlag("backup-s3-endpoint", &r.s3.Endpoint, "`URL` of the S3 server; none: Amazon's"),
+		textFlag("backup-s3-region", &r.s3.Region, "its `REGION`; none: us-east-1"),
+		boolFlag("backup-s3-path-style", &r.s3.PathStyle, "name the bucket in the path, as for all servers but Amazon's and a few others anyway"),
+		secretFlag("backup-s3-access-key", &r.s3.AccessKey, "the access `KEY`; none: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY count"),
+		secretFlag("backup-s3-secret-key", &r.s3.SecretKey, "the `SECRET` of the access key"),
+		valueFlag("backup-encrypt-to", recipients(&r.encryptTo), "encrypt backups to these public `KEYS` of age, as age-keygen makes them"),
+	}
+}
+
+// bucket is the place at an address, which is asked nothing.
+func (r *remote) bucket(address string) (*backup.Bucket, error) {
+	o := r.s3
+	switch {
+	case (o.AccessKey == "") != (o.SecretKey == ""):
+		return nil, errors.New("--backup-s3-access-key and --backup-s3-secret-key are given both or not at all")
+	case o.AccessKey == "":
+		o.AccessKey, o.SecretKey, o.SessionToken = r.aws.AccessKey, r.aws.SecretKey, r.aws.SessionToken
+	}
+	if o.AccessKey == "" || o.SecretKey == "" {
+		return nil, fmt.Errorf("%s wants a key: --backup-s3-access-key and --backup-s3-secret-key", address)
+	}
+	return backup.OpenBucket(address, o)
+}
+
+// recipients is a list of public keys.
+func recipients(p *backup.Recipients) cli.Value {
+	return value[backup.Recipients]{p, backup.ParseRecipients, backup.Recipients.String}
+}
+
+// readIdentities reads the private keys in a file; none if there is no name.
+func readIdentities(file string) (backup.Identities, error) {
+	if file == "" {
+		return nil, nil
+	}
+	f, err := os.Open(file)
+	if failed, ok := errors.AsType[*fs.PathError](err); ok {
+		return nil, fmt.Errorf("--identity %s: %w", file, failed.Err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	identities, err := backup.ParseIdentities(f)
+	if err != nil {
+		return nil, fmt.Errorf("--identity %s: %w", file, err)
+	}
+	return identities, nil
+}

@@ -1,0 +1,210 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"time"
+
+	"github.com/urfave/cli/v3"
+
+	"welcomed/backup"
+	"welcomed/bolt"
+	"welcomed/progress"
+)
+
+func restoreCommand(env environment) *cli.Command {
+	r := restore{env: env, db: defaultDB(env), remote: defaultRemote(env)}
+	return &cli.Command{
+		Name:      "restore",
+		Usage:     "put a backup in the place of the database, or mark a copy as one",
+		ArgsUsage: "BACKUP",
+		Description: "BACKUP is a file, DIRECTORY/latest, s3://BUCKET/PREFIX/NAME or s3://BUCKET/PREFIX/latest; compressed\n" +
+			"and encrypted ones are recognised. No server may run on the database. Its next one takes every\n" +
+			"KeyPackage off its shelf, because it may have been handed out since the backup; devices refill them.\n" +
+			"Last-resort ones stay.",
+		Flags: append([]cli.Flag{
+			textFlag("db", &r.db, "the `FILE` that the server is given"),
+			boolFlag("force", &r.force, "put a database that is there aside"),
+			textFlag("identity", &r.identity, "`FILE` with the private key of age that an encrypted backup is for"),
+			textFlag("mark", &r.mark, "mark this `FILE`, a disk image's or one copied by hand, and copy nothing"),
+		}, r.remote.flags()...),
+		ArgValidator: func(_ context.Context, cmd *cli.Command) error {
+			r.backup = cmd.Args().First()
+			switch n := cmd.NArg(); {
+			case r.mark != "" && n > 0:
+				return fmt.Errorf("restore --mark FILE restores nothing, but there is %q", r.backup)
+			case r.mark == "" && n != 1:
+				return errors.New("restore takes one backup, or --mark FILE")
+			}
+			return nil
+		},
+		Action: interruptible(r.run),
+	}
+}
+
+// A restore is what the flags and the argument of restore say.
+type restore struct {
+	env        environment
+	backup, db string
+	mark       string
+	force      bool
+	identity   string
+	remote
+
+	progress progress.Progress
+}
+
+func (r *restore) run(ctx context.Context) error {
+	if r.mark != "" {
+		if err := bolt.MarkRestored(ctx, r.mark); err != nil {
+			return err
+		}
+		_, err := fmt.Fprintf(r.env.stdout, "marked %s as a copy: what is on its shelves will not be handed out\n", r.mark)
+		return err
+	}
+	if !r.force {
+		if err := mustNotExist(r.db); err != nil {
+			return fmt.Errorf("%w; --force puts it aside", err)
+		}
+	}
+	identities, err := readIdentities(r.identity)
+	if err != nil {
+		return err
+	}
+	hide := showProgress(&r.progress, r.env.stderr)
+	defer hide()
+	source, from, err := r.open(ctx)
+	if err != nil {
+		return fmt.Errorf("open the backup: %w", err)
+	}
+	defer source.Close()
+	aside, err := r.restore(ctx, source, identities)
+	if err != nil {
+		return fmt.Errorf("restore %s: %w", from, err)
+	}
+	hide()
+	if aside != "" {
+		fmt.Fprintf(r.env.stdout, "the database that was there is now %s\n", aside)
+	}
+	_, err = fmt.Fprintf(r.env.stdout, "restored %s from %s: what is on its shelves will not be handed out\n", r.db, from)
+	return err
+}
+
+// restore returns what the database is called now that was there, if one was.
+func (r *restore) restore(ctx context.Context, source io.Reader, identities backup.Identities) (aside string, err error) {
+	db, err := behindLink(r.db)
+	if err != nil {
+		return "", err
+	}
+	if err := os.MkdirAll(filepath.Dir(db), 0o700); err != nil {
+		return "", fmt.Errorf("make the directory of --db: %w", err)
+	}
+	plain, err := backup.Plain(countedReader{source, &r.progress}, identities)
+	if errors.Is(err, backup.ErrEncrypted) && len(identities) == 0 {
+		return "", fmt.Errorf("%w: name the file that it is in with --identity", err)
+	}
+	if err != nil {
+		return "", err
+	}
+	defer plain.Close()
+	err = writeDatabase(db, damaged{plain}, func(part string) (err error) {
+		r.progress.Begin("the backup is checked", progress.Bytes, 0)
+		if err = bolt.MarkRestored(ctx, part); err == nil {
+			aside, err = putAside(db, time.Now())
+		}
+		return err
+	})
+	if err != nil && aside != "" {
+		err = errors.Join(err, os.Remove(aside)) // a second name of what is still there
+	}
+	return aside, err
+}
+
+// A damaged reader says of what cannot be read that the backup is at fault.
+type damaged struct{ io.Reader }
+
+func (d damaged) Read(b []byte) (int, error) {
+	n, err := d.Reader.Read(b)
+	switch {
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return n, fmt.Errorf("it is cut off: %w", err)
+	case err != nil && err != io.EOF:
+		return n, fmt.Errorf("it cannot be read: %w", err)
+	}
+	return n, err
+}
+
+// open returns what is in the backup, and which one it is.
+func (r *restore) open(ctx context.Context) (io.ReadCloser, string, error) {
+	place, name, err := r.place()
+	if err != nil {
+		return nil, "", err
+	}
+	from := r.backup
+	if place != nil {
+		b, err := backup.Find(ctx, place, name)
+		if err != nil {
+			return nil, "", err
+		}
+		name, from = b.Name, place.String()+"/"+b.Name
+	} else {
+		place, name = backup.ExistingDir(filepath.Dir(r.backup)), filepath.Base(r.backup)
+	}
+	source, size, err := place.Open(ctx, name)
+	r.progress.Begin("the backup is read", progress.Bytes, size)
+	return source, from, err
+}
+
+// place is where the backup has to be looked for; nil if it is a file.
+func (r *restore) place() (backup.Place, string, error) {
+	if backup.IsBucket(r.backup) {
+		address, name := path.Split(r.backup)
+		bucket, err := r.bucket(address)
+		return bucket, name, err
+	}
+	directory, name := filepath.Split(r.backup)
+	if _, err := os.Lstat(r.backup); name == backup.Latest && errors.Is(err, fs.ErrNotExist) {
+		return backup.ExistingDir(filepath.Clean(directory)), name, nil
+	}
+	return nil, "", nil
+}
+
+// behindLink is the file that path leads to: what it points to is replaced, and
+// not the link.
+func behindLink(path string) (string, error) {
+	info, err := os.Lstat(path)
+	if err != nil || info.Mode().Type() != fs.ModeSymlink {
+		return path, nil
+	}
+	file, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return "", fmt.Errorf("--db %s is a link that leads nowhere", path)
+	}
+	return file, nil
+}
+
+// putAside gives the database that is at path, which nobody may have open, a
+// second name and returns it; empty if there is none. The first one is for what
+// takes its place, so that there is a database at every moment.
+func putAside(path string, now time.Time) (string, error) {
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err := bolt.Unused(path); err != nil {
+		return "", err
+	}
+	aside := path + ".before-" + now.UTC().Format("20060102T150405Z")
+	if err := mustNotExist(aside); err != nil {
+		return "", err
+	}
+	if os.Link(path, aside) == nil {
+		return aside, nil
+	}
+	return aside, os.Rename(path, aside) // a file system on which a file has one name
+}

@@ -1,0 +1,422 @@
+package explain
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"welcomed/delivery"
+	"welcomed/mls"
+)
+
+// user explains a user or a device.
+func (x explainer) user() Explanation {
+	e := Explanation{Subject: "user " + quote(string(x.User))}
+	if x.Device != "" {
+		e.Subject = "device " + x.asked().String()
+	}
+	gone := !slices.ContainsFunc(x.Devices, func(d Device) bool { return d.Known && !d.Removed })
+	var all []finding
+	for _, d := range x.Devices {
+		e.Known = e.Known || d.Known || len(d.Refused)+len(d.Strangers) > 0
+		found := x.device(d)
+		part := x.part(d)
+		part.Verdict = ranked(found)[0].says
+		e.Parts = append(e.Parts, part)
+		if d.Removed && !gone {
+			continue // its user goes on with another
+		}
+		all = append(all, found...)
+	}
+	if len(all) == 0 {
+		all = append(all, x.neverPublished())
+	}
+	return x.conclude(e, all)
+}
+
+func (x explainer) neverPublished() finding {
+	what := "no device of " + quote(string(x.User))
+	if x.Device != "" {
+		what = x.asked().String()
+	}
+	verb := " has ever published a KeyPackage here"
+	if x.Device != "" {
+		verb = " has never published a KeyPackage here"
+	}
+	return finding{NeverPublished, 88, x.Now, what + verb + ", so nobody can add it.", x.publishAdvice()}
+}
+
+func (x explainer) publishAdvice() []Advice {
+	return []Advice{
+		{Operator, "check the spelling: ids are case-sensitive, and those of this server are what the app makes of its own."},
+		{Developer, "see in the device's log whether POST /v1/users/{user}/devices/{device}/key-packages was sent to this server, with this user and device, and what was answered."},
+		{User, "open the app once, with a network."},
+	}
+}
+
+// device says what may keep a device from joining; at least that nothing does.
+func (x explainer) device(d Device) []finding {
+	if !d.Known {
+		f, refused := x.neverPublished(), x.refusals(d)
+		f.says = d.Device.String() + " has never published a KeyPackage here, so nobody can add it."
+		if len(refused) > 0 {
+			f.weight = wrong // which is why
+		}
+		return append(refused, f)
+	}
+	found := []finding{x.unremarkable(d)}
+	found = append(found, x.refusals(d)...)
+	if d.Removed {
+		return append(found, x.removed(d))
+	}
+	for _, m := range d.Welcomes {
+		found = append(found, x.mail(d, m))
+	}
+	found = append(found, x.mismatches(d)...)
+	found = append(found, x.shelf(d)...)
+	found = append(found, x.unused(d)...)
+	return append(found, x.mailbox(d)...)
+}
+
+func (x explainer) unremarkable(d Device) finding {
+	says := fmt.Sprintf("nothing that is known here keeps %s from joining: no Welcome waits, and there is %s.", d.Device, x.stock(d))
+	if len(d.Welcomes) == 0 {
+		says = fmt.Sprintf("nobody has posted a Welcome for %s that is still known here; there is %s.", d.Device, x.stock(d))
+	}
+	return finding{NothingWrong, 14, x.Now, says, x.fine()}
+}
+
+func (x explainer) removed(d Device) finding {
+	if d.RemovedAt.IsZero() {
+		return finding{Restored, 88, x.RestoredAt,
+			fmt.Sprintf("%s is not in the copy that was restored at %s, and has published nothing since.", d.Device, ago(x.RestoredAt, x.Now)),
+			[]Advice{{Developer, "a device publishes what a sync calls unknown, and new KeyPackages."}, {User, "open the app once, with a network."}}}
+	}
+	return finding{Removed, 88, d.RemovedAt,
+		fmt.Sprintf("%s was removed at %s: what it had was withdrawn, and nobody can add it until it publishes again.", d.Device, ago(d.RemovedAt, x.Now)),
+		[]Advice{
+			{Operator, "if the device was not to be removed, find out who asked for DELETE /v1/users/" + string(d.Device.User) + "/devices/" + d.Device.Name + ". A token that was bound to it and issued before is refused: it needs a new one."},
+			{User, "sign in again on that device."},
+		}}
+}
+
+// refusals says what of the device's requests was refused that it needs in order
+// to join, since it was last seen.
+func (x explainer) refusals(d Device) (found []finding) {
+	waits := d.Pending > d.Overdue // something came, and it has not claimed since
+	empty := d.Stock.Available == 0
+	for _, r := range latest(d.Refused) {
+		weight := 40
+		switch {
+		case r.Last.Before(d.SeenAt):
+			continue
+		case r.publishes() && (empty || !d.Known), r.claims() && waits:
+			weight = 90
+		}
+		found = append(found, finding{Refused, x.recent(r.Last, weight), r.Last,
+			fmt.Sprintf("%s is refused: %s.", d.Device, r.words(x)), codeAdvice(r)})
+	}
+	for _, r := range latest(d.Strangers) {
+		weight := 35
+		switch {
+		case r.Last.Before(d.SeenAt):
+			continue
+		case waits || empty || !d.Known:
+			weight = 89 // more than that it does not ask, or never published
+		}
+		f := finding{TokenRefused, x.recent(r.Last, weight), r.Last,
+			fmt.Sprintf("whoever asks for %s shows no token that is good for it: %s.", d.Device, r.words(x)), codeAdvice(r)}
+		if r.Status != 401 && r.Status != 403 {
+			f.cause = Refused
+			f.says = fmt.Sprintf("whoever asks for %s is refused: %s.", d.Device, r.words(x))
+		}
+		found = append(found, f)
+	}
+	return found
+}
+
+// latest is of each code the last refusal, of requests that a device needs in order
+// to join.
+func latest(all []Refusal) (last []Refusal) {
+	for _, r := range slices.Backward(all) {
+		same := func(other Refusal) bool { return other.Code == r.Code }
+		if needed(r) && !slices.ContainsFunc(last, same) {
+			last = append(last, r)
+		}
+	}
+	return last
+}
+
+// needed reports whether a device needs that request in order to join.
+func needed(r Refusal) bool { return r.publishes() || r.claims() }
+
+func (r Refusal) claims() bool { return strings.HasSuffix(r.Request, "/claim") }
+
+func (r Refusal) publishes() bool {
+	return strings.HasSuffix(r.Request, "/key-packages") && !strings.HasPrefix(r.Request, "GET ") || strings.HasSuffix(r.Request, "/key-packages/sync")
+}
+
+// words are a refusal as part of a sentence.
+func (r Refusal) words(x explainer) string {
+	s := clean(r.Request) + " was answered " + fmt.Sprint(r.Status) + " " + clean(r.Code)
+	if r.Count > 1 {
+		s += fmt.Sprintf(" %d times, last", r.Count)
+	}
+	s += " at " + ago(r.Last, x.Now)
+	if r.Detail != "" {
+		s += ": " + quote(r.Detail)
+	}
+	return s
+}
+
+// codeAdvice says what to do about a refusal.
+func codeAdvice(r Refusal) []Advice {
+	switch {
+	case r.Code == "device_removed":
+		return []Advice{{Operator, "the device was removed after its token was issued: give it a new one (`welcomed token add`)."}, {User, "sign in again on that device."}}
+	case r.Status == 401:
+		return []Advice{
+			{Operator, "see with `welcomed token list` whether the token was revoked or has expired; with --auth oidc, whether issuer, audience and clocks agree."},
+			{Developer, "on a 401 the app has to get a new token and try again, not give up."},
+			{User, "sign out and in again."},
+		}
+	case r.Status == 403:
+		return []Advice{
+			{Operator, "the token that was shown is for somebody else: its user or device is not the one in the path."},
+			{Developer, "the user and device in the path have to be those of the token; ids are case-sensitive."},
+		}
+	case r.Status == 429:
+		return []Advice{{Developer, "wait as long as Retry-After says before asking again, and ask less often."}, {Operator, "if that is ordinary use, raise the limit (`welcomed serve --help`)."}}
+	case r.Status == 507:
+		return []Advice{{Operator, "the disk or --db-max-size is full: make room, or `welcomed compact`."}}
+	case r.Status >= 500:
+		return []Advice{{Operator, "that is the server's: look in its log at that time."}, {Developer, "try again later; nothing of the request was lost."}}
+	}
+	return []Advice{{Developer, "the app's request is refused for what is in it: docs/api.md says what " + quote(r.Code) + " means and what to do."}}
+}
+
+// verdicts say why a Welcome did not match.
+var verdicts = map[string]struct{ means, developer string }{
+	"unknown":       {"the KeyPackage is not known here", "the adder has KeyPackages from elsewhere, or kept one for too long: reserve a new one here, right before the Commit."},
+	"consumed":      {"the KeyPackage was used up by another Welcome", "the adder kept a KeyPackage that it had used before, or took it from a listing: reserve one for each add."},
+	"taken":         {"somebody else had the KeyPackage first", "two adders took the same KeyPackage from a listing: reserve (POST /v1/key-packages/reserve) gives one to nobody else. The later adder has to pick another and commit again."},
+	"expired":       {"the KeyPackage had expired", "reserve right before the Commit, and have devices publish KeyPackages that live longer."},
+	"withdrawn":     {"the device had taken the KeyPackage back", "the adder has to reserve another one and commit again."},
+	"wrong_suite":   {"the Welcome has another cipher suite than the KeyPackage", "the adder asks for the group's cipher suite when it reserves (`cipher_suites`)."},
+	"mailbox_full":  {"too many Welcomes wait for the device, or too many of that poster", "the device has to claim, acknowledge or reject what waits; then the adder posts again."},
+	"not_reserved":  {"the adder had not reserved the KeyPackage", "this server only takes Welcomes for reserved KeyPackages: reserve first."},
+	"cancelled":     {"the Welcome was cancelled", "post a new Welcome."},
+	"exhausted":     {"nothing was left on the device's shelf", "the device has to publish more, and a last-resort KeyPackage."},
+	"incompatible":  {"the device has no KeyPackage of a cipher suite that was asked for", "the device has to publish KeyPackages of the group's cipher suite, or the group be made with one of the device's."},
+	"target_budget": {"as many of the user's KeyPackages were taken as may be for now", "try again in an hour; a last-resort KeyPackage on the device's shelf would have served."},
+}
+
+// mismatches says which Welcomes and reservations for the device came to nothing.
+func (x explainer) mismatches(d Device) (found []finding) {
+	for _, r := range d.Unmatched {
+		weight := x.recent(r.Last, 69)
+		if x.postedSince(d, r) {
+			weight = 20
+		}
+		found = append(found, finding{Mismatch, weight, r.Last,
+			fmt.Sprintf("a Welcome of %s for %s was refused at %s: %s is %s (%s).", who(r.Who), d.Device, ago(r.Last, x.Now), shortRef(r.Ref), clean(r.Code), cmp.Or(taker(d, r), verdicts[r.Code].means, "which this version has no words for")),
+			[]Advice{{Developer, cmp.Or(verdicts[r.Code].developer, "the adder has to reserve another KeyPackage and commit again.")}, {User, "ask " + who(r.Who) + " to add you again."}}})
+	}
+	for _, r := range d.Unserved {
+		cause, weight := map[string]Cause{"incompatible": Incompatible, "target_budget": Budget}[r.Code], x.recent(r.Last, 64)
+		if cause == "" || x.postedSince(d, r) {
+			continue // an empty shelf speaks for itself
+		}
+		says := fmt.Sprintf("%s asked for a KeyPackage of %s at %s and got none: %s", who(r.Who), d.Device, ago(r.Last, x.Now), verdicts[r.Code].means)
+		if r.Detail != "" {
+			says += " (" + clean(r.Detail) + ")"
+		}
+		found = append(found, finding{cause, weight, r.Last, says + ".", []Advice{{Developer, verdicts[r.Code].developer}}})
+	}
+	return found
+}
+
+// taker says who has the KeyPackage that somebody else wanted; empty if that is not
+// known.
+func taker(d Device, r Refusal) string {
+	if r.Code != "taken" && r.Code != "consumed" {
+		return ""
+	}
+	for _, m := range d.Welcomes {
+		if m.Ref == r.Ref && m.State != delivery.Cancelled {
+			return who(m.PostedBy) + " posted a Welcome for it at " + stamp(m.PostedAt)
+		}
+	}
+	for _, k := range d.KeyPackages {
+		if k.Ref == r.Ref && k.State == delivery.Reserved {
+			return who(k.ReservedBy) + " had reserved it at " + stamp(k.ReservedAt)
+		}
+	}
+	return ""
+}
+
+// postedSince reports whether the one who was refused has posted a Welcome for the
+// device since.
+func (x explainer) postedSince(d Device, r Refusal) bool {
+	return slices.ContainsFunc(d.Welcomes, func(m delivery.MailHistory) bool {
+		return m.PostedBy == r.Who && m.PostedAt.After(r.Last)
+	})
+}
+
+// shelf says why nobody can be given a KeyPackage of the device, or soon can not.
+func (x explainer) shelf(d Device) []finding {
+	refill := Advice{Developer, fmt.Sprintf("a device publishes new KeyPackages when `stock.low` says so in the answers to its claims (below %d), and one last-resort KeyPackage, which is never used up.", x.Limits.LowWatermark)}
+	open := Advice{User, "open the app on that device, with a network: it fills its shelf again."}
+	switch {
+	case d.Stock.Available == 0 && len(d.LastResort) == 0:
+		f := x.empty(d)
+		f.advice = append(f.advice, refill, open)
+		return []finding{f}
+	case d.Stock.Available == 0:
+		return []finding{{LastResortOnly, 36, x.Now,
+			fmt.Sprintf("only the last-resort KeyPackage of %s is left on its shelf (%s): it can be added, but everybody is given the same KeyPackage.", d.Device, suites(suitesOf(d))),
+			[]Advice{refill, open}}}
+	}
+	return nil
+}
+
+// empty finds out where all KeyPackages of a device have gone.
+func (x explainer) empty(d Device) finding {
+	where := make(map[delivery.KeyPackageState]int)
+	holders := make(map[string]int)
+	var last delivery.KeyPackageRecord
+	for _, r := range d.KeyPackages {
+		where[r.State]++
+		if r.State == delivery.Reserved {
+			holders[r.ReservedBy]++
+		}
+		if last.Ref == "" || r.LastAt().After(last.LastAt()) {
+			last = r
+		}
+	}
+	f := finding{weight: 65, at: x.Now}
+	begin := fmt.Sprintf("nobody can add %s, its shelf is empty: ", d.Device)
+	handed := where[delivery.Reserved] + where[delivery.Matched] + where[delivery.Consumed]
+	switch {
+	case !x.RestoredAt.IsZero() && !publishedSince(d, x) && where[delivery.Retired] > 0:
+		f.cause = Restored
+		f.says = begin + fmt.Sprintf("it was emptied at %s, when a backup was restored, and the device has not filled it again.", ago(x.RestoredAt, x.Now))
+	case len(d.KeyPackages) == 0:
+		f.cause = AllExpired
+		f.says = begin + "whatever it published has ended so long ago that it is forgotten."
+	case last.State == delivery.Withdrawn && where[delivery.Withdrawn] > handed:
+		f.cause = AllWithdrawn
+		f.says = begin + fmt.Sprintf("the device itself took %s back at %s, and has published nothing since.", plural(where[delivery.Withdrawn], "KeyPackage"), ago(last.EndedAt, x.Now))
+		f.advice = []Advice{{Developer, "a sync that leaves refs out says that their private keys are lost, as after a reinstallation; the app has to publish new ones right after it."}}
+	case where[delivery.Expired] > handed:
+		f.cause = AllExpired
+		f.says = begin + fmt.Sprintf("%s expired (the last at %s), and the device has published nothing since %s.", plural(where[delivery.Expired], "KeyPackage"), stamp(lastEnd(d, delivery.Expired)), stamp(lastPublished(d)))
+	case handed == 0 && where[delivery.Retired] > 0:
+		f.cause = AllRetired
+		f.says = begin + plural(where[delivery.Retired], "KeyPackage") + " came off it because of age, a replacement or too short a lifetime."
+	default:
+		f.cause = AllHandedOut
+		f.says = begin + fmt.Sprintf("all its KeyPackages were handed out (%d used up, %d reserved or waiting), and the device has published nothing since %s.",
+			where[delivery.Consumed], where[delivery.Reserved]+where[delivery.Matched], ago(lastPublished(d), x.Now))
+		if by, n := most(holders); n >= 3 && n*2 > handed {
+			f.says = strings.TrimSuffix(f.says, ".") + fmt.Sprintf("; %s has reserved %d of them and posted no Welcome.", who(by), n)
+			f.advice = []Advice{{Operator, "if " + who(by) + " is emptying shelves, revoke its tokens, and lower the budgets of what one user may take of another (`welcomed serve --help`)."}}
+		}
+	}
+	return f
+}
+
+func publishedSince(d Device, x explainer) bool { return lastPublished(d).After(x.RestoredAt) }
+
+func most(counts map[string]int) (name string, n int) {
+	for k, v := range counts {
+		if v > n || v == n && k < name {
+			name, n = k, v
+		}
+	}
+	return name, n
+}
+
+// unused says who has reserved a KeyPackage and not used it.
+func (x explainer) unused(d Device) (found []finding) {
+	for _, r := range d.KeyPackages {
+		if r.State == delivery.Reserved {
+			found = append(found, x.reserved(d, r))
+		}
+	}
+	return found
+}
+
+func (x explainer) reserved(d Device, r delivery.KeyPackageRecord) finding {
+	weight := 59
+	switch age := x.Now.Sub(r.ReservedAt); {
+	case age < soon:
+		weight = 28
+	case x.postedSince(d, Refusal{Who: r.ReservedBy, Last: r.ReservedAt}):
+		weight = 20
+	default:
+		weight = x.recent(r.ReservedAt, weight)
+	}
+	return finding{NeverUsed, weight, r.ReservedAt,
+		fmt.Sprintf("%s reserved %s of %s at %s and has posted no Welcome for it.", who(r.ReservedBy), shortRef(r.Ref), d.Device, ago(r.ReservedAt, x.Now)),
+		[]Advice{
+			{Developer, "see in the adder's log what happened between its reservation and its Welcome: it never called POST /v1/welcomes, or was refused."},
+			{User, "ask " + who(r.ReservedBy) + " to add you again."},
+		}}
+}
+
+func (x explainer) mailbox(d Device) []finding {
+	l, n := x.Limits, d.Pending+d.Held
+	full := l.PendingPerDevice > 0 && n >= l.PendingPerDevice || l.PendingBytesPerDevice > 0 && d.WaitingBytes >= l.PendingBytesPerDevice-l.PendingBytesPerDevice/64 ||
+		l.OpenPerDevice > 0 && n+d.Delivered >= l.OpenPerDevice
+	if !full {
+		return nil
+	}
+	return []finding{{MailboxFull, 82, x.Now,
+		fmt.Sprintf("the mailbox of %s is full: %s (%d bytes) and %d are not acknowledged, so no other is taken.", d.Device, waiting(n), d.WaitingBytes, d.Delivered),
+		[]Advice{
+			x.lastSeen(d),
+			{Developer, "a device claims until `more` is false, and acknowledges or rejects each Welcome."},
+			{User, "open the app on that device and leave it open for some minutes."},
+		}}}
+}
+
+// stock is what is on the shelf now.
+func (x explainer) stock(d Device) string {
+	var parts []string
+	for _, c := range d.Counts {
+		if n := c.Available - lastResorts(d, c.Suite); n > 0 {
+			parts = append(parts, fmt.Sprintf("%s (cipher suite %d)", plural(n, "KeyPackage"), c.Suite))
+		}
+	}
+	for _, l := range d.LastResort {
+		parts = append(parts, fmt.Sprintf("a last resort (cipher suite %d)", l.Suite))
+	}
+	if len(parts) == 0 {
+		return "nothing on the shelf"
+	}
+	low := ""
+	if d.Stock.Low {
+		low = ", which is low"
+	}
+	return joined(parts) + " on the shelf" + low
+}
+
+func lastResorts(d Device, suite mls.CipherSuite) (n int) {
+	for _, l := range d.LastResort {
+		if l.Suite == suite {
+			n++
+		}
+	}
+	return n
+}
+
+func suitesOf(d Device) (list []mls.CipherSuite) {
+	for _, c := range d.Counts {
+		if c.Available > 0 {
+			list = append(list, c.Suite)
+		}
+	}
+	return list
+}

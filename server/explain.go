@@ -1,0 +1,305 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"html/template"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"welcomed/delivery"
+	"welcomed/explain"
+)
+
+const (
+	mediaText      = "text/plain"
+	mediaHTML      = "text/html"
+	mediaMultipart = "multipart/form-data"
+)
+
+// explainBody is room for a Welcome and what a form puts around it.
+func explainBody(l delivery.Limits) int { return l.WelcomeBytes + slack }
+
+// operatorAsks handles GET and POST /explain of the admin socket.
+func (s *Server) operatorAsks(w http.ResponseWriter, r *request) error {
+	r.Request.Body = io.NopCloser(orEmpty(r.body))
+	return s.explain(w, r.Request)
+}
+
+func orEmpty(r io.Reader) io.Reader {
+	if r == nil {
+		return bytes.NewReader(nil)
+	}
+	return r
+}
+
+// explainPage handles GET and POST /explain of the admin listener. It reads only,
+// but who may not read it may not have it read a Welcome either.
+func (s *Server) explainPage(w http.ResponseWriter, r *http.Request) {
+	r.Body = http.MaxBytesReader(w, r.Body, int64(explainBody(s.limits)))
+	err := http.NewCrossOriginProtection().Check(r)
+	if err != nil {
+		err = fmt.Errorf("%w: %w", errForbidden, err)
+	} else {
+		err = s.explain(w, r)
+	}
+	if err == nil || r.Context().Err() != nil {
+		return
+	}
+	p := problemOf(err)
+	if p.Status == http.StatusInternalServerError {
+		s.log.Error("explain failed", "error", err)
+	}
+	p.Detail = clip(err.Error()) // who runs the server may know
+	switch preferred(r.Header) {
+	case mediaJSON:
+		_ = answerAs(w, p.Status, "application/problem+json", p)
+	case mediaHTML:
+		writePage(w, p.Status, explainPage{Failed: p.Detail, Asked: r.URL.Query().Get("q")})
+	default:
+		plain(w, p.Status, p.Detail+"\n")
+	}
+}
+
+// explain answers a question. The status is 404 where nothing is known, but what is
+// said then is an answer as any other.
+func (s *Server) explain(w http.ResponseWriter, r *http.Request) error {
+	question, err := readQuestion(r)
+	if err != nil {
+		return err
+	}
+	e, err := s.explained(r.Context(), question)
+	if err != nil {
+		return err
+	}
+	status := http.StatusOK
+	if !e.Known {
+		status = http.StatusNotFound
+	}
+	w.Header().Set("Vary", "Accept")
+	switch preferred(r.Header) {
+	case mediaJSON:
+		w.Header().Set("Cache-Control", "no-store")
+		return answer(w, status, e)
+	case mediaHTML:
+		writePage(w, status, explainPage{Explanation: &e, Asked: r.URL.Query().Get("q")})
+	default:
+		plain(w, status, e.Text())
+	}
+	return nil
+}
+
+func (s *Server) explained(ctx context.Context, q explain.Question) (e explain.Explanation, err error) {
+	stats, err := s.store.Stats(ctx)
+	if err != nil {
+		return e, err
+	}
+	about := explain.Facts{Question: q, Now: time.Now(), Limits: s.limits, RestoredAt: stats.RestoredAt}
+	if err := s.store.Ready(ctx); err != nil {
+		about.Trouble = err.Error()
+	}
+	facts, err := explain.Gather(ctx, s.store, s.refusals, about)
+	if err != nil {
+		return e, err
+	}
+	return explain.Explain(facts), nil
+}
+
+// readQuestion reads what is asked: in the query, or as a Welcome in the body, bare
+// or in a form.
+func readQuestion(r *http.Request) (q explain.Question, err error) {
+	if r.Method == http.MethodPost {
+		q, err = readAskedObject(r)
+	} else {
+		q, err = readAskedQuery(r.URL.RawQuery)
+	}
+	if errors.Is(err, explain.ErrQuestion) {
+		err = fmt.Errorf("%w: %w", errBadRequest, err)
+	}
+	return q, err
+}
+
+func readAskedQuery(raw string) (explain.Question, error) {
+	query, err := url.ParseQuery(raw)
+	if err != nil {
+		return explain.Question{}, fmt.Errorf("%w: query: %w", errBadRequest, err)
+	}
+	for name, values := range query {
+		switch name {
+		case "user", "device", "ref", "q":
+		default:
+			return explain.Question{}, fmt.Errorf("%w: unknown query parameter %q", errBadRequest, name)
+		}
+		if len(values) > 1 {
+			return explain.Question{}, fmt.Errorf("%w: query parameter %s is given twice", errBadRequest, name)
+		}
+	}
+	user, device, ref, text := query.Get("user"), query.Get("device"), query.Get("ref"), query.Get("q")
+	switch {
+	case user != "" && ref == "" && text == "":
+		return explain.OfUser(user, device)
+	case ref != "" && user+device+text == "":
+		return explain.OfRef(ref)
+	case text != "" && user+device+ref == "":
+		return explain.Parse(text)
+	}
+	return explain.Question{}, fmt.Errorf("%w: say who cannot join: user, user and device, ref, or q", errBadRequest)
+}
+
+func readAskedObject(r *http.Request) (q explain.Question, err error) {
+	is, params, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	switch is {
+	case mediaMLS:
+		b, err := readObject(r.Body)
+		if err != nil {
+			return q, err
+		}
+		return explain.OfObject(b)
+	case mediaMultipart:
+		return readForm(r, params["boundary"])
+	}
+	return q, fmt.Errorf("%w: Content-Type is %q, want %s or %s", errMediaType, r.Header.Get("Content-Type"), mediaMLS, mediaMultipart)
+}
+
+func readObject(from io.Reader) ([]byte, error) {
+	b, err := io.ReadAll(from)
+	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return nil, fmt.Errorf("%w: more than %d bytes", errTooLarge, tooLarge.Limit)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: the body ended early", errBadRequest)
+	}
+	return b, nil
+}
+
+// readForm reads the fields of a form: a file, or if there is none, text.
+func readForm(r *http.Request, boundary string) (q explain.Question, err error) {
+	if boundary == "" {
+		return q, fmt.Errorf("%w: a form without a boundary", errBadRequest)
+	}
+	form, err := r.MultipartReader()
+	if err != nil {
+		return q, fmt.Errorf("%w: %w", errBadRequest, err)
+	}
+	fields := make(map[string][]byte)
+	for range 4 { // a form has two fields
+		part, err := form.NextPart()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return q, fmt.Errorf("%w: form: %w", errBadRequest, err)
+		}
+		b, err := readObject(part)
+		if err != nil {
+			return q, err
+		}
+		fields[part.FormName()] = b
+	}
+	if b := fields["welcome"]; len(b) > 0 {
+		return explain.OfObject(b)
+	}
+	return explain.Parse(string(fields["q"]))
+}
+
+// preferred is how a client wants an answer: text, unless it names another.
+func preferred(h http.Header) string {
+	quality, best := accepted(h), mediaText
+	for _, media := range []string{mediaJSON, mediaHTML} {
+		if quality[media] > quality[best] {
+			best = media
+		}
+	}
+	return best
+}
+
+// An explainPage is what the page shows.
+type explainPage struct {
+	*explain.Explanation
+	Failed string
+	Asked  string // in the field of the form
+}
+
+// pageGuard lets a page load its style sheet and ask again, and nothing else.
+const pageGuard = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+
+func writePage(w http.ResponseWriter, status int, page explainPage) {
+	var b bytes.Buffer
+	if err := pageTemplate.Execute(&b, page); err != nil {
+		plain(w, http.StatusInternalServerError, "the page cannot be made: "+strconv.Quote(err.Error())+"\n")
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Security-Policy", pageGuard)
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cache-Control", "no-store")
+	writeBody(w, status, mediaHTML+"; charset=utf-8", b.Bytes())
+}
+
+var pageTemplate = template.Must(template.New("explain").Funcs(template.FuncMap{
+	"stamp": func(t time.Time) string { return t.UTC().Truncate(time.Second).Format(time.RFC3339) },
+}).Parse(`<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{{with .Explanation}}{{.Subject}}: {{.Cause}}{{else}}Why can somebody not join?{{end}} – welcomed</title>
+<link rel="stylesheet" href="/style.css">
+</head>
+<body class="explain">
+<header><a href="/">welcomed</a></header>
+<main>
+<h1>Why can somebody not join?</h1>
+<form action="/explain" method="get" role="search">
+<label for="q">User, user and device, or ref</label>
+<input id="q" name="q" value="{{.Asked}}" autocapitalize="none" autocomplete="off" spellcheck="false" required>
+<button>Explain</button>
+</form>
+<form action="/explain" method="post" enctype="multipart/form-data">
+<label for="welcome">A Welcome, as a file</label>
+<input id="welcome" name="welcome" type="file" required>
+<button>Explain</button>
+</form>
+{{with .Failed}}<p class="failed" role="alert">{{.}}</p>
+{{end}}{{with .Explanation}}<section class="answer">
+<h2>{{.Subject}}</h2>
+<p class="headline">{{.Headline}}</p>
+{{with .Also}}<p>Also:</p>
+<ul class="also">
+{{range .}}<li>{{.}}</li>
+{{end}}</ul>
+{{end}}</section>
+<section class="advice">
+<h2>What to do</h2>
+<dl>
+{{range .Advice}}<dt>{{.For}}</dt>
+<dd>{{.Do}}</dd>
+{{end}}</dl>
+</section>
+{{range .Parts}}<section class="evidence">
+<h2>{{.Title}}</h2>
+{{with .Verdict}}<p class="verdict">{{.}}</p>
+{{end}}{{with .Now}}<ul>
+{{range .}}<li>{{.}}</li>
+{{end}}</ul>
+{{end}}{{if .LeftOut}}<p>{{.LeftOut}} older entries are left out.</p>
+{{end}}{{with .Events}}<table>
+<thead><tr><th scope="col">When</th><th scope="col">What</th></tr></thead>
+<tbody>
+{{range .}}<tr><td><time datetime="{{stamp .At}}">{{stamp .At}}</time></td><td>{{.Text}}{{with .Ref}} <a href="/explain?ref={{.}}">KeyPackage</a>{{end}}{{with .Welcome}} <a href="/explain?ref={{.}}">Welcome</a>{{end}}</td></tr>
+{{end}}</tbody>
+</table>
+{{end}}</section>
+{{end}}{{range .Notes}}<p class="note">{{.}}</p>
+{{end}}{{end}}</main>
+</body>
+</html>
+`))
