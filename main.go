@@ -10,5 +10,5 @@ import (
 )
 
 func main() {
-	os.Exit(cli.Run(context.Background(), os.Args, os.LookupEnv, os.Stdin, os.Stdout, os.Stderr))
+	os.Exit(cli.RunInstalled(context.Background(), os.Args, cli.SettingsFile, os.LookupEnv, os.Stdin, os.Stdout, os.Stderr))
 }

@@ -92,7 +92,7 @@ func TestModelAgreesAfterMoves(t *testing.T) {
 		n++
 		dir := filepath.Join(root, strconv.Itoa(n))
 		must(t, os.Mkdir(dir, 0o700))
-		f := modelFixture(dir, Options{LogSize: 4096, idleAfter: time.Hour})
+		f := modelFixture(t, dir, Options{LogSize: 4096, idleAfter: time.Hour})
 		open := f.Open
 		var limits delivery.Limits
 		f.Open = func(clock delivery.Clock, l delivery.Limits, trust bool) (delivery.Store, error) {

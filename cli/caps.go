@@ -49,12 +49,12 @@ func identityTemplate(p *server.IdentityTemplate) cli.Value {
 // match is which KeyPackages a Welcome may match.
 func match(reservedOnly *bool) cli.Value {
 	names := map[bool]string{false: "any", true: "reserved"}
-	return value[bool]{reservedOnly, func(s string) (bool, error) {
+	return choiceOf{value[bool]{reservedOnly, func(s string) (bool, error) {
 		if s != names[false] && s != names[true] {
 			return false, fmt.Errorf("it can be %s, %s", names[false], names[true])
 		}
 		return s == names[true], nil
-	}, func(reserved bool) string { return names[reserved] }}
+	}, func(reserved bool) string { return names[reserved] }}, []string{names[false], names[true]}}
 }
 
 // leastSize is what an empty file takes.
@@ -74,7 +74,7 @@ func (c *config) warn(env environment, log *slog.Logger) {
 		log.Warn("what stands between {user} and {device} may be a part of either, so that two devices can have the same identity",
 			"credential_identity", string(c.identity))
 	}
-	if names := unknownVariables(env, os.Environ()); len(names) > 0 {
+	if names := unknownVariables(env, append(os.Environ(), env.settings.names()...)); len(names) > 0 {
 		log.Warn("these variables in the environment are not known and were ignored", "names", strings.Join(names, ","))
 	}
 }
@@ -91,7 +91,7 @@ func unknownVariables(env environment, environ []string) (unknown []string) {
 		}
 	}
 	slices.Sort(unknown)
-	return unknown
+	return slices.Compact(unknown)
 }
 
 // noteFlags notes what the flags of a command and those below it are called in

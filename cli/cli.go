@@ -23,16 +23,31 @@ type environment struct {
 	stdin  io.Reader
 	stdout io.Writer
 	stderr io.Writer
+
+	settings settings // below what lookup finds
 }
 
 // Run runs the command that args[1:] name and returns the exit code. What went
 // wrong is on stderr by then. When ctx ends, a server stops as on SIGTERM.
 func Run(ctx context.Context, args []string, lookup func(string) (string, bool), stdin io.Reader, stdout, stderr io.Writer) int {
-	err := root(environment{lookup, stdin, stdout, stderr}).Run(ctx, args)
+	return RunInstalled(ctx, args, "", lookup, stdin, stdout, stderr)
+}
+
+// RunInstalled is Run on a machine where the server may be installed as a service,
+// whose settings are in file then.
+func RunInstalled(ctx context.Context, args []string, file string, lookup func(string) (string, bool), stdin io.Reader, stdout, stderr io.Writer) int {
+	env := environment{lookup: lookup, stdin: stdin, stdout: stdout, stderr: stderr}
+	var err error
+	if env.settings, err = readSettings(file); err == nil {
+		env.lookup = env.settings.over(lookup)
+		err = root(env).Run(ctx, args)
+	}
 	if err == nil {
 		return exitOK
 	}
-	fmt.Fprintf(stderr, "welcomed: %s\n", sentence(err))
+	for _, sentence := range sentences(env.settings.hint(err)) {
+		fmt.Fprintf(stderr, "welcomed: %s\n", sentence)
+	}
 	if _, ok := errors.AsType[failure](err); ok {
 		return exitFailed
 	}
@@ -44,6 +59,18 @@ type failure struct{ error }
 
 func (f failure) Unwrap() error { return f.error }
 
+// sentences are what is wrong, line by line.
+func sentences(err error) (list []string) {
+	several, ok := errors.AsType[problems](err)
+	if !ok {
+		return []string{sentence(err)}
+	}
+	for _, one := range several {
+		list = append(list, sentence(one))
+	}
+	return list
+}
+
 // sentence puts joined errors on one line.
 func sentence(err error) string {
 	return strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ")
@@ -52,6 +79,7 @@ func sentence(err error) string {
 func root(env environment) *cli.Command {
 	commands := []*cli.Command{
 		serveCommand(env),
+		configCommand(env),
 		demoCommand(env),
 		benchCommand(env),
 		inspectCommand(env),
@@ -59,10 +87,14 @@ func root(env environment) *cli.Command {
 		tokenCommand(env),
 		backupCommand(env),
 		restoreCommand(env),
+		checkCommand(env),
+		compactCommand(env),
 		exportCommand(env),
 		importCommand(env),
 		healthCommand(env),
 		versionCommand(env),
+		completionCommand(env),
+		manCommand(env),
 	}
 	for _, c := range commands {
 		equip(env, c)
@@ -94,7 +126,8 @@ func equip(env environment, c *cli.Command) {
 		}
 	}
 	c.Before = func(ctx context.Context, cmd *cli.Command) (context.Context, error) {
-		return ctx, fromEnvironment(env, cmd)
+		from, err := fromEnvironment(env, cmd)
+		return withOrigins(ctx, from), err
 	}
 	c.Action = failing(c.Action)
 	if c.ArgValidator == nil {
@@ -104,7 +137,7 @@ func equip(env environment, c *cli.Command) {
 
 func failing(action cli.ActionFunc) cli.ActionFunc {
 	return func(ctx context.Context, cmd *cli.Command) error {
-		if err := action(ctx, cmd); err != nil {
+		if err := errors.Join(action(ctx, cmd), handOver(cmd.String("db"))); err != nil {
 			return failure{err}
 		}
 		return nil

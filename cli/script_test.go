@@ -32,7 +32,7 @@ import (
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"welcomed": func() {
-			os.Exit(Run(context.Background(), os.Args, os.LookupEnv, os.Stdin, os.Stdout, os.Stderr))
+			os.Exit(RunInstalled(context.Background(), os.Args, os.Getenv("SETTINGS_OF_TEST"), os.LookupEnv, os.Stdin, os.Stdout, os.Stderr))
 		},
 	})
 }
@@ -58,6 +58,7 @@ func TestScript(t *testing.T) {
 			"revoke-listed": revokeListedScript,
 			"http":          httpScript,
 			"mode":          modeScript,
+			"owner":         ownerScript,
 			"serve":         serveScript,
 			"signal":        signalScript,
 			"log":           logScript,
@@ -65,6 +66,7 @@ func TestScript(t *testing.T) {
 			"cut":           cutScript,
 			"ended":         endedScript,
 			"format":        formatScript,
+			"damage":        damageScript,
 		},
 	})
 }
@@ -184,6 +186,24 @@ func modeScript(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+// ownerScript is "owner UID file": the file belongs to that user and its group.
+// "owner UID file give" makes it so.
+func ownerScript(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: owner UID file [give]")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	if len(args) == 3 {
+		ts.Check(os.Chown(ts.MkAbs(args[1]), want, want))
+	}
+	uid, gid, err := owner(ts.MkAbs(args[1]))
+	ts.Check(err)
+	if uid != want || gid != want {
+		ts.Fatalf("%s belongs to %d:%d", args[1], uid, gid)
+	}
+}
+
 // A served is a server that a test has started.
 type served struct {
 	*exec.Cmd
@@ -211,7 +231,7 @@ func serveScript(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("serve has to succeed; use exitcode 1 welcomed serve")
 	}
 	var env []string
-	for _, name := range []string{"PATH", "HOME", "TMPDIR", "GOCOVERDIR", "STATE_DIRECTORY", "WELCOMED_DB", "WELCOMED_PPROF", "WELCOMED_SHELF_AGE", "WELCOMED_ADMIN_TOKEN_FILE"} {
+	for _, name := range []string{"PATH", "HOME", "TMPDIR", "GOCOVERDIR", "STATE_DIRECTORY", "NOTIFY_SOCKET", "SETTINGS_OF_TEST", "WELCOMED_DB", "WELCOMED_PPROF", "WELCOMED_SHELF_AGE", "WELCOMED_ADMIN_TOKEN_FILE"} {
 		if v := ts.Getenv(name); v != "" {
 			env = append(env, name+"="+v)
 		}
@@ -416,4 +436,17 @@ func (b *logBuffer) serving(done chan error) (servingLine, error) {
 	case <-time.After(20 * time.Second):
 		return servingLine{}, errors.New("the server does not serve: " + b.String())
 	}
+}
+
+// damageScript is "damage file": it has a database have a timer for nothing.
+func damageScript(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: damage file")
+	}
+	db, err := bbolt.Open(ts.MkAbs(args[0]), 0o600, &bbolt.Options{Timeout: time.Second})
+	ts.Check(err)
+	ts.Check(db.Update(func(tx *bbolt.Tx) error {
+		return tx.Bucket([]byte("rows")).Put([]byte("tc"), nil)
+	}))
+	ts.Check(db.Close())
 }

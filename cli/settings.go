@@ -1,0 +1,115 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/url"
+	"text/tabwriter"
+
+	"github.com/urfave/cli/v3"
+
+	"welcomed/server"
+)
+
+// hidden is what is shown of a secret.
+const hidden = "********"
+
+type originsKey struct{}
+
+func withOrigins(ctx context.Context, from origins) context.Context {
+	return context.WithValue(ctx, originsKey{}, from)
+}
+
+// settingsOf are the flags of a command with their values, whose origins are in
+// ctx.
+func settingsOf(ctx context.Context, flags []cli.Flag) []server.Setting {
+	from, _ := ctx.Value(originsKey{}).(origins)
+	list := make([]server.Setting, len(flags))
+	for i, flag := range flags {
+		name := flag.Names()[0]
+		list[i] = server.Setting{Name: name, Value: shown(flag), From: from.of(name)}
+	}
+	return list
+}
+
+// shown writes the value of a flag as the flag could be given it, but for
+// secrets.
+func shown(flag cli.Flag) string {
+	s, ok := secretOf(flag)
+	switch generic, isGeneric := flag.(*cli.GenericFlag); {
+	case ok && *s.p == "":
+		return ""
+	case ok:
+		return hidden
+	case isGeneric:
+		return generic.Value.String()
+	}
+	return withoutPassword(fmt.Sprint(flag.Get()))
+}
+
+// withoutPassword leaves out the one that a URL has.
+func withoutPassword(text string) string {
+	if u, err := url.Parse(text); err == nil && u.User != nil {
+		return u.Redacted()
+	}
+	return text
+}
+
+// configOptions are the flags of config besides those of serve.
+type configOptions struct {
+	running bool
+	changed bool
+	json    bool
+}
+
+func configCommand(env environment) *cli.Command {
+	c, o := defaultConfig(env), &configOptions{}
+	flags := c.flags()
+	return &cli.Command{
+		Name:        "config",
+		Usage:       "show every setting of serve, its value and where that comes from",
+		Description: "It takes the flags of serve, and reads the same environment. Secrets are not shown.",
+		Flags: append([]cli.Flag{
+			boolFlag("running", &o.running, "ask the server that runs what it was started with"),
+			boolFlag("changed", &o.changed, "leave out what is as it is by default"),
+			boolFlag("json", &o.json, "print JSON"),
+		}, flags...),
+		Action: func(ctx context.Context, _ *cli.Command) (err error) {
+			settings := settingsOf(ctx, flags)
+			if o.running {
+				if settings, err = runningSettings(ctx, newOperator(c.socket.of(c.db))); err != nil {
+					return err
+				}
+			}
+			return o.print(env.stdout, settings)
+		},
+	}
+}
+
+func runningSettings(ctx context.Context, o *operator) ([]server.Setting, error) {
+	var answer struct{ Settings []server.Setting }
+	err := o.ask(ctx, "GET", "/config", nil, &answer)
+	return answer.Settings, err
+}
+
+func (o *configOptions) print(w io.Writer, settings []server.Setting) error {
+	kept := []server.Setting{}
+	for _, s := range settings {
+		if !o.changed || s.From != defaultOrigin {
+			kept = append(kept, s)
+		}
+	}
+	if o.json {
+		e := json.NewEncoder(w)
+		e.SetIndent("", "  ")
+		return e.Encode(map[string]any{"settings": kept})
+	}
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "SETTING\tVALUE\tFROM")
+	for _, s := range kept {
+		fmt.Fprintf(table, "%s\t%s\t%s\n", s.Name, s.Value, s.From)
+	}
+	return table.Flush()
+}
