@@ -152,9 +152,11 @@ func nothingHandedOut(_ Input, s *Status) *Problem {
 		return nil
 	}
 	all := exhausted + other + s.LastHour.Reserved[string(delivery.DeviceReserved)] + s.LastHour.Reserved[string(delivery.DeviceLastResort)]
-	return &Problem{"nothing_to_hand_out", Warning, "Some people cannot be added now.",
-		fmt.Sprintf("%s of %s found nothing on the shelf %s, %s of them only other cipher suites.",
-			Number(exhausted+other), plural(all, "reservation", "reservations"), s.LastHour.Span(), Number(other)),
+	detail := fmt.Sprintf("%s of %s found nothing on the shelf %s", Number(exhausted+other), plural(all, "reservation", "reservations"), s.LastHour.Span())
+	if other > 0 {
+		detail += fmt.Sprintf(", %s of them only other cipher suites", Number(other))
+	}
+	return &Problem{"nothing_to_hand_out", Warning, "Some people cannot be added now.", detail + ".",
 		"Have the devices of these people come online and publish. Clients should publish when “stock.low” is true, and keep a last-resort KeyPackage here."}
 }
 
