@@ -27,6 +27,7 @@ type File struct {
 	Final bool
 
 	unchecked bool // KeyPackages are no objects, in tests
+	lines     int  // of a transaction of an import, fewer in tests
 }
 
 var (

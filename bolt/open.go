@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"math"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -40,7 +39,7 @@ type Options struct {
 	Limits     delivery.Limits
 	Clock      delivery.Clock // nil: the machine's
 	TrustClock bool           // take the clock as it is, see delivery.ClockGuard
-	MaxSize    int64          // of the file in bytes; 0: what the disk holds
+	MaxSize    int64          // of the file in bytes; 0: what the disk holds, and on 32-bit machines 1 GiB, which is the most
 	// LogSize is how many bytes of changes may wait in the log to be merged;
 	// 0: 16 MiB. They are also in memory, where they take a few times as much.
 	LogSize int64
@@ -98,6 +97,9 @@ func Open(path string, opts Options) (*Store, error) {
 	}
 	if opts.LockTimeout == 0 {
 		opts.LockTimeout = lockTimeout
+	}
+	if opts.MaxSize == 0 {
+		opts.MaxSize = mappable()
 	}
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	if err := newFile(path, opts); err != nil {
@@ -163,10 +165,20 @@ func mapAhead(maxSize int64) int {
 	return int(ahead)
 }
 
+// mappable is how large the file of a 32-bit program may be; 0: any size. bbolt maps
+// a larger one with 2 GiB in one piece, which are not to be had of three beside a
+// heap, and has lost the map it had when it finds out.
+func mappable() int64 {
+	if strconv.IntSize == 32 {
+		return 1 << 30
+	}
+	return 0
+}
+
 // openBoth returns bbolt's file too. Whoever closes the database closes it.
 func openBoth(path string, opts Options, ahead int) (db *bbolt.DB, file *os.File, err error) {
-	if opts.MaxSize > math.MaxInt {
-		return nil, nil, fmt.Errorf("a file of %d bytes cannot be mapped on this machine", opts.MaxSize)
+	if most := mappable(); most > 0 && opts.MaxSize > most {
+		return nil, nil, fmt.Errorf("a file of %d bytes cannot be mapped by a 32-bit program, at most one of %d", opts.MaxSize, most)
 	}
 	if err := checkWhole(path); err != nil {
 		return nil, nil, err
