@@ -102,7 +102,7 @@ cd "$root"
 mkdir -p .host
 pivot_root . .host
 umount -l .host
-exec env -i container=unshare PATH=/usr/sbin:/usr/bin:/sbin:/bin /sbin/init --log-target=console'
+exec env -i container=unshare PATH=/usr/sbin:/usr/bin:/sbin:/bin /sbin/init'
 
 # root_enter runs a command of root's in it.
 root_enter() {
