@@ -4,14 +4,26 @@ GO ?= go
 FUZZTIME ?= 10s
 BINARY := build/welcomed
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null)
 
-.PHONY: build test race vet fuzz bad-input model-test interop bench bench-compare bench-growth simulation footprint kill-test disk-test connections-test drain-test s3-test demo readme release release-check package-test arm-test ci clean
+.PHONY: build man completion test race vet fuzz bad-input model-test interop bench bench-compare bench-growth simulation footprint kill-test disk-test connections-test drain-test s3-test image-test compose-check caddy-test status-test status-screenshot observe-test demo readme release release-check package-test arm-test ci clean
 
 build: $(BINARY)
 
 .PHONY: $(BINARY)
 $(BINARY):
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w -X welcomed/cli.version=$(VERSION)' -o $@ .
+
+# The manual page, and what shells complete command lines with.
+man: $(BINARY)
+	@mkdir -p build/man
+	SOURCE_DATE_EPOCH=$(EPOCH) $(BINARY) man > build/man/welcomed.1
+
+completion: $(BINARY)
+	@mkdir -p build/completion
+	$(BINARY) completion bash > build/completion/welcomed.bash
+	$(BINARY) completion zsh > build/completion/_welcomed
+	$(BINARY) completion fish > build/completion/welcomed.fish
 
 test:
 	$(GO) test ./...
@@ -53,6 +65,25 @@ model-test:
 interop: $(BINARY)
 	@command -v npm >/dev/null || { echo "make interop needs Node 20 with npm, which is not installed"; exit 1; }
 	cd interop && npm ci --no-audit --no-fund --silent && WELCOMED_BIN=$(CURDIR)/$(BINARY) npm test
+
+# The status page of the real binary in a real Chromium, in every state, with real
+# objects; pictures of each go to build/statuspage.
+CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser)
+status-test: $(BINARY) status-modules
+	cd acceptance/statuspage && WELCOMED_BIN=$(CURDIR)/$(BINARY) CHROMIUM=$(CHROMIUM) npm test
+
+# The picture in the README, of MINUTES of life.
+MINUTES ?= 8
+status-screenshot: $(BINARY) status-modules
+	@command -v pngquant >/dev/null || { echo "make status-screenshot needs pngquant, which is not installed"; exit 1; }
+	cd acceptance/statuspage && MINUTES=$(MINUTES) PICTURE=$(CURDIR)/docs/status-page.png WELCOMED_BIN=$(CURDIR)/$(BINARY) CHROMIUM=$(CHROMIUM) npm run --silent screenshot
+
+.PHONY: status-modules
+status-modules:
+	@command -v npm >/dev/null || { echo "make status-test needs Node 20 with npm, which is not installed"; exit 1; }
+	@test -n "$(CHROMIUM)" || { echo "make status-test needs Chromium, which is not installed"; exit 1; }
+	cd interop && npm ci --no-audit --no-fund --silent
+	cd acceptance/statuspage && npm ci --no-audit --no-fund --silent
 
 # Claims through the store, with their processor time and allocations.
 bench:
@@ -134,6 +165,26 @@ arm-test:
 	@command -v qemu-arm-static >/dev/null || { echo "make arm-test needs qemu-arm-static, of the Debian package qemu-user-static, which is not installed"; exit 1; }
 	@acceptance/arm/run
 
+# The image of the Dockerfile, built and run. Needs root and Debian's buildah; pulls nothing.
+image-test:
+	acceptance/image/run
+
+# Whether compose would understand deploy/compose.yaml, and finds what it names.
+compose-check:
+	acceptance/image/compose
+
+# The real server behind Debian's caddy with deploy/caddy/Caddyfile.
+caddy-test: $(BINARY)
+	@command -v caddy >/dev/null || { echo "make caddy-test needs caddy, which is not installed"; exit 1; }
+	WELCOMED_CADDY_TEST=$(CURDIR)/$(BINARY) $(GO) test ./acceptance/caddy -count=1 -v
+
+# A real Prometheus on a real server: every query of deploy/prometheus and
+# deploy/grafana has data, alerts fire and end. About 80 seconds.
+observe-test: $(BINARY)
+	@command -v prometheus >/dev/null && command -v promtool >/dev/null || { echo "make observe-test needs Prometheus with promtool (Debian: prometheus), which is not installed"; exit 1; }
+	$(GO) build -o build/observe ./acceptance/observe
+	@build/observe -binary $(BINARY)
+
 # Backups to a real S3 server, which is built first: two to four minutes the first
 # time, then less than two. S3TEST takes flags: make s3-test S3TEST='-run Acknowledged'
 S3_SERVER := build/tools/versitygw
@@ -156,4 +207,4 @@ ci:
 	.ci/run
 
 clean:
-	rm -rf build interop/node_modules
+	rm -rf build interop/node_modules acceptance/statuspage/node_modules

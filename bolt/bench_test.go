@@ -7,9 +7,7 @@ import (
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
-	"time"
 
 	"welcomed/delivery"
 	"welcomed/mls"
@@ -52,15 +50,6 @@ func claimOne(s *Store, id delivery.DeviceID) error {
 		err = fmt.Errorf("%d deliveries", len(r.Deliveries))
 	}
 	return err
-}
-
-// processorTime is what this process has used of all processors.
-func processorTime(b *testing.B) time.Duration {
-	var used syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
-		b.Fatal(err)
-	}
-	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }
 
 // share spreads n calls over callers.

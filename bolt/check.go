@@ -1,29 +1,103 @@
 package bolt
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"time"
 
 	"go.etcd.io/bbolt"
 
 	"welcomed/delivery"
 	"welcomed/mls"
+	"welcomed/progress"
 )
 
-// checkFile looks at every page and every row of a file that nobody writes to.
-func checkFile(ctx context.Context, db *bbolt.DB) error {
-	return db.View(func(tx *bbolt.Tx) error {
-		if err := new(Store).checkFormat(tx); err != nil {
-			return err
-		}
-		if err := checkPages(tx); err != nil {
-			return err
-		}
-		return recovering(func() error { return checkRows(ctx, tx) })
-	})
+// CheckOptions are what a check of a file is told. The zero value is ready to use.
+type CheckOptions struct {
+	Progress *progress.Progress
+	Most     int // findings in a report, more are only counted; 0: 100
+
+	words bool // in tests: KeyPackages are no objects
 }
+
+// A Report says what is in a file and what is wrong with it.
+type Report struct {
+	KeyPackages, Welcomes, Devices int // rows; Welcomes by recipient
+
+	Findings   []Finding
+	Found      int    // also those that are not in Findings
+	Repairable int    // of those
+	Repaired   int    // by Repair
+	Copy       string // that Repair has kept
+}
+
+// Sound reports whether nothing was found.
+func (r *Report) Sound() bool { return r.Found == 0 }
+
+// A Finding is one thing that is wrong with a file, in a sentence.
+type Finding struct {
+	Text       string
+	Repairable bool // by Repair, without loss
+}
+
+// Examine looks at every page and every row of the file at path, which nobody has
+// open: at every row whether it can be read and where it should be, at each index
+// against the rows and the rows against it, at the counts, and at states that
+// cannot be together. It changes nothing. The error says that it could not.
+func Examine(ctx context.Context, path string, opts CheckOptions) (*Report, error) {
+	r := &Report{}
+	err := withFile(path, true, opts.Progress, func(db *bbolt.DB, rows int64) error {
+		return db.View(func(tx *bbolt.Tx) error { return r.examine(ctx, tx, opts, rows) })
+	})
+	return r, err
+}
+
+func (r *Report) examine(ctx context.Context, tx *bbolt.Tx, opts CheckOptions, rows int64) error {
+	*r = Report{Repaired: r.Repaired, Copy: r.Copy}
+	if err := new(Store).checkFormat(tx); err != nil {
+		return err
+	}
+	opts.Progress.Begin("looking at pages", progress.Items, 0)
+	for err := range tx.Check() {
+		r.add(opts, Finding{Text: fmt.Sprintf("%v: welcomed compact writes a file without it if all rows can be read", err)})
+	}
+	opts.Progress.Begin("checking rows", progress.Items, rows)
+	_, err := checkRows(ctx, tx, r, opts)
+	return err
+}
+
+func (r *Report) add(opts CheckOptions, f Finding) {
+	if r.Found++; f.Repairable {
+		r.Repairable++
+	}
+	most := opts.Most
+	if most == 0 {
+		most = 100
+	}
+	if len(r.Findings) < most {
+		r.Findings = append(r.Findings, f)
+	}
+}
+
+// err is nil for a file that is sound.
+func (r *Report) err() error {
+	if r.Sound() {
+		return nil
+	}
+	first, what := r.Findings[0], "restore a backup"
+	if r.Repairable == r.Found {
+		what = "welcomed check --repair mends it"
+	}
+	if r.Found == 1 {
+		return fmt.Errorf("%w: %s; %s", errUnsound, first.Text, what)
+	}
+	return fmt.Errorf("%w: %s, and %d findings more; %s", errUnsound, first.Text, r.Found-1, what)
+}
+
+// errUnsound: the rows of a file contradict each other.
+var errUnsound = errors.New("it is not sound")
 
 func (s *Store) checkFormat(tx *bbolt.Tx) error {
 	return recovering(func() error {
@@ -35,192 +109,344 @@ func (s *Store) checkFormat(tx *bbolt.Tx) error {
 	})
 }
 
-// checkPages returns the first of what bbolt finds.
-func checkPages(tx *bbolt.Tx) (first error) {
-	for err := range tx.Check() {
-		if first == nil {
-			first = fmt.Errorf("%w: %w", errCorrupt, err)
-		}
-	}
-	return first
-}
-
 // A checker counts what is in a file, as state.
 type checker struct {
 	*txn
-	ctx   context.Context
-	looks int
+	ctx    context.Context
+	opts   CheckOptions
+	report *Report
+	looks  int64
+	fixes  []func(*txn) // what repairs the findings, when no scan is on its way
+	limits delivery.Limits
 
-	d    *device        // whose rows are next; nil before the first
-	own  device         // its counters, as counted
-	open map[uint64]int // Welcomes that its KeyPackages wait for: those that are there, less those they say
+	want       state // as the file says
+	unreadable int
+	devicesN   int
+	payloads   int64             // that KeyPackages have, as they say
+	waiting    map[byte][]uint64 // Welcomes that have a timer, by its kind
+	orphans    uint64            // device whose rows were found without it, last
+	deviceCheck
 }
 
-func checkRows(ctx context.Context, tx *bbolt.Tx) error {
+// checkRows checks all rows and returns what repairs them: at most mostFixes at a
+// time.
+func checkRows(ctx context.Context, tx *bbolt.Tx, r *Report, opts CheckOptions) (fixes []func(*txn), err error) {
 	s := new(Store)
 	if _, err := s.load(tx); err != nil {
+		return nil, err
+	}
+	t := &txn{tx: tx, store: s, rows: newRowMap()}
+	c := &checker{txn: t, ctx: ctx, opts: opts, report: r, limits: delivery.DefaultLimits(), want: *s.state.Load(), waiting: map[byte][]uint64{}}
+	err = recovering(func() error {
+		loadLog(tx.Bucket(bucketLog.name), c.want.merged, t.rows)
+		return c.all()
+	})
+	r.Devices = c.devicesN
+	for _, n := range c.state.keyPackages {
+		r.KeyPackages += int(n)
+	}
+	for _, n := range c.state.welcomes {
+		r.Welcomes += int(n)
+	}
+	return c.fixes, err
+}
+
+func (c *checker) all() (err error) {
+	if err := c.timersOfWelcomes(); err != nil {
 		return err
 	}
-	want := *s.state.Load()
-	t := &txn{tx: tx, rows: newRowMap()}
-	loadLog(tx.Bucket(bucketLog.name), want.merged, t.rows)
-	c := &checker{txn: t, ctx: ctx}
-	var err error
-	t.scanRows(nil, nil, func(k, v []byte) bool {
-		err = c.row(k, v)
-		return err == nil
-	})
-	if err == nil {
-		err = c.endDevice()
+	if c.scanRows(nil, nil, func(k, v []byte) bool { err = c.guarded(c.row, k, v); return err == nil }); err != nil {
+		return err
 	}
-	got := c.state
-	if s.format == oldestFormat {
-		want.shelves = got.shelves // are not counted
+	if err := recovering(func() error { c.endDevice(); return nil }); err != nil && !errors.Is(err, errCorrupt) {
+		return err
 	}
-	if err == nil && (got.shelves != want.shelves || got.keyPackages != want.keyPackages || got.welcomes != want.welcomes || got.stock != want.stock || got.overdue != want.overdue) {
-		err = wrong("there are other numbers of KeyPackages, Welcomes and devices than counted")
+	if err := c.payloadRows(); err != nil {
+		return err
+	}
+	c.totals()
+	return nil
+}
+
+// guarded has a row looked at. One that cannot be read is a finding.
+func (c *checker) guarded(look func(k, v []byte), k, v []byte) error {
+	if c.looks++; c.looks%1024 == 0 {
+		if c.ctx.Err() != nil {
+			return c.ctx.Err()
+		}
+		c.opts.Progress.Add(1024)
+	}
+	c.devices = nil // remembers none: there may be millions
+	err := recovering(func() error { look(k, v); return nil })
+	if errors.Is(err, errCorrupt) {
+		c.unreadable++
+		c.wrong("row %x, or one that it names, cannot be read", k)
+		return nil
 	}
 	return err
 }
 
-func wrong(format string, args ...any) error {
-	return fmt.Errorf("%w: "+format, append([]any{errCorrupt}, args...)...)
+// wrong notes what nobody can repair.
+func (c *checker) wrong(format string, args ...any) {
+	c.report.add(c.opts, Finding{Text: fmt.Sprintf(format, args...)})
+}
+
+// mostFixes bounds the memory of a repair, which goes on as long as there are any.
+const mostFixes = 50_000
+
+// repairable notes what fix repairs.
+func (c *checker) repairable(fix func(*txn), format string, args ...any) {
+	c.report.add(c.opts, Finding{Text: fmt.Sprintf(format, args...), Repairable: true})
+	if len(c.fixes) < mostFixes {
+		c.fixes = append(c.fixes, fix)
+	}
+}
+
+func putRow(b *bucket, key, value []byte) func(*txn) {
+	key, value = slices.Clone(key), slices.Clone(value)
+	return func(t *txn) { t.put(b, key, value) }
+}
+
+func delRow(b *bucket, key []byte) func(*txn) {
+	key = slices.Clone(key)
+	return func(t *txn) { t.del(b, key) }
 }
 
 // row checks a row of the rows bucket.
-func (c *checker) row(k, v []byte) error {
-	if c.looks++; c.looks%1024 == 0 && c.ctx.Err() != nil {
-		return c.ctx.Err()
-	}
-	c.devices = nil // remembers none: there may be millions
-	switch key := k[1:]; k[0] {
+func (c *checker) row(k, v []byte) {
+	key := k[1:]
+	switch k[0] {
 	case bucketDevices.kind:
-		return c.deviceRow(key, v)
+		c.deviceRow(key, v)
 	case bucketNames.kind:
-		if d := c.deviceByNumber(readNumber(v)); d == nil || string(nameKey(d.id)) != string(key) {
-			return wrong("a name has no device")
-		}
+		c.name(key, v)
 	case bucketRefs.kind:
-		if _, k := c.refNeighbour(mls.KeyPackageRef(key)); string(k.rec.Ref[:refPrefix]) != string(key) {
-			return wrong("a ref has another's KeyPackage")
-		}
+		c.ref(key, v)
 	case bucketWelcomeIDs.kind:
-		if w := c.welcome(readNumber(v)); w == nil || string(w.id[:welcomeIDPrefix]) != string(key) {
-			return wrong("an id has no Welcome")
+		if w := c.header(readNumber(v)); w == nil || string(w.id[:welcomeIDPrefix]) != string(key) {
+			c.repairable(delRow(bucketWelcomeIDs, key), "the id %x… has no Welcome", key)
 		}
 	case bucketPosted.kind:
-		return c.posted(readNumber(key))
+		c.posted(readNumber(key))
+	case bucketIdempotency.kind:
+		c.idempotency(key, v)
 	case bucketTokens.kind:
-		token := decodeToken(string(key), v)
-		if c.get(bucketOwners, append(ownerKey(token.Owner, true), key...)) == nil {
-			return wrong("token %s is not among its owner's", token.ID)
-		}
+		c.tokenRow(string(key), v)
 	case bucketOwners.kind:
-		if c.get(bucketTokens, key[bytes.LastIndexByte(key, 0)+1:]) == nil {
-			return wrong("an owner has a token that is missing")
-		}
+		c.owner(key)
+	case bucketTimers.kind:
+		c.timer(key)
+	default:
+		c.wrong("row %x is of no kind that there is", k)
 	}
-	return nil
 }
 
-// posted checks a Welcome: all of its recipients are there.
-func (c *checker) posted(number uint64) error {
-	w := c.welcome(number)
-	if w == nil {
-		return wrong("a Welcome is missing")
-	}
-	n, open := 0, 0
-	c.eachRecipient(w, func(key mailKey, r *recipient) bool {
-		if n++; r.verdict == "" {
-			d := c.deviceByNumber(r.device)
-			if m := c.mail(d, key); !m.rec.State.Ended() {
-				open++
+func (c *checker) name(key, v []byte) {
+	number := readNumber(v)
+	if d := c.deviceByNumber(number); d == nil || string(nameKey(d.id)) != string(key) {
+		for range c.scan(bucketDevices, numberKey(number), nil) {
+			if d == nil { // its rows are there, and that is said of them
+				return
 			}
 		}
+		c.repairable(delRow(bucketNames, key), "the name %q has no device", key)
+	}
+}
+
+func (c *checker) ref(key, v []byte) {
+	if len(v) == 2*numberBytes+1 {
+		if d := c.deviceByNumber(readNumber(v)); d != nil {
+			k := c.keyPackage(d, keyPackageKey{readNumber(v[numberBytes:]), shelf(v[2*numberBytes])})
+			if k != nil && string(k.rec.Ref[:refPrefix]) == string(key) {
+				return
+			}
+		}
+	}
+	c.repairable(delRow(bucketRefs, key), "the ref %x… has no KeyPackage", key)
+}
+
+func (c *checker) idempotency(key, v []byte) {
+	d := decoder(v)
+	due, request := d.time(), d.bytes()
+	decodeReservation(d.bytes())
+	if len(key) != 16 || len(request) != 32 {
+		c.wrong("the remembered reservation %x has a wrong length", key)
+	}
+	c.hasTimer(timerIdempotency, due, key, "the remembered reservation %x", key)
+}
+
+func (c *checker) tokenRow(id string, v []byte) {
+	token := decodeToken(id, v)
+	if owner := append(ownerKey(token.Owner, true), id...); c.get(bucketOwners, owner) == nil {
+		c.repairable(putRow(bucketOwners, owner, nil), "token %s is not among its owner's", id)
+	}
+	if !token.Expires.IsZero() {
+		c.hasTimer(timerToken, token.Expires, []byte(id), "token %s", id)
+	}
+}
+
+func (c *checker) owner(key []byte) {
+	id := key[1+lastZero(key):]
+	row := c.get(bucketTokens, id)
+	if row == nil || string(append(ownerKey(decodeToken(string(id), row).Owner, true), id...)) != string(key) {
+		c.repairable(delRow(bucketOwners, key), "%q is said to have token %s, which is not there or another's", key[:lastZero(key)], id)
+	}
+}
+
+func lastZero(key []byte) int {
+	for i, b := range slices.Backward(key) {
+		if b == 0 {
+			return i
+		}
+	}
+	panic(errCorrupt)
+}
+
+// timer checks that an entry can be read. Whether it is stale does not matter.
+func (c *checker) timer(key []byte) {
+	size := len(key) - 1 - numberBytes
+	var fits bool
+	switch key[0] {
+	case timerDevice, timerTombstones, timerHold, timerEnded, timerForget:
+		fits = size == numberBytes
+	case timerIdempotency:
+		fits = size == 16
+	case timerToken:
+		fits = size > 0
+	}
+	if !fits {
+		c.repairable(delRow(bucketTimers, key), "timer %x is for nothing that there is", key)
+	}
+}
+
+// totals compares what was counted with the state row.
+func (c *checker) totals() {
+	got, want := &c.state, &c.want
+	differs := func(got, want int64, format string, args ...any) bool {
+		if got == want {
+			return false
+		}
+		c.repairable(func(t *txn) { c.setTotals(&t.state) }, "%s: %d are counted, and there are %d", fmt.Sprintf(format, args...), want, got)
 		return true
+	}
+	for _, k := range delivery.KeyPackageStates {
+		differs(got.keyPackages[k], want.keyPackages[k], "KeyPackages that are %s", k)
+	}
+	for _, w := range delivery.WelcomeStates {
+		differs(got.welcomes[w], want.welcomes[w], "recipients of Welcomes that are %s", w)
+	}
+	for i, name := range []string{"enough", "few", "no"} {
+		differs(got.stock[i], want.stock[i], "devices that have %s KeyPackages left", name)
+	}
+	differs(got.overdue, want.overdue, "overdue Welcomes")
+	differs(got.holdsOver, want.holdsOver, "overdue holds")
+	for i := range got.shelves {
+		if c.store.format > oldestFormat {
+			differs(got.shelves[i], want.shelves[i], "KeyPackages of suite %d on shelves (last resorts: %v)", shelf(i).suite(), shelf(i).lastResort())
+		}
+	}
+	if got.sequence > want.sequence {
+		last := got.sequence
+		c.repairable(func(t *txn) { t.state.sequence = max(t.state.sequence, last) },
+			"number %d was given, and the next one to be given is %d", last, want.sequence+1)
+	}
+}
+
+// setTotals makes the totals what was counted. What other repairs change about
+// devices is added to them.
+func (c *checker) setTotals(s *state) {
+	s.keyPackages, s.welcomes, s.shelves = c.state.keyPackages, c.state.welcomes, c.state.shelves
+	s.stock, s.overdue, s.holdsOver = c.state.stock, c.state.overdue, c.state.holdsOver
+}
+
+// numbered notes a number of the sequence.
+func (c *checker) numbered(n uint64) { c.state.sequence = max(c.state.sequence, n) }
+
+// payloadRows checks what is in the buckets of payloads: each belongs to a row.
+func (c *checker) payloadRows() (err error) {
+	var last uint64 // Welcome
+	var known bool
+	c.base(bucketWelcomes).scan(nil, nil, func(k, v []byte) bool {
+		err = c.guarded(func(k, v []byte) {
+			number := readNumber(k)
+			if number != last {
+				last, known = number, c.welcomeHeader(number)
+				if !known && c.get(bucketPosted, numberKey(number)) == nil {
+					c.litter(func(t *txn) {
+						for _, key := range t.keys(bucketWelcomes, numberKey(number), 0) {
+							t.del(bucketWelcomes, key)
+						}
+					}, "there are parts of Welcome number %d, and nothing says what it is", number)
+				}
+			}
+		}, k, v)
+		return err == nil
 	})
-	if n != w.recipients || open != w.open {
-		return wrong("Welcome %s has %d recipients, of which %d have not ended, but %d and %d are there", w.id, w.recipients, w.open, n, open)
+	if err != nil {
+		return err
 	}
-	return nil
-}
-
-// deviceRow checks one of the rows of a device, which begin with 0x00.
-func (c *checker) deviceRow(key, v []byte) error {
-	number, kind, rest := readNumber(key), key[numberBytes], key[numberBytes+1:]
-	if kind == rowDevice {
-		if err := c.endDevice(); err != nil {
-			return err
-		}
-		c.d, c.own, c.open = c.deviceByNumber(number), device{}, map[uint64]int{}
+	rows := int64(0)
+	c.base(bucketKeyPackages).scan(nil, nil, func(_, _ []byte) bool { rows++; return true })
+	if rows == c.payloads {
 		return nil
 	}
-	if c.d == nil || c.d.number != number {
-		return wrong("device %d is missing", number)
-	}
-	switch kind {
-	case rowPending, rowDelivered, rowHeld, rowEnded:
-		c.mailRow(decodeMail(readMailKey(rest), v))
-	case rowInitKeys:
-		decodeInitKeys(key, v)
-	case rowDoubts:
-	default:
-		return c.keyPackageRow(decodeKeyPackage(kind, readNumber(rest), v))
-	}
-	return nil
+	c.base(bucketKeyPackages).scan(nil, nil, func(k, v []byte) bool {
+		err = c.guarded(c.payloadRow, k, v)
+		return err == nil
+	})
+	return err
 }
 
-func (c *checker) mailRow(m *mail) {
-	c.addMail(&c.own, m.rec.State, m.size, 1)
-	if m.rec.State == delivery.Pending && m.order <= c.d.claimed {
-		c.own.overdue++
+// litter notes bytes that nothing refers to: nobody can be given them. Where rows
+// cannot be read, one of those may.
+func (c *checker) litter(fix func(*txn), format string, args ...any) {
+	if c.unreadable > 0 {
+		c.wrong(format, args...)
+		return
 	}
-	if !m.rec.State.Ended() {
-		c.open[m.kp.number]++
-	}
+	c.repairable(fix, format, args...)
 }
 
-func (c *checker) keyPackageRow(k *keyPackage) error {
-	c.state.keyPackages[k.rec.State]++
-	if k.rec.State == delivery.Available {
-		c.state.shelves[k.shelf]++
-		if !k.rec.LastResort {
-			c.own.available++
+// payloadRow checks that a KeyPackage's bytes have a row that knows them.
+func (c *checker) payloadRow(key, v []byte) {
+	kp, err := mls.ParseKeyPackage(v)
+	if err != nil {
+		if !c.unparsed[readNumber(key)] {
+			c.wrong("what is kept as KeyPackage number %d is none", readNumber(key))
 		}
+		return
 	}
-	if k.rec.State == delivery.Retired {
-		c.own.retired++
+	d, k := c.findRef(kp.Ref())
+	switch {
+	case k == nil || k.number != readNumber(key):
+		c.litter(delRow(bucketKeyPackages, key), "the bytes of KeyPackage %s are there twice, or without a state", kp.Ref())
+	case !k.payload:
+		c.repairable(func(t *txn) { t.keepPayload(d.number, k.keyPackageKey) }, "the bytes of KeyPackage %s are there, and its row says that they are gone", kp.Ref())
 	}
-	c.open[k.number] -= k.rec.Open
-	if !k.payload {
-		return nil
-	}
-	kp, err := mls.ParseKeyPackage(c.get(bucketKeyPackages, numberKey(k.number)))
-	if err != nil || kp.Ref() != k.rec.Ref {
-		return wrong("the bytes of KeyPackage %s are others", k.rec.Ref)
-	}
-	return nil
 }
 
-// endDevice compares the counters of the device with what was found of it.
-func (c *checker) endDevice() error {
-	if c.d == nil {
-		return nil
+// findRef is refOwner that does not mind an index to what is gone.
+func (c *checker) findRef(ref mls.KeyPackageRef) (*device, *keyPackage) {
+	v := c.get(bucketRefs, []byte(ref[:refPrefix]))
+	if len(v) != 2*numberBytes+1 {
+		return nil, nil
 	}
-	d, own := c.d, &c.own
-	if d.available != own.available || d.retired != own.retired || d.waiting != own.waiting || d.waitingBytes != own.waitingBytes ||
-		d.pending != own.pending || d.delivered != own.delivered || d.overdue != own.overdue {
-		return wrong("device %s has other numbers of KeyPackages and Welcomes than counted", d.id)
+	d := c.deviceByNumber(readNumber(v))
+	if d == nil {
+		return nil, nil
 	}
-	for _, n := range c.open {
-		if n != 0 {
-			return wrong("a KeyPackage of device %s waits for other Welcomes than are there", d.id)
-		}
+	k := c.keyPackage(d, keyPackageKey{readNumber(v[numberBytes:]), shelf(v[2*numberBytes])})
+	if k == nil || k.rec.Ref != ref {
+		return nil, nil
 	}
-	if c.state.overdue += int64(d.overdue); d.level != stockNone {
-		c.state.stock[d.level]++
+	return d, k
+}
+
+// hasTimer checks that what ends at due has its entry.
+func (c *checker) hasTimer(kind byte, due time.Time, row []byte, format string, args ...any) {
+	if key := timerKey(kind, due, row); c.get(bucketTimers, key) == nil {
+		c.repairable(putRow(bucketTimers, key, nil), "%s has no timer: it would not end", fmt.Sprintf(format, args...))
 	}
-	return nil
 }
 
 // full calls a disk that is full what it is called elsewhere.
@@ -229,4 +455,9 @@ func full(err error) error {
 		return fmt.Errorf("%w: %w", delivery.ErrFull, err)
 	}
 	return err
+}
+
+// wrong is an error that says what of a file contradicts the rest.
+func wrong(format string, args ...any) error {
+	return fmt.Errorf("%w: "+format, append([]any{errCorrupt}, args...)...)
 }

@@ -7,9 +7,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"time"
 
 	"go.etcd.io/bbolt"
+
+	"welcomed/progress"
 )
 
 // compactBytes is how much one transaction of a compaction writes.
@@ -17,23 +18,51 @@ const compactBytes = 8 << 20
 
 // Compact writes what is in the file from into a new file to, without the room
 // that deletions have left, and reads only. Nobody else may have from open. On
-// an error there is no file to. What it writes is on the disk when it returns.
-func Compact(ctx context.Context, from, to string) (err error) {
-	if _, err := os.Stat(to); !errors.Is(err, fs.ErrNotExist) {
+// an error there is no file to. What it writes is on the disk when it returns, and
+// was checked. p may be nil.
+func Compact(ctx context.Context, from, to string, p *progress.Progress) (err error) {
+	if _, err := os.Lstat(to); !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("compact to %s: %w", to, errors.Join(err, fs.ErrExist))
 	}
-	if _, err := os.Stat(from); err != nil {
+	return compactTo(ctx, from, to, p)
+}
+
+// CompactInPlace puts what Compact writes in the place of the file, which stays
+// as it is until that is on the disk and was checked, and whenever there is an
+// error. A server that is started meanwhile finds the file in use.
+func CompactInPlace(ctx context.Context, path string, p *progress.Progress) error {
+	return compactTo(ctx, path, path, p)
+}
+
+// compactTo keeps the source locked until the new file has its name.
+func compactTo(ctx context.Context, from, to string, p *progress.Progress) (err error) {
+	if err := present(from); err != nil {
+		return err
+	}
+	rows, err := checkTree(from, p)
+	if err != nil {
 		return openError(from, err)
 	}
-	source, err := openFile(from, Options{LockTimeout: time.Second})
+	source, err := openFile(from, Options{LockTimeout: lockTimeout})
 	if err != nil {
 		return openError(from, err)
 	}
 	defer source.Close()
-	part := to + ".part"
+	part := to + ".compacted"
 	defer os.Remove(part)
-	if err := compactInto(ctx, source, part); err != nil {
-		return fmt.Errorf("compact %s to %s: %w", from, to, err)
+	p.Begin("copying rows", progress.Items, rows)
+	if err := compactInto(ctx, source, part, p); err != nil {
+		return fmt.Errorf("compact %s to %s: %w", from, to, full(err))
+	}
+	report, err := Examine(ctx, part, CheckOptions{Progress: p, Most: 1})
+	if err == nil {
+		err = report.err()
+	}
+	if err != nil {
+		return fmt.Errorf("what was made of %s is not used: %w", from, err)
+	}
+	if err := keepMode(from, part); err != nil {
+		return err
 	}
 	if err := os.Rename(part, to); err != nil {
 		return err
@@ -41,23 +70,32 @@ func Compact(ctx context.Context, from, to string) (err error) {
 	return SyncDirectory(filepath.Dir(to))
 }
 
-func compactInto(ctx context.Context, source *bbolt.DB, path string) error {
+// keepMode gives a new file the mode of the old one.
+func keepMode(from, to string) error {
+	info, err := os.Stat(from)
+	if err != nil {
+		return err
+	}
+	return os.Chmod(to, info.Mode().Perm())
+}
+
+func compactInto(ctx context.Context, source *bbolt.DB, path string, p *progress.Progress) error {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	target, err := openFile(path, Options{LockTimeout: time.Second})
+	target, err := openFile(path, Options{LockTimeout: lockTimeout})
 	if err != nil {
 		return err
 	}
 	target.NoSync = true     // one sync at the end is enough
 	target.NoGrowSync = true // and the file is to be no larger than it has to be
-	err = source.View(func(tx *bbolt.Tx) error { return copyRows(ctx, tx, target) })
+	err = source.View(func(tx *bbolt.Tx) error { return copyRows(ctx, tx, target, p) })
 	return errors.Join(err, target.Sync(), target.Close())
 }
 
 // copyRows copies all rows, those that have changed as they are now, in the
 // order of their keys, so that every page is full. The log is left behind.
-func copyRows(ctx context.Context, source *bbolt.Tx, target *bbolt.DB) error {
+func copyRows(ctx context.Context, source *bbolt.Tx, target *bbolt.DB, p *progress.Progress) error {
 	s := new(Store)
 	return recovering(func() error {
 		if _, err := s.load(source); err != nil {
@@ -67,7 +105,7 @@ func copyRows(ctx context.Context, source *bbolt.Tx, target *bbolt.DB) error {
 		state := *s.state.Load()
 		state.merged = loadLog(source.Bucket(bucketLog.name), state.merged, from.rows).next()
 		for _, b := range buckets {
-			c := &copier{ctx: ctx, target: target, bucket: b}
+			c := &copier{ctx: ctx, target: target, bucket: b, progress: p}
 			if err := c.copy(from); err != nil {
 				return err
 			}
@@ -80,11 +118,12 @@ func copyRows(ctx context.Context, source *bbolt.Tx, target *bbolt.DB) error {
 
 // A copier fills one bucket of a new file.
 type copier struct {
-	ctx    context.Context
-	target *bbolt.DB
-	bucket *bucket
-	rows   [][2][]byte // not written yet
-	bytes  int
+	ctx      context.Context
+	target   *bbolt.DB
+	bucket   *bucket
+	progress *progress.Progress
+	rows     [][2][]byte // not written yet
+	bytes    int
 }
 
 func (c *copier) copy(from *txn) error {
@@ -123,6 +162,7 @@ func (c *copier) flush() error {
 		}
 		return nil
 	})
+	c.progress.Add(int64(len(c.rows)))
 	c.rows, c.bytes = c.rows[:0], 0
 	return err
 }

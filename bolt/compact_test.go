@@ -29,7 +29,7 @@ func TestCompactGivesRoomBack(t *testing.T) {
 	must(t, err)
 	must(t, s.RemoveUser(t.Context(), delivery.Caller{}, "bob"))
 	must(t, s.Close())
-	must(t, bolt.Compact(t.Context(), from, to))
+	must(t, bolt.Compact(t.Context(), from, to, nil))
 	if was, is := size(t, from), size(t, to); is >= was || is > 21*64<<10 {
 		t.Errorf("%d bytes of %d are left", is, was)
 	}
@@ -53,7 +53,7 @@ func TestCompactLeavesNoHalfFile(t *testing.T) {
 	makeStore(t, from)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := bolt.Compact(ctx, from, to); !errors.Is(err, context.Canceled) {
+	if err := bolt.Compact(ctx, from, to, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
 	left, err := os.ReadDir(dir)
@@ -61,15 +61,15 @@ func TestCompactLeavesNoHalfFile(t *testing.T) {
 	if len(left) != 1 {
 		t.Errorf("left behind: %v", left)
 	}
-	must(t, bolt.Compact(t.Context(), from, to))
-	if err := bolt.Compact(t.Context(), from, to); !errors.Is(err, fs.ErrExist) {
+	must(t, bolt.Compact(t.Context(), from, to, nil))
+	if err := bolt.Compact(t.Context(), from, to, nil); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("over a file that is there: %v", err)
 	}
-	if err := bolt.Compact(t.Context(), filepath.Join(dir, "none.db"), filepath.Join(dir, "new.db")); err == nil {
+	if err := bolt.Compact(t.Context(), filepath.Join(dir, "none.db"), filepath.Join(dir, "new.db"), nil); err == nil {
 		t.Error("of a file that is not there")
 	}
 	s := open(t, from, bolt.Options{})
-	if err := bolt.Compact(t.Context(), from, filepath.Join(dir, "new.db")); err == nil {
+	if err := bolt.Compact(t.Context(), from, filepath.Join(dir, "new.db"), nil); err == nil {
 		t.Error("while it is in use")
 	}
 	must(t, s.Close())

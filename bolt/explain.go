@@ -120,7 +120,7 @@ func (t *txn) keyPackageRecords(d *device, most int) (records []delivery.KeyPack
 			continue
 		}
 		k := decodeKeyPackage(kind, readNumber(key[numberBytes+1:]), row)
-		if records = append(records, k.rec.AsOf(t.now)); len(records) > 2*most {
+		if records = append(records, t.recordNow(d, k)); len(records) > 2*most {
 			slices.SortStableFunc(records, latest)
 			more += len(records) - most
 			records = records[:most]
@@ -129,6 +129,19 @@ func (t *txn) keyPackageRecords(d *device, most int) (records []delivery.KeyPack
 	slices.SortStableFunc(records, latest)
 	records, rest := firstOf(records, most)
 	return records, more + rest
+}
+
+// recordNow is the row of a KeyPackage as of now. A matched one ends with its
+// Welcome, which a sweep need not have ended yet.
+func (t *txn) recordNow(d *device, k *keyPackage) delivery.KeyPackageRecord {
+	r := k.rec.AsOf(t.now)
+	if r.State != delivery.Matched {
+		return r
+	}
+	if m := t.mail(d, k.mail); m != nil && m.rec.StateAt(t.now) == delivery.WelcomeExpired {
+		r.End(delivery.Expired, m.rec.Until)
+	}
+	return r
 }
 
 // eachMailOf calls fn for every mail of a device.
@@ -177,7 +190,7 @@ func (t *txn) keyPackageHistory(ref mls.KeyPackageRef, most int) (h delivery.Key
 	if k == nil {
 		return h, delivery.ErrNotFound
 	}
-	h = delivery.KeyPackageHistory{At: t.now, Device: d.id, KeyPackageRecord: k.rec.AsOf(t.now)}
+	h = delivery.KeyPackageHistory{At: t.now, Device: d.id, KeyPackageRecord: t.recordNow(d, k)}
 	var mails []*mail
 	t.eachMailOf(d, func(m *mail) {
 		if m.kp.number == k.number {

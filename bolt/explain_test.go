@@ -133,3 +133,21 @@ func digestOfFile(t *testing.T, path string) [32]byte {
 	must(t, err)
 	return sha256.Sum256(b)
 }
+
+// A file of an older format can be read, and is not brought to this one by that.
+func TestAFileOfFormat3IsReadAsItIs(t *testing.T) {
+	path, _ := oldVillage(t)
+	before := digestOfFile(t, path)
+	h, err := bolt.OpenHistory(path, bolt.Options{Limits: delivery.DefaultLimits()})
+	must(t, err)
+	defer h.Close()
+	u, err := h.UserHistory(t.Context(), "alice", 10)
+	must(t, err)
+	for _, d := range u.Devices {
+		_, err := h.DeviceHistory(t.Context(), delivery.DeviceID{User: "alice", Name: d.Name}, 10)
+		must(t, err)
+	}
+	if len(u.Devices) == 0 || digestOfFile(t, path) != before {
+		t.Errorf("%d devices, changed: %v", len(u.Devices), digestOfFile(t, path) != before)
+	}
+}

@@ -27,6 +27,7 @@ type File struct {
 	Final bool
 
 	unchecked bool // KeyPackages are no objects, in tests
+	lines     int  // of a transaction of an import, fewer in tests
 }
 
 var (
@@ -56,7 +57,7 @@ func (f *File) Export(ctx context.Context, emit func(archive.Record) error) erro
 func (f *File) sound(ctx context.Context, do func(*bbolt.DB) error) error {
 	if !f.unchecked {
 		f.Progress.Begin("checking "+f.Path, progress.Items, 0)
-		return withChecked(ctx, f.Path, do)
+		return withChecked(ctx, f.Path, !f.Final, do)
 	}
 	db, err := openFile(f.Path, Options{LockTimeout: time.Second})
 	if err != nil {

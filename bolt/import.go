@@ -1,6 +1,7 @@
 package bolt
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -67,7 +68,7 @@ func syncFile(path string) error {
 
 // importTo makes the store and closes it.
 func (f *File) importTo(ctx context.Context, part string, lines iter.Seq2[archive.Line, error]) (err error) {
-	im := &importer{ctx: ctx, unchecked: f.unchecked}
+	im := &importer{ctx: ctx, unchecked: f.unchecked, lines: cmp.Or(f.lines, importLines)}
 	defer func() {
 		if im.store != nil {
 			err = errors.Join(err, im.store.Close())
@@ -101,6 +102,7 @@ type importer struct {
 	store     *Store
 	header    *archive.Header
 	unchecked bool
+	lines     int // of a transaction, at most
 	batch     []archive.Line
 	bytes     int
 	importing // as of the last transaction
@@ -141,7 +143,7 @@ func (im *importer) begin(part string, header *archive.Header, limits delivery.L
 
 func (im *importer) add(line archive.Line) error {
 	im.batch = append(im.batch, line)
-	if im.bytes += line.Size; len(im.batch) < importLines && im.bytes < importBytes {
+	if im.bytes += line.Size; len(im.batch) < im.lines && im.bytes < importBytes {
 		return nil
 	}
 	return im.apply(func(*txn) {})
@@ -221,7 +223,7 @@ func (i *importTxn) addDevice(r *archive.Device) error {
 	i.put(bucketNames, nameKey(d.id), numberKey(d.number))
 	i.keep(d)
 	i.changed(d)
-	if d.removed {
+	if !d.removedAt.IsZero() { // it may be known from its doubts only
 		d.tombstones.at(i.keepRemoved(d))
 	}
 	i.addDoubts(d, r.Doubts)

@@ -197,7 +197,7 @@ func TestADamagedStateRowIsAnError(t *testing.T) {
 	if err := MarkRestored(t.Context(), path); !errors.Is(err, errCorrupt) {
 		t.Errorf("MarkRestored says %v", err)
 	}
-	if err := Compact(t.Context(), path, filepath.Join(dir, "small.db")); !errors.Is(err, errCorrupt) {
+	if err := Compact(t.Context(), path, filepath.Join(dir, "small.db"), nil); !errors.Is(err, errCorrupt) {
 		t.Errorf("Compact says %v", err)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"go.etcd.io/bbolt"
 	"pgregory.net/rapid"
 
 	"welcomed/delivery"
@@ -24,7 +25,7 @@ func TestModel(t *testing.T) {
 		dir := filepath.Join(root, strconv.Itoa(n))
 		must(t, os.Mkdir(dir, 0o700))
 		logSize := rapid.SampledFrom([]int64{0, 1, 4096}).Draw(rt, "log size")
-		return modelFixture(dir, Options{LogSize: logSize, idleAfter: time.Hour})
+		return modelFixture(t, dir, Options{LogSize: logSize, idleAfter: time.Hour})
 	})
 }
 
@@ -48,10 +49,19 @@ func markUnchecked(path string) error {
 	return errors.Join(mark(db), db.Close())
 }
 
+// soundWords is Check where KeyPackages are words.
+func soundWords(path string) error {
+	r := &Report{}
+	err := withFile(path, true, nil, func(db *bbolt.DB, rows int64) error {
+		return db.View(func(tx *bbolt.Tx) error { return r.examine(context.Background(), tx, CheckOptions{words: true}, rows) })
+	})
+	return errors.Join(err, r.err())
+}
+
 // modelFixture keeps a store in dir. A power cut at a quiet moment leaves the
 // bytes of the file as they are; that they have reached the disk is left to the
 // tests of faults, so nothing is synced.
-func modelFixture(dir string, opts Options) model.Fixture {
+func modelFixture(t *testing.T, dir string, opts Options) model.Fixture {
 	path := filepath.Join(dir, "welcomed.db")
 	var last *Store
 	closed := 0
@@ -79,11 +89,20 @@ func modelFixture(dir string, opts Options) model.Fixture {
 			return err
 		},
 		Compact: func() error {
-			if err := Compact(context.Background(), path, path+".small"); err != nil {
+			if err := soundWords(path); err != nil {
+				return err
+			}
+			if err := Compact(context.Background(), path, path+".small", nil); err != nil {
 				return err
 			}
 			return os.Rename(path+".small", path)
 		},
-		Remove: func() { _ = os.RemoveAll(dir) },
+		Remove: func() {
+			_ = last.Close()
+			if err := soundWords(path); err != nil {
+				t.Error(err)
+			}
+			_ = os.RemoveAll(dir)
+		},
 	}
 }

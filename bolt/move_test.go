@@ -92,15 +92,16 @@ func TestModelAgreesAfterMoves(t *testing.T) {
 		n++
 		dir := filepath.Join(root, strconv.Itoa(n))
 		must(t, os.Mkdir(dir, 0o700))
-		f := modelFixture(dir, Options{LogSize: 4096, idleAfter: time.Hour})
+		f := modelFixture(t, dir, Options{LogSize: 4096, idleAfter: time.Hour})
 		open := f.Open
 		var limits delivery.Limits
 		f.Open = func(clock delivery.Clock, l delivery.Limits, trust bool) (delivery.Store, error) {
 			limits = l
 			return open(clock, l, trust)
 		}
+		lines := rapid.IntRange(1, 8).Draw(rt, "lines of a transaction")
 		f.Compact = func() error {
-			return move(File{Path: filepath.Join(dir, "welcomed.db"), Limits: limits, unchecked: true})
+			return move(File{Path: filepath.Join(dir, "welcomed.db"), Limits: limits, unchecked: true, lines: lines})
 		}
 		return f
 	})
@@ -113,7 +114,7 @@ func TestStoreMoved(t *testing.T) {
 		var last *Store
 		moved := func(t *testing.T) {
 			_ = last.Close()
-			must(t, move(File{Path: path, Limits: last.opts.Limits}))
+			must(t, move(File{Path: path, Limits: last.opts.Limits, lines: 3}))
 			must(t, Check(context.Background(), path))
 		}
 		t.Cleanup(func() { moved(t) })

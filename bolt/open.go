@@ -29,6 +29,8 @@ const (
 	// pageSize is the same on every machine, so that a file can be moved:
 	// some ARM kernels have pages of 16 KiB.
 	pageSize = 4096
+	// lockTimeout is how long another process may keep the file.
+	lockTimeout = time.Second
 )
 
 // Options are what a store is opened with. The zero value of each field but
@@ -49,6 +51,7 @@ type Options struct {
 	ObserveCommit func(events int, took time.Duration)
 
 	idleAfter time.Duration // shorter in tests
+	readOnly  bool          // for a look at a file
 }
 
 // A Store keeps everything in one file. It implements delivery.Store.
@@ -93,7 +96,7 @@ func Open(path string, opts Options) (*Store, error) {
 		opts.Clock = delivery.SystemClock()
 	}
 	if opts.LockTimeout == 0 {
-		opts.LockTimeout = time.Second
+		opts.LockTimeout = lockTimeout
 	}
 	if opts.MaxSize == 0 {
 		opts.MaxSize = mappable()
@@ -185,6 +188,7 @@ func openBoth(path string, opts Options, ahead int) (db *bbolt.DB, file *os.File
 		Timeout:  opts.LockTimeout,
 		PageSize: pageSize,
 		MaxSize:  int(opts.MaxSize),
+		ReadOnly: opts.readOnly,
 		// A larger file is mapped as it is.
 		InitialMmapSize: ahead,
 		// Pages are taken from the front of the file. The other kind takes them
@@ -241,6 +245,8 @@ func openError(path string, err error) error {
 		return fmt.Errorf("database %s is %w", abs, ErrInUse)
 	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum), errors.Is(err, berrors.ErrVersionMismatch), errors.Is(err, errCorrupt):
 		return fmt.Errorf("database %s is corrupt or not a database: %w; it was left as it is, restore a backup", abs, err)
+	case errors.Is(err, errUnsound):
+		return fmt.Errorf("database %s was left as it is: %w", abs, err)
 	case noRoom(err):
 		return fmt.Errorf("no room for database %s: %w", abs, err)
 	case errors.Is(err, os.ErrNotExist):

@@ -34,7 +34,7 @@ func (s *Store) Stats(ctx context.Context) (stats delivery.Stats, err error) {
 			stats.OldestPending = t.oldestPending()
 		}
 		if len(stats.Shelves) > 0 {
-			stats.SoonestEnd = t.soonestEnd()
+			stats.SoonestEnd = t.soonestEnd(soonestRows)
 		}
 		stats.UsedBytes = t.tx.Size()
 		return nil
@@ -94,11 +94,13 @@ type shelfWalk struct {
 	last time.Time // what it found when it last came to an end
 }
 
+// soonestRows is how many rows a walk looks at in one call.
+const soonestRows = 10_000
+
 // soonestEnd walks. Entries may be early, because a device has something else to
 // be looked at: where there are very many of those, a walk takes several calls,
 // which meanwhile return what the one before has found.
-func (t *txn) soonestEnd() time.Time {
-	const most = 10_000 // rows in one call
+func (t *txn) soonestEnd(most int) time.Time {
 	s := t.store
 	s.walkMu.Lock()
 	defer s.walkMu.Unlock()

@@ -59,6 +59,6 @@ func check(t *testing.T, path string) {
 
 func compact(t *testing.T, path string) {
 	t.Helper()
-	must(t, bolt.Compact(context.Background(), path, path+".small"))
+	must(t, bolt.Compact(context.Background(), path, path+".small", nil))
 	must(t, os.Rename(path+".small", path))
 }

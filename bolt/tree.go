@@ -6,6 +6,8 @@ import (
 	"os"
 
 	berrors "go.etcd.io/bbolt/errors"
+
+	"welcomed/progress"
 )
 
 // What a page of a bbolt file begins with: its number 0, kind 8, entries 10,
@@ -30,30 +32,33 @@ type tree struct {
 	file  *os.File
 	pages uint64
 	seen  map[uint64]bool
+	rows  int64
+	p     *progress.Progress
 }
 
-// checkTree returns nil if the pages of the file at path hang together.
-func checkTree(path string) error {
+// checkTree returns how many rows the file at path has, if its pages hang together.
+func checkTree(path string, p *progress.Progress) (rows int64, err error) {
 	if err := checkWhole(path); err != nil {
-		return err
+		return 0, err
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer f.Close()
 	_, meta, err := newestMeta(f)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if meta == nil {
-		return berrors.ErrInvalid
+		return 0, berrors.ErrInvalid
 	}
-	t := &tree{file: f, pages: number(meta[metaPages:]), seen: map[uint64]bool{}}
+	t := &tree{file: f, pages: number(meta[metaPages:]), seen: map[uint64]bool{}, p: p}
+	p.Begin("looking at the file", progress.Bytes, int64(t.pages)*pageSize)
 	if err := t.visit(number(meta[metaRoot:])); err != nil {
-		return err
+		return 0, err
 	}
-	return t.freelist(number(meta[metaFreelist:]))
+	return t.rows, t.freelist(number(meta[metaFreelist:]))
 }
 
 func number(b []byte) uint64 { return binary.NativeEndian.Uint64(b) }
@@ -82,6 +87,7 @@ func (t *tree) page(id uint64) ([]byte, error) {
 		t.seen[i] = true
 	}
 	b := make([]byte, (more+1)*pageSize)
+	t.p.Add(int64(len(b)))
 	_, err := t.file.ReadAt(b, int64(id)*pageSize)
 	return b, err
 }
@@ -131,6 +137,7 @@ func (t *tree) branch(id uint64, entry []byte) error {
 }
 
 func (t *tree) leaf(id uint64, entry []byte) error {
+	t.rows++
 	isBucket := binary.NativeEndian.Uint32(entry)&1 == 1
 	at, key, size := uint64(binary.NativeEndian.Uint32(entry[4:])), uint64(binary.NativeEndian.Uint32(entry[8:])), uint64(binary.NativeEndian.Uint32(entry[12:]))
 	if at+key+size > uint64(len(entry)) {

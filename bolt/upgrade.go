@@ -40,7 +40,7 @@ func (s *Store) Upgraded() (Upgrade, bool) { return s.upgraded, s.upgraded.Copy 
 // what it was.
 func (s *Store) upgrade() error {
 	from := s.format
-	kept, err := s.keepCopy(fmt.Sprintf("%s.before-format-%d", s.path, formatVersion))
+	kept, err := keepCopy(s.db, fmt.Sprintf("%s.before-format-%d", s.path, formatVersion))
 	if err != nil {
 		return fmt.Errorf("its format is version %d and this welcomed writes %d: a copy could not be kept, and it was left as it is: %w", from, formatVersion, full(err))
 	}
@@ -87,10 +87,10 @@ func countShelves(t *txn) error {
 // keepCopy keeps a copy of the file under the name path, with a number behind it
 // if another copy has that name, and returns the name. One of a start that was
 // interrupted is the same, and is not made again.
-func (s *Store) keepCopy(path string) (kept string, err error) {
+func keepCopy(db *bbolt.DB, path string) (kept string, err error) {
 	part := path + ".part"
 	defer os.Remove(part)
-	sum, err := s.copyDurably(part)
+	sum, err := copyDurably(db, part)
 	if err != nil {
 		return "", err
 	}
@@ -113,11 +113,11 @@ func (s *Store) keepCopy(path string) (kept string, err error) {
 
 // copyDurably copies the pages to a file, which is on the disk when it returns,
 // and returns the hash of what it wrote.
-func (s *Store) copyDurably(path string) (sum []byte, err error) {
-	if free, _ := diskSpace(s.file); free < s.size() {
-		return nil, fmt.Errorf("%d bytes are needed for it beside the database, and the disk has %d left", s.size(), free)
+func copyDurably(db *bbolt.DB, path string) (sum []byte, err error) {
+	if size, free := sizeOf(db), freeBeside(path); free < size {
+		return nil, fmt.Errorf("%d bytes are needed for it beside the database, and the disk has %d left", size, free)
 	}
-	f, err := copyPages(context.Background(), s.db, path, func(uint64) error { return nil })
+	f, err := copyPages(context.Background(), db, path, func(uint64) error { return nil })
 	if err != nil {
 		return nil, err
 	}
@@ -128,9 +128,20 @@ func (s *Store) copyDurably(path string) (sum []byte, err error) {
 	return sumOf(path)
 }
 
-// size is what the pages of the file come to.
-func (s *Store) size() (size int64) {
-	_ = s.db.View(func(tx *bbolt.Tx) error { size = tx.Size(); return nil })
+// freeBeside is what the disk has left for the file at path.
+func freeBeside(path string) int64 {
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return unknownSpace // making the file says why
+	}
+	defer dir.Close()
+	free, _ := diskSpace(dir)
+	return free
+}
+
+// sizeOf is what the pages of a file come to.
+func sizeOf(db *bbolt.DB) (size int64) {
+	_ = db.View(func(tx *bbolt.Tx) error { size = tx.Size(); return nil })
 	return size
 }
 

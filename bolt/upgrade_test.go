@@ -190,7 +190,7 @@ func TestABackupOfFormat3IsRestored(t *testing.T) {
 func TestAFileOfFormat3IsCompacted(t *testing.T) {
 	path, v := oldVillage(t)
 	small := filepath.Join(t.TempDir(), "small.db")
-	must(t, bolt.Compact(t.Context(), path, small))
+	must(t, bolt.Compact(t.Context(), path, small, nil))
 	s := v.open(t, small)
 	if _, ok := s.Upgraded(); !ok {
 		t.Error("it was not upgraded")

@@ -22,9 +22,10 @@ import (
 
 // What a bench can measure.
 const (
-	mixPhases = "phases"
-	mixLife   = "life"
-	mixGroup  = "group"
+	mixMachine = "machine"
+	mixPhases  = "phases"
+	mixLife    = "life"
+	mixGroup   = "group"
 )
 
 // A benchConfig is what the flags of bench say. Where a number is 0 the mix
@@ -47,7 +48,6 @@ type benchConfig struct {
 
 func defaultBenchConfig() *benchConfig {
 	return &benchConfig{
-		mix:         mixPhases,
 		callers:     []int{1, 16, 64, 256},
 		suite:       1,
 		duration:    10 * time.Second,
@@ -59,10 +59,11 @@ func benchCommand(env environment) *cli.Command {
 	c := defaultBenchConfig()
 	return &cli.Command{
 		Name:        "bench",
-		Usage:       "measure a server; without --url what this machine makes of a server of its own",
+		Usage:       "say how many users this machine carries, or measure a server",
 		Description: benchDescription,
 		Flags:       c.flags(),
-		Action: func(ctx context.Context, _ *cli.Command) error {
+		Action: func(ctx context.Context, cmd *cli.Command) error {
+			c.chooseMix(cmd)
 			ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 			defer stop()
 			defer context.AfterFunc(ctx, stop)() // a second signal ends the process at once
@@ -71,10 +72,16 @@ func benchCommand(env environment) *cli.Command {
 	}
 }
 
-const benchDescription = `It makes KeyPackages with real signatures for users that nobody else has, and every
+const benchDescription = `Without arguments it takes less than a minute, most of the processors and some
+megabytes in the working directory, which should be on the disk that the
+database is to be on: see --dir.
+
+It makes KeyPackages with real signatures for users that nobody else has, and every
 Welcome it posts has to come back once, byte for byte, or it fails. Objects are
 made and connections opened before a clock starts.
 
+machine what the disk and the processors of this machine do, how many users that
+        carries, and what ends first
 phases  publish, reserve, post, claim, ack: each by itself, for one recipient
 group   reserve for 1000 devices, post one Welcome for them, have them join
 life    idle devices, long-polls, and bursts of new groups of 1 to 1000`
@@ -82,9 +89,9 @@ life    idle devices, long-polls, and bursts of new groups of 1 to 1000`
 func (c *benchConfig) flags() []cli.Flag {
 	return []cli.Flag{
 		valueFlag("url", serverURL(&c.url), "measure the server at `URL`; what is made there is removed again"),
-		textFlag("token", &c.token, "show `TOKEN` to the server; also from the file $WELCOMED_TOKEN_FILE"),
+		secretFlag("token", &c.token, "show `TOKEN` to the server"),
 		textFlag("dir", &c.dir, "measure the disk of `DIR` too; without --url the server's file is there, by default in the working directory"),
-		valueFlag("mix", choice(&c.mix, mixPhases, mixGroup, mixLife), "measure `MIX`: phases, group or life; see above"),
+		valueFlag("mix", choice(&c.mix, mixMachine, mixPhases, mixGroup, mixLife), "measure `MIX`: machine, phases, group or life; see above. By default machine, and phases with --url, --callers, --count or --devices"),
 		valueFlag("callers", callerCounts(&c.callers), "`NUMBERS` of callers, one after the other"),
 		valueFlag("suite", oneSuite(&c.suite), "make objects of cipher suite `N`"),
 		valueFlag("count", number(&c.count, 0), "`N` objects (phases), groups (group) or bursts (life); 0: 5000, 5, or as many as --duration has"),
@@ -94,6 +101,20 @@ func (c *benchConfig) flags() []cli.Flag {
 		valueFlag("long-polls", number(&c.longPolls, 0), "`N` devices wait in long-polls in life; 0: a quarter of them"),
 		boolFlag("keep", &c.keep, "leave what was made on the server"),
 		boolFlag("json", &c.json, "write one JSON document"),
+	}
+}
+
+// chooseMix decides what nobody has said: whoever says how to measure wants to see
+// the measurements.
+func (c *benchConfig) chooseMix(cmd *cli.Command) {
+	if c.mix == "" {
+		c.mix = mixMachine
+		if slices.ContainsFunc([]string{"url", "callers", "count", "devices"}, cmd.IsSet) {
+			c.mix = mixPhases
+		}
+	}
+	if c.mix == mixMachine && !cmd.IsSet("callers") {
+		c.callers = []int{1, machineCallers}
 	}
 }
 
@@ -142,8 +163,8 @@ func oneSuite(p *mls.CipherSuite) cli.Value {
 
 // bench measures, and prints what was measured also when that ended early.
 func bench(ctx context.Context, env environment, c *benchConfig) (err error) {
-	if err := c.readToken(env); err != nil {
-		return err
+	if c.mix == mixMachine && c.url != nil {
+		return errors.New("--mix machine is about this machine, and --url names a server: leave one of them out")
 	}
 	target, stop, err := c.open(ctx, env)
 	if err != nil {
@@ -164,21 +185,6 @@ func bench(ctx context.Context, env environment, c *benchConfig) (err error) {
 		b.report.Error = sentence(err)
 	}
 	return errors.Join(b.report.write(env.stdout, c.json), err)
-}
-
-// readToken reads the token from a file if the environment says so.
-func (c *benchConfig) readToken(env environment) error {
-	const variable = "WELCOMED_TOKEN_FILE"
-	name, ok := env.lookup(variable)
-	if c.token != "" || !ok || name == "" {
-		return nil
-	}
-	b, err := os.ReadFile(name)
-	if err != nil {
-		return fmt.Errorf("%s: %w", variable, err)
-	}
-	c.token = strings.TrimSpace(string(b))
-	return nil
 }
 
 // open finds the server, or starts one that ends with stop.

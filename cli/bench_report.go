@@ -22,6 +22,7 @@ type benchReport struct {
 	Mix         string          `json:"mix"`
 	CipherSuite mls.CipherSuite `json:"cipher_suite"`
 	Levels      []*benchLevel   `json:"levels"`
+	Verdict     *benchVerdict   `json:"verdict,omitempty"`
 	Interrupted bool            `json:"interrupted"`
 	Error       string          `json:"error,omitempty"`
 }
@@ -46,6 +47,8 @@ type benchLevel struct {
 	Operations []benchOperation `json:"operations"`
 	Download   *benchDownload   `json:"download,omitempty"`
 	Life       *benchLife       `json:"life,omitempty"`
+
+	busy float64 // share of the processors
 }
 
 type benchOperation struct {
@@ -138,20 +141,40 @@ func (r *benchReport) write(w io.Writer, asJSON bool) error {
 
 func (r *benchReport) table() string {
 	var b strings.Builder
-	if r.Server.Own {
-		fmt.Fprintf(&b, "welcomed %s: a server of its own, in this process, on a temporary file in %s\n", r.Server.Version, r.Server.Dir)
+	if r.Verdict != nil {
+		b.WriteString(r.Verdict.text(r) + "\n")
+		r.about(&b)
 	} else {
-		fmt.Fprintf(&b, "welcomed %s: the server at %s\n", r.Server.Version, r.Server.URL)
-	}
-	fmt.Fprintf(&b, "measured by %s on %d cores, %s/%s; cipher suite %d; mix %s\n\n", r.Version, r.Machine.Cores, r.Machine.OS, r.Machine.Arch, r.CipherSuite, r.Mix)
-	fmt.Fprintf(&b, benchRow, "callers", "operation", "requests", "objects", "objects/s", "p50 ms", "p99 ms", "p99.9 ms", "max ms")
-	for _, l := range r.Levels {
-		l.table(&b)
+		r.about(&b)
+		fmt.Fprintf(&b, "\n"+benchRow, "callers", "operation", "requests", "objects", "objects/s", "p50 ms", "p99 ms", "p99.9 ms", "max ms")
+		for _, l := range r.Levels {
+			l.table(&b)
+		}
 	}
 	if r.Interrupted {
 		b.WriteString("Stopped early: this is what was measured until then.\n")
 	}
 	return b.String()
+}
+
+func (r *benchReport) about(b *strings.Builder) {
+	if r.Server.Own {
+		fmt.Fprintf(b, "welcomed %s: a server of its own, in this process, on a temporary file in %s\n", r.Server.Version, r.Server.Dir)
+	} else {
+		fmt.Fprintf(b, "welcomed %s: the server at %s\n", r.Server.Version, r.Server.URL)
+	}
+	fmt.Fprintf(b, "measured by %s on %d cores, %s/%s; cipher suite %d; mix %s\n", r.Version, r.Machine.Cores, r.Machine.OS, r.Machine.Arch, r.CipherSuite, r.Mix)
+}
+
+// judge says what the levels mean for the machine, whose database would be in
+// dir.
+func (r *benchReport) judge(dir string) {
+	s := sizing{memory: peakMemory(), machine: machineMemory(), free: freeSpace(dir), load: loadAverage(),
+		processors: runtime.NumCPU(), addressBits: strconv.IntSize}
+	for _, l := range r.Levels {
+		s.disk, s.full, s.busy, s.callers = l.Disk, l.Operations, l.busy, l.Callers
+	}
+	r.Verdict = s.verdict()
 }
 
 const benchRow = "%7s  %-21s %9s %9s %11s %9s %9s %9s %9s\n"

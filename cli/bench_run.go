@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"runtime"
 	"time"
 
 	"welcomed/load"
@@ -38,11 +39,14 @@ func (b *benchRun) run(ctx context.Context) error {
 		}
 		if ctx.Err() != nil {
 			b.report.Interrupted = true
-			return nil
+			break
 		}
 		if err != nil {
 			return fmt.Errorf("at --callers %d: %w", callers, err)
 		}
+	}
+	if b.mix == mixMachine {
+		b.report.judge(b.dir)
 	}
 	return nil
 }
@@ -54,6 +58,8 @@ func (b *benchRun) level(ctx context.Context, level *benchLevel) (err error) {
 		}
 	}
 	switch b.mix {
+	case mixMachine:
+		return b.machine(ctx, level)
 	case mixGroup:
 		return b.group(ctx, level)
 	case mixLife:
@@ -72,6 +78,47 @@ func (b *benchRun) phases(ctx context.Context, level *benchLevel) error {
 	})
 	level.add(measures)
 	return err
+}
+
+// What a verdict is measured with: enough for a rate that is the same the next
+// time, in less than a minute.
+const (
+	machineCallers = 64
+	machineBatch   = 20
+	machineObjects = 4000
+	loneObjects    = 1000
+	machineLimit   = 3 * time.Second // of a phase
+	loneLimit      = 1500 * time.Millisecond
+)
+
+// machine is phases in a short time.
+func (b *benchRun) machine(ctx context.Context, level *benchLevel) error {
+	objects, limit := machineObjects, machineLimit
+	if level.Callers == 1 {
+		objects, limit = loneObjects, loneLimit
+	}
+	measures, err := b.driver.Phases(ctx, load.Phases{
+		Callers:     level.Callers,
+		Objects:     cmp.Or(b.count, objects),
+		KeyPackages: machineBatch,
+		Limit:       min(cmp.Or(b.duration, limit), limit),
+	})
+	level.add(measures)
+	level.busy = busyWith(measures)
+	return err
+}
+
+// busyWith is the share of the processors that was taken.
+func busyWith(measures []load.Measure) float64 {
+	var took, elapsed time.Duration
+	for _, m := range measures {
+		took += m.Processor
+		elapsed += m.Elapsed
+	}
+	if elapsed == 0 {
+		return 0
+	}
+	return min(1, took.Seconds()/(elapsed.Seconds()*float64(runtime.NumCPU())))
 }
 
 func (b *benchRun) group(ctx context.Context, level *benchLevel) error {

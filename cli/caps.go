@@ -49,12 +49,12 @@ func identityTemplate(p *server.IdentityTemplate) cli.Value {
 // match is which KeyPackages a Welcome may match.
 func match(reservedOnly *bool) cli.Value {
 	names := map[bool]string{false: "any", true: "reserved"}
-	return value[bool]{reservedOnly, func(s string) (bool, error) {
+	return choiceOf{value[bool]{reservedOnly, func(s string) (bool, error) {
 		if s != names[false] && s != names[true] {
 			return false, fmt.Errorf("it can be %s, %s", names[false], names[true])
 		}
 		return s == names[true], nil
-	}, func(reserved bool) string { return names[reserved] }}
+	}, func(reserved bool) string { return names[reserved] }}, []string{names[false], names[true]}}
 }
 
 // leastSize is what an empty file takes.

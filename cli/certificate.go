@@ -27,12 +27,20 @@ func loadCertificate(c *config, m *metrics.Metrics, log *slog.Logger) (*certific
 	if c.tlsCert == "" {
 		return nil, nil
 	}
+	loaded, err := c.readCertificate()
+	if err != nil {
+		return nil, err
+	}
+	m.ObserveCertificate(loaded.Expires())
+	return &certificate{loaded, m, log}, nil
+}
+
+func (c *config) readCertificate() (*server.Certificate, error) {
 	loaded, err := server.LoadCertificate(c.tlsCert, c.tlsKey)
 	if err != nil {
 		return nil, fmt.Errorf("--tls-cert and --tls-key: %w", err)
 	}
-	m.ObserveCertificate(loaded.Expires())
-	return &certificate{loaded, m, log}, nil
+	return loaded, nil
 }
 
 // follow looks at the files until ctx is done.

@@ -45,7 +45,9 @@ func RunInstalled(ctx context.Context, args []string, file string, lookup func(s
 	if err == nil {
 		return exitOK
 	}
-	fmt.Fprintf(stderr, "welcomed: %s\n", sentence(env.settings.hint(err)))
+	for _, sentence := range sentences(env.settings.hint(err)) {
+		fmt.Fprintf(stderr, "welcomed: %s\n", sentence)
+	}
 	if _, ok := errors.AsType[failure](err); ok {
 		return exitFailed
 	}
@@ -57,6 +59,18 @@ type failure struct{ error }
 
 func (f failure) Unwrap() error { return f.error }
 
+// sentences are what is wrong, line by line.
+func sentences(err error) (list []string) {
+	several, ok := errors.AsType[problems](err)
+	if !ok {
+		return []string{sentence(err)}
+	}
+	for _, one := range several {
+		list = append(list, sentence(one))
+	}
+	return list
+}
+
 // sentence puts joined errors on one line.
 func sentence(err error) string {
 	return strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ")
@@ -65,6 +79,7 @@ func sentence(err error) string {
 func root(env environment) *cli.Command {
 	commands := []*cli.Command{
 		serveCommand(env),
+		configCommand(env),
 		demoCommand(env),
 		benchCommand(env),
 		inspectCommand(env),
@@ -72,10 +87,14 @@ func root(env environment) *cli.Command {
 		tokenCommand(env),
 		backupCommand(env),
 		restoreCommand(env),
+		checkCommand(env),
+		compactCommand(env),
 		exportCommand(env),
 		importCommand(env),
 		healthCommand(env),
 		versionCommand(env),
+		completionCommand(env),
+		manCommand(env),
 	}
 	for _, c := range commands {
 		equip(env, c)
@@ -107,7 +126,8 @@ func equip(env environment, c *cli.Command) {
 		}
 	}
 	c.Before = func(ctx context.Context, cmd *cli.Command) (context.Context, error) {
-		return ctx, fromEnvironment(env, cmd)
+		from, err := fromEnvironment(env, cmd)
+		return withOrigins(ctx, from), err
 	}
 	c.Action = failing(c.Action)
 	if c.ArgValidator == nil {

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"fmt"
 	"io"
 	"log/slog"
 	"net/netip"
@@ -33,6 +32,7 @@ type config struct {
 	maxSize             int64
 	trustClock          bool
 	sweepEvery          time.Duration
+	statusEvery         time.Duration
 	limits              delivery.Limits
 	oidc                auth.OIDCOptions
 	headerRead          time.Duration
@@ -54,6 +54,8 @@ type config struct {
 
 	checks      int  // signature checks at a time; not a flag
 	followsLoad bool // the aim of the garbage collector does; not a flag
+
+	settings []server.Setting // what the flags say, for those who ask
 }
 
 func defaultConfig(env environment) *config {
@@ -64,6 +66,7 @@ func defaultConfig(env environment) *config {
 		budgets:     server.DefaultBudgets(),
 		db:          defaultDB(env),
 		sweepEvery:  time.Minute,
+		statusEvery: time.Minute,
 		limits:      delivery.DefaultLimits(),
 		oidc:        auth.DefaultOIDCOptions(),
 		headerRead:  10 * time.Second,
@@ -96,7 +99,7 @@ func defaultDB(env environment) string {
 }
 
 func (c *config) flags() []cli.Flag {
-	return slices.Concat(c.serverFlags(), c.authFlags(), c.oidcFlags(), c.socketFlags(), c.clientFlags(), c.limitFlags(), c.backups.flags(), c.caps.flags())
+	return slices.Concat(c.serverFlags(), c.authFlags(), c.oidcFlags(), c.socketFlags(), c.clientFlags(), c.limitFlags(), c.statusFlags(), c.backups.flags(), c.caps.flags())
 }
 
 func (c *config) serverFlags() []cli.Flag {
@@ -161,30 +164,27 @@ func (c *config) limitFlags() []cli.Flag {
 
 // check refuses settings that contradict each other.
 func (c *config) check() error {
+	var wrong problems
+	for _, check := range []func() error{c.checkServer, c.checkCaps, c.checkClients, c.checkOIDC, c.backups.check} {
+		wrong.note(check())
+	}
+	return wrong.all()
+}
+
+func (c *config) checkServer() error {
 	l := c.limits
-	switch {
-	case l.TombstoneKeptMost < l.TombstoneKept:
-		return fmt.Errorf("--tombstone-kept-most %s is less than --tombstone-kept %s",
-			formatDuration(l.TombstoneKeptMost), formatDuration(l.TombstoneKept))
-	case l.LowWatermark > l.KeyPackagesPerDevice:
-		return fmt.Errorf("--low-watermark %d is more than a shelf holds, --max-key-packages-per-device %d",
-			l.LowWatermark, l.KeyPackagesPerDevice)
-	case l.ContextBytes > l.WelcomeBytes:
-		return fmt.Errorf("--max-context-size %s is more than --max-welcome-size %s",
-			formatSize(int64(l.ContextBytes)), formatSize(int64(l.WelcomeBytes)))
-	case c.claimWelcomes > server.MaxClaimWelcomes:
-		return fmt.Errorf("--claim-welcomes %d is more than a client may ask for, %d", c.claimWelcomes, server.MaxClaimWelcomes)
-	case c.insecureNoAuth && c.auth != authNone:
-		return fmt.Errorf("--insecure-no-auth goes with --auth none, not with --auth %s", c.auth)
-	case c.db == "":
-		return fmt.Errorf("--db is empty")
-	}
-	for _, check := range []func() error{c.checkCaps, c.checkClients, c.checkOIDC, c.backups.check} {
-		if err := check(); err != nil {
-			return err
-		}
-	}
-	return nil
+	var wrong problems
+	wrong.when(l.TombstoneKeptMost < l.TombstoneKept, "--tombstone-kept-most %s is less than --tombstone-kept %s",
+		formatDuration(l.TombstoneKeptMost), formatDuration(l.TombstoneKept))
+	wrong.when(l.LowWatermark > l.KeyPackagesPerDevice, "--low-watermark %d is more than a shelf holds, --max-key-packages-per-device %d",
+		l.LowWatermark, l.KeyPackagesPerDevice)
+	wrong.when(l.ContextBytes > l.WelcomeBytes, "--max-context-size %s is more than --max-welcome-size %s",
+		formatSize(int64(l.ContextBytes)), formatSize(int64(l.WelcomeBytes)))
+	wrong.when(c.claimWelcomes > server.MaxClaimWelcomes, "--claim-welcomes %d is more than a client may ask for, %d",
+		c.claimWelcomes, server.MaxClaimWelcomes)
+	wrong.when(c.insecureNoAuth && c.auth != authNone, "--insecure-no-auth goes with --auth none, not with --auth %s", c.auth)
+	wrong.when(c.db == "", "--db is empty")
+	return wrong.all()
 }
 
 func (c *config) logger(w io.Writer) *slog.Logger {

@@ -157,7 +157,7 @@ func (e *export) write(ctx context.Context, file *bolt.File) (counts archive.Cou
 func (e *export) writeTo(ctx context.Context, file *bolt.File, to io.Writer) (archive.Counts, error) {
 	w := archive.NewWriter(to, "welcomed "+currentVersion(), time.Now())
 	if err := file.Export(ctx, w.Write); err != nil {
-		return archive.Counts{}, plainly(err)
+		return archive.Counts{}, err
 	}
 	e.emitted = e.final
 	return w.Close()

@@ -3,3 +3,5 @@
 package cli
 
 func openFiles() int { return 0 }
+
+func mayWrite(string) error { return nil }

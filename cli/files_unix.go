@@ -16,3 +16,9 @@ func openFiles() int {
 	}
 	return int(limit.Cur)
 }
+
+// mayWrite is nil if this user can make files in a directory.
+func mayWrite(directory string) error {
+	const write, search = 2, 1
+	return syscall.Access(directory, write|search)
+}

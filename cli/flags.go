@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -33,29 +34,55 @@ func (h envHint) Key() string            { return string(h) }
 func (h envHint) String() string         { return string(h) }
 func (h envHint) GoString() string       { return string(h) }
 
+// origins says where the value of a flag comes from: flagOrigin, a variable of
+// the environment, or the file that one names. What is not in it is a default.
+type origins map[string]string
+
+const (
+	flagOrigin    = "flag"
+	defaultOrigin = "default"
+)
+
+func (o origins) of(flag string) string { return cmp.Or(o[flag], defaultOrigin) }
+
 // fromEnvironment sets the flags that the command line did not. An empty
-// variable counts as none: compose files have no other way to leave one out.
-func fromEnvironment(env environment, cmd *cli.Command) error {
+// variable counts as none: compose files have no other way to leave one out. The
+// error is of all that is wrong.
+func fromEnvironment(env environment, cmd *cli.Command) (origins, error) {
+	from := origins{}
+	var wrong problems
 	for _, flag := range cmd.Flags {
 		name := flag.Names()[0]
-		if s, ok := secretOf(flag); ok {
-			if err := s.fromEnvironment(env, name, flag.IsSet()); err != nil {
-				return err
-			}
+		if flag.IsSet() {
+			from[name] = flagOrigin
 			continue
 		}
-		if file, _ := env.lookup(envName(name) + "_FILE"); file != "" {
-			return fmt.Errorf("%s_FILE is set, but only secrets are read from files: set %s", envName(name), envName(name))
-		}
-		value, ok := env.lookup(envName(name))
-		if flag.IsSet() || !ok || value == "" {
-			continue
-		}
-		if err := cmd.Set(name, value); err != nil {
-			return fmt.Errorf("invalid value %q for %s: %w", value, envName(name), err)
+		origin, err := setFromEnvironment(env, cmd, flag)
+		wrong.note(err)
+		if origin != "" {
+			from[name] = origin
 		}
 	}
-	return nil
+	return from, wrong.all()
+}
+
+// setFromEnvironment returns where it has found a value; empty if nowhere.
+func setFromEnvironment(env environment, cmd *cli.Command, flag cli.Flag) (origin string, err error) {
+	name := flag.Names()[0]
+	if s, ok := secretOf(flag); ok {
+		return s.fromEnvironment(env, name)
+	}
+	if file, _ := env.lookup(envName(name) + "_FILE"); file != "" {
+		return "", fmt.Errorf("%s_FILE is set, but only secrets are read from files: set %s", envName(name), envName(name))
+	}
+	value, _ := env.lookup(envName(name))
+	if value == "" {
+		return "", nil
+	}
+	if err := cmd.Set(name, value); err != nil {
+		return "", fmt.Errorf("invalid value %q for %s: %w", value, envName(name), err)
+	}
+	return env.settings.origin(envName(name)), nil
 }
 
 func textFlag(name string, p *string, usage string) cli.Flag {
@@ -214,12 +241,18 @@ func formatSuites(suites []mls.CipherSuite) string {
 	return strings.Join(numbers, ",")
 }
 
+// A choiceOf is a value that is one of some words.
+type choiceOf struct {
+	cli.Value
+	words []string
+}
+
 // choice is one of some words.
 func choice(p *string, words ...string) cli.Value {
-	return value[string]{p, func(s string) (string, error) {
+	return choiceOf{value[string]{p, func(s string) (string, error) {
 		if !slices.Contains(words, s) {
 			return "", fmt.Errorf("it can be %s", strings.Join(words, ", "))
 		}
 		return s, nil
-	}, func(s string) string { return s }}
+	}, func(s string) string { return s }}, words}
 }

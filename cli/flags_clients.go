@@ -45,19 +45,17 @@ const bodyMemoryShare = 3
 const shortestToken = 16
 
 func (c *config) checkClients() error {
+	unprintable := func(r rune) bool { return r <= ' ' || r > '~' }
 	largest := max(int64(c.answerBytes), server.LargestBody(c.limits))
-	switch {
-	case (c.tlsCert == "") != (c.tlsKey == ""):
-		return errors.New("--tls-cert and --tls-key are given both or not at all")
-	case c.adminToken != "" && len(c.adminToken) < shortestToken:
-		return fmt.Errorf("--admin-token has %d characters, at least %d are wanted", len(c.adminToken), shortestToken)
-	case strings.ContainsFunc(c.adminToken, func(r rune) bool { return r <= ' ' || r > '~' }):
-		return errors.New("--admin-token has characters that cannot stand in a header")
-	case c.clientCaps.BodyMemory < bodyMemoryShare*largest:
-		return fmt.Errorf("--max-body-memory %s is less than %d times the largest body or answer, which has %d bytes",
-			formatSize(c.clientCaps.BodyMemory), bodyMemoryShare, largest)
-	}
-	return nil
+	var wrong problems
+	wrong.when((c.tlsCert == "") != (c.tlsKey == ""), "--tls-cert and --tls-key are given both or not at all")
+	wrong.when(c.adminToken != "" && len(c.adminToken) < shortestToken,
+		"--admin-token has %d characters, at least %d are wanted", len(c.adminToken), shortestToken)
+	wrong.when(strings.ContainsFunc(c.adminToken, unprintable), "--admin-token has characters that cannot stand in a header")
+	wrong.when(c.clientCaps.BodyMemory < bodyMemoryShare*largest,
+		"--max-body-memory %s is less than %d times the largest body or answer, which has %d bytes",
+		formatSize(c.clientCaps.BodyMemory), bodyMemoryShare, largest)
+	return wrong.all()
 }
 
 // guardAdmin is for an admin listener that others than this machine reach. It

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"context"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -11,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/urfave/cli/v3"
 
 	"welcomed/metrics"
 	"welcomed/server"
@@ -57,11 +59,16 @@ func TestASecretComesFromOnePlace(t *testing.T) {
 		{"a large file", map[string]string{"WELCOMED_A_B_FILE": large}, false, "", "WELCOMED_A_B_FILE: " + large + " is too large for a secret"},
 	} {
 		var value string
+		args := []string{"serve"}
 		if row.set {
-			value = "z"
+			args = append(args, "--a-b", "z")
 		}
 		env := environment{lookup: func(name string) (string, bool) { v, ok := row.env[name]; return v, ok }}
-		err := secret{&value}.fromEnvironment(env, "a-b", row.set)
+		command := &cli.Command{Flags: []cli.Flag{secretFlag("a-b", &value, "it is `SECRET`")}, Action: func(_ context.Context, cmd *cli.Command) error {
+			_, err := fromEnvironment(env, cmd)
+			return err
+		}}
+		err := command.Run(t.Context(), args)
 		if value != row.want || row.err == "" != (err == nil) || err != nil && err.Error() != row.err {
 			t.Errorf("%s: got %q, %v", row.what, value, err)
 		}

@@ -41,26 +41,27 @@ func secretOf(flag cli.Flag) (secret, bool) {
 // largestSecret is how much of a file is read.
 const largestSecret = 64 << 10
 
-// fromEnvironment sets the secret unless the command line did.
-func (s secret) fromEnvironment(env environment, flag string, set bool) error {
+// fromEnvironment sets the secret, and returns where it has found it.
+func (s secret) fromEnvironment(env environment, flag string) (origin string, err error) {
 	name := envName(flag)
 	value, _ := env.lookup(name)
 	file, _ := env.lookup(name + "_FILE")
 	switch {
-	case set:
-		return nil
+	case value != "" && file != "":
+		return "", fmt.Errorf("%s and %s_FILE are both set", name, name)
 	case file == "":
 		*s.p = value
-		return nil
-	case value != "":
-		return fmt.Errorf("%s and %s_FILE are both set", name, name)
+		if value == "" {
+			return "", nil
+		}
+		return name, nil
 	}
 	text, err := readSecret(file)
 	if err != nil {
-		return fmt.Errorf("%s_FILE: %w", name, err)
+		return "", fmt.Errorf("%s_FILE: %w", name, err)
 	}
 	*s.p = text
-	return nil
+	return "file " + file, nil
 }
 
 // readSecret returns what is in a file, without the line end that editors and

@@ -37,25 +37,23 @@ func (c *config) checkOIDC() error {
 	if c.auth != authOIDC {
 		return c.checkNoOIDC()
 	}
-	switch {
-	case o.Issuer == "":
-		return errors.New("--auth oidc needs --oidc-issuer, whose tokens are believed")
-	case len(o.Audience) == 0:
-		return errors.New("--auth oidc needs --oidc-audience, without which tokens for other servers would be valid here")
-	case o.UserClaim == "":
-		return errors.New("--oidc-user-claim is empty")
-	case o.Leeway > auth.MaxLeeway:
-		return fmt.Errorf("--oidc-leeway %s is more than %s", formatDuration(o.Leeway), formatDuration(auth.MaxLeeway))
-	case o.JWKS == "" && auth.ValidIssuer(o.Issuer) != nil:
-		return fmt.Errorf("--oidc-issuer %s: %w", o.Issuer, auth.ValidIssuer(o.Issuer))
-	case auth.ValidJWKS(o.JWKS) != nil:
-		return fmt.Errorf("--oidc-jwks %s: %w", o.JWKS, auth.ValidJWKS(o.JWKS))
+	var wrong problems
+	wrong.when(o.Issuer == "", "--auth oidc needs --oidc-issuer, whose tokens are believed")
+	wrong.when(len(o.Audience) == 0, "--auth oidc needs --oidc-audience, without which tokens for other servers would be valid here")
+	wrong.when(o.UserClaim == "", "--oidc-user-claim is empty")
+	wrong.when(o.Leeway > auth.MaxLeeway, "--oidc-leeway %s is more than %s", formatDuration(o.Leeway), formatDuration(auth.MaxLeeway))
+	if o.JWKS == "" && o.Issuer != "" {
+		err := auth.ValidIssuer(o.Issuer)
+		wrong.when(err != nil, "--oidc-issuer %s: %w", o.Issuer, err)
 	}
-	return nil
+	err := auth.ValidJWKS(o.JWKS)
+	wrong.when(err != nil, "--oidc-jwks %s: %w", o.JWKS, err)
+	return wrong.all()
 }
 
 func (c *config) checkNoOIDC() error {
 	o, standard := c.oidc, auth.DefaultOIDCOptions()
+	var wrong problems
 	for _, flag := range []struct {
 		name string
 		set  bool
@@ -69,11 +67,9 @@ func (c *config) checkNoOIDC() error {
 		{"service-scope", o.ServiceScope != ""},
 		{"leeway", o.Leeway != standard.Leeway},
 	} {
-		if flag.set {
-			return fmt.Errorf("--oidc-%s has no effect with --auth %s: is --auth oidc meant?", flag.name, c.auth)
-		}
+		wrong.when(flag.set, "--oidc-%s has no effect with --auth %s: is --auth oidc meant?", flag.name, c.auth)
 	}
-	return nil
+	return wrong.all()
 }
 
 // oidcAuthenticator returns what --auth oidc asks for, up to date until ctx is

@@ -66,6 +66,7 @@ func TestScript(t *testing.T) {
 			"cut":           cutScript,
 			"ended":         endedScript,
 			"format":        formatScript,
+			"damage":        damageScript,
 		},
 	})
 }
@@ -435,4 +436,17 @@ func (b *logBuffer) serving(done chan error) (servingLine, error) {
 	case <-time.After(20 * time.Second):
 		return servingLine{}, errors.New("the server does not serve: " + b.String())
 	}
+}
+
+// damageScript is "damage file": it has a database have a timer for nothing.
+func damageScript(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: damage file")
+	}
+	db, err := bbolt.Open(ts.MkAbs(args[0]), 0o600, &bbolt.Options{Timeout: time.Second})
+	ts.Check(err)
+	ts.Check(db.Update(func(tx *bbolt.Tx) error {
+		return tx.Bucket([]byte("rows")).Put([]byte("tc"), nil)
+	}))
+	ts.Check(db.Close())
 }

@@ -23,17 +23,23 @@ import (
 	"welcomed/backup"
 	"welcomed/bolt"
 	"welcomed/delivery"
+	"welcomed/history"
 	"welcomed/metrics"
 	"welcomed/server"
 )
 
 func serveCommand(env environment) *cli.Command {
-	c := defaultConfig(env)
+	c, checkOnly := defaultConfig(env), false
+	flags := c.flags()
 	return &cli.Command{
 		Name:  "serve",
 		Usage: "run the server until SIGTERM or SIGINT",
-		Flags: c.flags(),
+		Flags: append([]cli.Flag{boolFlag("check", &checkOnly, "only say whether a server could start like this, beside one that runs or not")}, flags...),
 		Action: func(ctx context.Context, _ *cli.Command) error {
+			if checkOnly {
+				return checkStart(ctx, env, c)
+			}
+			c.settings = settingsOf(ctx, flags)
 			ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 			defer stop()
 			log := c.logger(env.stderr)
@@ -74,11 +80,14 @@ type instance struct {
 	store       delivery.Store
 	server      *server.Server
 	sweeper     *sweeper
+	history     *history.History
 	certificate *certificate     // nil: no TLS
 	backups     *backup.Schedule // nil: none
 	followsLoad bool
 	beatEvery   time.Duration // 0: nobody wants to hear
 }
+
+const restoredText = "the database is a copy: what was on its shelves is not handed out again, devices have to refill them; tokens that were revoked since are valid again"
 
 // assemble opens what an instance needs. On an error nothing stays open. What is
 // kept up to date is so until ctx is done.
@@ -119,10 +128,10 @@ func assemble(ctx context.Context, c *config, log *slog.Logger) (_ *instance, er
 		}
 	}()
 	if file.Restored() {
-		log.Warn("the database is a copy: what was on its shelves is not handed out again, devices have to refill them; tokens that were revoked since are valid again", "db", c.db)
+		log.Warn(restoredText, "db", c.db)
 	}
 	if up, ok := file.Upgraded(); ok {
-		log.Info("the database was brought to a new format; a copy of it as it was is kept, to go back with the welcomed before: restore it, and do not only rename it", "db", c.db, "from", up.From, "to", up.To, "copy", up.Copy)
+		log.Info("the database was brought to a new format, and a copy of it as it was is kept; to go back to the welcomed before, restore that copy with it", "db", c.db, "from", up.From, "to", up.To, "copy", up.Copy)
 	}
 	authenticator, err := c.authenticator(ctx, i.store, log)
 	if err != nil {
@@ -138,18 +147,34 @@ func assemble(ctx context.Context, c *config, log *slog.Logger) (_ *instance, er
 	if i.certificate, err = loadCertificate(c, m, log); err != nil {
 		return nil, err
 	}
+	i.history = m.History(i.store, c.statusEvery, delivery.SystemClock())
 	o := c.serverOptions(log)
 	o.Store, o.Auth, o.Socket = i.store, authenticator, i.socket
 	o.Backup = &server.Backup{Copy: file.Backup, Kept: file.NoteBackup}
 	o.Observe, o.OverBudget = m.ObserveRequest, m.ObserveOverBudget
 	o.Refused = func(by server.Cap) { m.ObserveRefusal(string(by)) }
+	o.Problem = countProblems(m)
 	o.Metrics = metricsHandler(registry, log)
+	o.Status = server.StatusSource{History: i.history, SweptAt: m.SweptAt, SweepEvery: c.sweepEvery}
+	if i.backups != nil {
+		o.Status.BackupEvery = c.backups.every
+	}
 	if i.certificate != nil {
 		o.Certificate = i.certificate.Certificate
 	}
 	i.server = server.New(o)
 	m.Serving(func() metrics.Load { return metrics.Load(i.server.Load()) })
 	return i, nil
+}
+
+// countProblems returns what counts the problems that the server answers with.
+func countProblems(m *metrics.Metrics) func(server.ProblemKind) {
+	var kinds []metrics.ProblemKind
+	for _, k := range server.ProblemKinds() {
+		kinds = append(kinds, metrics.ProblemKind(k))
+	}
+	observe := m.Problems(kinds)
+	return func(k server.ProblemKind) { observe(metrics.ProblemKind(k)) }
 }
 
 func metricsHandler(registry *prometheus.Registry, log *slog.Logger) http.Handler {
@@ -182,6 +207,7 @@ func (c *config) serverOptions(log *slog.Logger) server.Options {
 		Caps:           c.clientCaps,
 		TrustedProxies: c.trustedProxies,
 		AdminToken:     c.adminToken,
+		Settings:       c.settings,
 
 		CredentialIdentity: c.identity,
 	}
@@ -209,14 +235,23 @@ func sampleWaiting() {
 	runtime.SetMutexProfileFraction(100)
 }
 
-func (i *instance) listen(c *config) (err error) {
+// apiAddress is where the API is served, if it may be there.
+func (c *config) apiAddress() (*net.TCPAddr, error) {
 	addr, err := net.ResolveTCPAddr("tcp", c.listen)
 	if err != nil {
-		return fmt.Errorf("--listen %s: %w", c.listen, err)
+		return nil, fmt.Errorf("--listen %s: %w", c.listen, err)
 	}
 	if c.auth == authNone && !c.insecureNoAuth && !addr.IP.IsLoopback() {
-		return fmt.Errorf("--auth none lets everybody in who reaches --listen %s, which is not a loopback address: listen on %s, or allow it with --insecure-no-auth",
+		return nil, fmt.Errorf("--auth none lets everybody in who reaches --listen %s, which is not a loopback address: listen on %s, or allow it with --insecure-no-auth",
 			c.listen, defaultListen)
+	}
+	return addr, nil
+}
+
+func (i *instance) listen(c *config) (err error) {
+	addr, err := c.apiAddress()
+	if err != nil {
+		return err
 	}
 	if i.api, err = net.Listen("tcp", addr.String()); err != nil {
 		return fmt.Errorf("--listen %s: %w", c.listen, reason(err))
@@ -262,6 +297,7 @@ func (i *instance) run(ctx context.Context) error {
 	sweeping, stopSweeping := context.WithCancel(context.WithoutCancel(ctx))
 	var sweeper sync.WaitGroup
 	sweeper.Go(func() { i.sweeper.run(sweeping) })
+	sweeper.Go(func() { i.history.Run(sweeping) })
 	if i.followsLoad {
 		tick := time.NewTicker(time.Second)
 		defer tick.Stop()

@@ -1,129 +1,115 @@
 package cli
 
 import (
-	"errors"
+	"context"
+	"encoding/json"
 	"fmt"
-	"io/fs"
-	"os"
-	"strings"
+	"io"
+	"net/url"
+	"text/tabwriter"
+
+	"github.com/urfave/cli/v3"
+
+	"welcomed/server"
 )
 
-// What the package of this program installs. The unit of the service names the
-// same places.
-const (
-	// SettingsFile has the settings of the service, one NAME=value a line.
-	SettingsFile   = "/etc/welcomed/welcomed.env"
-	stateDirectory = "/var/lib/welcomed"
-)
+// hidden is what is shown of a secret.
+const hidden = "********"
 
-// settings are those of a service that is installed on this machine. All commands
-// use them, so that they ask the server that runs here, about the file that it
-// has. What the environment or the command line say is stronger. The zero value
-// is that of a machine on which none is installed.
-type settings struct {
-	file   string
-	values map[string]string
-	closed bool // this user may not read the file
+type originsKey struct{}
+
+func withOrigins(ctx context.Context, from origins) context.Context {
+	return context.WithValue(ctx, originsKey{}, from)
 }
 
-// readSettings reads the file, which need not be there. Only root and the service
-// can read it, because it may hold secrets; for others there are no settings.
-func readSettings(file string) (settings, error) {
-	if file == "" {
-		return settings{}, nil
+// settingsOf are the flags of a command with their values, whose origins are in
+// ctx.
+func settingsOf(ctx context.Context, flags []cli.Flag) []server.Setting {
+	from, _ := ctx.Value(originsKey{}).(origins)
+	list := make([]server.Setting, len(flags))
+	for i, flag := range flags {
+		name := flag.Names()[0]
+		list[i] = server.Setting{Name: name, Value: shown(flag), From: from.of(name)}
 	}
-	b, err := os.ReadFile(file)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return settings{}, nil
-	case errors.Is(err, fs.ErrPermission):
-		return settings{file: file, closed: true}, nil
-	case err != nil:
-		return settings{}, err
-	}
-	values, err := parseSettings(string(b))
-	if err != nil {
-		return settings{}, fmt.Errorf("%s, %w", file, err)
-	}
-	return settings{file: file, values: values}, nil
+	return list
 }
 
-// parseSettings reads a file as systemd reads an EnvironmentFile. What systemd
-// would take in a way that is hard to see, as a quote inside a value or a line
-// that goes on in the next one, is refused.
-func parseSettings(text string) (map[string]string, error) {
-	values := map[string]string{}
-	number := 0
-	for line := range strings.Lines(text) {
-		number++
-		line = strings.TrimSpace(line)
-		if line == "" || line[0] == '#' || line[0] == ';' {
-			continue
+// shown writes the value of a flag as the flag could be given it, but for
+// secrets.
+func shown(flag cli.Flag) string {
+	s, ok := secretOf(flag)
+	switch generic, isGeneric := flag.(*cli.GenericFlag); {
+	case ok && *s.p == "":
+		return ""
+	case ok:
+		return hidden
+	case isGeneric:
+		return generic.Value.String()
+	}
+	return withoutPassword(fmt.Sprint(flag.Get()))
+}
+
+// withoutPassword leaves out the one that a URL has.
+func withoutPassword(text string) string {
+	if u, err := url.Parse(text); err == nil && u.User != nil {
+		return u.Redacted()
+	}
+	return text
+}
+
+// configOptions are the flags of config besides those of serve.
+type configOptions struct {
+	running bool
+	changed bool
+	json    bool
+}
+
+func configCommand(env environment) *cli.Command {
+	c, o := defaultConfig(env), &configOptions{}
+	flags := c.flags()
+	return &cli.Command{
+		Name:        "config",
+		Usage:       "show every setting of serve, its value and where that comes from",
+		Description: "It takes the flags of serve, and reads the same environment. Secrets are not shown.",
+		Flags: append([]cli.Flag{
+			boolFlag("running", &o.running, "ask the server that runs what it was started with"),
+			boolFlag("changed", &o.changed, "leave out what is as it is by default"),
+			boolFlag("json", &o.json, "print JSON"),
+		}, flags...),
+		Action: func(ctx context.Context, _ *cli.Command) (err error) {
+			settings := settingsOf(ctx, flags)
+			if o.running {
+				if settings, err = runningSettings(ctx, newOperator(c.socket.of(c.db))); err != nil {
+					return err
+				}
+			}
+			return o.print(env.stdout, settings)
+		},
+	}
+}
+
+func runningSettings(ctx context.Context, o *operator) ([]server.Setting, error) {
+	var answer struct{ Settings []server.Setting }
+	err := o.ask(ctx, "GET", "/config", nil, &answer)
+	return answer.Settings, err
+}
+
+func (o *configOptions) print(w io.Writer, settings []server.Setting) error {
+	kept := []server.Setting{}
+	for _, s := range settings {
+		if !o.changed || s.From != defaultOrigin {
+			kept = append(kept, s)
 		}
-		name, value, found := strings.Cut(line, "=")
-		name = strings.TrimSpace(name)
-		if !found || !variableName(name) {
-			return nil, fmt.Errorf("line %d: it is not NAME=value", number)
-		}
-		value, ok := unquote(strings.TrimSpace(value))
-		if !ok {
-			return nil, fmt.Errorf("line %d: the value of %s has a quote or a backslash in it; put all of it in quotes of the other kind, or in a file that %s_FILE names if it is a secret",
-				number, name, name)
-		}
-		values[name] = value
 	}
-	return values, nil
-}
-
-func variableName(s string) bool {
-	return s != "" && (s[0] < '0' || s[0] > '9') && !strings.ContainsFunc(s, func(r rune) bool {
-		return r != '_' && (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z')
-	})
-}
-
-// unquote takes the quotes off that are around a value. In single ones systemd
-// leaves everything as it is, outside of quotes and in double ones it does not.
-func unquote(s string) (string, bool) {
-	quote, special := "", `'"\`
-	if len(s) >= 2 && s[0] == s[len(s)-1] && (s[0] == '\'' || s[0] == '"') {
-		quote = s[:1]
-		s = s[1 : len(s)-1]
-		special = map[string]string{`'`: `'`, `"`: `"\`}[quote]
+	if o.json {
+		e := json.NewEncoder(w)
+		e.SetIndent("", "  ")
+		return e.Encode(map[string]any{"settings": kept})
 	}
-	return s, !strings.ContainsAny(s, special)
-}
-
-// over returns lookup with the settings below it. An empty variable counts as
-// none, as everywhere. Variables that are not this program's are for systemd to
-// hand to the service.
-func (s settings) over(lookup func(string) (string, bool)) func(string) (string, bool) {
-	if s.values == nil {
-		return lookup
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "SETTING\tVALUE\tFROM")
+	for _, s := range kept {
+		fmt.Fprintf(table, "%s\t%s\t%s\n", s.Name, s.Value, s.From)
 	}
-	return func(name string) (string, bool) {
-		if value, ok := lookup(name); ok && value != "" {
-			return value, true
-		}
-		if name == "STATE_DIRECTORY" {
-			return stateDirectory, true
-		}
-		value, ok := s.values[name]
-		return value, ok && strings.HasPrefix(name, envName(""))
-	}
-}
-
-// names are those of the settings, as in an environment.
-func (s settings) names() (names []string) {
-	for name := range s.values {
-		names = append(names, name)
-	}
-	return names
-}
-
-// hint says what may help a command that found no server.
-func (s settings) hint(err error) error {
-	if s.closed && errors.Is(err, errNoServer) {
-		return fmt.Errorf("%w; the settings of the server that is installed here, %s, are closed to you: be root", err, s.file)
-	}
-	return err
+	return table.Flush()
 }

@@ -79,8 +79,8 @@ func listenOnSocket(path string) (net.Listener, error) {
 	if path == "" {
 		return nil, nil
 	}
-	if len(path) > socketPathMost {
-		return nil, fmt.Errorf("--admin-socket %s: it is %d bytes long and may be %d: choose a shorter one, or %s", path, len(path), socketPathMost, socketOff)
+	if err := socketPathFits(path); err != nil {
+		return nil, err
 	}
 	if err := removeStaleSocket(path); err != nil {
 		return nil, fmt.Errorf("--admin-socket %s: %w", path, err)
@@ -92,22 +92,42 @@ func listenOnSocket(path string) (net.Listener, error) {
 	return l, nil
 }
 
+func socketPathFits(path string) error {
+	if len(path) > socketPathMost {
+		return fmt.Errorf("--admin-socket %s: it is %d bytes long and may be %d: choose a shorter one, or %s", path, len(path), socketPathMost, socketOff)
+	}
+	return nil
+}
+
 func removeStaleSocket(path string) error {
+	stale, err := staleSocket(path)
+	if stale {
+		err = os.Remove(path)
+	}
+	return err
+}
+
+// errAnswers: there is a server at an admin socket.
+var errAnswers = errors.New("another server answers there")
+
+// staleSocket reports whether there is a socket at which nobody answers. The
+// error is of what must stay.
+func staleSocket(path string) (bool, error) {
 	info, err := os.Lstat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil
+		return false, nil
 	case err != nil:
-		return err
+		return false, err
 	case info.Mode().Type() != fs.ModeSocket:
-		return errors.New("there is a file that is no socket")
+		return false, errors.New("there is a file that is no socket")
 	}
 	conn, err := net.Dial("unix", path)
 	if err == nil {
 		conn.Close()
-		return errors.New("another server answers there")
+		return false, errAnswers
 	}
-	return os.Remove(path)
+	return true, nil
 }
 
 // An operator asks a running server over its admin socket.

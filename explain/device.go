@@ -189,11 +189,11 @@ func codeAdvice(r Refusal) []Advice {
 	case r.Status == 429:
 		return []Advice{{Developer, "wait as long as Retry-After says before asking again, and ask less often."}, {Operator, "if that is ordinary use, raise the limit (`welcomed serve --help`)."}}
 	case r.Status == 507:
-		return []Advice{{Operator, "the disk or --db-max-size is full: make room, or `welcomed compact`."}}
+		return []Advice{{Operator, "the disk or --max-size is full: make room, or `welcomed compact`."}}
 	case r.Status >= 500:
 		return []Advice{{Operator, "that is the server's: look in its log at that time."}, {Developer, "try again later; nothing of the request was lost."}}
 	}
-	return []Advice{{Developer, "the app's request is refused for what is in it: docs/api.md says what " + quote(r.Code) + " means and what to do."}}
+	return []Advice{{Developer, "the app's request is refused for what is in it: the answer's detail says what, and its code is " + quote(r.Code) + "."}}
 }
 
 // verdicts say why a Welcome did not match.

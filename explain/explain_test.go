@@ -188,8 +188,12 @@ var cases = []struct {
 		healthy().with(func(d *Device) {
 			d.Refused = []Refusal{refusal("POST …/claim", 429, "too_many_requests", 2*time.Hour)}
 		}).
-			gets(delivery.Held, 3*time.Hour).facts(),
-		Held, nil, Developer},
+			gets(delivery.Pending, 3*time.Hour).facts(),
+		NotFetched, nil, Developer},
+	{"a stranger's guess before the device was seen is over",
+		healthy().with(func(d *Device) { d.Strangers = []Refusal{refusal("POST …/claim", 401, "invalid_token", 2*time.Hour)} }).
+			gets(delivery.Pending, 3*time.Hour).facts(),
+		NotFetched, nil, Developer},
 	{"an empty shelf that was handed out", born(20*day).has(4, delivery.Consumed, 3*day).has(1, delivery.Reserved, time.Minute).facts(),
 		AllHandedOut, []string{"its shelf is empty", "4 used up, 1 reserved"}, Developer},
 	{"an empty shelf that one adder has emptied", born(20*day).has(5, delivery.Reserved, 30*day).facts(),

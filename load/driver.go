@@ -128,7 +128,7 @@ func (d *Driver) drive(ctx context.Context, s stage) (Measure, error) {
 	d.Progress.Begin(callersText(s.callers)+": "+s.operation, progress.Items, int64(s.n))
 	took := make([]time.Duration, s.n)
 	runtime.GC() // what was prepared is not collected at the cost of what is measured
-	start := time.Now()
+	start, processor := time.Now(), processorTime()
 	begun, err := spread(ctx, s.callers, s.n, s.limit, func(worker, i int) (err error) {
 		if took[i], err = s.do(conns[worker], i); err != nil {
 			return fmt.Errorf("%s: %w", s.operation, err)
@@ -136,9 +136,9 @@ func (d *Driver) drive(ctx context.Context, s stage) (Measure, error) {
 		d.Progress.Add(1)
 		return nil
 	})
-	elapsed := time.Since(start)
+	elapsed, processor := time.Since(start), processorTime()-processor
 	m := newMeasure(s.operation, s.callers, answered(took[:begun]))
-	m.Elapsed = elapsed
+	m.Elapsed, m.Processor = elapsed, processor
 	for _, c := range conns {
 		m.Received += c.received
 		m.Throttled += c.throttled

@@ -12,6 +12,7 @@ type Measure struct {
 	Requests  int
 	Objects   int           // that the requests were about: KeyPackages, Welcomes or recipients
 	Elapsed   time.Duration // from the first request to the last answer; 0 if they had their own times
+	Processor time.Duration // that this process took meanwhile; 0 if nobody counted
 	Received  int64         // bytes of the answers, headers too; 0 if nobody counted
 	Throttled int           // requests that were sent again because of a 429
 
@@ -54,6 +55,7 @@ func join(measures ...Measure) Measure {
 		all.Requests += m.Requests
 		all.Objects += m.Objects
 		all.Elapsed += m.Elapsed
+		all.Processor += m.Processor
 		all.Received += m.Received
 		all.Throttled += m.Throttled
 	}

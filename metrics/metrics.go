@@ -15,6 +15,7 @@ package metrics
 import (
 	"runtime"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -43,6 +44,8 @@ type Metrics struct {
 	backups    backups
 	refused    family[capName]
 	tlsExpires prometheus.Gauge
+
+	clockTrusted prometheus.Gauge
 
 	commitSeconds prometheus.Histogram
 	commitEvents  prometheus.Histogram
@@ -80,11 +83,11 @@ var claimOutcomes = []claimOutcome{claimDelivered, claimRedelivered, claimEmpty}
 // reservationAbandoned is counted beside delivery.DeviceReserveStatuses.
 const reservationAbandoned delivery.DeviceReserveStatus = "abandoned"
 
-// A budget is what callers may take of others' KeyPackages, as package server
-// names it.
+// A budget is what callers may take of others' KeyPackages, or have the server
+// check and store, as package server names it.
 type budget string
 
-var allBudgets = []budget{"caller", "pair", "target"}
+var allBudgets = []budget{"caller", "pair", "target", "check_time", "publish", "store"}
 
 // A place is where it was found that a KeyPackage cannot open a Welcome.
 type place string
@@ -120,7 +123,7 @@ func (m *Metrics) countDelivery() {
 	m.lapsed = m.counter("welcomes_lapsed_total",
 		"Recipients that claimed their Welcome and neither acknowledged nor rejected it in time.")
 	m.exceeded = newFamily(m.counters("budget_exceeded_total",
-		"Requests for other users' KeyPackages beyond a budget; target: a user's KeyPackages are being drained.", "budget"), allBudgets)
+		"Requests beyond a budget; target: a user's KeyPackages are being drained.", "budget"), allBudgets)
 	for _, reason := range delivery.Mismatches {
 		m.mismatch(atPost, reason, 0)
 	}
@@ -150,6 +153,8 @@ func (m *Metrics) observe() {
 func (m *Metrics) describeServer(version string) {
 	m.swept = m.gauge("sweep_last_success_timestamp_seconds",
 		"When the last sweep ended well; 0 before the first, and while the clock is not trusted it stands still.")
+	m.clockTrusted = m.gauge("clock_trusted", "Whether the last sweep could trust the clock (1) or not (0), in which case nothing expires.")
+	m.clockTrusted.Set(1)
 	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Namespace: namespace, Name: "build_info", Help: "Always 1; the labels say what is running.",
 	}, []string{"version", "goversion"})
@@ -169,8 +174,7 @@ func (m *Metrics) ObserveRequest(route, method string, code int, took time.Durat
 	m.requests.of(request{route, method, code}).Observe(took.Seconds())
 }
 
-// ObserveOverBudget counts a request that was beyond a budget: "caller", "pair"
-// or "target".
+// ObserveOverBudget counts a request that was beyond a budget.
 func (m *Metrics) ObserveOverBudget(name string) { m.exceeded.of(budget(name)).Inc() }
 
 // ObserveSweep counts what a sweep did.
@@ -178,6 +182,29 @@ func (m *Metrics) ObserveSweep(r delivery.SweepResult) {
 	m.reserved.of(reservationAbandoned).Add(float64(r.Abandoned))
 	m.unclaimed.Add(float64(r.ExpiredUnclaimed))
 	m.lapsed.Add(float64(r.Lapsed))
+}
+
+// A ProblemKind is a status of HTTP and a code that a request may be answered
+// with.
+type ProblemKind struct {
+	Status int
+	Code   string
+}
+
+// Problems returns what counts answers that are problems of one of these kinds.
+// It is called once.
+func (m *Metrics) Problems(kinds []ProblemKind) (observe func(ProblemKind)) {
+	vec := m.counters("http_problems_total",
+		"Requests answered with a problem, by status (code) and by the code in the answer (problem).", "code", "problem")
+	known := make(map[ProblemKind]prometheus.Counter, len(kinds))
+	for _, k := range kinds {
+		known[k] = vec.WithLabelValues(strconv.Itoa(k.Status), k.Code)
+	}
+	return func(k ProblemKind) {
+		if c, ok := known[k]; ok {
+			c.Inc()
+		}
+	}
 }
 
 func (m *Metrics) mismatch(at place, reason delivery.Status, n int) {

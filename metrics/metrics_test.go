@@ -26,6 +26,7 @@ type answering struct {
 	stats       delivery.Stats
 	settled     int
 	load        Load
+	problem     func(ProblemKind)
 	err         error
 }
 
@@ -57,6 +58,8 @@ func (a *answering) Sweep(context.Context) (delivery.SweepResult, error) { retur
 
 func (a *answering) Stats(context.Context) (delivery.Stats, error) { return a.stats, a.err }
 
+func (a *answering) Ready(context.Context) error { return a.err }
+
 var errFailed = errors.New("failed")
 
 func newMetrics(a *answering) (*prometheus.Registry, *Metrics, delivery.Store) {
@@ -64,6 +67,7 @@ func newMetrics(a *answering) (*prometheus.Registry, *Metrics, delivery.Store) {
 	m := New(registry, "v1")
 	m.now = func() time.Time { return time.Unix(1000, 0) }
 	m.Serving(func() Load { return a.load })
+	a.problem = m.Problems([]ProblemKind{{404, "not_found"}, {503, "overloaded"}})
 	return registry, m, m.Store(a)
 }
 
@@ -130,6 +134,8 @@ func TestEverySeriesExistsFromTheStart(t *testing.T) {
 		"store_used_bytes", "store_free_bytes", "store_limit_bytes", "store_open_read_transactions",
 		"store_commit_seconds", "store_commit_events",
 		"budget_exceeded_total{budget=caller}", "budget_exceeded_total{budget=pair}", "budget_exceeded_total{budget=target}",
+		"budget_exceeded_total{budget=check_time}", "budget_exceeded_total{budget=publish}", "budget_exceeded_total{budget=store}",
+		"http_problems_total{code=404,problem=not_found}", "http_problems_total{code=503,problem=overloaded}",
 		"refused_requests_total{cap=connections}", "refused_requests_total{cap=connections_per_address}",
 		"refused_requests_total{cap=requests}", "refused_requests_total{cap=requests_per_caller}",
 		"refused_requests_total{cap=waits}", "refused_requests_total{cap=waits_per_caller}", "refused_requests_total{cap=waits_per_device}",
@@ -154,12 +160,22 @@ func TestEverySeriesExistsFromTheStart(t *testing.T) {
 		}
 		delete(got, name)
 	}
+	for _, name := range []string{"ready", "clock_trusted"} {
+		if got[name] != 1 {
+			t.Errorf("%s = %v; want 1", name, got[name])
+		}
+	}
 	for name := range got {
-		ours := !strings.HasPrefix(name, "go_") && !strings.HasPrefix(name, "process_") && !strings.HasPrefix(name, "build_info{")
-		if ours {
+		if !usual(name) {
 			t.Errorf("%s is in no list", name)
 		}
 	}
+}
+
+// usual reports whether a metric is not zero from the start.
+func usual(name string) bool {
+	return strings.HasPrefix(name, "go_") || strings.HasPrefix(name, "process_") || strings.HasPrefix(name, "build_info{") ||
+		name == "ready" || name == "clock_trusted"
 }
 
 func TestCounting(t *testing.T) {
@@ -247,8 +263,7 @@ func requireSamples(t *testing.T, registry *prometheus.Registry, want map[string
 		}
 	}
 	for name, v := range got {
-		other := strings.HasPrefix(name, "go_") || strings.HasPrefix(name, "process_") || strings.HasPrefix(name, "build_info{")
-		if _, wanted := want[name]; !other && !wanted && v != 0 {
+		if _, wanted := want[name]; !usual(name) && !wanted && v != 0 {
 			t.Errorf("%s = %v, want 0", name, v)
 		}
 	}
@@ -290,6 +305,27 @@ func TestAStoreThatDoesNotAnswerSpoilsOnlyItsOwnMetrics(t *testing.T) {
 	}
 }
 
+func TestWhetherItIsReadyAndTrustsTheClock(t *testing.T) {
+	a := &answering{}
+	registry, _, s := newMetrics(a)
+	judge := func(err error, ready, trusted float64) {
+		t.Helper()
+		a.err = err
+		_, _ = s.Sweep(t.Context())
+		families, _ := registry.Gather() // the holdings fail with a
+		got := map[string]float64{}
+		for _, f := range families {
+			got[f.GetName()] = f.GetMetric()[0].GetGauge().GetValue()
+		}
+		if got["welcomed_ready"] != ready || got["welcomed_clock_trusted"] != trusted {
+			t.Errorf("after %v: ready %v, clock trusted %v; want %v, %v", err, got["welcomed_ready"], got["welcomed_clock_trusted"], ready, trusted)
+		}
+	}
+	judge(fmt.Errorf("it says 1970: %w", delivery.ErrClock), 0, 0)
+	judge(errFailed, 0, 1)
+	judge(nil, 1, 1)
+}
+
 func TestLoad(t *testing.T) {
 	registry, m, _ := newMetrics(&answering{load: Load{Connections: 1, Requests: 2, Waits: 3, BodyMemory: 4}})
 	m.ObserveRefusal("waits")
@@ -301,14 +337,19 @@ func TestLoad(t *testing.T) {
 }
 
 func TestObservations(t *testing.T) {
-	registry, m, _ := newMetrics(&answering{})
+	a := &answering{}
+	registry, m, _ := newMetrics(a)
 	m.ObserveCommit(3, time.Millisecond)
 	m.ObserveOverBudget("target")
+	m.ObserveOverBudget("check_time")
+	a.problem(ProblemKind{404, "not_found"})
+	a.problem(ProblemKind{404, "made_up"})
 	m.ObserveRequest("/v1", "GET", 200, time.Millisecond)
 	m.ObserveRequest("/v1", "other", 405, time.Millisecond)
 	m.ObserveRequest("/v1", "other", 405, time.Millisecond)
 	requireSamples(t, registry, map[string]float64{
 		"store_commit_seconds": 1, "store_commit_events": 1, "budget_exceeded_total{budget=target}": 1,
+		"budget_exceeded_total{budget=check_time}": 1, "http_problems_total{code=404,problem=not_found}": 1,
 		"http_request_duration_seconds{code=200,method=GET,route=/v1}":   1,
 		"http_request_duration_seconds{code=405,method=other,route=/v1}": 2,
 	})

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"slices"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"welcomed/delivery"
 	"welcomed/mls"
 )
@@ -12,8 +14,23 @@ import (
 // Store returns next with every outcome counted, and has next asked at each
 // scrape what it holds. It is called once.
 func (m *Metrics) Store(next delivery.Store) delivery.Store {
-	m.registry.MustRegister(newHoldings(next, m.now))
+	m.registry.MustRegister(newHoldings(next, m.now), prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Namespace: namespace, Name: "ready", Help: "Whether the store can serve (1) or not (0), as /readyz says with the reason.",
+	}, func() float64 { return ready(next) }))
 	return &store{Store: next, metrics: m}
+}
+
+func ready(s delivery.Store) float64 {
+	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
+	defer cancel()
+	return truth(s.Ready(ctx) == nil)
+}
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 // A store counts what the store below it answers.
@@ -132,6 +149,7 @@ func (s *store) Reject(ctx context.Context, caller delivery.Caller, device deliv
 func (s *store) Sweep(ctx context.Context) (delivery.SweepResult, error) {
 	r, err := s.Store.Sweep(ctx)
 	s.metrics.ObserveSweep(r)
+	s.metrics.clockTrusted.Set(truth(!errors.Is(err, delivery.ErrClock)))
 	if err == nil {
 		s.metrics.swept.Set(float64(s.metrics.now().Unix()))
 	}

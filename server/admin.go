@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/julienschmidt/httprouter"
+
+	"welcomed/server/status"
 )
 
 // Admin returns the handler of the listener for those who run the server. It
@@ -17,11 +19,20 @@ import (
 func (s *Server) Admin() http.Handler {
 	router := httprouter.New()
 	router.RedirectTrailingSlash, router.RedirectFixedPath = false, false
-	router.HandlerFunc(http.MethodGet, "/", s.index)
-	router.HandlerFunc(http.MethodGet, "/livez", s.alive)
-	router.HandlerFunc(http.MethodGet, "/readyz", s.ready)
-	router.HandlerFunc(http.MethodGet, "/explain", s.explainPage)
+	get := func(path string, handle http.HandlerFunc) {
+		router.HandlerFunc(http.MethodGet, path, handle)
+		router.HandlerFunc(http.MethodHead, path, handle)
+	}
+	get("/", s.statusPage)
+	get("/status.json", s.statusJSON)
+	for path, mediaType := range status.Assets {
+		get(path, asset(path, mediaType))
+	}
+	get("/favicon.ico", asset("/icon.svg", status.Assets["/icon.svg"])) // what browsers ask for by themselves
+	get("/explain", s.explainPage)
 	router.HandlerFunc(http.MethodPost, "/explain", s.explainPage)
+	get("/livez", s.alive)
+	get("/readyz", s.ready)
 	if s.options.Metrics != nil {
 		router.Handler(http.MethodGet, "/metrics", s.options.Metrics)
 	}
@@ -75,18 +86,6 @@ func shownToken(r *http.Request) string {
 	return strings.TrimSpace(token)
 }
 
-func (s *Server) index(w http.ResponseWriter, _ *http.Request) {
-	text := "welcomed " + s.options.Version + "\n\n/livez    the process runs\n/readyz   it can serve, or why not\n" +
-		"/explain  why somebody cannot join: ?user=, ?user=&device= or ?ref=\n"
-	if s.options.Metrics != nil {
-		text += "/metrics  for Prometheus\n"
-	}
-	if s.options.Profiles {
-		text += profilesPath + "  for go tool pprof\n"
-	}
-	plain(w, http.StatusOK, text)
-}
-
 const profilesPath = "/debug/pprof/"
 
 // profile answers with a profile. One that takes a while gets its time: package
@@ -109,21 +108,18 @@ func profile(w http.ResponseWriter, r *http.Request) {
 
 // alive fails when only a restart helps.
 func (s *Server) alive(w http.ResponseWriter, _ *http.Request) {
-	select {
-	case <-s.store.Failed():
+	if closed(s.store.Failed()) {
 		plain(w, http.StatusServiceUnavailable, "the store has failed\n")
-	default:
-		plain(w, http.StatusOK, "ok\n")
+		return
 	}
+	plain(w, http.StatusOK, "ok\n")
 }
 
 // ready asks the store.
 func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
-	select {
-	case <-s.draining:
+	if closed(s.draining) {
 		plain(w, http.StatusServiceUnavailable, "shutting down\n")
 		return
-	default:
 	}
 	if err := s.store.Ready(r.Context()); err != nil {
 		plain(w, http.StatusServiceUnavailable, strings.ReplaceAll(err.Error(), "\n", " ")+"\n")

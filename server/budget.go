@@ -44,6 +44,10 @@ const (
 	BudgetCaller = "caller"
 	BudgetPair   = "pair"
 	BudgetTarget = "target" // also when only the last resort is handed out
+
+	BudgetCheckTime = "check_time"
+	BudgetPublish   = "publish"
+	BudgetStore     = "store"
 )
 
 // What a KeyPackage is charged, in the unit of the buckets.

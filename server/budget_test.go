@@ -35,13 +35,15 @@ func startMarket(t *testing.T, b server.Budgets) *market {
 	m.service = startWithTokens(t, func(o *server.Options) {
 		o.Budgets = b
 		o.BudgetClock = func() time.Time { return time.Unix(0, m.now.Load()) }
-		o.OverBudget = func(budget string) {
-			m.mu.Lock()
-			defer m.mu.Unlock()
-			m.exceeded = append(m.exceeded, budget)
-		}
+		o.OverBudget = m.exceeds
 	})
 	return m
+}
+
+func (m *market) exceeds(budget string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.exceeded = append(m.exceeded, budget)
 }
 
 // user signs a user up with a phone that has n KeyPackages, and returns the

@@ -21,11 +21,12 @@ type CheckTimeBudget struct{ Burst, PerSecond time.Duration }
 type checkTime struct {
 	spent   *buckets        // microseconds
 	typical [8]atomic.Int64 // nanoseconds of a check, by suite; 0: of those that are none
+	observe func(string)
 }
 
 func newCheckTime(o Options) *checkTime {
 	perHour := o.CheckTime.PerSecond * time.Duration(time.Hour/time.Second)
-	return &checkTime{spent: newBuckets(int(o.CheckTime.Burst.Microseconds()), int(perHour.Microseconds()), o.BudgetClock)}
+	return &checkTime{spent: newBuckets(int(o.CheckTime.Burst.Microseconds()), int(perHour.Microseconds()), o.BudgetClock), observe: o.OverBudget}
 }
 
 // firstGuess is what a check takes until some have been timed.
@@ -42,6 +43,7 @@ func (c *checkTime) begin(caller delivery.Caller, suites []mls.CipherSuite) (*ch
 		expected += c.typically(suite)
 	}
 	if wait, ok := c.spent.borrow(caller.ID(), int(expected.Microseconds())); !ok {
+		c.observe(BudgetCheckTime)
 		return nil, &laterError{errTooManyChecks, wait}
 	}
 	return &checkBill{times: c, caller: caller.ID(), expected: expected}, nil

@@ -18,8 +18,10 @@ import (
 // A desk is a server that is asked without a network by callers that it knows.
 type desk struct {
 	*Server
-	t     *testing.T
-	clock *handClock
+	t        *testing.T
+	clock    *handClock
+	exceeded []string // budgets
+	problems []ProblemKind
 }
 
 func newDesk(t *testing.T, o Options) *desk {
@@ -31,7 +33,11 @@ func newDesk(t *testing.T, o Options) *desk {
 	t.Cleanup(func() { store.Close() })
 	clock := new(handClock)
 	o.Store, o.BudgetClock = store, clock.Now
-	return &desk{New(o), t, clock}
+	d := &desk{t: t, clock: clock}
+	o.OverBudget = func(budget string) { d.exceeded = append(d.exceeded, budget) }
+	o.Problem = func(k ProblemKind) { d.problems = append(d.problems, k) }
+	d.Server = New(o)
+	return d
 }
 
 var alicesPhone = delivery.DeviceID{User: "alice", Name: "phone"}
@@ -62,6 +68,25 @@ func (d *desk) want(caller delivery.Caller, kps [][]byte, status int, code, afte
 	if s, c, a := d.publish("POST", caller, kps...); s != status || c != code || a != after {
 		d.t.Fatalf("got %d %s, Retry-After %q; want %d %s, %q", s, c, a, status, code, after)
 	}
+	d.told(status, code)
+}
+
+// told checks what the server told of a publication, if it is refused of which
+// budget and as which problem.
+func (d *desk) told(status int, code string) {
+	d.t.Helper()
+	var exceeded []string
+	if budget := map[string]string{"too_many_checks": BudgetCheckTime, "too_many_publications": BudgetPublish, "too_much_stored": BudgetStore}[code]; budget != "" {
+		exceeded = []string{budget}
+	}
+	var problems []ProblemKind
+	if code != "" {
+		problems = []ProblemKind{{status, code}}
+	}
+	if !slices.Equal(d.exceeded, exceeded) || !slices.Equal(d.problems, problems) {
+		d.t.Fatalf("told of budgets %v and problems %v, want %v and %v", d.exceeded, d.problems, exceeded, problems)
+	}
+	d.exceeded, d.problems = nil, nil
 }
 
 var (
@@ -88,6 +113,7 @@ func TestChecksArePaidWithTheTimeTheyTook(t *testing.T) {
 	if wait, _ := time.ParseDuration(after + "s"); status != 429 || code != "too_many_checks" || wait < owed || wait > owed+2*time.Second {
 		t.Errorf("got %d %s, Retry-After %q when %v are owed", status, code, after, owed)
 	}
+	d.told(status, code)
 	d.want(bob, keyPackagesOf(1, 1), 201, "", "") // pays for himself
 	d.clock.advance(owed)
 	d.want(alice, keyPackagesOf(1, 1), 201, "", "")
@@ -110,7 +136,7 @@ func TestWhatIsRefusedForItsCostIsNotChecked(t *testing.T) {
 // TestConcurrentChecksArePaidBeforehand: many requests at once do not all begin
 // with the same money.
 func TestConcurrentChecksArePaidBeforehand(t *testing.T) {
-	c := newCheckTime(Options{CheckTime: CheckTimeBudget{time.Second, time.Millisecond}, BudgetClock: time.Now})
+	c := newCheckTime(Options{CheckTime: CheckTimeBudget{time.Second, time.Millisecond}, BudgetClock: time.Now, OverBudget: func(string) {}})
 	suites := slices.Repeat([]mls.CipherSuite{5}, 100)
 	for i := range 11 { // all are still under way
 		if _, err := c.begin(alice, suites); err != nil {
@@ -153,6 +179,7 @@ func TestPublicationsArePaidByWhatIsNewlyStored(t *testing.T) {
 	if s, c, _ := d.publish("PUT", alice, keyPackagesOf(1, 1)...); s != 429 || c != "too_many_publications" {
 		t.Errorf("a replacement: %d %s", s, c)
 	}
+	d.told(429, "too_many_publications")
 	d.want(delivery.Caller{}, keyPackagesOf(1, 1), 201, "", "")
 	d.clock.advance(2 * time.Minute)
 	d.want(alice, keyPackagesOf(1, 1), 201, "", "")

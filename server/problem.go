@@ -1,9 +1,11 @@
 package server
 
 import (
+	"cmp"
 	"errors"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -118,6 +120,30 @@ type problem struct {
 	Recipients *[]recipientJSON `json:"recipients,omitempty"`
 }
 
+// A ProblemKind is what all problems of one code have in common.
+type ProblemKind struct {
+	Status int
+	Code   string
+}
+
+// ProblemKinds returns every kind that a request may be answered with.
+func ProblemKinds() (kinds []ProblemKind) {
+	kinds = append(kinds, ProblemKind{http.StatusInternalServerError, codeInternal})
+	for _, a := range answers {
+		kinds = append(kinds, ProblemKind{a.status, a.code})
+	}
+	for _, code := range mls.Codes {
+		p := classify(&mls.Error{Code: code})
+		kinds = append(kinds, ProblemKind{p.Status, p.Code})
+	}
+	slices.SortFunc(kinds, func(a, b ProblemKind) int {
+		return cmp.Or(cmp.Compare(a.Status, b.Status), cmp.Compare(a.Code, b.Code))
+	})
+	return slices.Compact(kinds)
+}
+
+const codeInternal = "internal"
+
 type invalidItem struct {
 	Index  int               `json:"index"`
 	Ref    string            `json:"ref,omitempty"`
@@ -131,6 +157,7 @@ func (s *Server) fail(w *response, r *request, err error) {
 		return // the client is gone
 	}
 	p := problemOf(err)
+	s.options.Problem(ProblemKind{p.Status, p.Code})
 	if p.Status == http.StatusInternalServerError {
 		s.log.Error("request failed", slog.String("route", r.route.path), slog.String("method", knownMethod(r.Method)),
 			slog.String("request_id", r.id), slog.String("client", r.client.String()), slog.Any("error", err))
@@ -188,7 +215,7 @@ func classify(err error) problem {
 	if refused, ok := errors.AsType[*mls.Error](err); ok {
 		return problem{Status: http.StatusUnprocessableEntity, Code: string(refused.Code), Detail: clip(refused.Error())}
 	}
-	return problem{Status: http.StatusInternalServerError, Code: "internal"}
+	return problem{Status: http.StatusInternalServerError, Code: codeInternal}
 }
 
 // clip bounds words that may have those of the client in them.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -111,4 +112,18 @@ func TestLabelsComeFromNoRequest(t *testing.T) {
 	s.saw(observation{"none", "other", 405})
 	s.call("GET", shelf, nil).want(200)
 	s.saw(observation{"/v1/users/:user/devices/:device/key-packages", "GET", 200})
+}
+
+// TestEveryKindOfProblemIsKnownBeforeItHappens: a counter that begins with its
+// first event never shows that one.
+func TestEveryKindOfProblemIsKnownBeforeItHappens(t *testing.T) {
+	kinds := server.ProblemKinds()
+	for code, status := range server.Answers() {
+		same(t, code, slices.Contains(kinds, server.ProblemKind{Status: status, Code: code}), true)
+	}
+	for _, kind := range []server.ProblemKind{{Status: 500, Code: "internal"}, {Status: 422, Code: "bad_signature"}, {Status: 400, Code: "wrong_message_type"}} {
+		same(t, kind.Code, slices.Contains(kinds, kind), true)
+	}
+	slices.SortFunc(kinds, func(a, b server.ProblemKind) int { return strings.Compare(a.Code, b.Code) })
+	same(t, "codes with two statuses", len(slices.CompactFunc(kinds, func(a, b server.ProblemKind) bool { return a.Code == b.Code })), len(server.ProblemKinds()))
 }

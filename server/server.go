@@ -63,11 +63,15 @@ type Options struct {
 	AdminToken string
 	// Metrics is /metrics of the admin listener; nil: there is none.
 	Metrics http.Handler
+	// Status is what the status page shows besides what the store holds.
+	Status StatusSource
 	// Profiles puts those of net/http/pprof under /debug/pprof/ of the admin
 	// listener.
 	Profiles bool
 	// Socket is where the commands ask, who need no credentials; nil: nowhere.
 	Socket net.Listener
+	// Settings are what they are told that the server was started with.
+	Settings []Setting
 	// Backup is what they are given copies by; nil: there are none.
 	Backup *Backup
 
@@ -77,8 +81,10 @@ type Options struct {
 	// standard ones or "other", and the code 499 if the client left before there
 	// was an answer.
 	Observe func(route, method string, code int, took time.Duration)
-	// OverBudget is told of each time that one of the Budgets has nothing left.
+	// OverBudget is told of each time that one of the budgets has nothing left.
 	OverBudget func(budget string)
+	// Problem is told of each request that was answered with a problem.
+	Problem func(ProblemKind)
 	// Refused is told of each time that one of the Caps refuses something.
 	Refused func(Cap)
 }
@@ -124,6 +130,10 @@ func New(o Options) *Server {
 	}
 	if o.OverBudget == nil {
 		o.OverBudget = func(string) {}
+	}
+	o.Status = o.Status.orNothing()
+	if o.Problem == nil {
+		o.Problem = func(ProblemKind) {}
 	}
 	if o.Observe == nil {
 		o.Observe = func(string, string, int, time.Duration) {}

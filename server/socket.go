@@ -17,6 +17,8 @@ import (
 // to the socket may do all of it, so its file is its guard, and what went wrong
 // is told in full.
 var socketRoutes = []route{
+	{"GET", "/config", anyone, (*Server).settings, nil, ""},
+
 	{"POST", "/backup", anyone, (*Server).backup, nil, ""},
 	{"POST", "/backup/kept", anyone, (*Server).backupKept, nil, ""},
 

@@ -28,6 +28,7 @@ func (s *Server) stored(user delivery.UserID, size int, store func() (kept int, 
 		return err
 	}
 	if wait, ok := s.storage.borrow(string(user), size); !ok {
+		s.options.OverBudget(BudgetStore)
 		return &laterError{errTooMuchStored, wait}
 	}
 	kept, err := store()
@@ -44,6 +45,7 @@ func (s *Server) published(r *request, items []delivery.NewKeyPackage, publish f
 	}
 	user, n := r.device.User, len(items)
 	if wait, ok := s.publications.borrow(string(user), n); !ok {
+		s.options.OverBudget(BudgetPublish)
 		return answer, &laterError{errTooManyPublications, wait}
 	}
 	err = s.stored(user, publicationSize(items), func() (int, error) {

@@ -18,16 +18,19 @@ func startStorage(t *testing.T, burst int) *market {
 	m.service = startWithTokens(t, func(o *server.Options) {
 		o.Storage = server.Budget{Burst: burst, PerHour: burst / 100}
 		o.BudgetClock = func() time.Time { return time.Unix(0, m.now.Load()) }
+		o.OverBudget = m.exceeds
 	})
 	return m
 }
 
-func (r reply) storedTooMuch() {
-	r.t.Helper()
+// storedTooMuch checks a refusal, and that the operator was told of it.
+func (m *market) storedTooMuch(r reply) {
+	m.t.Helper()
 	r.refused(429, "too_much_stored")
 	if r.header.Get("Retry-After") == "" {
 		r.t.Errorf("%s: there is no Retry-After", r.what)
 	}
+	same(m.t, r.what+" exceeds", m.sawExceeded(), server.BudgetStore)
 }
 
 // TestAnswersThatAreRememberedArePaid: nobody fills the disk with devices that
@@ -47,7 +50,7 @@ func TestAnswersThatAreRememberedArePaid(t *testing.T) {
 		ask(0).want(200)
 	}
 	ask(1).want(200) // 63 kB each: now some are owed
-	ask(2).storedTooMuch()
+	m.storedTooMuch(ask(2))
 	m.call("POST", "/v1/key-packages/reserve", object{"devices": devices}, mallory...).want(200) // nothing is remembered
 	m.advance(100 * time.Hour)
 	ask(2).want(200)
@@ -73,13 +76,13 @@ func TestWelcomesArePaidByTheirPosters(t *testing.T) {
 	}
 	m.call("POST", "/v1/welcomes", object{"welcome": mlstest.WelcomeFor(newKeyPackages(1)...), "ratchet_tree": tree}, bob...).refused(409, "no_matching_key_package")
 	post(welcomes[1], "").want(201)
-	post(welcomes[2], "").storedTooMuch()
+	m.storedTooMuch(post(welcomes[2], ""))
 	post(welcomes[2], "?dry_run=1").want(200)
 	backend := m.token(aBackend)
 	for _, welcome := range welcomes[2:4] {
 		m.call("POST", "/v1/welcomes", object{"welcome": welcome, "ratchet_tree": tree}, backend...).want(201)
 	}
-	m.call("POST", "/v1/welcomes", object{"welcome": welcomes[4]}, append(backend, "On-Behalf-Of", "bob")...).storedTooMuch()
+	m.storedTooMuch(m.call("POST", "/v1/welcomes", object{"welcome": welcomes[4]}, append(backend, "On-Behalf-Of", "bob")...))
 }
 
 func TestKeyPackagesArePaidByTheirBytes(t *testing.T) {
@@ -91,8 +94,8 @@ func TestKeyPackagesArePaidByTheirBytes(t *testing.T) {
 		publish(large[0]).want(201) // the answer was lost
 	}
 	publish(large[1]).want(201)
-	publish(large[2]).storedTooMuch()
-	m.call("PUT", shelf, publication{large[2:]}, alice...).storedTooMuch()
+	m.storedTooMuch(publish(large[2]))
+	m.storedTooMuch(m.call("PUT", shelf, publication{large[2:]}, alice...))
 	m.advance(100 * time.Hour)
 	publish(large[2]).want(201)
 }

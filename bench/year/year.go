@@ -310,7 +310,7 @@ func (y *year) finish(ctx context.Context) error {
 		return err
 	}
 	compacted := y.path + ".compacted"
-	if err := bolt.Compact(ctx, y.path, compacted); err != nil {
+	if err := bolt.Compact(ctx, y.path, compacted, nil); err != nil {
 		return err
 	}
 	after, err := os.Stat(compacted)

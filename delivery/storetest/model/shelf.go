@@ -465,6 +465,10 @@ func (b *book) keyPackage(caller delivery.Caller, ref mls.KeyPackageRef) (s deli
 	if k.letter != nil {
 		matched = b.letter(*k.letter)
 	}
+	// The one that matched may be forgotten, and posted again since.
+	if matched != nil && !slices.ContainsFunc(matched.entries, func(e *entry) bool { return e.ref == ref && e.verdict == "" }) {
+		matched = nil
+	}
 	nobody := caller == delivery.Caller{}
 	owns := nobody || caller.User == k.owner.User
 	posted := matched != nil && (nobody || caller.ID() == matched.poster.ID())

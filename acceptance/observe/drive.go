@@ -1,0 +1,251 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"path/filepath"
+
+	"welcomed/mls"
+	"welcomed/mls/mlstest"
+)
+
+// drive has everything happen to the server that its metrics count.
+func (s *server) drive(ctx context.Context, binary string) error {
+	for _, act := range []struct {
+		name string
+		do   func(context.Context) error
+	}{
+		{"bench", func(ctx context.Context) error { return s.bench(ctx, binary) }},
+		{"backup", func(ctx context.Context) error { return s.backUp(ctx, binary) }},
+		{"Welcomes", s.welcomes},
+		{"mismatches", s.mismatches},
+		{"reservations", s.reservations},
+		{"budgets", s.budgets},
+		{"waiting claims", s.waits},
+	} {
+		if err := act.do(ctx); err != nil {
+			return fmt.Errorf("%s: %w", act.name, err)
+		}
+	}
+	return nil
+}
+
+func (s *server) bench(ctx context.Context, binary string) error {
+	_, err := s.command(ctx, binary, "bench", "--url", "https://"+s.api, "--callers", "4", "--count", "40", "--key-packages", "5", "--duration", "2s")
+	return err
+}
+
+func (s *server) backUp(ctx context.Context, binary string) error {
+	_, err := s.command(ctx, binary, "backup", "-o", filepath.Join(s.dir, "backup-2"))
+	return err
+}
+
+func phone(user string) string { return "/v1/users/" + user + "/devices/phone" }
+
+// publish publishes n KeyPackages on the phone of a user.
+func (s *server) publish(ctx context.Context, user string, n int, options ...mlstest.Option) (kps [][]byte, err error) {
+	signer := mlstest.NewSigner(1, user)
+	for range n {
+		kps = append(kps, signer.KeyPackage(options...))
+	}
+	_, err = s.want(ctx, http.StatusCreated, "", "POST", phone(user)+"/key-packages", map[string][][]byte{"key_packages": kps})
+	return kps, err
+}
+
+// post posts a Welcome of its own for each KeyPackage.
+func (s *server) post(ctx context.Context, status int, by, query string, kps ...[]byte) error {
+	for _, kp := range kps {
+		if _, err := s.want(ctx, status, by, "POST", "/v1/welcomes"+query, mlstest.WelcomeFor(kp)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// claim claims, and returns the ids of the Welcomes.
+func (s *server) claim(ctx context.Context, user string, body any) (ids []string, err error) {
+	answer, err := s.want(ctx, http.StatusOK, "", "POST", phone(user)+"/claim", body)
+	if err != nil {
+		return nil, err
+	}
+	var claimed struct{ Welcomes []struct{ ID string } }
+	if err := json.Unmarshal(answer, &claimed); err != nil {
+		return nil, err
+	}
+	for _, w := range claimed.Welcomes {
+		ids = append(ids, w.ID)
+	}
+	return ids, nil
+}
+
+// welcomes has some acknowledged, rejected for each reason, given again, left
+// behind, held, and never fetched or settled.
+func (s *server) welcomes(ctx context.Context) error {
+	reasons := []string{"no_matching_key_package", "undecryptable", "declined", "unsupported", "other"}
+	kps, err := s.publish(ctx, "alice", len(reasons)+5)
+	if err != nil {
+		return err
+	}
+	if err := s.post(ctx, http.StatusCreated, "bob", "", kps[:len(reasons)+2]...); err != nil {
+		return err
+	}
+	ids, err := s.claim(ctx, "alice", nil)
+	if err != nil || len(ids) < len(reasons)+2 {
+		return errors.Join(err, fmt.Errorf("%d Welcomes were claimed", len(ids)))
+	}
+	for i, reason := range reasons {
+		if _, err := s.want(ctx, http.StatusNoContent, "", "POST", phone("alice")+"/welcomes/"+ids[i]+"/reject", map[string]string{"reason": reason}); err != nil {
+			return err
+		}
+	}
+	if _, err := s.want(ctx, http.StatusNoContent, "", "POST", phone("alice")+"/welcomes/"+ids[len(reasons)]+"/ack", nil); err != nil {
+		return err
+	}
+	if _, err := s.claim(ctx, "alice", nil); err != nil { // what is left is given again, and lapses
+		return err
+	}
+	left := kps[len(reasons)+2:]
+	if err := errors.Join(s.post(ctx, http.StatusCreated, "bob", "?hold=1", left[0]), s.post(ctx, http.StatusCreated, "bob", "", left[1:]...)); err != nil {
+		return err
+	}
+	_, err = s.claim(ctx, "alice", map[string]int{"max": 1}) // leaves one behind, which expires
+	return err
+}
+
+// mismatches posts Welcomes that nobody can open.
+func (s *server) mismatches(ctx context.Context) error {
+	kps, err := s.publish(ctx, "carol", 3)
+	if err != nil {
+		return err
+	}
+	unknown := mlstest.NewSigner(1, "nobody").KeyPackage()
+	if err := s.post(ctx, http.StatusConflict, "bob", "", unknown); err != nil {
+		return err
+	}
+	if err := s.post(ctx, http.StatusCreated, "bob", "", kps[0]); err != nil {
+		return err
+	}
+	if err := s.post(ctx, http.StatusConflict, "dave", "", kps[0]); err != nil { // taken
+		return err
+	}
+	if _, err := s.claim(ctx, "carol", map[string][]string{"refs": {}}); err != nil { // withheld
+		return err
+	}
+	kp, err := mls.ReadKeyPackage(kps[1])
+	if err != nil {
+		return err
+	}
+	if _, err := s.want(ctx, http.StatusNoContent, "", "DELETE", phone("carol")+"/key-packages/"+kp.Ref().String(), nil); err != nil {
+		return err
+	}
+	return s.post(ctx, http.StatusConflict, "bob", "", kps[1]) // withdrawn
+}
+
+func (s *server) reserve(ctx context.Context, status int, by, user string, suites ...int) error {
+	_, err := s.want(ctx, status, by, "POST", "/v1/key-packages/reserve", map[string]any{"users": []string{user}, "cipher_suites": suites})
+	return err
+}
+
+// reservations gets each outcome; nobody uses any.
+func (s *server) reservations(ctx context.Context) error {
+	for _, user := range []string{"erin", "frank"} {
+		if _, err := s.publish(ctx, user, 1); err != nil {
+			return err
+		}
+	}
+	if _, err := s.publish(ctx, "erin", 1, mlstest.LastResort()); err != nil {
+		return err
+	}
+	for _, user := range []string{"erin", "erin", "frank", "frank"} { // reserved, last_resort; reserved, exhausted
+		if err := s.reserve(ctx, http.StatusOK, "bob", user, 1); err != nil {
+			return err
+		}
+	}
+	return s.reserve(ctx, http.StatusOK, "bob", "erin", 2) // incompatible
+}
+
+// budgets asks for more than anybody may.
+func (s *server) budgets(ctx context.Context) error {
+	if _, err := s.publish(ctx, "grace", 40); err != nil {
+		return err
+	}
+	until := func(by, user string) error { // refused
+		for range 50 {
+			status, _, err := s.ask(ctx, by, "POST", "/v1/key-packages/reserve", map[string]any{"users": []string{user}})
+			if err != nil || status == http.StatusTooManyRequests {
+				return err
+			}
+		}
+		return fmt.Errorf("%s may take of %s without end", by, user)
+	}
+	for _, by := range []string{"heidi", "ivan"} { // pair, and then target
+		if err := until(by, "grace"); err != nil {
+			return err
+		}
+	}
+	for n := range 40 { // caller
+		if status, _, err := s.ask(ctx, "judy", "POST", "/v1/key-packages/reserve", map[string]any{"users": []string{fmt.Sprint("nobody", n)}}); err != nil || status == http.StatusTooManyRequests {
+			return errors.Join(err, s.overdraw(ctx))
+		}
+	}
+	return errors.New("one caller may take without end")
+}
+
+// overdraw publishes more than a user may, stores more, and has more checked.
+func (s *server) overdraw(ctx context.Context) error {
+	for _, overdraft := range []struct {
+		user string
+		kps  int
+		size int
+		made *mlstest.Signer
+	}{
+		{"kate", 60, 0, mlstest.NewSigner(1, "kate")},
+		{"leo", 4, 50_000, mlstest.NewSigner(1, "leo")},
+		{"mallory", 40, 0, mlstest.NewSigner(5, "mallory")},
+	} {
+		if err := s.overdrawn(ctx, overdraft.user, overdraft.kps, overdraft.size, overdraft.made); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *server) overdrawn(ctx context.Context, user string, n, size int, signer *mlstest.Signer) error {
+	for range 6 {
+		kps := make([][]byte, n)
+		for i := range kps {
+			kps[i] = signer.KeyPackage(mlstest.WithPadding(size))
+			if signer.Suite() == 5 { // not stored, and checked all the same
+				kps[i][len(kps[i])-1] ^= 1
+			}
+		}
+		status, _, err := s.ask(ctx, user, "POST", phone(user)+"/key-packages", map[string][][]byte{"key_packages": kps})
+		if err != nil || status == http.StatusTooManyRequests {
+			return err
+		}
+	}
+	return fmt.Errorf("%s may publish without end", user)
+}
+
+// waits has a device wait twice at a time, which is once too often.
+func (s *server) waits(ctx context.Context) error {
+	const both = 2
+	statuses, failed := make(chan int, both), make(chan error, both)
+	for range both {
+		go func() {
+			status, _, err := s.ask(ctx, "", "POST", phone("carol")+"/claim?wait=2s", map[string][]string{"refs": {}})
+			statuses <- status
+			failed <- err
+		}()
+	}
+	if err := errors.Join(<-failed, <-failed); err != nil {
+		return err
+	}
+	if sum := <-statuses + <-statuses; sum != http.StatusOK+http.StatusTooManyRequests {
+		return errors.New("a device may wait as often as it likes")
+	}
+	return nil
+}

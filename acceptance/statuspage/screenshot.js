@@ -1,0 +1,60 @@
+// A picture of the status page of a busy server, for the README: people add each
+// other for MINUTES (8 by default), and the plots show that time.
+
+import { execFile } from "node:child_process";
+import { mkdir } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { promisify } from "node:util";
+import { launch, Look } from "./browser.js";
+import { pause, repository, Server } from "./server.js";
+import { some, Town } from "./town.js";
+
+const minutes = Number(process.env.MINUTES ?? 8);
+const picture = process.env.PICTURE ?? join(repository, "build/statuspage/status-page.png");
+const columns = 120;
+
+const shown = columns - 10; // with time to look at it
+const every = Math.ceil((minutes * 60) / shown); // so that a column is one sample
+const server = await Server.start("--status-every", `${every}s`);
+try {
+  const end = Date.now() + shown * every * 1000;
+  const town = new Town(server.api);
+  for (const [suite, count] of [[1, 30], [2, 10], [3, 6]]) await town.settle(count, suite, 25);
+  const asleep = await town.settle(4, 1, 25);
+  town.people = town.people.filter(({ device }) => !asleep.includes(device));
+  await server.backUp();
+  await live(town, asleep, end);
+  await shoot(server.url);
+} finally {
+  await server.remove();
+}
+
+/** Some hours are busier than others; some phones are off; once somebody makes a mistake. */
+async function live(town, asleep, end) {
+  const begin = Date.now();
+  let mistaken = false;
+  for (let now = begin; now < end; now = Date.now()) {
+    const passed = (now - begin) / (end - begin);
+    const busy = 1 + Math.sin(passed * 9) * 0.8;
+    const { suite } = some(town.people, 1)[0];
+    const neighbours = town.people.filter((person) => person.suite === suite).map(({ device }) => device);
+    const joiners = some(neighbours, 1 + Math.floor(Math.random() ** 2 * 7 * busy));
+    await town.gather(joiners, suite, { hold: Math.random() < 0.5, late: Math.random() < 0.06 });
+    for (const device of joiners) if (Math.random() < 0.12) await town.refill(device, suite, 10);
+    if (Math.random() < 0.05) await town.gather([some(asleep, 1)[0]], 1, { claim: false });
+    if (!mistaken && passed > 0.6) mistaken = (await town.mistake(neighbours[0], suite), true);
+    await pause((-Math.log(Math.random()) * 700) / busy);
+  }
+}
+
+/** As a palette, which is a third of the size. */
+async function shoot(url) {
+  const browser = await launch();
+  const look = await Look.at(browser, url, { viewport: { width: 1120, height: 800 }, deviceScaleFactor: 1.5, colorScheme: "light" });
+  const bottom = await look.page.locator("#plots").evaluate((plots) => Math.ceil(plots.getBoundingClientRect().bottom) + 24);
+  await mkdir(dirname(picture), { recursive: true });
+  await look.page.screenshot({ path: picture, clip: { x: 0, y: 0, width: 1120, height: bottom }, fullPage: true });
+  await browser.close();
+  await promisify(execFile)("pngquant", ["--force", "--strip", "--speed", "1", "--output", picture, "64", picture]);
+  console.log(picture);
+}

@@ -1,0 +1,126 @@
+// Starts and stops the real binary, as an operator would, and reads what it says.
+
+import assert from "node:assert/strict";
+import { execFile, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { Api } from "../../interop/api.js";
+
+const run = promisify(execFile);
+const patience = 30_000;
+
+export const repository = fileURLToPath(new URL("../..", import.meta.url));
+export const binary = process.env.WELCOMED_BIN ?? join(repository, "build/welcomed");
+
+/** A server on a file of its own that can be stopped and started again. */
+export class Server {
+  #child;
+  #flags;
+  log = [];
+
+  /** @param {string[]} flags of serve @returns {Promise<Server>} */
+  static async start(...flags) {
+    const server = new Server();
+    server.directory = await mkdtemp(join(tmpdir(), "welcomed-status-"));
+    server.db = join(server.directory, "welcomed.db");
+    server.#flags = ["--auth", "none", "--log-format", "json", ...flags];
+    await server.#serve("127.0.0.1:0", "127.0.0.1:0");
+    return server;
+  }
+
+  async #serve(listen, adminListen) {
+    const args = ["serve", "--db", this.db, "--listen", listen, "--admin-listen", adminListen, ...this.#flags];
+    const child = spawn(binary, args, { stdio: ["ignore", "ignore", "pipe"] });
+    this.#child = child;
+    this.exited = once(child, "exit");
+    this.exited.catch(() => {}); // a binary that is not there is reported by whoever waits first
+    const announced = new Promise((resolve) => {
+      createInterface({ input: child.stderr }).on("line", (line) => {
+        this.log.push(line);
+        if (line.includes('"msg":"serving"')) resolve(JSON.parse(line));
+      });
+    });
+    const died = this.exited.then(([code, signal]) => {
+      throw new Error(`the server ended before serving (${signal ?? code}):\n${this.log.join("\n")}`);
+    });
+    died.catch(() => {});
+    const said = await within(patience, Promise.race([announced, died]), () => `not serving:\n${this.log.join("\n")}`);
+    this.listen = said.listen;
+    this.adminListen = said.admin_listen;
+    this.api = new Api(`http://${said.listen}`);
+    this.url = `http://${said.admin_listen}/`;
+  }
+
+  /** Ends the process and leaves its file. */
+  async halt() {
+    this.#child.kill("SIGTERM");
+    const [code, signal] = await within(patience, this.exited, () => "SIGTERM did not end the server");
+    assert.equal(signal ?? code, 0, `SIGTERM is a clean end:\n${this.log.join("\n")}`);
+  }
+
+  /** Serves the same file on the same ports again. */
+  async resume() {
+    await this.#serve(this.listen, this.adminListen);
+  }
+
+  async remove() {
+    try {
+      if (this.#child.exitCode === null && this.#child.signalCode === null) await this.halt();
+    } finally {
+      this.#child.kill("SIGKILL");
+      await rm(this.directory, { recursive: true, force: true });
+    }
+  }
+
+  async backUp() {
+    await run(binary, ["backup", "--db", this.db, "-o", join(this.directory, `backup-${Date.now()}.db`)]);
+  }
+
+  /** @returns {Promise<object>} /status.json */
+  async status() {
+    return (await this.get("status.json")).json();
+  }
+
+  /** @returns {Promise<(series: string) => number>} what a scrape sees */
+  async scrape() {
+    const samples = new Map();
+    for (const line of (await (await this.get("metrics")).text()).split("\n")) {
+      const space = line.lastIndexOf(" ");
+      if (line && !line.startsWith("#")) samples.set(line.slice(0, space), Number(line.slice(space + 1)));
+    }
+    return (series) => {
+      assert.ok(samples.has(`welcomed_${series}`), `/metrics has welcomed_${series}`);
+      return samples.get(`welcomed_${series}`);
+    };
+  }
+
+  async get(path) {
+    const response = await fetch(this.url + path);
+    assert.equal(response.status, 200, `GET /${path}`);
+    return response;
+  }
+
+  /** Waits until the status is as wanted. */
+  async until(what, wanted) {
+    for (const end = Date.now() + patience; ; await pause(200)) {
+      const status = await this.status();
+      if (wanted(status)) return status;
+      assert.ok(Date.now() < end, `waited in vain for ${what}: ${JSON.stringify(status.problems)}`);
+    }
+  }
+}
+
+export const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+
+export function within(milliseconds, promise, message) {
+  let timer;
+  const expired = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error(message())), milliseconds);
+  });
+  return Promise.race([promise, expired]).finally(() => clearTimeout(timer));
+}

@@ -1,0 +1,387 @@
+package bolt
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"welcomed/delivery"
+	"welcomed/mls"
+)
+
+// A deviceCheck is about the device whose rows are next.
+type deviceCheck struct {
+	d         *device // nil before the first, and where its row is missing
+	own       device  // its counters and alarms, as counted
+	open      map[uint64]int
+	live      map[uint64]*keyPackage // those that Welcomes may wait for
+	numbers   []uint64               // of all KeyPackages
+	initKeys  []initKey
+	doubts    bool
+	tombs     bool
+	unparsed  map[uint64]bool // KeyPackages whose bytes are none, of all devices
+	shelfEnds time.Time       // of the first on the shelf, last resorts left out
+}
+
+// deviceRow checks one of the rows of a device, which begin with 0x00.
+func (c *checker) deviceRow(key, v []byte) {
+	if len(key) <= numberBytes {
+		panic(errCorrupt)
+	}
+	number, kind, rest := readNumber(key), key[numberBytes], key[numberBytes+1:]
+	if kind == rowDevice {
+		c.endDevice()
+		c.deviceCheck = deviceCheck{open: map[uint64]int{}, live: map[uint64]*keyPackage{}, unparsed: c.unparsed}
+		c.orphans = number // if it cannot be read
+		c.d, c.orphans = c.deviceByNumber(number), 0
+		c.devicesN++
+		c.numbered(number)
+		c.numbered(c.d.claimed)
+		return
+	}
+	if c.d == nil || c.d.number != number {
+		c.endDevice()
+		c.d = nil
+		if c.orphans != number {
+			c.orphans = number
+			c.wrong("device number %d is missing, and its KeyPackages and Welcomes are there", number)
+		}
+		return
+	}
+	switch {
+	case kind == rowPending, kind == rowDelivered, kind == rowHeld, kind == rowEnded:
+		c.mailRow(kind, decodeMail(readMailKey(rest), v))
+	case kind == rowInitKeys:
+		c.initKeys = append(c.initKeys, decodeInitKeys(key, v)...)
+	case kind == rowDoubts:
+		if c.doubts = true; len(v)%refPrefix != 0 {
+			c.wrong("what device %s may have published before a restore cannot be read", c.d.id)
+		}
+	case kind == rowKeyPackage, kind == rowTombstone, kind&^byte(lastShelf) == rowShelf:
+		c.keyPackageRow(kind, decodeKeyPackage(kind, readNumber(rest), v))
+	default:
+		c.wrong("a row of device %s is of kind %#x, which there is not", c.d.id, kind)
+	}
+}
+
+// misplaced moves a row to where its state says that it belongs.
+func misplaced(from, to, row []byte) func(*txn) {
+	row = slices.Clone(row)
+	return func(t *txn) {
+		if t.get(bucketDevices, to) == nil {
+			t.del(bucketDevices, from)
+			t.put(bucketDevices, to, row)
+		}
+	}
+}
+
+func (c *checker) mailRow(kind byte, m *mail) {
+	d, s := c.d, m.rec.State
+	c.addMail(&c.own, s, m.size, 1)
+	c.numbered(m.order)
+	if s == delivery.Pending && m.order <= d.claimed {
+		c.own.overdue++
+	}
+	if is := mailKind(s); is != kind {
+		c.placed(d.mailRow(kind, m.mailKey), d.mailRow(is, m.mailKey), m.encode(), "what device %s got in Welcome number %d lies where it is not looked for", d.id, m.welcome)
+	}
+	w := c.header(m.welcome)
+	if w == nil {
+		c.wrong("device %s has a state of Welcome number %d, which is missing", d.id, m.welcome)
+		return
+	}
+	row := c.get(bucketWelcomes, recipientKey(m.mailKey))
+	if row == nil {
+		c.wrong("recipient %d of Welcome %s is missing, and device %s has its state", m.index, w.id, d.id)
+		return
+	}
+	r := decodeRecipient(row)
+	if r.verdict != "" || r.device != d.number {
+		c.wrong("device %s has the state of recipient %d of Welcome %s, who is another", d.id, m.index, w.id)
+		return
+	}
+	if !s.Ended() {
+		c.own.live.at(m.rec.Until)
+		c.openMail(w, r, m)
+	}
+}
+
+// placed notes a row that lies elsewhere than its state says.
+func (c *checker) placed(from, to, row []byte, format string, args ...any) {
+	if c.get(bucketDevices, to) != nil {
+		c.wrong("%s, and there twice with different states", fmt.Sprintf(format, args...))
+		return
+	}
+	c.repairable(misplaced(from, to, row), format, args...)
+}
+
+// openMail checks a Welcome that has not ended against its KeyPackage, and against
+// what has become of the whole Welcome.
+func (c *checker) openMail(w *welcome, r *recipient, m *mail) {
+	d, s := c.d, m.rec.State
+	c.open[m.kp.number]++
+	if len(r.secret) == 0 {
+		c.wrong("the secret of recipient %s of Welcome %s is missing, which device %s may claim", r.ref, w.id, d.id)
+	}
+	k := c.keyPackage(d, m.kp)
+	if k == nil {
+		c.wrong("Welcome %s waits for KeyPackage number %d of device %s, which is missing", w.id, m.kp.number, d.id)
+		return
+	}
+	if k.rec.Ref != r.ref {
+		c.wrong("Welcome %s is for KeyPackage %s, and its state says %s", w.id, r.ref, k.rec.Ref)
+	}
+	want := delivery.Matched
+	if s == delivery.Delivered {
+		want = delivery.Consumed
+	}
+	// What had ended by itself before a withdrawal, a release or a cancellation is as
+	// it was until a sweep writes it.
+	ended := m.rec.StateAt(c.want.seen).Ended()
+	if !k.rec.LastResort && k.rec.State != want && !ended {
+		c.wrong("Welcome %s is %s for KeyPackage %s, which is %s", w.id, s, r.ref, k.rec.State)
+	}
+	if c.get(bucketPosted, numberKey(w.number)) == nil {
+		return // that is said of the Welcome
+	}
+	w = c.welcome(w.number)
+	if s == delivery.Held && !w.held() && !ended {
+		c.wrong("Welcome %s is held for device %s, and was released or cancelled", w.id, d.id)
+	}
+	if s == delivery.Pending && (w.held() || !w.cancelledAt.IsZero()) && !ended {
+		c.wrong("Welcome %s is pending for device %s, and is held or was cancelled", w.id, d.id)
+	}
+}
+
+func (c *checker) keyPackageRow(kind byte, k *keyPackage) {
+	d, r := c.d, &k.rec
+	c.numbered(k.number)
+	c.numbers = append(c.numbers, k.number)
+	c.state.keyPackages[r.State]++
+	if r.State == delivery.Available {
+		c.state.shelves[k.shelf]++
+		if !r.LastResort {
+			c.own.available++
+			if c.shelfEnds.IsZero() || r.ShelfUntil.Before(c.shelfEnds) {
+				c.shelfEnds = r.ShelfUntil
+			}
+		}
+	}
+	if r.State == delivery.Retired {
+		c.own.retired++
+	}
+	if is := k.rowKind(); is != kind {
+		c.placed(d.keyPackageRow(kind, k.number), d.keyPackageRow(is, k.number), k.encode(), "KeyPackage %s of device %s lies where it is not looked for", r.Ref, d.id)
+	}
+	switch {
+	case r.State == delivery.Available:
+		c.own.live.at(r.ShelfUntil)
+	case r.State == delivery.Reserved, r.State == delivery.Retired:
+		c.own.live.at(r.MatchableUntil)
+	case kind == rowTombstone:
+		c.tombs = true
+	}
+	if r.Open > 0 || !r.State.Ended() {
+		c.live[k.number] = k
+	}
+	c.ownRef(k)
+	c.possible(k)
+	c.payload(k)
+}
+
+// ownRef checks that the KeyPackage is found by its ref.
+func (c *checker) ownRef(k *keyPackage) {
+	ref := k.rec.Ref
+	if len(ref) < refPrefix {
+		panic(errCorrupt)
+	}
+	index := append(appendNumber(numberKey(c.d.number), k.number), byte(k.shelf))
+	v := c.get(bucketRefs, []byte(ref[:refPrefix]))
+	if string(v) == string(index) {
+		return
+	}
+	if owner, other := c.refAt(ref, v); other != nil {
+		c.wrong("KeyPackage %s of device %s has the place of its ref taken by %s of device %s", ref, c.d.id, other.rec.Ref, owner.id)
+		return
+	}
+	c.repairable(putRow(bucketRefs, []byte(ref[:refPrefix]), index), "KeyPackage %s of device %s is not found by its ref", ref, c.d.id)
+}
+
+// refAt is the KeyPackage that a row of the refs names, if it has that ref's place.
+func (c *checker) refAt(ref mls.KeyPackageRef, v []byte) (*device, *keyPackage) {
+	if len(v) != 2*numberBytes+1 {
+		return nil, nil
+	}
+	d := c.deviceByNumber(readNumber(v))
+	if d == nil {
+		return nil, nil
+	}
+	k := c.keyPackage(d, keyPackageKey{readNumber(v[numberBytes:]), shelf(v[2*numberBytes])})
+	if k == nil || len(k.rec.Ref) < refPrefix || k.rec.Ref[:refPrefix] != ref[:refPrefix] {
+		return nil, nil
+	}
+	return d, k
+}
+
+// possible checks a state by itself.
+func (c *checker) possible(k *keyPackage) {
+	r, last := &k.rec, k.rec.LastResort
+	used := r.State == delivery.Reserved || r.State == delivery.Matched || r.State == delivery.Consumed
+	if last && used {
+		c.wrong("KeyPackage %s of device %s is a last resort and %s", r.Ref, c.d.id, r.State)
+	}
+	// One that had expired by then is as it was until a sweep writes it.
+	if c.d.removed && !r.StateAt(c.want.seen).Ended() {
+		c.wrong("KeyPackage %s is %s, and its device %s was removed", r.Ref, r.State, c.d.id)
+	}
+}
+
+func (c *checker) payload(k *keyPackage) {
+	if !k.payload {
+		if !k.rec.State.Ended() && c.get(bucketKeyPackages, numberKey(k.number)) == nil {
+			c.wrong("KeyPackage %s of device %s is %s and has no bytes", k.rec.Ref, c.d.id, k.rec.State)
+		}
+		return
+	}
+	b := c.get(bucketKeyPackages, numberKey(k.number))
+	if b == nil {
+		c.wrong("the bytes of KeyPackage %s of device %s are missing", k.rec.Ref, c.d.id)
+		return
+	}
+	if c.payloads++; c.opts.words {
+		return
+	}
+	kp, err := mls.ParseKeyPackage(b)
+	if err != nil || kp.Ref() != k.rec.Ref {
+		if c.unparsed == nil {
+			c.unparsed = map[uint64]bool{}
+		}
+		c.unparsed[k.number] = true
+		c.wrong("the bytes of KeyPackage %s of device %s are others", k.rec.Ref, c.d.id)
+	}
+}
+
+// endDevice compares what the device says with what was found of it.
+func (c *checker) endDevice() {
+	d, own := c.d, &c.own
+	if d == nil {
+		return
+	}
+	c.d = nil
+	c.devices = nil
+	c.state.overdue += int64(d.overdue)
+	if d.level >= stockOK && d.level <= stockEmpty {
+		c.state.stock[d.level]++
+	}
+	if v := c.get(bucketNames, nameKey(d.id)); v == nil || readNumber(v) != d.number {
+		c.unnamed(d, v)
+	}
+	c.counters(d)
+	c.waitedFor(d)
+	c.alarms(d, own)
+	c.usedInitKeys(d)
+}
+
+func (c *checker) unnamed(d *device, v []byte) {
+	if v != nil {
+		if other := c.deviceByNumber(readNumber(v)); other != nil && other.id == d.id {
+			c.wrong("there are two devices %s, with the numbers %d and %d", d.id, d.number, other.number)
+			return
+		}
+	}
+	c.repairable(putRow(bucketNames, nameKey(d.id), numberKey(d.number)), "device %s is not found by its name", d.id)
+}
+
+// counters checks what a device counts, and how it is counted.
+func (c *checker) counters(d *device) {
+	own, n := c.own, d.number
+	same := d.available == own.available && d.retired == own.retired && d.waiting == own.waiting && d.waitingBytes == own.waitingBytes &&
+		d.pending == own.pending && d.delivered == own.delivered && d.overdue == own.overdue
+	if !same {
+		c.repairable(func(t *txn) {
+			d := t.deviceByNumber(n)
+			d.available, d.retired, d.waiting, d.waitingBytes = own.available, own.retired, own.waiting, own.waitingBytes
+			d.pending, d.delivered, d.overdue = own.pending, own.delivered, own.overdue
+			t.changed(d)
+		}, "device %s has other numbers of KeyPackages and Welcomes than it says: %d available, %d retired, %d waiting, %d pending, %d delivered, %d overdue, and not %d, %d, %d, %d, %d, %d",
+			d.id, own.available, own.retired, own.waiting, own.pending, own.delivered, own.overdue, d.available, d.retired, d.waiting, d.pending, d.delivered, d.overdue)
+	}
+	// What few are, the server knows.
+	none, empty := d.level == stockNone, d.level == stockEmpty
+	if d.level > stockEmpty || none != d.removed || !none && empty != (d.available == 0) {
+		c.repairable(func(t *txn) { t.changed(t.deviceByNumber(n)) }, "device %s is counted with those that have another stock", d.id)
+	}
+	if ends := c.shelfEnds; !ends.IsZero() && (d.shelfUntil.IsZero() || d.shelfUntil.After(ends)) {
+		c.repairable(func(t *txn) { d := t.deviceByNumber(n); d.shelfUntil = ends; t.changed(d) }, "device %s expects its first KeyPackage to age later than it does", d.id)
+	}
+}
+
+// waitedFor checks for how many Welcomes each KeyPackage waits.
+func (c *checker) waitedFor(d *device) {
+	for number, k := range c.live {
+		r, n := &k.rec, c.open[number]
+		switch {
+		case !r.LastResort && r.State == delivery.Matched && n != 1:
+			c.wrong("KeyPackage %s of device %s is matched, and %d Welcomes wait for it", r.Ref, d.id, n)
+		case !r.LastResort && n > 1:
+			c.wrong("%d Welcomes wait for KeyPackage %s of device %s", n, r.Ref, d.id)
+		case n != r.Open && n > 0 && k.mail == mailKey{}:
+			c.wrong("KeyPackage %s of device %s was matched by nothing, and a Welcome waits for it", r.Ref, d.id)
+		case n != r.Open:
+			of, key := d.number, k.keyPackageKey
+			c.repairable(func(t *txn) { t.setOpen(of, key, n) }, "KeyPackage %s of device %s waits for %d Welcomes, and says %d", r.Ref, d.id, n, r.Open)
+		}
+	}
+	for number, n := range c.open {
+		if k := c.live[number]; k == nil && n > 0 && slices.Contains(c.numbers, number) {
+			c.wrong("KeyPackage number %d of device %s has ended, and %d Welcomes wait for it", number, d.id, n)
+		}
+	}
+}
+
+// alarms checks that the device is looked at in time.
+func (c *checker) alarms(d *device, own *device) {
+	n := d.number
+	if due := own.live.due; !due.IsZero() && (d.live.set.IsZero() || d.live.set.After(due)) {
+		c.repairable(func(t *txn) { d := t.deviceByNumber(n); d.live.at(due); t.changed(d) }, "device %s is looked at later than something of it ends", d.id)
+	}
+	if !d.live.set.IsZero() {
+		c.hasTimer(timerDevice, d.live.set, numberKey(n), "device %s", d.id)
+	}
+	if (c.tombs || c.doubts) && d.tombstones.set.IsZero() {
+		seen := c.want.seen
+		c.repairable(func(t *txn) { d := t.deviceByNumber(n); d.tombstones.at(seen); t.changed(d) }, "what is over of device %s is never put away", d.id)
+	}
+	if !d.tombstones.set.IsZero() {
+		c.hasTimer(timerTombstones, d.tombstones.set, numberKey(n), "what is over of device %s", d.id)
+	}
+}
+
+// usedInitKeys checks that each KeyPackage's init_key is remembered, and no other.
+func (c *checker) usedInitKeys(d *device) {
+	had := make([]uint64, 0, len(c.initKeys))
+	for _, e := range c.initKeys {
+		had = append(had, e.kp)
+	}
+	slices.Sort(c.numbers)
+	slices.Sort(had)
+	if slices.Equal(had, c.numbers) {
+		return
+	}
+	kept := slices.DeleteFunc(c.initKeys, func(e initKey) bool { _, ok := slices.BinarySearch(c.numbers, e.kp); return !ok })
+	for _, number := range c.numbers {
+		if _, ok := slices.BinarySearch(had, number); ok {
+			continue
+		}
+		kp, err := mls.ParseKeyPackage(c.get(bucketKeyPackages, numberKey(number)))
+		if err != nil {
+			c.wrong("the init_key of KeyPackage number %d of device %s is not remembered, and its bytes are gone", number, d.id)
+			return
+		}
+		kept = append(kept, initKey{number, hashInitKey(kp.InitKey)})
+	}
+	slices.SortFunc(kept, func(a, b initKey) int { return int(int64(a.kp) - int64(b.kp)) })
+	kept = slices.CompactFunc(kept, func(a, b initKey) bool { return a.kp == b.kp })
+	of := d.number
+	c.repairable(func(t *txn) { t.setInitKeys(of, kept) }, "the init_keys that are remembered of device %s are not those of its KeyPackages", d.id)
+}

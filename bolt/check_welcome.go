@@ -1,0 +1,146 @@
+package bolt
+
+import (
+	"slices"
+	"time"
+)
+
+// timersOfWelcomes reads which Welcomes have a timer: when it is due, the limits
+// of the server said.
+func (c *checker) timersOfWelcomes() error {
+	for _, kind := range []byte{timerHold, timerEnded, timerForget} {
+		for key := range c.scan(bucketTimers, []byte{kind}, nil) {
+			if err := c.ctx.Err(); err != nil {
+				return err
+			}
+			if len(key) == 1+2*numberBytes {
+				c.waiting[kind] = append(c.waiting[kind], readNumber(key[1+numberBytes:]))
+			}
+		}
+		slices.Sort(c.waiting[kind])
+	}
+	return nil
+}
+
+func (c *checker) waits(kind byte, number uint64) bool {
+	_, ok := slices.BinarySearch(c.waiting[kind], number)
+	return ok
+}
+
+// welcomeHeader checks that a Welcome is found, and reports whether it is there.
+func (c *checker) welcomeHeader(number uint64) bool {
+	w := c.header(number)
+	if w == nil {
+		return false
+	}
+	c.numbered(number)
+	if v := c.get(bucketWelcomeIDs, w.id[:welcomeIDPrefix]); v == nil || readNumber(v) != number {
+		if v != nil {
+			if other := c.header(readNumber(v)); other != nil && other.id == w.id {
+				c.wrong("Welcome %s is there twice", w.id)
+				return true
+			}
+		}
+		c.repairable(putRow(bucketWelcomeIDs, w.id[:welcomeIDPrefix], numberKey(number)), "Welcome %s is not found by its id", w.id)
+	}
+	if c.get(bucketPosted, numberKey(number)) == nil {
+		c.wrong("what has become of Welcome %s is missing", w.id)
+	}
+	return true
+}
+
+// posted checks what has become of a Welcome against its recipients.
+func (c *checker) posted(number uint64) {
+	c.numbered(number)
+	w := c.welcome(number)
+	if w == nil {
+		c.wrong("Welcome number %d is missing, and what has become of it is there", number)
+		return
+	}
+	if w.holdCounted {
+		c.state.holdsOver++
+	}
+	n, open, lost := 0, 0, 0
+	var lastEnd time.Time
+	c.eachRecipient(w, func(key mailKey, r *recipient) bool {
+		if n++; r.verdict != "" {
+			return true
+		}
+		d := c.deviceByNumber(r.device)
+		c.devices = nil
+		var m *mail
+		if d != nil {
+			m = c.mail(d, key)
+		}
+		switch {
+		case m == nil:
+			lost++
+		case !m.rec.State.Ended():
+			open++
+		case m.rec.EndedAt.After(lastEnd):
+			lastEnd = m.rec.EndedAt
+		}
+		return true
+	})
+	if n != w.recipients {
+		c.wrong("Welcome %s has %d recipients, and %d are there", w.id, w.recipients, n)
+	}
+	if lost > 0 {
+		c.wrong("the state of %d recipients of Welcome %s is missing", lost, w.id)
+		return
+	}
+	if open != w.open || (open == 0) == w.endedAt.IsZero() {
+		c.repairable(func(t *txn) { t.setFate(number, open, lastEnd) }, "of Welcome %s %d recipients have not ended, and it says %d", w.id, open, w.open)
+		return
+	}
+	c.overdueHold(w)
+	if open == 0 {
+		if !c.waits(timerEnded, number) && !c.waits(timerForget, number) {
+			c.repairable(putRow(bucketTimers, timerKey(timerEnded, time.Time{}, numberKey(number)), nil), "Welcome %s has ended and no timer: it would never be forgotten", w.id)
+		}
+		return
+	}
+	c.parts(w)
+}
+
+func (c *checker) overdueHold(w *welcome) {
+	number := w.number
+	if w.holdCounted && (!w.held() || w.open == 0) {
+		c.repairable(func(t *txn) {
+			w := t.fate(number)
+			w.holdCounted = false
+			t.saveWelcome(w)
+		}, "Welcome %s is counted as an overdue hold, and is not held", w.id)
+	}
+	if w.held() && w.open > 0 && !w.holdCounted && !c.waits(timerHold, number) {
+		due := w.postedAt.Add(c.limits.HoldOverdue)
+		c.repairable(putRow(bucketTimers, timerKey(timerHold, due, numberKey(number)), nil), "Welcome %s is held and has no timer: it would never be overdue", w.id)
+	}
+}
+
+// parts checks that a Welcome that somebody may claim is all there.
+func (c *checker) parts(w *welcome) {
+	if w.apart && len(c.payloadOf(w.number, partGroupInfo)) == 0 || !w.apart && len(w.groupInfo) == 0 {
+		c.wrong("the encrypted_group_info of Welcome %s is missing", w.id)
+	}
+	if tree := c.payloadOf(w.number, partTree); len(tree) != w.treeSize {
+		c.wrong("the ratchet tree of Welcome %s has %d bytes, and %d are there", w.id, w.treeSize, len(tree))
+	}
+}
+
+func (c *checker) payloadOf(number uint64, part byte) []byte { return c.txn.payload(number, part) }
+
+// setFate makes what a Welcome says of its recipients what they say.
+func (t *txn) setFate(number uint64, open int, lastEnd time.Time) {
+	w := t.fate(number)
+	w.open, w.endedAt = open, time.Time{}
+	if open == 0 {
+		w.lastEnd, w.endedAt = lastEnd, lastEnd
+		if lastEnd.IsZero() {
+			w.lastEnd, w.endedAt = t.now, t.now
+		}
+		w.holdCounted = false
+		t.setTimer(timerEnded, time.Time{}, numberKey(number))
+	}
+	t.saveWelcome(w)
+}

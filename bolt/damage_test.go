@@ -1,0 +1,307 @@
+package bolt
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"welcomed/delivery"
+	"welcomed/mls/mlstest"
+)
+
+// A Damage is one thing that is wrong with a file.
+type Damage struct {
+	Name       string
+	Says       string // the finding
+	Repairable bool
+	Differs    bool // some answers are others after the repair
+	do         func(t *txn)
+}
+
+// Do damages the file at path.
+func (d Damage) Do(t *testing.T, path string) {
+	t.Helper()
+	db, err := openFile(path, Options{LockTimeout: time.Second})
+	must(t, err)
+	err = db.Update(func(tx *bbolt.Tx) error {
+		return recovering(func() error { return applyFixes(tx, []func(*txn){d.do}) })
+	})
+	must(t, errors.Join(err, db.Close()))
+}
+
+// rowsWhere returns the rows of a bucket that are as said.
+func (t *txn) rowsWhere(b *bucket, prefix []byte, is func(k, v []byte) bool) (keys, rows [][]byte) {
+	for k, v := range t.scan(b, prefix, nil) {
+		if is == nil || is(k, v) {
+			keys, rows = append(keys, cloneBytes(k)), append(rows, cloneBytes(v))
+		}
+	}
+	if len(keys) == 0 {
+		panic("there is no such row to damage")
+	}
+	return keys, rows
+}
+
+func (t *txn) first(b *bucket, is func(k, v []byte) bool) (key, row []byte) {
+	keys, rows := t.rowsWhere(b, nil, is)
+	return keys[0], rows[0]
+}
+
+func ofKind(kinds ...byte) func(k, v []byte) bool {
+	return func(k, _ []byte) bool {
+		for _, kind := range kinds {
+			if k[numberBytes] == kind {
+				return true
+			}
+		}
+		return false
+	}
+}
+
+// someKeyPackage is the first in a state.
+func (t *txn) someKeyPackage(state delivery.KeyPackageState, lastResort bool) (*device, *keyPackage) {
+	key, row := t.first(bucketDevices, func(k, v []byte) bool {
+		kind := k[numberBytes]
+		if kind != rowKeyPackage && kind != rowTombstone && kind&^byte(lastShelf) != rowShelf {
+			return false
+		}
+		r := decodeKeyPackage(kind, readNumber(k[numberBytes+1:]), v).rec
+		return r.State == state && r.LastResort == lastResort
+	})
+	d := t.deviceByNumber(readNumber(key))
+	return d, decodeKeyPackage(key[numberBytes], readNumber(key[numberBytes+1:]), row)
+}
+
+// someMail is the first of a kind.
+func (t *txn) someMail(kind byte) (*device, *mail) {
+	key, row := t.first(bucketDevices, ofKind(kind))
+	return t.deviceByNumber(readNumber(key)), decodeMail(readMailKey(key[numberBytes+1:]), row)
+}
+
+func (t *txn) putKeyPackage(d *device, k *keyPackage) {
+	t.del(bucketDevices, d.keyPackageRow(k.row, k.number))
+	t.put(bucketDevices, d.keyPackageRow(k.rowKind(), k.number), k.encode())
+}
+
+// someDevice is alice's phone, with everything.
+func (t *txn) someDevice() *device { return t.device(phone) }
+
+func changeDevice(change func(d *device)) func(*txn) {
+	return func(t *txn) { d := t.someDevice(); change(d); t.changed(d) }
+}
+
+func deleteFirst(b *bucket, is func(k, v []byte) bool) func(*txn) {
+	return func(t *txn) { key, _ := t.first(b, is); t.del(b, key) }
+}
+
+func timerOf(kind byte) func(k, v []byte) bool {
+	return func(k, _ []byte) bool { return k[0] == kind }
+}
+
+// part is a part of a Welcome that somebody may still claim.
+func openPart(part byte) func(t *txn) {
+	return func(t *txn) {
+		_, m := t.someMail(rowPending)
+		t.del(bucketWelcomes, t.keys(bucketWelcomes, partKey(m.welcome, part), 1)[0])
+	}
+}
+
+func total(change func(s *state)) func(*txn) {
+	return func(t *txn) { change(&t.state); t.writes++ }
+}
+
+// Damages has every kind of finding at least once.
+var Damages = []Damage{
+	{"a name is gone", "is not found by its name", true, false, func(t *txn) { t.del(bucketNames, nameKey(phone)) }},
+	{"a name is of no device", "has no device", true, false, func(t *txn) {
+		t.put(bucketNames, nameKey(delivery.DeviceID{User: "zoe", Name: "phone"}), numberKey(900000))
+	}},
+	{"a name is another device's", "is not found by its name", true, false, func(t *txn) {
+		t.put(bucketNames, nameKey(phone), t.get(bucketNames, nameKey(delivery.DeviceID{User: "bob", Name: "phone"})))
+	}},
+	{"a ref is gone", "is not found by its ref", true, false, deleteFirst(bucketRefs, nil)},
+	{"a ref is of nothing", "has no KeyPackage", true, false, func(t *txn) {
+		t.put(bucketRefs, mlstest.Random(8), append(appendNumber(numberKey(t.someDevice().number), 900000), 2))
+	}},
+	{"a ref is another's", "is not found by its ref", true, false, func(t *txn) {
+		keys, rows := t.rowsWhere(bucketRefs, nil, nil)
+		t.put(bucketRefs, keys[0], rows[1])
+	}},
+	{"an id is gone", "is not found by its id", true, false, deleteFirst(bucketWelcomeIDs, nil)},
+	{"an id is of nothing", "has no Welcome", true, false, func(t *txn) { t.put(bucketWelcomeIDs, mlstest.Random(16), numberKey(900000)) }},
+	{"an owner does not have a token", "is not among its owner's", true, false, deleteFirst(bucketOwners, nil)},
+	{"an owner has a token that is gone", "is said to have token", true, false, func(t *txn) {
+		t.put(bucketOwners, append(ownerKey(delivery.TokenOwner{User: "bob"}, true), "none"...), nil)
+	}},
+	{"a token has no timer", "has no timer", true, false, deleteFirst(bucketTimers, timerOf(timerToken))},
+	{"a reservation has no timer", "has no timer", true, false, func(t *txn) {
+		t.keepReservation(idempotencyRecord(delivery.Caller{}, delivery.ReserveRequest{IdempotencyKey: "x"}), delivery.Reservation{})
+		deleteTimersOf(timerIdempotency)(t)
+	}},
+	{"a device has no timer", "has no timer", true, false, deleteTimersOf(timerDevice)},
+	{"tombstones have no timer", "has no timer", true, false, deleteTimersOf(timerTombstones)},
+	{"an ended Welcome has no timer", "would never be forgotten", true, false, deleteTimersOf(timerForget)},
+	{"a hold has no timer", "would never be overdue", true, true, func(t *txn) {
+		_, m := t.someMail(rowHeld)
+		w := t.fate(m.welcome)
+		w.holdCounted = false
+		t.saveWelcome(w)
+		t.state.holdsOver--
+	}},
+	{"a timer is for nothing", "is for nothing that there is", true, false, func(t *txn) { t.put(bucketTimers, []byte{99, 1, 2}, nil) }},
+	{"a device counts wrongly what it has", "has other numbers of KeyPackages and Welcomes", true, false, changeDevice(func(d *device) { d.available += 3 })},
+	{"a device counts wrongly what waits", "has other numbers of KeyPackages and Welcomes", true, false, changeDevice(func(d *device) { d.pending, d.waitingBytes = d.pending+1, 7 })},
+	{"a device is looked at too late", "is looked at later", true, false, changeDevice(func(d *device) { d.live = alarm{due: d.live.set.AddDate(1, 0, 0)} })},
+	{"a device is never looked at", "is looked at later", true, false, changeDevice(func(d *device) { d.live = alarm{} })},
+	{"tombstones are never put away", "is never put away", true, false, changeDevice(func(d *device) { d.tombstones = alarm{} })},
+	{"a shelf ages too late", "expects its first KeyPackage to age later", true, false, changeDevice(func(d *device) { d.shelfUntil = d.shelfUntil.AddDate(1, 0, 0) })},
+	{"a removed device is counted", "is counted with those that have another stock", true, false, func(t *txn) {
+		d := t.device(delivery.DeviceID{User: "dave", Name: "gone"})
+		d.removed = false
+		t.changed(d)
+		t.flushDevice(d)
+		key := d.key(rowDevice)
+		row := cloneBytes(t.get(bucketDevices, key))
+		row[0] = 1 // removed
+		t.put(bucketDevices, key, row)
+	}},
+	{"KeyPackages are counted wrongly", "KeyPackages that are available", true, false, total(func(s *state) { s.keyPackages[delivery.Available]-- })},
+	{"Welcomes are counted wrongly", "recipients of Welcomes that are pending", true, false, total(func(s *state) { s.welcomes[delivery.Pending]++ })},
+	{"devices are counted wrongly", "devices that have few KeyPackages left", true, false, total(func(s *state) { s.stock[stockLow]++ })},
+	{"shelves are counted wrongly", "KeyPackages of suite 2 on shelves (last resorts: false)", true, false, total(func(s *state) { s.shelves[4]++ })},
+	{"overdue Welcomes are counted wrongly", "overdue Welcomes", true, false, total(func(s *state) { s.overdue += 5 })},
+	{"overdue holds are counted wrongly", "overdue holds", true, false, total(func(s *state) { s.holdsOver-- })},
+	{"a number would be given again", "the next one to be given is 8", true, false, total(func(s *state) { s.sequence = 7 })},
+	{"a KeyPackage waits for more than there is", "waits for 0 Welcomes, and says 2", true, false, func(t *txn) {
+		d, k := t.someKeyPackage(delivery.Withdrawn, false)
+		k.mail, k.rec.Open = mailKey{900000, 0}, 2
+		t.putKeyPackage(d, k)
+	}},
+	{"a Welcome says that more of it is open", "recipients have not ended, and it says 9", true, false, func(t *txn) {
+		_, m := t.someMail(rowPending)
+		w := t.fate(m.welcome)
+		w.open = 9
+		t.saveWelcome(w)
+	}},
+	{"a Welcome that has ended is counted as held", "is counted as an overdue hold", true, false, func(t *txn) {
+		_, m := t.someMail(rowPending)
+		w := t.fate(m.welcome)
+		w.holdCounted = true
+		t.saveWelcome(w)
+	}},
+	{"a KeyPackage lies elsewhere", "lies where it is not looked for", true, false, func(t *txn) {
+		d, k := t.someKeyPackage(delivery.Available, false)
+		t.del(bucketDevices, d.keyPackageRow(k.row, k.number))
+		t.put(bucketDevices, d.keyPackageRow(rowTombstone, k.number), k.encode())
+	}},
+	{"a Welcome's state lies elsewhere", "lies where it is not looked for", true, false, func(t *txn) {
+		d, m := t.someMail(rowPending)
+		t.del(bucketDevices, d.mailRow(rowPending, m.mailKey))
+		t.put(bucketDevices, d.mailRow(rowEnded, m.mailKey), m.encode())
+	}},
+	{"an init_key is not remembered", "the init_keys that are remembered", true, false, func(t *txn) {
+		d, k := t.someKeyPackage(delivery.Available, false)
+		t.forgetInitKeys(d, []uint64{k.number})
+	}},
+	{"an init_key is of nothing", "the init_keys that are remembered", true, false, func(t *txn) {
+		t.put(bucketDevices, t.someDevice().initKeysRow(900000), append([]byte{0}, mlstest.Random(8)...))
+	}},
+	{"bytes of a KeyPackage have no state", "are there twice, or without a state", true, false, func(t *txn) {
+		t.put(bucketKeyPackages, numberKey(900000), mlstest.NewSigner(1, "alice").KeyPackage())
+	}},
+	{"bytes of a KeyPackage are there although they are said to be gone", "and its row says that they are gone", true, true, func(t *txn) {
+		d, k := t.someKeyPackage(delivery.Available, false)
+		k.rec.State, k.closed, k.payload = delivery.Withdrawn, t.now, false
+		k.rec.EndedAt = t.now
+		t.putKeyPackage(d, k)
+	}},
+	{"a KeyPackage on the shelf says that its bytes are gone", "and its row says that they are gone", true, false, func(t *txn) {
+		d, k := t.someKeyPackage(delivery.Available, false)
+		k.payload = false
+		t.putKeyPackage(d, k)
+	}},
+	{"parts of a Welcome are of nothing", "nothing says what it is", true, false, func(t *txn) {
+		t.put(bucketWelcomes, append(partKey(900000, partTree), 0, 0, 0), []byte("tree"))
+	}},
+
+	{"a device is gone", "is missing, and its KeyPackages and Welcomes are there", false, false, func(t *txn) { t.del(bucketDevices, t.someDevice().key(rowDevice)) }},
+	{"a KeyPackage that a Welcome waits for is gone", "waits for KeyPackage number", false, false, func(t *txn) {
+		d, k := t.someKeyPackage(delivery.Matched, false)
+		t.del(bucketDevices, d.keyPackageRow(k.row, k.number))
+	}},
+	{"the bytes of a KeyPackage are gone", "are missing", false, false, func(t *txn) {
+		_, k := t.someKeyPackage(delivery.Available, false)
+		t.del(bucketKeyPackages, numberKey(k.number))
+	}},
+	{"the bytes of a KeyPackage are others", "are others", false, false, func(t *txn) {
+		_, k := t.someKeyPackage(delivery.Available, false)
+		t.put(bucketKeyPackages, numberKey(k.number), mlstest.NewSigner(1, "alice").KeyPackage())
+	}},
+	{"a KeyPackage on the shelf says that it has no bytes", "and has no bytes", false, false, func(t *txn) {
+		d, k := t.someKeyPackage(delivery.Available, false)
+		k.payload = false
+		t.putKeyPackage(d, k)
+		t.del(bucketKeyPackages, numberKey(k.number))
+	}},
+	{"a KeyPackage is matched without a Welcome", "is matched, and 0 Welcomes wait for it", false, false, func(t *txn) {
+		d, k := t.someKeyPackage(delivery.Available, false)
+		k.rec.State = delivery.Matched
+		t.putKeyPackage(d, k)
+	}},
+	{"a KeyPackage is on the shelf although a Welcome waits for it", "which is available", false, false, func(t *txn) {
+		d, k := t.someKeyPackage(delivery.Matched, false)
+		k.rec.State = delivery.Available
+		t.putKeyPackage(d, k)
+	}},
+	{"a last resort is consumed", "is a last resort and consumed", false, false, func(t *txn) {
+		d, k := t.someKeyPackage(delivery.Available, true)
+		k.rec.State = delivery.Consumed
+		t.putKeyPackage(d, k)
+	}},
+	{"a removed device has a shelf", "was removed", false, false, changeDevice(func(d *device) { d.removed = true })},
+	{"a Welcome is gone", "is missing", false, false, openPart(partHeader)},
+	{"what has become of a Welcome is gone", "what has become of Welcome", false, false, func(t *txn) {
+		_, m := t.someMail(rowPending)
+		t.del(bucketPosted, numberKey(m.welcome))
+	}},
+	{"a recipient is gone", "is missing, and device", false, false, openPart(partRecipient)},
+	{"the state of a recipient is gone", "the state of 1 recipients", false, false, func(t *txn) {
+		d, m := t.someMail(rowPending)
+		t.del(bucketDevices, d.mailRow(rowPending, m.mailKey))
+	}},
+	{"a piece of a tree is gone", "the ratchet tree of Welcome", false, false, openPart(partTree)},
+	{"a Welcome has no encrypted_group_info", "the encrypted_group_info of Welcome", false, false, func(t *txn) {
+		_, m := t.someMail(rowPending)
+		w := t.header(m.welcome)
+		w.groupInfo = nil
+		t.putHeader(w)
+	}},
+	{"a Welcome is held that was released", "is held for device", false, false, func(t *txn) {
+		d, m := t.someMail(rowPending)
+		t.del(bucketDevices, d.mailRow(rowPending, m.mailKey))
+		m.rec.State = delivery.Held
+		t.put(bucketDevices, d.mailRow(rowHeld, m.mailKey), m.encode())
+	}},
+	{"a Welcome is pending that is held", "is pending for device", false, false, func(t *txn) {
+		d, m := t.someMail(rowHeld)
+		t.del(bucketDevices, d.mailRow(rowHeld, m.mailKey))
+		m.rec.State = delivery.Pending
+		t.put(bucketDevices, d.mailRow(rowPending, m.mailKey), m.encode())
+	}},
+	{"a row cannot be read", "cannot be read", false, false, func(t *txn) {
+		d, k := t.someKeyPackage(delivery.Available, false)
+		t.put(bucketDevices, d.keyPackageRow(k.row, k.number), []byte{0xff})
+	}},
+	{"a row is of no kind", "is of no kind that there is", false, false, func(t *txn) { t.put(&bucket{kind: 'z'}, []byte("z"), nil) }},
+	{"a row of a device is of no kind", "which there is not", false, false, func(t *txn) { t.put(bucketDevices, append(t.someDevice().key(0x7e), 1), nil) }},
+}
+
+func deleteTimersOf(kind byte) func(*txn) {
+	return func(t *txn) {
+		for _, key := range t.keys(bucketTimers, []byte{kind}, 0) {
+			t.del(bucketTimers, key)
+		}
+	}
+}

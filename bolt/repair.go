@@ -1,0 +1,146 @@
+package bolt
+
+import (
+	"context"
+	"fmt"
+
+	"go.etcd.io/bbolt"
+
+	"welcomed/delivery"
+	"welcomed/progress"
+)
+
+// repairRounds bounds how often a file is repaired and checked again.
+const repairRounds = 50
+
+// Repair repairs what Examine calls repairable in the file at path, which nobody
+// has open: indices, counts and timers are made what the rows say, and bytes that
+// nothing refers to are removed. No KeyPackage, Welcome or state is made or
+// removed. A copy of the file is kept first. Each round of repairs is one
+// transaction and takes nothing for granted from the one before, so that a crash
+// does no harm. The report says what is left.
+func Repair(ctx context.Context, path string, opts CheckOptions) (*Report, error) {
+	r := &Report{}
+	err := withFile(path, false, opts.Progress, func(db *bbolt.DB, rows int64) error {
+		if err := db.View(func(tx *bbolt.Tx) error { return r.examine(ctx, tx, opts, rows) }); err != nil || r.Repairable == 0 {
+			return err
+		}
+		kept, err := keepCopy(db, path+".before-repair")
+		if err != nil {
+			return fmt.Errorf("a copy could not be kept, and nothing was repaired: %w", full(err))
+		}
+		r.Copy = kept
+		return full(r.repair(ctx, db, opts, rows))
+	})
+	return r, err
+}
+
+func (r *Report) repair(ctx context.Context, db *bbolt.DB, opts CheckOptions, rows int64) error {
+	for round := 0; r.Repairable > 0 && round < repairRounds; round++ {
+		fixed := 0
+		err := db.Update(func(tx *bbolt.Tx) error {
+			opts.Progress.Begin("repairing rows", progress.Items, rows)
+			var round Report
+			fixes, err := checkRows(ctx, tx, &round, opts)
+			if err == nil {
+				fixed = len(fixes)
+				err = recovering(func() error { return applyFixes(tx, fixes) })
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		r.Repaired += fixed
+		if err := db.View(func(tx *bbolt.Tx) error { return r.examine(ctx, tx, opts, rows) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// applyFixes writes what repairs a file, in the way of an event: what changes in
+// rows goes to the log.
+func applyFixes(tx *bbolt.Tx, fixes []func(*txn)) error {
+	s := new(Store)
+	if _, err := s.load(tx); err != nil {
+		return err
+	}
+	s.opts.Limits = delivery.DefaultLimits()
+	t := &txn{tx: tx, store: s, rows: newRowMap(), limits: &s.opts.Limits, state: *s.state.Load()}
+	t.now, t.sure = t.state.seen, t.state.seen
+	log := loadLog(tx.Bucket(bucketLog.name), t.state.merged, t.rows)
+	for _, fix := range fixes {
+		fix(t)
+	}
+	return t.flush(log, func() int { return 0 })
+}
+
+// setOpen has a KeyPackage say for how many Welcomes it waits.
+func (t *txn) setOpen(of uint64, key keyPackageKey, open int) {
+	d := t.deviceByNumber(of)
+	k := t.keyPackage(d, key)
+	k.rec.Open = open
+	t.replaceKeyPackage(d, k)
+}
+
+// keepPayload has a KeyPackage that has ended say that its bytes are still there,
+// so that a sweep puts them away.
+func (t *txn) keepPayload(of uint64, key keyPackageKey) {
+	d := t.deviceByNumber(of)
+	k := t.keyPackage(d, key)
+	k.payload = true
+	t.replaceKeyPackage(d, k)
+}
+
+// replaceKeyPackage writes a row whose state is as it was, without counting it
+// again.
+func (t *txn) replaceKeyPackage(d *device, k *keyPackage) {
+	kind := k.rowKind()
+	if kind == rowTombstone && k.closed.IsZero() {
+		k.closed = t.now
+	}
+	if kind != k.row {
+		t.del(bucketDevices, d.keyPackageRow(k.row, k.number))
+	}
+	t.put(bucketDevices, d.keyPackageRow(kind, k.number), k.encode())
+	if kind == rowTombstone {
+		d.tombstones.at(k.nextDue(t.limits))
+	}
+	t.changed(d)
+}
+
+// setInitKeys makes these the init_keys that are remembered of a device.
+func (t *txn) setInitKeys(of uint64, entries []initKey) {
+	d := t.deviceByNumber(of)
+	for _, key := range t.keys(bucketDevices, d.key(rowInitKeys), 0) {
+		t.del(bucketDevices, key)
+	}
+	for len(entries) > 0 {
+		n := min(len(entries), initRowEntries)
+		t.putInitKeys(d.initKeysRow(entries[0].kp), entries[:n])
+		entries = entries[n:]
+	}
+	t.changed(d)
+}
+
+// withFile has do look at a file that nobody else has open and whose pages hang
+// together. rows is how many it has.
+func withFile(path string, readOnly bool, p *progress.Progress, do func(db *bbolt.DB, rows int64) error) error {
+	if err := present(path); err != nil {
+		return err
+	}
+	rows, err := checkTree(path, p)
+	if err != nil {
+		return openError(path, err)
+	}
+	db, err := openFile(path, Options{LockTimeout: lockTimeout, readOnly: readOnly})
+	if err != nil {
+		return openError(path, err)
+	}
+	defer db.Close()
+	if err := do(db, rows); err != nil {
+		return openError(path, err)
+	}
+	return db.Close()
+}

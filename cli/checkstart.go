@@ -1,0 +1,169 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"welcomed/bolt"
+)
+
+// A startCheck goes through a start as far as nothing comes of it, and notes
+// what a start would refuse.
+type startCheck struct {
+	*config
+	log     *slog.Logger // of warnings
+	wrong   problems
+	running bool // a server has the database open
+}
+
+// checkStart says whether a server could start. It takes the ports for a moment,
+// if they are free, and reads the database unless a server has it open.
+func checkStart(ctx context.Context, env environment, c *config) error {
+	withoutTime := func(groups []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey && len(groups) == 0 {
+			return slog.Attr{}
+		}
+		return a
+	}
+	s := &startCheck{config: c, log: slog.New(slog.NewTextHandler(env.stderr,
+		&slog.HandlerOptions{Level: slog.LevelWarn, ReplaceAttr: withoutTime}))}
+	c.warn(env, s.log)
+	s.wrong.note(c.check())
+	s.database()
+	if s.backups.dir != "" {
+		s.wrong.note(canMake("--backup-dir", s.backups.dir))
+	}
+	s.listeners()
+	s.adminSocket()
+	s.certificate()
+	s.issuer(ctx)
+	if err := s.wrong.all(); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintln(env.stdout, "configuration is sound")
+	return err
+}
+
+func (s *startCheck) database() {
+	if s.db == "" {
+		return // check has said it
+	}
+	s.wrong.note(canMake("the directory of --db", filepath.Dir(s.db)))
+	found, err := bolt.Look(s.db)
+	if errors.Is(err, bolt.ErrInUse) {
+		s.running = true
+		return
+	}
+	s.wrong.note(err)
+	if found.Restored {
+		s.log.Warn(restoredText, "db", s.db)
+	}
+	if up := found.Upgrade; up.To > 0 {
+		s.log.Warn("the start will bring the database to a new format, and keep a copy of it as it is", "db", s.db, "from", up.From, "to", up.To)
+	}
+}
+
+// canMake is nil if there is a directory, or can be, in which files can be made.
+func canMake(what, directory string) error {
+	info, err := os.Stat(directory)
+	switch parent := filepath.Dir(directory); {
+	case errors.Is(err, fs.ErrNotExist) && parent != directory:
+		return canMake(what, parent)
+	case err == nil && !info.IsDir():
+		err = syscall.ENOTDIR
+	case err == nil:
+		err = mayWrite(directory)
+	}
+	if err != nil {
+		return fmt.Errorf("make %s: %s: %w", what, directory, withoutPath(err))
+	}
+	return nil
+}
+
+// withoutPath leaves out of an error of a file what the sentence around it says.
+func withoutPath(err error) error {
+	if failed, ok := errors.AsType[*fs.PathError](err); ok {
+		return failed.Err
+	}
+	return err
+}
+
+// listeners are tried, one beside the other. That a port is taken is as it
+// should be while a server runs.
+func (s *startCheck) listeners() {
+	api, err := s.apiAddress()
+	s.wrong.note(err)
+	if err == nil {
+		s.warnOfClearTokens(api, s.log)
+		defer s.try("--listen", s.listen, api.String())()
+	}
+	admin, err := net.ResolveTCPAddr("tcp", s.adminListen)
+	if err != nil {
+		s.wrong.note(fmt.Errorf("--admin-listen %s: %w", s.adminListen, err))
+		return
+	}
+	s.wrong.note(s.guardAdmin(admin, s.log))
+	defer s.try("--admin-listen", s.adminListen, s.adminListen)()
+	s.fitFiles(openFiles(), s.log)
+}
+
+func (s *startCheck) try(flag, given, address string) (free func()) {
+	l, err := net.Listen("tcp", address)
+	switch {
+	case err == nil:
+		return func() { l.Close() }
+	case !s.running || !errors.Is(err, syscall.EADDRINUSE):
+		s.wrong.note(fmt.Errorf("%s %s: %w", flag, given, reason(err)))
+	}
+	return func() {}
+}
+
+func (s *startCheck) adminSocket() {
+	path := s.socket.of(s.db)
+	if path == "" {
+		return
+	}
+	s.wrong.note(socketPathFits(path))
+	stale, err := staleSocket(path)
+	if err == nil && !stale && s.socket.given {
+		_, err = os.Stat(filepath.Dir(path))
+		err = withoutPath(err)
+	}
+	if err != nil && !(s.running && errors.Is(err, errAnswers)) {
+		s.wrong.note(fmt.Errorf("--admin-socket %s: %w", path, err))
+	}
+}
+
+// nearlyExpired is when a certificate is warned of that nobody seems to renew.
+const nearlyExpired = 7 * day
+
+func (s *startCheck) certificate() {
+	if s.tlsCert == "" || s.tlsKey == "" {
+		return
+	}
+	loaded, err := s.readCertificate()
+	s.wrong.note(err)
+	if err == nil && time.Until(loaded.Expires()) < nearlyExpired {
+		s.log.Warn("the certificate has expired or is about to", "tls_cert", s.tlsCert, "expires", loaded.Expires())
+	}
+}
+
+// issuer has the keys fetched once: not being able to is a warning if it may
+// pass, as it is when a server starts.
+func (s *startCheck) issuer(ctx context.Context) {
+	if s.auth != authOIDC || s.checkOIDC() != nil {
+		return
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	_, err := s.oidcAuthenticator(ctx, s.log)
+	s.wrong.note(err)
+}

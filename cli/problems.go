@@ -1,0 +1,36 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+)
+
+// problems are all that is wrong with something, each a sentence.
+type problems []error
+
+// when notes a problem if there is one.
+func (p *problems) when(wrong bool, format string, args ...any) {
+	if wrong {
+		*p = append(*p, fmt.Errorf(format, args...))
+	}
+}
+
+// note notes an error, if it is one, or each of the problems that it is.
+func (p *problems) note(err error) {
+	if several, ok := err.(problems); ok {
+		*p = append(*p, several...)
+	} else if err != nil {
+		*p = append(*p, err)
+	}
+}
+
+// all returns them as one error, or nil.
+func (p problems) all() error {
+	if len(p) == 0 {
+		return nil
+	}
+	return p
+}
+
+func (p problems) Error() string   { return errors.Join(p...).Error() }
+func (p problems) Unwrap() []error { return p }

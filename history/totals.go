@@ -1,0 +1,113 @@
+// Package history remembers for a day what a server counts, in an amount of
+// memory that is fixed: about a quarter of a megabyte. It is lost when the
+// process ends. It knows neither what counts nor who shows it.
+package history
+
+import (
+	"slices"
+	"time"
+)
+
+// Totals are what was counted: since the start of the process, or in a part of
+// that time. The lists and their order are the same in all totals of a process.
+type Totals struct {
+	Published  uint64  // KeyPackages
+	Reserved   []Count // devices, by outcome
+	Matched    uint64  // recipients
+	Mismatches []Count // recipients, by reason
+	Claims     []Count // by outcome
+	OverBudget []Count // requests, by budget
+	Refused    uint64  // requests and connections, by any cap
+	Commits    Commits
+}
+
+// A Count is how often something happened.
+type Count struct {
+	Label string
+	N     uint64
+}
+
+// Commits are counted by how long they took.
+type Commits struct {
+	Bounds []float64 // seconds, ascending
+	Counts []uint64  // those that took no longer than the bound, and longer than the one before; the last took longer than all
+}
+
+// numbers returns where the numbers of t are, always in the same order.
+func (t *Totals) numbers() []*uint64 {
+	all := []*uint64{&t.Published, &t.Matched, &t.Refused}
+	for _, counts := range [][]Count{t.Reserved, t.Mismatches, t.Claims, t.OverBudget} {
+		for i := range counts {
+			all = append(all, &counts[i].N)
+		}
+	}
+	for i := range t.Commits.Counts {
+		all = append(all, &t.Commits.Counts[i])
+	}
+	return all
+}
+
+// clone returns a copy that shares no numbers.
+func (t Totals) clone() Totals {
+	t.Reserved, t.Mismatches = slices.Clone(t.Reserved), slices.Clone(t.Mismatches)
+	t.Claims, t.OverBudget = slices.Clone(t.Claims), slices.Clone(t.OverBudget)
+	t.Commits.Counts = slices.Clone(t.Commits.Counts)
+	return t
+}
+
+// zero returns totals of the same shape in which nothing was counted.
+func (t Totals) zero() Totals {
+	t = t.clone()
+	for _, n := range t.numbers() {
+		*n = 0
+	}
+	return t
+}
+
+// Sum returns how often anything of these happened.
+func Sum(counts []Count) (n uint64) {
+	for _, c := range counts {
+		n += c.N
+	}
+	return n
+}
+
+// Of returns how often those with that label happened.
+func Of(counts []Count, label string) uint64 {
+	for _, c := range counts {
+		if c.Label == label {
+			return c.N
+		}
+	}
+	return 0
+}
+
+// Count returns how many commits there were.
+func (c Commits) Count() (n uint64) {
+	for _, k := range c.Counts {
+		n += k
+	}
+	return n
+}
+
+// Quantile returns how long the fastest share q of the commits took at most, as
+// histogram_quantile of Prometheus does: what lies within two bounds is taken to
+// be spread evenly, and what is above the last one to be that. There is none of
+// no commits.
+func (c Commits) Quantile(q float64) (d time.Duration, ok bool) {
+	rank, below := q*float64(c.Count()), 0.0
+	if c.Count() == 0 || len(c.Bounds) == 0 {
+		return 0, false
+	}
+	lower := 0.0
+	for i, bound := range c.Bounds {
+		n := float64(c.Counts[i])
+		if n > 0 && below+n >= rank {
+			return seconds(lower + (bound-lower)*(rank-below)/n), true
+		}
+		below, lower = below+n, bound
+	}
+	return seconds(lower), true
+}
+
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
