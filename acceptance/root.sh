@@ -15,7 +15,7 @@ root_top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 root_cache=${ROOT_CACHE:-$root_top/build/debian}
 root_suite=bookworm
 root_mirror=${MIRROR:-http://deb.debian.org/debian}
-root_basics="systemd systemd-sysv dbus sudo curl ca-certificates"
+root_basics="systemd systemd-sysv dbus procps sudo curl ca-certificates"
 
 # root_make starts from what was kept, and adds the packages if they were not.
 root_make() {
