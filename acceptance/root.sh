@@ -17,7 +17,7 @@ root_cache=${ROOT_CACHE:-$root_top/build/debian}
 root_suite=bookworm
 root_mirror=${MIRROR:-http://deb.debian.org/debian}
 root_offers=${root_offers:-}
-root_basics="systemd systemd-sysv dbus sudo curl ca-certificates"
+root_basics="systemd systemd-sysv dbus procps sudo curl ca-certificates"
 
 # root_make starts from what was kept, and adds the packages if they were not.
 root_make() {
@@ -105,7 +105,7 @@ cd "$root"
 mkdir -p .host
 pivot_root . .host
 umount -l .host
-exec env -i container=unshare PATH=/usr/sbin:/usr/bin:/sbin:/bin /sbin/init --log-target=console'
+exec env -i container=unshare PATH=/usr/sbin:/usr/bin:/sbin:/bin /sbin/init'
 
 # root_enter runs a command of root's in it.
 root_enter() {
