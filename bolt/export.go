@@ -43,7 +43,7 @@ var keyMoved = []byte("moved")
 // server opens it then, unless MarkRestored makes a copy of it.
 func (f *File) Export(ctx context.Context, emit func(archive.Record) error) error {
 	var exported error
-	err := f.sound(ctx, func(db *bbolt.DB) error {
+	err := f.sound(ctx, f.Path, !f.Final, func(db *bbolt.DB) error {
 		exported = f.exportFrom(ctx, db, emit)
 		if exported == nil && f.Final {
 			return markMoved(db, time.Now())
@@ -53,17 +53,19 @@ func (f *File) Export(ctx context.Context, emit func(archive.Record) error) erro
 	return cmp.Or(exported, err)
 }
 
-// sound has do look at a file that was checked.
-func (f *File) sound(ctx context.Context, do func(*bbolt.DB) error) error {
-	if !f.unchecked {
-		f.Progress.Begin("checking "+f.Path, progress.Items, 0)
-		return withChecked(ctx, f.Path, !f.Final, do)
-	}
-	db, err := openFile(f.Path, Options{LockTimeout: time.Second})
-	if err != nil {
-		return openError(f.Path, err)
-	}
-	return errors.Join(do(db), db.Close())
+// sound has do look at the file at path, once it was checked.
+func (f *File) sound(ctx context.Context, path string, readOnly bool, do func(*bbolt.DB) error) error {
+	return withFile(path, readOnly, f.Progress, func(db *bbolt.DB, rows int64) error {
+		r, opts := &Report{}, CheckOptions{Progress: f.Progress, Most: 1, words: f.unchecked}
+		err := db.View(func(tx *bbolt.Tx) error { return r.examine(ctx, tx, opts, rows) })
+		if err == nil {
+			err = r.err()
+		}
+		if err == nil {
+			err = do(db)
+		}
+		return err
+	})
 }
 
 func markMoved(db *bbolt.DB, now time.Time) error {

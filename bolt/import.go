@@ -11,10 +11,11 @@ import (
 	"slices"
 	"time"
 
+	"go.etcd.io/bbolt"
+
 	"welcomed/delivery"
 	"welcomed/delivery/archive"
 	"welcomed/mls"
-	"welcomed/progress"
 )
 
 const (
@@ -43,11 +44,10 @@ func (f *File) Import(ctx context.Context, lines iter.Seq2[archive.Line, error])
 	if err := syncFile(part); err != nil {
 		return fmt.Errorf("sync %s: %w", part, err)
 	}
-	if !f.unchecked {
-		f.Progress.Begin("checking "+f.Path, progress.Items, 0)
-		if err := Check(ctx, part); err != nil {
-			return fmt.Errorf("%w: it says what cannot be: %w", archive.ErrBroken, err)
-		}
+	if err := f.sound(ctx, part, true, func(*bbolt.DB) error { return nil }); errors.Is(err, errCorrupt) {
+		return fmt.Errorf("%w: it says what cannot be: %w", archive.ErrBroken, err)
+	} else if err != nil {
+		return err
 	}
 	if exists(f.Path) {
 		return fmt.Errorf("%s exists by now, and is not overwritten", f.Path)
@@ -223,12 +223,21 @@ func (i *importTxn) addDevice(r *archive.Device) error {
 	i.put(bucketNames, nameKey(d.id), numberKey(d.number))
 	i.keep(d)
 	i.changed(d)
-	if !d.removedAt.IsZero() { // it may be known from its doubts only
-		d.tombstones.at(i.keepRemoved(d))
+	if d.removed {
+		i.putAway(d, i.keepRemoved(d))
 	}
 	i.addDoubts(d, r.Doubts)
 	i.owner, i.search = d.number, initKeySearch{}
 	return nil
+}
+
+// putAway has what is over of a device be looked at. Of one that was only ever
+// doubted it is not known when it was removed.
+func (i *importTxn) putAway(d *device, due time.Time) {
+	if due.Before(i.now) {
+		due = i.now
+	}
+	d.tombstones.at(due)
 }
 
 func (i *importTxn) addDoubts(d *device, starts []archive.Start) {
@@ -238,7 +247,7 @@ func (i *importTxn) addDoubts(d *device, starts []archive.Start) {
 	}
 	if len(row) > 0 {
 		i.put(bucketDevices, d.key(rowDoubts), row)
-		d.tombstones.at(i.head.RestoredAt.Add(i.limits.ShelfAge))
+		i.putAway(d, i.head.RestoredAt.Add(i.limits.ShelfAge))
 	}
 }
 
