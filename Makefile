@@ -6,7 +6,7 @@ BINARY := build/welcomed
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null)
 
-.PHONY: build man completion test race vet fuzz bad-input model-test interop bench bench-compare bench-growth simulation footprint kill-test disk-test connections-test drain-test s3-test image-test compose-check caddy-test status-test status-screenshot observe-test demo readme release release-check package-test arm-test ci clean
+.PHONY: build man completion test race vet fuzz bad-input model-test interop bench bench-compare bench-growth simulation footprint kill-test disk-test connections-test drain-test s3-test image-test compose-check caddy-test status-test status-screenshot observe-test demo readme release release-check package-test operate-test arm-test ci clean
 
 build: $(BINARY)
 
@@ -159,6 +159,13 @@ package-test:
 	@test "$$(id -u)" = 0 || { echo "make package-test makes a Debian with its own systemd, for which it has to be root"; exit 1; }
 	@command -v debootstrap >/dev/null || { echo "make package-test needs debootstrap, which is not installed"; exit 1; }
 	@acceptance/package/run
+
+# docs/operate.md, command by command, in a clean Debian with systemd that has only
+# the package. OPERATE=-write pastes what the commands print into it.
+operate-test:
+	@test "$$(id -u)" = 0 || { echo "make operate-test makes a Debian with its own systemd, for which it has to be root"; exit 1; }
+	@command -v debootstrap >/dev/null || { echo "make operate-test needs debootstrap, which is not installed"; exit 1; }
+	@OPERATE="$(OPERATE)" acceptance/operate/run
 
 # The 32-bit builds under qemu-user: the store, and a walk through the program.
 arm-test:

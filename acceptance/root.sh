@@ -3,6 +3,7 @@
 # sourced by bash, and needs root:
 #
 #   . acceptance/root.sh
+#   root_offers="caddy"               # packages that can be installed in it later
 #   root_make openssl prometheus      # fresh, with these packages besides
 #   root_boot
 #   root_put welcomed.deb /home/pi/   # in the home of pi, who may sudo
@@ -15,12 +16,13 @@ root_top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 root_cache=${ROOT_CACHE:-$root_top/build/debian}
 root_suite=bookworm
 root_mirror=${MIRROR:-http://deb.debian.org/debian}
-root_basics="systemd systemd-sysv dbus sudo curl ca-certificates"
+root_offers=${root_offers:-}
+root_basics="systemd systemd-sysv dbus procps sudo curl ca-certificates"
 
 # root_make starts from what was kept, and adds the packages if they were not.
 root_make() {
   local key
-  key=$(printf '%s\n' $root_basics "$@" | sort -u | sha256sum | cut -c 1-12)
+  key=$(printf '%s\n' $root_basics "$@" ${root_offers:+offers $root_offers} | sha256sum | cut -c 1-12)
   root_below=$root_cache/$root_suite-$key
   [ -d "$root_below" ] || root_install "$root_below" "$@"
   root_dir=$(mktemp -d "$root_cache/run.XXXXXX")
@@ -42,7 +44,7 @@ root_install() {
   rm -rf "$below.part"
   cp -a "$base" "$below.part"
   cp /etc/resolv.conf "$below.part/etc/resolv.conf"
-  unshare --mount --pid --fork --kill-child bash -c "$root_into_chroot" - "$below.part" "$root_basics $*" > "$root_cache/log" 2>&1 ||
+  unshare --mount --pid --fork --kill-child bash -c "$root_into_chroot" - "$below.part" "$root_basics $*" "$root_offers" > "$root_cache/log" 2>&1 ||
     { tail "$root_cache/log"; exit 1; }
   mv "$below.part" "$below"
 }
@@ -55,6 +57,7 @@ exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive ch
   apt-get -qq update
   apt-get -qq install -y --no-install-recommends $2
   apt-get clean
+  [ -z \"$3\" ] || apt-get -qq install -y --download-only --no-install-recommends $3
   rm /usr/sbin/policy-rc.d
   echo debian > /etc/hostname
   echo 127.0.0.1 localhost debian > /etc/hosts
@@ -102,7 +105,7 @@ cd "$root"
 mkdir -p .host
 pivot_root . .host
 umount -l .host
-exec env -i container=unshare PATH=/usr/sbin:/usr/bin:/sbin:/bin /sbin/init --log-target=console'
+exec env -i container=unshare PATH=/usr/sbin:/usr/bin:/sbin:/bin /sbin/init'
 
 # root_enter runs a command of root's in it.
 root_enter() {

@@ -52,10 +52,9 @@ packed() {
   notices > "$common/THIRD-PARTY"
   cp deploy/systemd/welcomed.service "$common"
   for shell in bash zsh fish; do
-    "$work/bin/host/welcomed" completion $shell > "$common/completion/$shell" 2>/dev/null || rm "$common/completion/$shell"
+    "$work/bin/host/welcomed" completion $shell > "$common/completion/$shell"
   done
-  rmdir --ignore-fail-on-non-empty "$common/completion"
-  "$work/bin/host/welcomed" man > "$common/welcomed.1" 2>/dev/null || rm "$common/welcomed.1"
+  "$work/bin/host/welcomed" man > "$common/welcomed.1"
 }
 
 # archive packs a directory below $work, alike whoever does it.
@@ -91,13 +90,13 @@ package() {
   put <(debian_changelog) $doc/changelog.Debian.gz
   put README.md $doc/README.md
   put deploy/systemd/low-port.conf $doc/examples/low-port.conf
-  for file in deploy/prometheus/* deploy/grafana/* deploy/caddy/*; do
-    [ ! -f "$file" ] || put "$file" "$doc/examples/${file#deploy/}"
+  for file in $(find deploy/prometheus deploy/grafana deploy/caddy -type f ! -name '*_test.yml'); do
+    put "$file" "$doc/examples/${file#deploy/}"
   done
-  [ ! -f "$common/welcomed.1" ] || put "$common/welcomed.1" /usr/share/man/man1/welcomed.1.gz
-  [ ! -f "$common/completion/bash" ] || put "$common/completion/bash" /usr/share/bash-completion/completions/welcomed
-  [ ! -f "$common/completion/zsh" ] || put "$common/completion/zsh" /usr/share/zsh/vendor-completions/_welcomed
-  [ ! -f "$common/completion/fish" ] || put "$common/completion/fish" /usr/share/fish/vendor_completions.d/welcomed.fish
+  put "$common/welcomed.1" /usr/share/man/man1/welcomed.1.gz
+  put "$common/completion/bash" /usr/share/bash-completion/completions/welcomed
+  put "$common/completion/zsh" /usr/share/zsh/vendor-completions/_welcomed
+  put "$common/completion/fish" /usr/share/fish/vendor_completions.d/welcomed.fish
 
   mkdir "$root/DEBIAN"
   (cd "$root" && find . -type f ! -path './DEBIAN/*' -printf '%P\0' | sort -z | xargs -0 md5sum) > "$root/DEBIAN/md5sums"
