@@ -93,15 +93,16 @@ func (r *Reader) readLine() ([]byte, error) {
 	var text []byte
 	for {
 		part, err := r.from.ReadSlice('\n')
-		if text = append(text, part...); len(text) > lineBytes {
+		if text = append(text, part...); r.line == 1 && (err == nil || err == io.EOF) && !bytes.HasPrefix(text, []byte(headerBegins)) {
+			return nil, At(1, errors.New("it is no archive of welcomed"))
+		}
+		if len(text) > lineBytes {
 			return nil, At(r.line, fmt.Errorf("it is longer than %d bytes", lineBytes))
 		}
 		switch {
 		case err == nil:
 			return text, nil
 		case errors.Is(err, bufio.ErrBufferFull):
-		case err == io.EOF && r.line == 1 && !bytes.HasPrefix(text, []byte(headerBegins)):
-			return nil, At(1, errors.New("it is no archive of welcomed"))
 		case err == io.EOF:
 			return nil, At(r.line, errors.New("it is cut off: the line that says what there should be is missing"))
 		default:
