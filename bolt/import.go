@@ -258,12 +258,12 @@ var mailToCome = mailKey{index: 1}
 func (i *importTxn) addKeyPackage(r *archive.KeyPackage) error {
 	if !i.unchecked {
 		if err := r.Verify(); err != nil {
-			return fmt.Errorf("KeyPackage %x: %w", r.Ref, err)
+			return fmt.Errorf("the KeyPackage %x: %w", r.Ref, err)
 		}
 	}
 	d, prefix := i.deviceByNumber(i.owner), []byte(r.Ref[:refPrefix])
 	if i.get(bucketRefs, prefix) != nil {
-		return fmt.Errorf("KeyPackage %x is here twice", r.Ref)
+		return fmt.Errorf("the KeyPackage %x is here twice", r.Ref)
 	}
 	k := &keyPackage{
 		keyPackageKey: keyPackageKey{i.next(), shelfOf(r.Suite, r.LastResort)},
@@ -297,7 +297,7 @@ func (i *importTxn) writeInitKeys() {
 
 func (i *importTxn) beginWelcome(r *archive.Welcome) error {
 	if i.get(bucketWelcomeIDs, r.ID[:welcomeIDPrefix]) != nil {
-		return fmt.Errorf("Welcome %s is here twice", r.ID)
+		return fmt.Errorf("the Welcome %s is here twice", r.ID)
 	}
 	w := welcome{
 		number: i.next(), id: delivery.WelcomeID(r.ID), poster: r.PostedBy, suite: r.Suite, recipients: r.Recipients,

@@ -17,13 +17,21 @@ func backupListCommand(env environment) *cli.Command {
 	return &cli.Command{
 		Name:      "list",
 		Usage:     "list the backups in a directory or a bucket, the oldest first",
-		ArgsUsage: "DIRECTORY|s3://BUCKET/PREFIX",
-		Flags:     l.remote.flags(),
+		ArgsUsage: "[DIRECTORY|s3://BUCKET/PREFIX]",
+		Description: "Without one it lists those that serve makes here: in WELCOMED_BACKUP_DIR, and in the bucket of\n" +
+			"WELCOMED_BACKUP_TO.",
+		Flags: l.remote.flags(),
 		ArgValidator: func(_ context.Context, cmd *cli.Command) error {
-			if cmd.NArg() != 1 {
+			switch l.places = cmd.Args().Slice(); len(l.places) {
+			case 0:
+				l.places = l.ofServe()
+			case 1:
+			default:
 				return errors.New("backup list takes one directory, or s3://BUCKET/PREFIX")
 			}
-			l.where = cmd.Args().First()
+			if len(l.places) == 0 {
+				return errors.New("say which directory or s3://BUCKET/PREFIX: neither WELCOMED_BACKUP_DIR nor WELCOMED_BACKUP_TO is set here")
+			}
 			return nil
 		},
 		Action: interruptible(l.run),
@@ -32,30 +40,45 @@ func backupListCommand(env environment) *cli.Command {
 
 // A backupList is what the flags and the argument of backup list say.
 type backupList struct {
-	env   environment
-	where string
+	env    environment
+	places []string
 	remote
 }
 
-func (l *backupList) run(ctx context.Context) error {
-	var place backup.Place = backup.ExistingDir(l.where)
-	if backup.IsBucket(l.where) {
-		bucket, err := l.bucket(l.where)
-		if err != nil {
-			return err
+// ofServe returns where serve makes backups.
+func (l *backupList) ofServe() (places []string) {
+	for _, flag := range []string{"backup-dir", "backup-to"} {
+		if place, _ := l.env.lookup(envName(flag)); place != "" {
+			places = append(places, place)
 		}
-		place = bucket
 	}
-	all, err := place.List(ctx)
-	if err != nil {
-		return fmt.Errorf("list the backups: %w", err)
-	}
+	return places
+}
+
+func (l *backupList) run(ctx context.Context) error {
 	w := tabwriter.NewWriter(l.env.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "NAME\tMADE\tAGE\tSIZE")
-	for _, b := range all {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", b.Name, b.At.Format(time.DateTime+" UTC"), agoOf(time.Since(b.At)), roughSize(b.Size))
+	fmt.Fprintln(w, "NAME\tMADE\tAGE\tSIZE\tWHERE")
+	for _, where := range l.places {
+		all, err := l.list(ctx, where)
+		if err != nil {
+			return fmt.Errorf("list the backups in %s: %w", where, err)
+		}
+		for _, b := range all {
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", b.Name, b.At.Format(time.DateTime+" UTC"), agoOf(time.Since(b.At)), roughSize(b.Size), where)
+		}
 	}
 	return w.Flush()
+}
+
+func (l *backupList) list(ctx context.Context, where string) ([]backup.Backup, error) {
+	if !backup.IsBucket(where) {
+		return backup.ExistingDir(where).List(ctx)
+	}
+	bucket, err := l.bucket(where)
+	if err != nil {
+		return nil, err
+	}
+	return bucket.List(ctx)
 }
 
 // agoOf is how long ago something was, in one or two units.

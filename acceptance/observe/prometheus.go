@@ -84,13 +84,13 @@ func (p *prometheus) awaitReady(ctx context.Context) error {
 		}
 		select {
 		case <-p.Ended():
-			return errors.New("Prometheus ended")
+			return errors.New("the Prometheus ended")
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
-	return errors.New("Prometheus is not ready")
+	return errors.New("the Prometheus is not ready")
 }
 
 // scraped waits until a server has been scraped twice: an increase is seen between
@@ -106,7 +106,7 @@ func (p *prometheus) scraped(ctx context.Context, instance string) error {
 			return nil
 		}
 	}
-	return errors.Join(fmt.Errorf("Prometheus has not scraped %s", instance), ctx.Err())
+	return errors.Join(fmt.Errorf("the Prometheus has not scraped %s", instance), ctx.Err())
 }
 
 // get reads the data of an answer of the HTTP API.
@@ -152,7 +152,7 @@ func (p *prometheus) rules(ctx context.Context) (rules []rule, err error) {
 		rules = append(rules, g.Rules...)
 	}
 	if err == nil && len(rules) == 0 {
-		err = errors.New("Prometheus has no rules")
+		err = errors.New("the Prometheus has no rules")
 	}
 	return rules, err
 }

@@ -13,12 +13,11 @@ import (
 
 // A Writer writes an archive. It refuses what a Reader would.
 type Writer struct {
-	by   string
-	now  time.Time
-	to   *bufio.Writer
-	sum  hash.Hash
-	seq  sequence
-	size int64
+	by  string
+	now time.Time
+	to  *bufio.Writer
+	sum hash.Hash
+	seq sequence
 }
 
 // NewWriter returns one that says who writes, and when.
