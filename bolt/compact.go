@@ -19,23 +19,25 @@ const compactBytes = 8 << 20
 // Compact writes what is in the file from into a new file to, without the room
 // that deletions have left, and reads only. Nobody else may have from open. On
 // an error there is no file to. What it writes is on the disk when it returns, and
-// was checked. p may be nil.
+// was checked, but for whether the bytes of KeyPackages are any: they are copied as
+// they are. p may be nil.
 func Compact(ctx context.Context, from, to string, p *progress.Progress) (err error) {
 	if _, err := os.Lstat(to); !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("compact to %s: %w", to, errors.Join(err, fs.ErrExist))
 	}
-	return compactTo(ctx, from, to, p)
+	return compactTo(ctx, from, to, CheckOptions{Progress: p, words: true})
 }
 
 // CompactInPlace puts what Compact writes in the place of the file, which stays
 // as it is until that is on the disk and was checked, and whenever there is an
 // error. A server that is started meanwhile finds the file in use.
 func CompactInPlace(ctx context.Context, path string, p *progress.Progress) error {
-	return compactTo(ctx, path, path, p)
+	return compactTo(ctx, path, path, CheckOptions{Progress: p})
 }
 
 // compactTo keeps the source locked until the new file has its name.
-func compactTo(ctx context.Context, from, to string, p *progress.Progress) (err error) {
+func compactTo(ctx context.Context, from, to string, check CheckOptions) (err error) {
+	p := check.Progress
 	if err := present(from); err != nil {
 		return err
 	}
@@ -54,7 +56,8 @@ func compactTo(ctx context.Context, from, to string, p *progress.Progress) (err 
 	if err := compactInto(ctx, source, part, p); err != nil {
 		return fmt.Errorf("compact %s to %s: %w", from, to, full(err))
 	}
-	report, err := Examine(ctx, part, CheckOptions{Progress: p, Most: 1})
+	check.Most = 1
+	report, err := Examine(ctx, part, check)
 	if err == nil {
 		err = report.err()
 	}

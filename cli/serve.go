@@ -43,11 +43,18 @@ func serveCommand(env environment) *cli.Command {
 			ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 			defer stop()
 			log := c.logger(env.stderr)
-			defer context.AfterFunc(ctx, func() {
+			told := make(chan struct{})
+			notYet := context.AfterFunc(ctx, func() {
+				defer close(told)
 				stop() // a second signal ends the process at once
 				log.Info("stopping")
 				tellManager(log, daemon.SdNotifyStopping, status("answering what is on its way"))
-			})()
+			})
+			defer func() {
+				if !notYet() {
+					<-told
+				}
+			}()
 			c.checks = spareThread(env)
 			c.followsLoad = collectLess(env)
 			c.warn(env, log)
