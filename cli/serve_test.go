@@ -14,7 +14,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"welcomed/delivery"
+	"welcomed/metrics"
 	"welcomed/server"
 )
 
@@ -102,6 +105,10 @@ func (f *broken) Sweep(context.Context) (delivery.SweepResult, error) {
 	return delivery.SweepResult{}, nil
 }
 
+func (f *broken) Stats(context.Context) (delivery.Stats, error) {
+	return delivery.Stats{}, errDisk
+}
+
 func (f *broken) Close() error { return errDisk }
 
 func TestAStoreThatFailsEndsTheServerWithItsReason(t *testing.T) {
@@ -110,6 +117,7 @@ func TestAStoreThatFailsEndsTheServerWithItsReason(t *testing.T) {
 		store:   store,
 		server:  server.New(server.Options{Store: store, Limits: delivery.DefaultLimits()}),
 		sweeper: &sweeper{store: store, every: time.Hour, log: slog.New(slog.DiscardHandler)},
+		history: metrics.New(prometheus.NewRegistry(), "test").History(store, time.Hour, delivery.SystemClock()),
 	}
 	if err := i.listen(&config{listen: "127.0.0.1:0", adminListen: "127.0.0.1:0", auth: authNone}); err != nil {
 		t.Fatal(err)
