@@ -119,7 +119,7 @@ root_put() {
   root_enter sh -c 'cat > "$1" && chown pi: "$1"' - "$to" < "$1"
 }
 
-# root_run runs a command of pi's, or a script that it reads.
+# root_run runs a command of pi's, or a script that it reads, which have five minutes.
 root_run() {
   if [ $# = 0 ]; then
     local script
@@ -129,7 +129,7 @@ root_run() {
     rm "$script"
     set -- bash -euo pipefail script
   fi
-  root_enter runuser -u pi -- env -C /home/pi HOME=/home/pi USER=pi "$@" < /dev/null
+  root_enter timeout "${ROOT_PATIENCE:-300}" runuser -u pi -- env -C /home/pi HOME=/home/pi USER=pi "$@" < /dev/null
 }
 
 # root_stop ends all of it.
