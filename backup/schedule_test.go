@@ -21,9 +21,9 @@ type rig struct {
 	database string
 	schedule *Schedule
 	log      *strings.Builder
-	jump     time.Duration // of the clock
 
 	mu      sync.Mutex
+	jump    time.Duration // of the clock
 	copyErr error
 	copies  int
 	kept    int
@@ -40,9 +40,32 @@ func newRig(t *testing.T) *rig {
 		Every: 6 * time.Hour, Keep: Retention{Newest: 100}, Dir: dir, Database: r.database,
 		Copy: r.copy, Observer: r, Log: slog.New(slog.NewTextHandler(r.log, nil)),
 		Kept: func(context.Context) error { r.kept++; return nil },
-		now:  func() time.Time { return time.Now().Add(r.jump) },
+		now:  func() time.Time { return time.Now().Add(r.jumped()) },
 	}
 	return r
+}
+
+func (r *rig) jumped() time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.jump
+}
+
+func (r *rig) tries() (n int) {
+	r.now(func() { n = r.copies })
+	return n
+}
+
+func (r *rig) failures() (n int) {
+	r.now(func() { n = r.failed })
+	return n
+}
+
+// now changes or reads something while the schedule runs.
+func (r *rig) now(change func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	change()
 }
 
 func (r *rig) copy(context.Context) (*os.File, error) {
@@ -56,7 +79,7 @@ func (r *rig) copy(context.Context) (*os.File, error) {
 }
 
 func (r *rig) ObserveScheduledBackup(string, int64, time.Duration) {}
-func (r *rig) ObserveBackupFailure(string)                         { r.failed++ }
+func (r *rig) ObserveBackupFailure(string)                         { r.now(func() { r.failed++ }) }
 func (r *rig) ObserveNewestBackup(string, time.Time)               {}
 
 // names are those in the directory, in the order of time.
@@ -142,11 +165,11 @@ func TestAClockThatJumpsDoesNoHarm(t *testing.T) {
 		r.schedule.Keep = Retention{Newest: 3}
 		r.during(func() {
 			pass(settle + time.Second)
-			r.jump = 365 * 24 * time.Hour
+			r.now(func() { r.jump = 365 * 24 * time.Hour })
 			pass(2 * look)
 			r.count(2, "after a jump ahead")
 			future := r.names()[1]
-			r.jump = 0
+			r.now(func() { r.jump = 0 })
 			pass(2 * look)
 			r.count(3, "after it was put right")
 			pass(3 * 24 * time.Hour)
@@ -154,7 +177,7 @@ func TestAClockThatJumpsDoesNoHarm(t *testing.T) {
 			if names := r.names(); names[3] != future {
 				t.Errorf("the one of the future is gone: %v", names)
 			}
-			r.jump = -50 * 365 * 24 * time.Hour
+			r.now(func() { r.jump = -50 * 365 * 24 * time.Hour })
 			pass(2 * look)
 			r.count(5, "a clock without a battery")
 			pass(time.Hour)
@@ -166,25 +189,25 @@ func TestAClockThatJumpsDoesNoHarm(t *testing.T) {
 func TestAFailureIsTriedAgainLaterAndLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
-		r.copyErr = errors.New("no")
+		r.now(func() { r.copyErr = errors.New("no") })
 		r.during(func() {
 			pass(settle + time.Second)
 			for _, wait := range []time.Duration{1, 2, 4, 8, 16, 32, 60, 60} {
-				before := r.copies
+				before := r.tries()
 				pass(wait*time.Minute - 2*time.Second)
-				if r.copies != before {
+				if r.tries() != before {
 					t.Errorf("tried again before %d minutes", wait)
 				}
 				pass(2 * time.Second)
-				if r.copies != before+1 {
-					t.Errorf("tried %d times after %d minutes", r.copies-before, wait)
+				if r.tries() != before+1 {
+					t.Errorf("tried %d times after %d minutes", r.tries()-before, wait)
 				}
 			}
-			if said := strings.Count(r.log.String(), "backup failed"); said != r.failed || said != r.copies {
-				t.Errorf("%d failures are said %d times and counted %d times", r.copies, said, r.failed)
+			if said := strings.Count(r.log.String(), "backup failed"); said != r.failures() || said != r.tries() {
+				t.Errorf("%d failures are said %d times and counted %d times", r.tries(), said, r.failures())
 			}
 			r.count(0, "while it fails")
-			r.copyErr = nil
+			r.now(func() { r.copyErr = nil })
 			pass(time.Hour + time.Second)
 			r.count(1, "when it works again")
 			pass(5 * time.Hour)
@@ -199,10 +222,10 @@ func TestABackupThatDoesNotFitIsNotBegun(t *testing.T) {
 		free, err := freeBytes(filepath.Dir(r.database))
 		must(t, err)
 		must(t, os.Truncate(r.database, free-reserve+1<<30)) // it has no blocks
-		r.copyErr = errors.New("a copy was begun")
+		r.now(func() { r.copyErr = errors.New("a copy was begun") })
 		r.during(func() { pass(settle + time.Second) })
-		if !strings.Contains(r.log.String(), "too little room") || r.copies != 0 {
-			t.Errorf("%d copies were begun: %s", r.copies, r.log)
+		if !strings.Contains(r.log.String(), "too little room") || r.tries() != 0 {
+			t.Errorf("%d copies were begun: %s", r.tries(), r.log)
 		}
 		database, err := os.Open(r.database)
 		must(t, err)
