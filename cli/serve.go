@@ -121,25 +121,15 @@ func assemble(ctx context.Context, c *config, log *slog.Logger) (_ *instance, er
 	if i.backups, err = c.backups.schedule(c.db, m, log); err != nil {
 		return nil, err
 	}
-	file, err := openStore(c, m)
+	file, err := i.openStore(c, m, log)
 	if err != nil {
 		return nil, err
 	}
-	if i.backups != nil {
-		i.backups.Copy, i.backups.Kept = file.Backup, file.NoteBackup
-	}
-	i.store = m.Store(file)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, file.Close())
 		}
 	}()
-	if file.Restored() {
-		log.Warn(restoredText, "db", c.db)
-	}
-	if up, ok := file.Upgraded(); ok {
-		log.Info("the database was brought to a new format, and a copy of it as it was is kept; to go back to the welcomed before, restore that copy with it", "db", c.db, "from", up.From, "to", up.To, "copy", up.Copy)
-	}
 	authenticator, err := c.authenticator(ctx, i.store, log)
 	if err != nil {
 		return nil, err
@@ -155,13 +145,42 @@ func assemble(ctx context.Context, c *config, log *slog.Logger) (_ *instance, er
 		return nil, err
 	}
 	i.history = m.History(i.store, c.statusEvery, delivery.SystemClock())
-	o := c.serverOptions(log)
-	o.Store, o.Auth, o.Socket = i.store, authenticator, i.socket
+	o := i.serverOptions(c, m, log)
+	o.Auth = authenticator
 	o.Backup = &server.Backup{Copy: file.Backup, Kept: file.NoteBackup}
+	o.Metrics = metricsHandler(registry, log)
+	i.server = server.New(o)
+	m.Serving(func() metrics.Load { return metrics.Load(i.server.Load()) })
+	return i, nil
+}
+
+// openStore opens the database, and says what was special about it.
+func (i *instance) openStore(c *config, m *metrics.Metrics, log *slog.Logger) (*bolt.Store, error) {
+	file, err := openFile(c, m)
+	if err != nil {
+		return nil, err
+	}
+	i.store = m.Store(file)
+	if i.backups != nil {
+		i.backups.Copy, i.backups.Kept = file.Backup, file.NoteBackup
+	}
+	if file.Restored() {
+		log.Warn(restoredText, "db", c.db)
+	}
+	if up, ok := file.Upgraded(); ok {
+		log.Info("the database was brought to a new format, and a copy of it as it was is kept; to go back to the welcomed before, restore that copy with it", "db", c.db, "from", up.From, "to", up.To, "copy", up.Copy)
+	}
+	return file, nil
+}
+
+// serverOptions are what the flags say of the server, and who is told of what it
+// does.
+func (i *instance) serverOptions(c *config, m *metrics.Metrics, log *slog.Logger) server.Options {
+	o := c.serverOptions(log)
+	o.Store, o.Socket = i.store, i.socket
 	o.Observe, o.OverBudget = m.ObserveRequest, m.ObserveOverBudget
 	o.Refused = func(by server.Cap) { m.ObserveRefusal(string(by)) }
 	o.Problem = countProblems(m)
-	o.Metrics = metricsHandler(registry, log)
 	o.Status = server.StatusSource{History: i.history, SweptAt: m.SweptAt, SweepEvery: c.sweepEvery}
 	if i.backups != nil {
 		o.Status.BackupEvery = c.backups.every
@@ -169,9 +188,7 @@ func assemble(ctx context.Context, c *config, log *slog.Logger) (_ *instance, er
 	if i.certificate != nil {
 		o.Certificate = i.certificate.Certificate
 	}
-	i.server = server.New(o)
-	m.Serving(func() metrics.Load { return metrics.Load(i.server.Load()) })
-	return i, nil
+	return o
 }
 
 // countProblems returns what counts the problems that the server answers with.
@@ -285,7 +302,7 @@ func (i *instance) closeListeners() {
 	}
 }
 
-func openStore(c *config, m *metrics.Metrics) (*bolt.Store, error) {
+func openFile(c *config, m *metrics.Metrics) (*bolt.Store, error) {
 	if err := os.MkdirAll(filepath.Dir(c.db), 0o700); err != nil {
 		return nil, fmt.Errorf("make the directory of --db: %w", err)
 	}
