@@ -12,7 +12,7 @@ import (
 // oneVillage is a file of this format, closed.
 func oneVillage(t *testing.T) (path string, v village) {
 	t.Helper()
-	path, v = oldVillage(t)
+	path, v = oldVillage(t, 3)
 	must(t, v.open(t, path).Close())
 	must(t, os.Remove(copyOf(path)))
 	return path, v

@@ -1,6 +1,6 @@
 // Package bolt keeps a delivery.Store in one bbolt file. It is the only
-// importer of bbolt, and this comment is the file format, version 4. One of version 3
-// is brought to it when it is opened, after a copy was kept.
+// importer of bbolt, and this comment is the file format, version 5. A file of version
+// 3 or 4 is brought to it when it is opened, after a copy was kept.
 //
 // Payloads are written once, in the order of their arrival. States live in
 // small rows that are scattered over the file: what changes in them is appended

@@ -353,7 +353,7 @@ func TestAnExportThatFailsMarksNothing(t *testing.T) {
 // A file of an older format is exported as it is, but not for good: a server of that
 // time would not know the mark.
 func TestAFileOfFormat3IsExported(t *testing.T) {
-	path, v := oldVillage(t)
+	path, v := oldVillage(t, 3)
 	text := export(t, path, false)
 	err := (&bolt.File{Path: path, Final: true}).Export(t.Context(), func(archive.Record) error { return nil })
 	if err == nil || !strings.Contains(err.Error(), "would not see that it has moved") {

@@ -25,7 +25,7 @@ import (
 const (
 	// formatVersion is the version of the layout in doc.go. A file of a later
 	// one is left alone, one of an earlier one is brought to it, see upgrade.go.
-	formatVersion = 4
+	formatVersion = 5
 	// pageSize is the same on every machine, so that a file can be moved:
 	// some ARM kernels have pages of 16 KiB.
 	pageSize = 4096

@@ -19,24 +19,39 @@ import (
 	"welcomed/mls"
 )
 
-// oldVillage puts a file of format 3 into a directory of its own.
-func oldVillage(t *testing.T) (path string, v village) {
+// oldFormats are the formats of which there is a file.
+var oldFormats = []int{3, 4}
+
+// eachOldFormat runs a test with a file of each older format.
+func eachOldFormat(t *testing.T, test func(t *testing.T, format int)) {
+	for _, format := range oldFormats {
+		t.Run(fmt.Sprintf("format %d", format), func(t *testing.T) { test(t, format) })
+	}
+}
+
+// oldVillage puts a file of an older format into a directory of its own.
+func oldVillage(t *testing.T, format int) (path string, v village) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "welcomed.db")
-	must(t, os.WriteFile(path, unzipped(t, "testdata/format3/welcomed.db.gz"), 0o600))
-	must(t, json.Unmarshal(unzipped(t, "testdata/format3/answers.json.gz"), &v))
+	kept := fmt.Sprintf("testdata/format%d/", format)
+	must(t, os.WriteFile(path, unzipped(t, kept+"welcomed.db.gz"), 0o600))
+	must(t, json.Unmarshal(unzipped(t, kept+"answers.json.gz"), &v))
 	return path, v
 }
 
-func copyOf(path string) string { return path + ".before-format-4" }
+func copyOf(path string) string { return path + ".before-format-5" }
 
-// A file of format 3, made by the server that wrote it, gives the same answers,
-// and a copy of it is kept that gives them too.
-func TestAFileOfFormat3IsBroughtToFormat4(t *testing.T) {
-	path, v := oldVillage(t)
+// A file of an older format, made by the server that wrote it, gives the same
+// answers, and a copy of it is kept that gives them too.
+func TestAFileOfAnOlderFormatIsBroughtToThisOne(t *testing.T) {
+	eachOldFormat(t, requireUpgrade)
+}
+
+func requireUpgrade(t *testing.T, format int) {
+	path, v := oldVillage(t, format)
 	s := v.open(t, path)
 	up, ok := s.Upgraded()
-	if want := (bolt.Upgrade{From: 3, To: 4, Copy: copyOf(path)}); !ok || up != want {
+	if want := (bolt.Upgrade{From: format, To: 5, Copy: copyOf(path)}); !ok || up != want {
 		t.Errorf("upgraded %v, %v", up, ok)
 	}
 	requireShelves(t, s)
@@ -81,7 +96,7 @@ func requireShelves(t *testing.T, s *bolt.Store) {
 // A start that is interrupted begins again: a copy that it has made is kept once,
 // one that it has half made is made anew, and another's is not written over.
 func TestACopyBeforeAnUpgradeIsKeptOnce(t *testing.T) {
-	path, v := oldVillage(t)
+	path, v := oldVillage(t, 3)
 	old, err := os.ReadFile(path)
 	must(t, err)
 	must(t, os.WriteFile(copyOf(path)+".part", old[:5000], 0o600))
@@ -91,7 +106,7 @@ func TestACopyBeforeAnUpgradeIsKeptOnce(t *testing.T) {
 
 	must(t, os.WriteFile(path, old, 0o600)) // as if it had been killed after the copy
 	must(t, v.open(t, path).Close())
-	requireFiles(t, filepath.Dir(path), "welcomed.db", "welcomed.db.before-format-4")
+	requireFiles(t, filepath.Dir(path), "welcomed.db", "welcomed.db.before-format-5")
 
 	must(t, os.WriteFile(copyOf(path), []byte("another"), 0o600))
 	must(t, os.WriteFile(path, old, 0o600))
@@ -99,7 +114,7 @@ func TestACopyBeforeAnUpgradeIsKeptOnce(t *testing.T) {
 	if up, _ := s.Upgraded(); up.Copy != copyOf(path)+".2" {
 		t.Errorf("the copy is %s", up.Copy)
 	}
-	requireFiles(t, filepath.Dir(path), "welcomed.db", "welcomed.db.before-format-4", "welcomed.db.before-format-4.2")
+	requireFiles(t, filepath.Dir(path), "welcomed.db", "welcomed.db.before-format-5", "welcomed.db.before-format-5.2")
 	if second, err := os.ReadFile(copyOf(path) + ".2"); err != nil || !bytes.Equal(second, kept) {
 		t.Errorf("the second copy is another, %v", err)
 	}
@@ -144,7 +159,7 @@ func TestAnUpgradeThatFailsLeavesTheFile(t *testing.T) {
 		}, "corrupt"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			path, _ := oldVillage(t)
+			path, _ := oldVillage(t, 3)
 			row.spoil(t, path)
 			before, err := os.ReadFile(path)
 			must(t, err)
@@ -166,9 +181,14 @@ func damage(t *testing.T, path string, fn func(*bbolt.Tx) error) {
 	must(t, errors.Join(db.Update(fn), db.Close()))
 }
 
-// A backup of format 3 can be restored, and so can a copy from before the upgrade.
-func TestABackupOfFormat3IsRestored(t *testing.T) {
-	path, v := oldVillage(t)
+// A backup of an older format can be restored, and so can a copy from before the
+// upgrade.
+func TestABackupOfAnOlderFormatIsRestored(t *testing.T) {
+	eachOldFormat(t, requireRestore)
+}
+
+func requireRestore(t *testing.T, format int) {
+	path, v := oldVillage(t, format)
 	must(t, bolt.Check(t.Context(), path))
 	must(t, bolt.MarkRestored(t.Context(), path))
 	s := v.open(t, path)
@@ -186,9 +206,13 @@ func TestABackupOfFormat3IsRestored(t *testing.T) {
 	must(t, bolt.Check(t.Context(), path))
 }
 
-// A file of format 3 can be compacted, and is of format 3 then.
-func TestAFileOfFormat3IsCompacted(t *testing.T) {
-	path, v := oldVillage(t)
+// A file of an older format can be compacted, and is of that format then.
+func TestAFileOfAnOlderFormatIsCompacted(t *testing.T) {
+	eachOldFormat(t, requireCompaction)
+}
+
+func requireCompaction(t *testing.T, format int) {
+	path, v := oldVillage(t, format)
 	small := filepath.Join(t.TempDir(), "small.db")
 	must(t, bolt.Compact(t.Context(), path, small, nil))
 	s := v.open(t, small)
@@ -203,7 +227,7 @@ func TestAFileOfFormat3IsCompacted(t *testing.T) {
 
 // When a backup was safe is known after a restart.
 func TestANotedBackupIsKept(t *testing.T) {
-	path, v := oldVillage(t)
+	path, v := oldVillage(t, 3)
 	s := v.open(t, path)
 	stats, err := s.Stats(t.Context())
 	must(t, err)
