@@ -181,10 +181,13 @@ func (kp *KeyPackage) checkCertificate() error {
 	if !ok {
 		return refuse(CodeBadCertificate, "first certificate of the x509 credential: no subject public key found")
 	}
-	if !bytes.Equal(key, kp.LeafNode.SignatureKey) {
-		return refuse(CodeCertificateKeyMismatch, "first certificate of the x509 credential is not for leaf_node.signature_key")
+	// A certificate usually has its point uncompressed, and some clients compress
+	// signature_key: one key in two encodings.
+	s, err := kp.CipherSuite.lookup()
+	if err == nil && !s.signature.sameKey(key, kp.LeafNode.SignatureKey) {
+		err = refuse(CodeCertificateKeyMismatch, "first certificate of the x509 credential is not for leaf_node.signature_key")
 	}
-	return nil
+	return err
 }
 
 func (kp *KeyPackage) checkInitKey() error {

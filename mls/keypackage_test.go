@@ -334,6 +334,11 @@ func curveDefects(s *mlstest.Signer) []defect {
 		{"encryption_key not on the curve", mls.CodeBadEncryptionKey, func(t *mlstest.Template) { t.EncryptionKey = flipLastBit(mlstest.KEMKey(s.Suite())) }},
 		{"signature_key not on the curve", mls.CodeBadSignatureKey, func(t *mlstest.Template) { t.SignatureKey = flipLastBit(bytes.Clone(t.SignatureKey)) }},
 		{"signature_key the point at infinity", mls.CodeBadSignatureKey, func(t *mlstest.Template) { t.SignatureKey = []byte{0} }},
+		{"x509 certificate for the point on the other side of the curve", mls.CodeCertificateKeyMismatch, func(t *mlstest.Template) {
+			other := compress(curve, t.SignatureKey)
+			other[0] ^= 1
+			mlstest.WithCertificates(mlstest.Certificate(other))(t)
+		}},
 		{"signature_key compressed, with an X that no point has", mls.CodeBadSignatureKey, func(t *mlstest.Template) {
 			t.SignatureKey = append([]byte{2}, bytes.Repeat([]byte{0xff}, len(t.SignatureKey)/2)...)
 		}},
@@ -412,6 +417,13 @@ func TestKeyPackageUnusual(t *testing.T) {
 		}
 		if curve := curveOf(s.Suite()); curve != nil {
 			tests["signature_key compressed, as ts-mls has it"] = func(t *mlstest.Template) { t.SignatureKey = compress(curve, t.SignatureKey) }
+			tests["signature_key compressed, the certificate's point not"] = func(t *mlstest.Template) {
+				mlstest.WithCertificates(mlstest.Certificate(t.SignatureKey))(t)
+				t.SignatureKey = compress(curve, t.SignatureKey)
+			}
+			tests["the certificate's point compressed, signature_key not"] = func(t *mlstest.Template) {
+				mlstest.WithCertificates(mlstest.Certificate(compress(curve, t.SignatureKey)))(t)
+			}
 		}
 		for name, option := range tests {
 			if err := readAndVerify(s.KeyPackage(option)); err != nil {

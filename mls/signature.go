@@ -1,6 +1,7 @@
 package mls
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -15,12 +16,14 @@ import (
 // DER signatures over the scheme's hash of the content.
 type signatureScheme struct {
 	validKey func(key []byte) bool
-	verify   func(key, content, signature []byte) bool
+	// sameKey reports whether two encodings are of one key.
+	sameKey func(a, b []byte) bool
+	verify  func(key, content, signature []byte) bool
 }
 
 var (
-	ed25519Scheme   = signatureScheme{validEd25519Key, verifyEd25519}
-	ed448Scheme     = signatureScheme{validEd448Key, verifyEd448}
+	ed25519Scheme   = signatureScheme{validEd25519Key, bytes.Equal, verifyEd25519}
+	ed448Scheme     = signatureScheme{validEd448Key, bytes.Equal, verifyEd448}
 	ecdsaP256Scheme = ecdsaScheme(elliptic.P256(), crypto.SHA256)
 	ecdsaP384Scheme = ecdsaScheme(elliptic.P384(), crypto.SHA384)
 	ecdsaP521Scheme = ecdsaScheme(elliptic.P521(), crypto.SHA512)
@@ -47,6 +50,14 @@ func ecdsaScheme(curve elliptic.Curve, hash crypto.Hash) signatureScheme {
 		validKey: func(key []byte) bool {
 			_, err := parseECDSAKey(curve, key)
 			return err == nil
+		},
+		sameKey: func(a, b []byte) bool {
+			if bytes.Equal(a, b) {
+				return true
+			}
+			keyA, errA := parseECDSAKey(curve, a)
+			keyB, errB := parseECDSAKey(curve, b)
+			return errA == nil && errB == nil && keyA.Equal(keyB)
 		},
 		verify: func(key, content, signature []byte) bool {
 			public, err := parseECDSAKey(curve, key)
