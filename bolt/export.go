@@ -392,7 +392,7 @@ func archivedUsers(from []delivery.ReservedUser) (users []archive.ReservedUser) 
 	for _, u := range from {
 		user := archive.ReservedUser{User: u.User, Status: u.Status}
 		for _, d := range u.Devices {
-			device := archive.ReservedDevice{Device: d.Device, Status: d.Status}
+			device := archive.ReservedDevice{Device: d.Device, Status: d.Status, Suites: d.Suites, UsableFrom: d.UsableFrom}
 			if d.KeyPackage != nil {
 				device.Ref = archive.Ref(d.KeyPackage.Ref)
 			}
@@ -407,7 +407,7 @@ func reservedUsers(from []archive.ReservedUser) (users []delivery.ReservedUser) 
 	for _, u := range from {
 		user := delivery.ReservedUser{User: u.User, Status: u.Status}
 		for _, d := range u.Devices {
-			device := delivery.ReservedDevice{Device: d.Device, Status: d.Status}
+			device := delivery.ReservedDevice{Device: d.Device, Status: d.Status, Suites: d.Suites, UsableFrom: d.UsableFrom}
 			if d.Ref != "" {
 				device.KeyPackage = &delivery.ListedKeyPackage{Ref: mls.KeyPackageRef(d.Ref)}
 			}

@@ -62,11 +62,14 @@ func (t *txn) reserve(caller delivery.Caller, req delivery.ReserveRequest, recor
 	if err := t.limitOffers(offers, req.Bytes); err != nil {
 		return delivery.Reservation{}, err
 	}
-	answer := delivery.Reservation{Suite: offers.suite}
+	answer, asked := delivery.Reservation{Suite: offers.suite}, t.reservable(req.Suites)
+	if offers.suite != 0 {
+		asked = []mls.CipherSuite{offers.suite}
+	}
 	for _, target := range targets {
 		user := delivery.ReservedUser{User: target.user, Devices: []delivery.ReservedDevice{}}
 		for _, d := range target.devices {
-			user.Devices = append(user.Devices, t.take(caller, d, offers, target.lastResort))
+			user.Devices = append(user.Devices, t.take(caller, d, offers, asked, target.lastResort))
 		}
 		user.Status = userStatus(target, user.Devices)
 		answer.Users = append(answer.Users, user)
@@ -212,21 +215,18 @@ func (t *txn) offer(d *device, suite mls.CipherSuite, lastResort bool) *keyPacka
 	return offer
 }
 
-// take reserves what the device offers.
-func (t *txn) take(caller delivery.Caller, target reserveDevice, o offers, lastResort bool) delivery.ReservedDevice {
-	answer := delivery.ReservedDevice{Device: target.id.Name, Status: delivery.DeviceExhausted}
+// take reserves what the device offers. If that is nothing, the answer says why;
+// asked are the suites in which something would have served.
+func (t *txn) take(caller delivery.Caller, target reserveDevice, o offers, asked []mls.CipherSuite, lastResort bool) delivery.ReservedDevice {
 	d := target.row
 	if d == nil {
-		return answer
+		return delivery.ReservedDevice{Device: target.id.Name, Status: delivery.DeviceUnknown}
 	}
 	k := o.of[d.number]
 	if k == nil {
-		if t.offersAnything(d, lastResort) {
-			answer.Status = delivery.DeviceIncompatible
-		}
-		return answer
+		return t.unserved(d, asked, lastResort)
 	}
-	answer.Status = delivery.DeviceReserved
+	answer := delivery.ReservedDevice{Device: target.id.Name, Status: delivery.DeviceReserved}
 	if k.rec.LastResort {
 		answer.Status = delivery.DeviceLastResort
 	}
@@ -238,8 +238,39 @@ func (t *txn) take(caller delivery.Caller, target reserveDevice, o offers, lastR
 	return answer
 }
 
-func (t *txn) offersAnything(d *device, lastResort bool) bool {
-	return t.offer(d, 0, lastResort) != nil
+// unserved says why the device has nothing to give in the suites that were asked
+// for.
+func (t *txn) unserved(d *device, asked []mls.CipherSuite, lastResort bool) delivery.ReservedDevice {
+	answer := delivery.ReservedDevice{Device: d.id.Name, Status: delivery.DeviceExhausted}
+	for _, suite := range asked {
+		t.eachAvailable(d, suite, lastResort, func(k *keyPackage) bool {
+			if at := k.rec.NotBefore(); answer.UsableFrom.IsZero() || at.Before(answer.UsableFrom) {
+				answer.Status, answer.UsableFrom = delivery.DeviceNotYetValid, at
+			}
+			return true
+		})
+	}
+	if answer.Status == delivery.DeviceNotYetValid {
+		return answer
+	}
+	for suite := mls.CipherSuite(1); suite <= lastShelf.suite(); suite++ {
+		t.eachAvailable(d, suite, lastResort, func(*keyPackage) bool {
+			answer.Status, answer.Suites = delivery.DeviceIncompatible, append(answer.Suites, suite)
+			return false
+		})
+	}
+	return answer
+}
+
+// eachAvailable is eachOnShelf without what has aged, and with lastResort without
+// what is no last resort.
+func (t *txn) eachAvailable(d *device, suite mls.CipherSuite, lastResort bool, yield func(*keyPackage) bool) {
+	t.eachOnShelf(d, suite, func(k *keyPackage) bool {
+		if k.rec.StateAt(t.now) != delivery.Available || lastResort && !k.rec.LastResort {
+			return true
+		}
+		return yield(k)
+	})
 }
 
 func userStatus(target *reserveTarget, devices []delivery.ReservedDevice) delivery.UserReserveStatus {
@@ -355,6 +386,19 @@ func encodeReservation(r delivery.Reservation) []byte {
 			}
 		}
 	}
+	for _, u := range r.Users {
+		for _, d := range u.Devices {
+			switch d.Status {
+			case delivery.DeviceNotYetValid:
+				e.time(d.UsableFrom)
+			case delivery.DeviceIncompatible:
+				e.number(uint64(len(d.Suites)))
+				for _, suite := range d.Suites {
+					e.number(uint64(suite))
+				}
+			}
+		}
+	}
 	return e
 }
 
@@ -374,6 +418,22 @@ func decodeReservation(row []byte) delivery.Reservation {
 			u.Devices = append(u.Devices, device)
 		}
 		r.Users = append(r.Users, u)
+	}
+	if len(d) == 0 {
+		return r // of format 4, which does not say why a device had nothing
+	}
+	for _, u := range r.Users {
+		for i := range u.Devices {
+			device := &u.Devices[i]
+			switch device.Status {
+			case delivery.DeviceNotYetValid:
+				device.UsableFrom = d.time()
+			case delivery.DeviceIncompatible:
+				for range d.number() {
+					device.Suites = append(device.Suites, mls.CipherSuite(d.number()))
+				}
+			}
+		}
 	}
 	return r
 }

@@ -149,8 +149,11 @@ func (r *KeyPackageRecord) StateAt(now time.Time) KeyPackageState {
 // OnShelf reports whether the KeyPackage may be listed and reserved at now: it
 // is available and its lifetime has begun.
 func (r *KeyPackageRecord) OnShelf(now time.Time) bool {
-	return r.StateAt(now) == Available && !lifetimeTime(r.Lifetime.NotBefore).After(now)
+	return r.StateAt(now) == Available && !r.NotBefore().After(now)
 }
+
+// NotBefore is the start of the lifetime, at most the year 9999.
+func (r *KeyPackageRecord) NotBefore() time.Time { return lifetimeTime(r.Lifetime.NotBefore) }
 
 // Needed reports whether its device must keep the private key: a Welcome may
 // still come or has come and is not settled.

@@ -317,14 +317,23 @@ const (
 type DeviceReserveStatus string
 
 const (
-	DeviceReserved     DeviceReserveStatus = "reserved"
-	DeviceLastResort   DeviceReserveStatus = "last_resort"
-	DeviceExhausted    DeviceReserveStatus = "exhausted"    // nothing on the shelf
-	DeviceIncompatible DeviceReserveStatus = "incompatible" // only other cipher suites
+	DeviceReserved   DeviceReserveStatus = "reserved"
+	DeviceLastResort DeviceReserveStatus = "last_resort"
+	// DeviceExhausted: the device has nothing on its shelf.
+	DeviceExhausted DeviceReserveStatus = "exhausted"
+	// DeviceNotYetValid: the device has KeyPackages of a suite that was asked for,
+	// and the lifetime of none has begun.
+	DeviceNotYetValid DeviceReserveStatus = "not_yet_valid"
+	// DeviceIncompatible: the device has only KeyPackages of other suites.
+	DeviceIncompatible DeviceReserveStatus = "incompatible"
+	// DeviceUnknown: the device was named, and was removed or never published.
+	DeviceUnknown DeviceReserveStatus = "unknown_device"
 )
 
 // DeviceReserveStatuses lists every status.
-var DeviceReserveStatuses = []DeviceReserveStatus{DeviceReserved, DeviceLastResort, DeviceExhausted, DeviceIncompatible}
+var DeviceReserveStatuses = []DeviceReserveStatus{
+	DeviceReserved, DeviceLastResort, DeviceExhausted, DeviceNotYetValid, DeviceIncompatible, DeviceUnknown,
+}
 
 // A ReservedDevice is the answer for one device. KeyPackage is nil unless
 // something was reserved.
@@ -332,6 +341,10 @@ type ReservedDevice struct {
 	Device     string
 	Status     DeviceReserveStatus
 	KeyPackage *ListedKeyPackage
+	// Suites are what an incompatible device has on its shelf, in their order.
+	Suites []mls.CipherSuite
+	// UsableFrom is when the first KeyPackage of a DeviceNotYetValid becomes valid.
+	UsableFrom time.Time
 }
 
 // A ReservedUser is the answer for one user.

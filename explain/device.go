@@ -198,18 +198,20 @@ func codeAdvice(r Refusal) []Advice {
 
 // verdicts say why a Welcome did not match.
 var verdicts = map[string]struct{ means, developer string }{
-	"unknown":       {"the KeyPackage is not known here", "the adder has KeyPackages from elsewhere, or kept one for too long: reserve a new one here, right before the Commit."},
-	"consumed":      {"the KeyPackage was used up by another Welcome", "the adder kept a KeyPackage that it had used before, or took it from a listing: reserve one for each add."},
-	"taken":         {"somebody else had the KeyPackage first", "two adders took the same KeyPackage from a listing: reserve (POST /v1/key-packages/reserve) gives one to nobody else. The later adder has to pick another and commit again."},
-	"expired":       {"the KeyPackage had expired", "reserve right before the Commit, and have devices publish KeyPackages that live longer."},
-	"withdrawn":     {"the device had taken the KeyPackage back", "the adder has to reserve another one and commit again."},
-	"wrong_suite":   {"the Welcome has another cipher suite than the KeyPackage", "the adder asks for the group's cipher suite when it reserves (`cipher_suites`)."},
-	"mailbox_full":  {"too many Welcomes wait for the device, or too many of that poster", "the device has to claim, acknowledge or reject what waits; then the adder posts again."},
-	"not_reserved":  {"the adder had not reserved the KeyPackage", "this server only takes Welcomes for reserved KeyPackages: reserve first."},
-	"cancelled":     {"the Welcome was cancelled", "post a new Welcome."},
-	"exhausted":     {"nothing was left on the device's shelf", "the device has to publish more, and a last-resort KeyPackage."},
-	"incompatible":  {"the device has no KeyPackage of a cipher suite that was asked for", "the device has to publish KeyPackages of the group's cipher suite, or the group be made with one of the device's."},
-	"target_budget": {"as many of the user's KeyPackages were taken as may be for now", "try again in an hour; a last-resort KeyPackage on the device's shelf would have served."},
+	"unknown":        {"the KeyPackage is not known here", "the adder has KeyPackages from elsewhere, or kept one for too long: reserve a new one here, right before the Commit."},
+	"consumed":       {"the KeyPackage was used up by another Welcome", "the adder kept a KeyPackage that it had used before, or took it from a listing: reserve one for each add."},
+	"taken":          {"somebody else had the KeyPackage first", "two adders took the same KeyPackage from a listing: reserve (POST /v1/key-packages/reserve) gives one to nobody else. The later adder has to pick another and commit again."},
+	"expired":        {"the KeyPackage had expired", "reserve right before the Commit, and have devices publish KeyPackages that live longer."},
+	"withdrawn":      {"the device had taken the KeyPackage back", "the adder has to reserve another one and commit again."},
+	"wrong_suite":    {"the Welcome has another cipher suite than the KeyPackage", "the adder asks for the group's cipher suite when it reserves (`cipher_suites`)."},
+	"mailbox_full":   {"too many Welcomes wait for the device, or too many of that poster", "the device has to claim, acknowledge or reject what waits; then the adder posts again."},
+	"not_reserved":   {"the adder had not reserved the KeyPackage", "this server only takes Welcomes for reserved KeyPackages: reserve first."},
+	"cancelled":      {"the Welcome was cancelled", "post a new Welcome."},
+	"exhausted":      {"nothing was left on the device's shelf", "the device has to publish more, and a last-resort KeyPackage."},
+	"not_yet_valid":  {"the lifetime of its KeyPackages had not begun", "the device's clock is ahead: have not_before be an hour or a day before now. Until then try again at `usable_from`."},
+	"unknown_device": {"the device was removed, or never published here", "see GET /v1/users/{user}/key-packages for the user's devices, and leave out those that are gone."},
+	"incompatible":   {"the device has no KeyPackage of a cipher suite that was asked for", "the device has to publish KeyPackages of the group's cipher suite, or the group be made with one of the device's."},
+	"target_budget":  {"as many of the user's KeyPackages were taken as may be for now", "try again in an hour; a last-resort KeyPackage on the device's shelf would have served."},
 }
 
 // mismatches says which Welcomes and reservations for the device came to nothing.

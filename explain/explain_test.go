@@ -382,7 +382,10 @@ func TestEveryVerdictAndReasonHasWords(t *testing.T) {
 			t.Errorf("%s has none", r)
 		}
 	}
-	for _, s := range []delivery.DeviceReserveStatus{delivery.DeviceExhausted, delivery.DeviceIncompatible} {
+	for _, s := range delivery.DeviceReserveStatuses {
+		if s == delivery.DeviceReserved || s == delivery.DeviceLastResort {
+			continue
+		}
 		if verdicts[string(s)].means == "" {
 			t.Errorf("%s has none", s)
 		}

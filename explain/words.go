@@ -118,12 +118,17 @@ func joined(list []string) string {
 	}
 }
 
-// AskedSuites says of which cipher suites a KeyPackage was asked for.
-func AskedSuites(list []mls.CipherSuite) string {
-	if len(list) == 0 {
-		return "any cipher suite was asked for"
+// AskedSuites says of which cipher suites a KeyPackage was asked for, and which the
+// device has.
+func AskedSuites(asked, has []mls.CipherSuite) string {
+	said := "any cipher suite was asked for"
+	if len(asked) > 0 {
+		said = suites(asked) + " asked for"
 	}
-	return suites(list) + " asked for"
+	if len(has) > 0 {
+		said += ", the device has " + suites(has)
+	}
+	return said
 }
 
 func suites(list []mls.CipherSuite) string {

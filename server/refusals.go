@@ -210,7 +210,7 @@ func (s *Server) rememberUnserved(r *request, req delivery.ReserveRequest, reser
 			case slices.Contains(req.LastResortOnly, u.User):
 				refusal.Code = "target_budget"
 			case d.Status == delivery.DeviceIncompatible:
-				refusal.Detail = explain.AskedSuites(req.Suites)
+				refusal.Detail = explain.AskedSuites(req.Suites, d.Suites)
 			}
 			s.refusals.unserved.write(r.party(u.User), s.refusals.newNote(delivery.DeviceID{User: u.User, Name: d.Device}, refusal))
 		}

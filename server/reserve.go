@@ -14,6 +14,8 @@ type reservedDeviceJSON struct {
 	Device     string                       `json:"device"`
 	Status     delivery.DeviceReserveStatus `json:"status"`
 	KeyPackage *listedJSON                  `json:"key_package,omitempty"`
+	Suites     []mls.CipherSuite            `json:"cipher_suites,omitempty"` // where incompatible
+	UsableFrom string                       `json:"usable_from,omitzero"`    // where not_yet_valid
 }
 
 type reservedUserJSON struct {
@@ -181,7 +183,7 @@ func (f framing) reservation(r delivery.Reservation) reservationJSON {
 }
 
 func (f framing) reservedDevice(d delivery.ReservedDevice) reservedDeviceJSON {
-	reserved := reservedDeviceJSON{Device: d.Device, Status: d.Status}
+	reserved := reservedDeviceJSON{Device: d.Device, Status: d.Status, Suites: d.Suites, UsableFrom: utc(d.UsableFrom)}
 	if d.KeyPackage != nil {
 		k := f.listed(*d.KeyPackage)
 		reserved.KeyPackage = &k

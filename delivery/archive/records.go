@@ -201,9 +201,11 @@ type ReservedUser struct {
 // A ReservedDevice is the answer for one device; Ref is empty unless something was
 // reserved.
 type ReservedDevice struct {
-	Device string                       `json:"device"`
-	Status delivery.DeviceReserveStatus `json:"status"`
-	Ref    Ref                          `json:"ref,omitzero"`
+	Device     string                       `json:"device"`
+	Status     delivery.DeviceReserveStatus `json:"status"`
+	Ref        Ref                          `json:"ref,omitzero"`
+	Suites     []mls.CipherSuite            `json:"cipher_suites,omitempty"`
+	UsableFrom time.Time                    `json:"usable_from,omitzero"`
 }
 
 // end is the last line.

@@ -145,6 +145,43 @@ var reservePromises = []promise{
 		r := w.reserve(bob, delivery.ReserveRequest{Users: alice.Users, Suites: []mls.CipherSuite{1, 3}})
 		same(w, "answer", reservedStatuses(r), []string{"alice incompatible: phone incompatible"})
 	}},
+	{"a device that was removed or never seen is unknown, if it was named", func(w *world) {
+		w.one(phone)
+		w.one(tablet)
+		w.must(w.store.RemoveDevice(w.ctx, self(tablet), tablet))
+		same(w, "of the user", reservedStatuses(w.reserve(bob, alice)), []string{"alice success: phone reserved"})
+		r := w.reserve(bob, delivery.ReserveRequest{Devices: []deviceID{phone, tablet, laptop, dave}})
+		same(w, "named", reservedStatuses(r), []string{
+			"alice exhausted: phone exhausted tablet unknown_device laptop unknown_device", "dave unknown_user: phone unknown_device",
+		})
+	}},
+	{"a device whose KeyPackages are not yet valid says from when they are", func(w *world) {
+		w.publish(phone, keyPackage(w.lasting(3*time.Hour, 40*day)), keyPackage(w.lasting(2*time.Hour, 40*day)))
+		from := w.clock.Now().Add(2 * time.Hour)
+		req := delivery.ReserveRequest{Users: alice.Users, IdempotencyKey: "x"}
+		first := w.reserve(bob, req)
+		same(w, "answer", reservedStatuses(first), []string{"alice exhausted: phone not_yet_valid"})
+		w.publish(phone, keyPackageOf(2))
+		for _, r := range []delivery.Reservation{first, w.reserve(bob, req), w.reserve(bob, delivery.ReserveRequest{Users: alice.Users, Suites: []mls.CipherSuite{1}})} {
+			same(w, "answer", r.Users[0].Devices[0].Status, delivery.DeviceNotYetValid)
+			at(w, "usable", r.Users[0].Devices[0].UsableFrom, from)
+		}
+		same(w, "of suite 3", reservedStatuses(w.reserve(bob, delivery.ReserveRequest{Users: alice.Users, Suites: []mls.CipherSuite{3}})), []string{"alice incompatible: phone incompatible"})
+		w.clock.Advance(2 * time.Hour)
+		same(w, "then", reservedStatuses(w.reserve(bob, delivery.ReserveRequest{Users: alice.Users, Suites: []mls.CipherSuite{1}})), []string{"alice success: phone reserved"})
+	}},
+	{"an incompatible device says which suites it has", func(w *world) {
+		w.publish(phone, keyPackageOf(3), keyPackageOf(2), keyPackageOf(3), keyPackageOf(7, w.lasting(time.Hour, 40*day)))
+		w.publish(phone, keyPackageOf(5, mlstest.LastResort()))
+		req := delivery.ReserveRequest{Users: alice.Users, Suites: []mls.CipherSuite{1}, IdempotencyKey: "x"}
+		for range 2 {
+			d := w.reserve(bob, req).Users[0].Devices[0]
+			same(w, "status", d.Status, delivery.DeviceIncompatible)
+			same(w, "suites", d.Suites, []mls.CipherSuite{2, 3, 5, 7})
+		}
+		drained := w.reserve(bob, delivery.ReserveRequest{Users: alice.Users, Suites: req.Suites, LastResortOnly: alice.Users})
+		same(w, "of whose budget is spent", drained.Users[0].Devices[0].Suites, []mls.CipherSuite{5})
+	}},
 	{"suites that are not accepted here are passed over", func(w *world) {
 		w.publish(phone, keyPackageOf(2))
 		r := w.reserve(bob, delivery.ReserveRequest{Users: alice.Users, Suites: []mls.CipherSuite{65535, 2, 77, 2}})

@@ -147,14 +147,17 @@ func joinersLost(_ Input, s *Status) *Problem {
 }
 
 func nothingHandedOut(_ Input, s *Status) *Problem {
-	exhausted, other := s.LastHour.Reserved[string(delivery.DeviceExhausted)], s.LastHour.Reserved[string(delivery.DeviceIncompatible)]
-	if exhausted+other == 0 {
+	none, other := s.LastHour.Unserved(), s.LastHour.Reserved[string(delivery.DeviceIncompatible)]
+	if none == 0 {
 		return nil
 	}
-	all := exhausted + other + s.LastHour.Reserved[string(delivery.DeviceReserved)] + s.LastHour.Reserved[string(delivery.DeviceLastResort)]
-	detail := fmt.Sprintf("%s of %s found nothing on the shelf %s", Number(exhausted+other), plural(all, "reservation", "reservations"), s.LastHour.Span())
+	all := none + s.LastHour.Reserved[string(delivery.DeviceReserved)] + s.LastHour.Reserved[string(delivery.DeviceLastResort)]
+	detail := fmt.Sprintf("%s of %s found nothing on the shelf %s", Number(none), plural(all, "reservation", "reservations"), s.LastHour.Span())
 	if other > 0 {
 		detail += fmt.Sprintf(", %s of them only other cipher suites", Number(other))
+	}
+	if early := s.LastHour.Reserved[string(delivery.DeviceNotYetValid)]; early > 0 {
+		detail += fmt.Sprintf(", %s of them only KeyPackages that are not yet valid", Number(early))
 	}
 	return &Problem{"nothing_to_hand_out", Warning, "Some people cannot be added now.", detail + ".",
 		"Have the devices of these people come online and publish. Clients should publish when “stock.low” is true, and keep a last-resort KeyPackage here."}

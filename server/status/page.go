@@ -159,9 +159,7 @@ func (v view) Activity() []Row {
 		of("Published", func(c Counts) uint64 { return c.Published }),
 		of("Reserved", reserved(delivery.DeviceReserved)),
 		of("Last resort reserved", reserved(delivery.DeviceLastResort)),
-		of("None there to reserve", func(c Counts) uint64 {
-			return c.Reserved[string(delivery.DeviceExhausted)] + c.Reserved[string(delivery.DeviceIncompatible)]
-		}),
+		of("None there to reserve", Counts.Unserved),
 		of("Matched", func(c Counts) uint64 { return c.Matched }),
 		of("Turned away", Counts.MismatchCount),
 		of("Claimed", claims("delivered")),

@@ -128,6 +128,16 @@ type Counts struct {
 // MismatchCount returns how many recipients of Welcomes could not be served.
 func (c Counts) MismatchCount() uint64 { return history.Sum(c.mismatches) }
 
+// Unserved returns how many devices had nothing to hand out. One that is unknown is
+// not counted: whoever asked for it was wrong.
+func (c Counts) Unserved() uint64 {
+	return unserved(func(s delivery.DeviceReserveStatus) uint64 { return c.Reserved[string(s)] })
+}
+
+func unserved(of func(delivery.DeviceReserveStatus) uint64) uint64 {
+	return of(delivery.DeviceExhausted) + of(delivery.DeviceNotYetValid) + of(delivery.DeviceIncompatible)
+}
+
 // Recipients returns for how many it was decided whether they can be served.
 func (c Counts) Recipients() uint64 { return c.Matched + c.MismatchCount() }
 
@@ -294,7 +304,7 @@ func (h *History) add(c history.Column) {
 	h.Mismatches = append(h.Mismatches, count(history.Sum(c.Totals.Mismatches)))
 	h.Reserved = append(h.Reserved, count(reserved(delivery.DeviceReserved)+reserved(delivery.DeviceLastResort)))
 	h.LastResort = append(h.LastResort, count(reserved(delivery.DeviceLastResort)))
-	h.Unserved = append(h.Unserved, count(reserved(delivery.DeviceExhausted)+reserved(delivery.DeviceIncompatible)))
+	h.Unserved = append(h.Unserved, count(unserved(reserved)))
 	h.Commits = append(h.Commits, count(c.Totals.Commits.Count()))
 	h.CommitP50 = append(h.CommitP50, quantile(c.Totals.Commits, .5))
 	h.CommitP99 = append(h.CommitP99, quantile(c.Totals.Commits, .99))

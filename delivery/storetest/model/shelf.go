@@ -655,22 +655,55 @@ func (b *book) handOut(caller delivery.Caller, users []delivery.UserID, asked ma
 }
 
 func (b *book) handOne(caller delivery.Caller, id delivery.DeviceID, suite mls.CipherSuite, req delivery.ReserveRequest) delivery.ReservedDevice {
-	d := delivery.ReservedDevice{Device: id.Name, Status: delivery.DeviceExhausted}
+	if b.devices[id] == nil {
+		return delivery.ReservedDevice{Device: id.Name, Status: delivery.DeviceUnknown}
+	}
+	d := delivery.ReservedDevice{Device: id.Name, Status: delivery.DeviceReserved}
 	var k *keyPackage
 	if suite != 0 { // else nobody is served
 		k = b.offer(id, suite, req)
 	}
-	switch {
-	case k == nil && b.offer(id, 0, req) != nil:
-		d.Status = delivery.DeviceIncompatible
-	case k != nil:
-		d.Status = delivery.DeviceReserved
-		if k.item.LastResort {
-			d.Status = delivery.DeviceLastResort
+	if k == nil {
+		return b.unserved(id, suite, req)
+	}
+	if k.item.LastResort {
+		d.Status = delivery.DeviceLastResort
+	}
+	listed := b.expiresAt(k)
+	d.KeyPackage = &listed
+	b.reserveFor(k, caller.ID())
+	return d
+}
+
+// unserved says why a device gives nothing in the suite of the answer, or in any
+// that was asked for where the answer has none.
+func (b *book) unserved(id delivery.DeviceID, suite mls.CipherSuite, req delivery.ReserveRequest) delivery.ReservedDevice {
+	d := delivery.ReservedDevice{Device: id.Name, Status: delivery.DeviceExhausted}
+	asked := req.Suites
+	if len(asked) == 0 {
+		asked = b.limits.CipherSuites
+	}
+	if suite != 0 {
+		asked = []mls.CipherSuite{suite}
+	}
+	for _, k := range b.of(id) {
+		drained := slices.Contains(req.LastResortOnly, id.User) && !k.item.LastResort
+		if drained || k.stateAt(b.now) != delivery.Available {
+			continue
 		}
-		listed := b.expiresAt(k)
-		d.KeyPackage = &listed
-		b.reserveFor(k, caller.ID())
+		if !slices.Contains(asked, k.item.Suite) || !slices.Contains(b.limits.CipherSuites, k.item.Suite) {
+			d.Suites = append(d.Suites, k.item.Suite)
+		} else if at := endOf(k.item.Lifetime.NotBefore); d.UsableFrom.IsZero() || at.Before(d.UsableFrom) {
+			d.UsableFrom = at
+		}
+	}
+	slices.Sort(d.Suites)
+	d.Suites = slices.Compact(d.Suites)
+	switch {
+	case !d.UsableFrom.IsZero():
+		d.Status, d.Suites = delivery.DeviceNotYetValid, nil
+	case len(d.Suites) > 0:
+		d.Status = delivery.DeviceIncompatible
 	}
 	return d
 }
