@@ -9,6 +9,7 @@ package auth
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"welcomed/delivery"
@@ -19,12 +20,15 @@ var (
 	// somebody else's. The words around it say which of these a client can do
 	// something about, and never whether a guess was close.
 	ErrInvalid = errors.New("invalid token")
+	// ErrNobody: an authenticator accepted a token and did not say whom it stands
+	// for. That is a fault of the authenticator.
+	ErrNobody = errors.New("a token that stands for nobody was accepted")
 	// ErrUnavailable: whether the token is valid cannot be said now.
 	ErrUnavailable = errors.New("tokens cannot be checked now")
 )
 
 // An Identity is whom a token was made for: a user, a user's device or a
-// service. Either User or Service is set.
+// service. Either User or Service is set: the zero Identity is nobody.
 type Identity struct {
 	User    delivery.UserID
 	Device  string // empty: any device of the user
@@ -36,9 +40,19 @@ type Identity struct {
 	Expires  time.Time // zero: it does not
 }
 
+// Valid returns [ErrNobody] with the reason unless id names a user, a user's
+// device or a service.
+func (id Identity) Valid() error {
+	owner := delivery.TokenOwner{User: id.User, Device: id.Device, Service: id.Service}
+	if err := owner.Valid(); err != nil {
+		return fmt.Errorf("%w: %v", ErrNobody, err) // not %w: it is not the client's identifier
+	}
+	return nil
+}
+
 // An Authenticator checks bearer tokens.
 type Authenticator interface {
-	// Authenticate returns whom the token stands for, ErrInvalid or
-	// ErrUnavailable. It may be called by many at a time.
+	// Authenticate returns whom the token stands for, which is Valid, or ErrInvalid
+	// or ErrUnavailable. It may be called by many at a time.
 	Authenticate(ctx context.Context, token string) (Identity, error)
 }

@@ -24,7 +24,7 @@ func TestAFileGrowsWhileSomebodyReads(t *testing.T) {
 	go func() {
 		for i := range 40 {
 			id := delivery.DeviceID{User: delivery.UserID(fmt.Sprint(i)), Name: "phone"}
-			_, err := s.Publish(t.Context(), delivery.Caller{}, id, bulky(16))
+			_, err := s.Publish(t.Context(), delivery.Unauthenticated(), id, bulky(16))
 			if err != nil {
 				grown <- err
 				return

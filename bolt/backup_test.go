@@ -66,7 +66,7 @@ func (h *history) step() {
 	switch h.rand.IntN(5) {
 	case 0:
 		i := h.rand.IntN(len(h.pool))
-		_, _ = h.s.Publish(ctx, delivery.Caller{}, h.device(i/40), h.pool[i:i+1])
+		_, _ = h.s.Publish(ctx, delivery.Unauthenticated(), h.device(i/40), h.pool[i:i+1])
 	case 1:
 		_, _ = h.s.Reserve(ctx, delivery.Caller{User: "bob"}, delivery.ReserveRequest{Devices: []delivery.DeviceID{d}})
 	case 2:
@@ -76,14 +76,14 @@ func (h *history) step() {
 		must(h.t, err)
 		_, _ = h.s.Post(ctx, delivery.Caller{User: "bob"}, delivery.Posting{Welcome: m, RatchetTree: make([]byte, h.rand.IntN(9000))})
 	case 3:
-		r, _ := h.s.Claim(ctx, delivery.Caller{}, d, delivery.ClaimOptions{})
+		r, _ := h.s.Claim(ctx, delivery.Unauthenticated(), d, delivery.ClaimOptions{})
 		h.note()
 		for _, m := range r.Deliveries {
-			_ = h.s.Acknowledge(ctx, delivery.Caller{}, d, m.ID, "")
+			_ = h.s.Acknowledge(ctx, delivery.Unauthenticated(), d, m.ID, "")
 			h.note()
 		}
 	case 4:
-		_ = h.s.RemoveDevice(ctx, delivery.Caller{}, h.device(h.rand.IntN(80)))
+		_ = h.s.RemoveDevice(ctx, delivery.Unauthenticated(), h.device(h.rand.IntN(80)))
 	}
 	h.note()
 }

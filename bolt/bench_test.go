@@ -45,7 +45,7 @@ func BenchmarkClaim(b *testing.B) {
 }
 
 func claimOne(s *Store, id delivery.DeviceID) error {
-	r, err := s.Claim(context.Background(), delivery.Caller{}, id, delivery.ClaimOptions{Max: 10})
+	r, err := s.Claim(context.Background(), delivery.Unauthenticated(), id, delivery.ClaimOptions{Max: 10})
 	if err == nil && len(r.Deliveries) != 1 {
 		err = fmt.Errorf("%d deliveries", len(r.Deliveries))
 	}
@@ -101,6 +101,6 @@ func (t *txn) preloadPair(i int) error {
 	if err != nil {
 		return err
 	}
-	_, err = t.post(delivery.Caller{}, delivery.IDOf(delivery.Caller{}, w.Bytes()), nil, delivery.Posting{Welcome: w})
+	_, err = t.post(delivery.Unauthenticated(), delivery.IDOf(delivery.Unauthenticated(), w.Bytes()), nil, delivery.Posting{Welcome: w})
 	return err
 }

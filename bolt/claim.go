@@ -17,7 +17,10 @@ import (
 const seenExact = 24 * time.Hour
 
 // Claim implements delivery.Store.
-func (s *Store) Claim(ctx context.Context, _ delivery.Caller, id delivery.DeviceID, opts delivery.ClaimOptions) (delivery.ClaimResult, error) {
+func (s *Store) Claim(ctx context.Context, caller delivery.Caller, id delivery.DeviceID, opts delivery.ClaimOptions) (delivery.ClaimResult, error) {
+	if err := caller.Valid(); err != nil {
+		return delivery.ClaimResult{}, err
+	}
 	c := claim{id: id, filter: newClaimFilter(opts)}
 	seen, err := s.read(ctx, c.look)
 	if err != nil {
@@ -321,7 +324,10 @@ func (t *txn) delivery(m *mail) (d delivery.Delivery, ok bool) {
 }
 
 // RatchetTree implements delivery.Store.
-func (s *Store) RatchetTree(ctx context.Context, _ delivery.Caller, id delivery.DeviceID, welcome delivery.WelcomeID) (tree []byte, err error) {
+func (s *Store) RatchetTree(ctx context.Context, caller delivery.Caller, id delivery.DeviceID, welcome delivery.WelcomeID) (tree []byte, err error) {
+	if err := caller.Valid(); err != nil {
+		return tree, err
+	}
 	err = s.view(ctx, func(t *txn) error {
 		_, mails, err := t.received(id, welcome)
 		if err != nil {

@@ -215,10 +215,10 @@ func TestAClosedStoreSaysSo(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.RemoveUser(t.Context(), delivery.Caller{}, "alice"); !errors.Is(err, delivery.ErrClosed) {
+	if err := s.RemoveUser(t.Context(), delivery.Unauthenticated(), "alice"); !errors.Is(err, delivery.ErrClosed) {
 		t.Errorf("write: %v", err)
 	}
-	if _, err := s.Devices(t.Context(), delivery.Caller{}, "alice"); !errors.Is(err, delivery.ErrClosed) {
+	if _, err := s.Devices(t.Context(), delivery.Unauthenticated(), "alice"); !errors.Is(err, delivery.ErrClosed) {
 		t.Errorf("read: %v", err)
 	}
 }

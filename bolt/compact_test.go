@@ -22,18 +22,18 @@ func TestCompactGivesRoomBack(t *testing.T) {
 	signer := mlstest.NewSigner(1, "alice")
 	for range 20 {
 		item := newKeyPackage(t, signer, mlstest.WithPadding(60<<10))
-		_, err := s.Replace(t.Context(), delivery.Caller{}, alice, 0, []delivery.NewKeyPackage{item})
+		_, err := s.Replace(t.Context(), delivery.Unauthenticated(), alice, 0, []delivery.NewKeyPackage{item})
 		must(t, err)
 	}
-	before, err := s.Inventory(t.Context(), delivery.Caller{}, alice)
+	before, err := s.Inventory(t.Context(), delivery.Unauthenticated(), alice)
 	must(t, err)
-	must(t, s.RemoveUser(t.Context(), delivery.Caller{}, "bob"))
+	must(t, s.RemoveUser(t.Context(), delivery.Unauthenticated(), "bob"))
 	must(t, s.Close())
 	must(t, bolt.Compact(t.Context(), from, to, nil))
 	if was, is := size(t, from), size(t, to); is >= was || is > 21*64<<10 {
 		t.Errorf("%d bytes of %d are left", is, was)
 	}
-	after, err := open(t, to, bolt.Options{}).Inventory(t.Context(), delivery.Caller{}, alice)
+	after, err := open(t, to, bolt.Options{}).Inventory(t.Context(), delivery.Unauthenticated(), alice)
 	must(t, err)
 	if after.Digest != before.Digest {
 		t.Error("the inventory is another")

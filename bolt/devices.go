@@ -259,7 +259,10 @@ func (t *txn) knownDevices(user delivery.UserID) []*device {
 }
 
 // Devices implements delivery.Store.
-func (s *Store) Devices(ctx context.Context, _ delivery.Caller, user delivery.UserID) (infos []delivery.DeviceInfo, err error) {
+func (s *Store) Devices(ctx context.Context, caller delivery.Caller, user delivery.UserID) (infos []delivery.DeviceInfo, err error) {
+	if err := caller.Valid(); err != nil {
+		return infos, err
+	}
 	err = s.view(ctx, func(t *txn) error {
 		for _, d := range t.userDevices(user) {
 			infos = append(infos, delivery.DeviceInfo{
@@ -282,7 +285,10 @@ func (t *txn) pending(d *device) (n int) {
 }
 
 // RemoveDevice implements delivery.Store.
-func (s *Store) RemoveDevice(ctx context.Context, _ delivery.Caller, id delivery.DeviceID) error {
+func (s *Store) RemoveDevice(ctx context.Context, caller delivery.Caller, id delivery.DeviceID) error {
+	if err := caller.Valid(); err != nil {
+		return err
+	}
 	return s.writer.do(ctx, 0, func(t *txn) error {
 		t.revokeTokens(delivery.TokenOwner{User: id.User, Device: id.Name})
 		if d := t.device(id); d != nil {
@@ -293,7 +299,10 @@ func (s *Store) RemoveDevice(ctx context.Context, _ delivery.Caller, id delivery
 }
 
 // RemoveUser implements delivery.Store.
-func (s *Store) RemoveUser(ctx context.Context, _ delivery.Caller, user delivery.UserID) error {
+func (s *Store) RemoveUser(ctx context.Context, caller delivery.Caller, user delivery.UserID) error {
+	if err := caller.Valid(); err != nil {
+		return err
+	}
 	return s.writer.do(ctx, 0, func(t *txn) error {
 		t.revokeTokens(delivery.TokenOwner{User: user})
 		for _, d := range t.knownDevices(user) {

@@ -30,7 +30,7 @@ func waited(t *testing.T, clock delivery.Clock) (path string, refs []mls.KeyPack
 	for range 3 {
 		kp, err := mls.ParseKeyPackage(signer.KeyPackage())
 		must(t, err)
-		_, err = s.Publish(t.Context(), delivery.Caller{}, historyPhone, []delivery.NewKeyPackage{delivery.Publication(kp)})
+		_, err = s.Publish(t.Context(), delivery.Unauthenticated(), historyPhone, []delivery.NewKeyPackage{delivery.Publication(kp)})
 		must(t, err)
 		refs = append(refs, kp.Ref())
 	}

@@ -152,7 +152,7 @@ func fill(t *testing.T, s *bolt.Store) (stored []mls.KeyPackageRef, err error) {
 	signer := mlstest.NewSigner(1, "alice")
 	for range 4000 {
 		item := newKeyPackage(t, signer, mlstest.WithPadding(60<<10))
-		if _, err := s.Publish(t.Context(), delivery.Caller{}, alice, []delivery.NewKeyPackage{item}); err != nil {
+		if _, err := s.Publish(t.Context(), delivery.Unauthenticated(), alice, []delivery.NewKeyPackage{item}); err != nil {
 			return stored, err
 		}
 		stored = append(stored, item.Ref)
@@ -176,7 +176,7 @@ func checkFull(t *testing.T, s *bolt.Store, reopen func() *bolt.Store) {
 
 func checkStored(t *testing.T, s *bolt.Store, stored []mls.KeyPackageRef) {
 	t.Helper()
-	inv, err := s.Inventory(t.Context(), delivery.Caller{}, alice)
+	inv, err := s.Inventory(t.Context(), delivery.Unauthenticated(), alice)
 	must(t, err)
 	if len(inv.Refs) != len(stored) {
 		t.Errorf("%d KeyPackages are there, %d were acknowledged", len(inv.Refs), len(stored))
@@ -205,7 +205,7 @@ func TestAFullDiskLosesNothing(t *testing.T) {
 		// With no block left on the disk, a device is answered all the same.
 		_ = os.WriteFile(filepath.Join(dir, "ballast"), make([]byte, 4<<20), 0o600)
 		clock.Advance(25 * time.Hour)
-		_, err := s.Claim(t.Context(), delivery.Caller{}, alice, delivery.ClaimOptions{})
+		_, err := s.Claim(t.Context(), delivery.Unauthenticated(), alice, delivery.ClaimOptions{})
 		must(t, err)
 		must(t, os.Remove(filepath.Join(dir, "ballast")))
 		must(t, s.Close())
@@ -220,26 +220,26 @@ func TestTheSizeLimitIsRecoveredFrom(t *testing.T) {
 	signer := mlstest.NewSigner(1, "bob")
 	bob := delivery.DeviceID{User: "bob", Name: "phone"}
 	item := newKeyPackage(t, signer)
-	_, err := s.Publish(t.Context(), delivery.Caller{}, bob, []delivery.NewKeyPackage{item})
+	_, err := s.Publish(t.Context(), delivery.Unauthenticated(), bob, []delivery.NewKeyPackage{item})
 	must(t, err)
 	w, err := mls.ParseWelcome(mlstest.Welcome(1, item.Ref))
 	must(t, err)
-	posted, err := s.Post(t.Context(), delivery.Caller{}, delivery.Posting{Welcome: w})
+	posted, err := s.Post(t.Context(), delivery.Unauthenticated(), delivery.Posting{Welcome: w})
 	must(t, err)
 	if _, err := fill(t, s); !errors.Is(err, delivery.ErrFull) {
 		t.Fatalf("got %v, want ErrFull", err)
 	}
-	r, err := s.Claim(t.Context(), delivery.Caller{}, bob, delivery.ClaimOptions{})
+	r, err := s.Claim(t.Context(), delivery.Unauthenticated(), bob, delivery.ClaimOptions{})
 	must(t, err)
 	if len(r.Deliveries) != 1 {
 		t.Fatalf("%d Welcomes", len(r.Deliveries))
 	}
-	must(t, s.Acknowledge(t.Context(), delivery.Caller{}, bob, posted.ID, ""))
-	must(t, s.RemoveDevice(t.Context(), delivery.Caller{}, alice))
+	must(t, s.Acknowledge(t.Context(), delivery.Unauthenticated(), bob, posted.ID, ""))
+	must(t, s.RemoveDevice(t.Context(), delivery.Unauthenticated(), alice))
 	clock.Advance(25 * time.Hour)
 	_, err = s.Sweep(t.Context())
 	must(t, err)
-	_, err = s.Publish(t.Context(), delivery.Caller{}, alice, []delivery.NewKeyPackage{newKeyPackage(t, signer)})
+	_, err = s.Publish(t.Context(), delivery.Unauthenticated(), alice, []delivery.NewKeyPackage{newKeyPackage(t, signer)})
 	must(t, err)
 }
 
@@ -251,7 +251,7 @@ func TestARestoredFileRetiresItsShelves(t *testing.T) {
 	signer := mlstest.NewSigner(1, "alice")
 	item, last := newKeyPackage(t, signer), newKeyPackage(t, signer, mlstest.LastResort())
 	s := open(t, path, bolt.Options{})
-	_, err := s.Publish(t.Context(), delivery.Caller{}, alice, []delivery.NewKeyPackage{item, last})
+	_, err := s.Publish(t.Context(), delivery.Unauthenticated(), alice, []delivery.NewKeyPackage{item, last})
 	must(t, err)
 	must(t, s.Close())
 	copied, err := os.ReadFile(path)
@@ -273,11 +273,11 @@ func TestARestoredFileRetiresItsShelves(t *testing.T) {
 
 	// The mark is gone: what is published after the restore stays on the shelf.
 	s = open(t, restored, bolt.Options{})
-	_, err = s.Publish(t.Context(), delivery.Caller{}, alice, []delivery.NewKeyPackage{newKeyPackage(t, signer)})
+	_, err = s.Publish(t.Context(), delivery.Unauthenticated(), alice, []delivery.NewKeyPackage{newKeyPackage(t, signer)})
 	must(t, err)
 	must(t, s.Close())
 	s = open(t, restored, bolt.Options{})
-	inv, err := s.Inventory(t.Context(), delivery.Caller{}, alice)
+	inv, err := s.Inventory(t.Context(), delivery.Unauthenticated(), alice)
 	must(t, err)
 	if inv.Counts[0].Available != 2 {
 		t.Errorf("counts %+v, want 2 available", inv.Counts)
@@ -299,7 +299,7 @@ func makeStore(t *testing.T, path string) {
 	s := open(t, path, bolt.Options{})
 	signer := mlstest.NewSigner(1, "alice")
 	for i := range 40 {
-		_, err := s.Publish(t.Context(), delivery.Caller{}, delivery.DeviceID{User: "alice", Name: fmt.Sprint(i)}, []delivery.NewKeyPackage{newKeyPackage(t, signer)})
+		_, err := s.Publish(t.Context(), delivery.Unauthenticated(), delivery.DeviceID{User: "alice", Name: fmt.Sprint(i)}, []delivery.NewKeyPackage{newKeyPackage(t, signer)})
 		must(t, err)
 	}
 	must(t, s.Close())

@@ -95,7 +95,7 @@ func (v *villager) live() {
 		_, err = v.s.Reserve(ctx, ann, delivery.ReserveRequest{Devices: []delivery.DeviceID{id}, IdempotencyKey: id.String()})
 		must(v.t, err)
 	}
-	must(v.t, v.s.RemoveDevice(ctx, delivery.Caller{}, villageDevices[4]))
+	must(v.t, v.s.RemoveDevice(ctx, delivery.Unauthenticated(), villageDevices[4]))
 	for _, id := range []string{"one", "two"} {
 		_, err := v.s.AddToken(ctx, delivery.Token{ID: id, Owner: delivery.TokenOwner{User: "alice", Device: "phone"}, Expires: v.clock.Now().Add(9000 * time.Hour)})
 		must(v.t, err)
@@ -118,7 +118,7 @@ func (v *villager) claim(id delivery.DeviceID) {
 // ask asks everything that can be asked, what changes something last.
 func (v *village) ask(t *testing.T, s *bolt.Store) (answers []string) {
 	t.Helper()
-	ctx, nobody := t.Context(), delivery.Caller{}
+	ctx, nobody := t.Context(), delivery.Unauthenticated()
 	say := func(format string, args ...any) { answers = append(answers, fmt.Sprintf(format, args...)) }
 	sum := func(b []byte) string { return fmt.Sprintf("%x", sha256.Sum256(b)) }
 	at := func(at time.Time) string { return at.UTC().Format(time.RFC3339Nano) }

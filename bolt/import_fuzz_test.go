@@ -40,20 +40,20 @@ func smallArchive(dir string) (lines []string, err error) {
 		kp, _ := mls.ParseKeyPackage(signer.KeyPackage(options...))
 		items = append(items, delivery.Publication(kp))
 	}
-	_, err = s.Publish(ctx, delivery.Caller{}, id, items)
+	_, err = s.Publish(ctx, delivery.Unauthenticated(), id, items)
 	post := func(hold bool, size int, refs ...mls.KeyPackageRef) {
 		w, _ := mls.ParseWelcome(mlstest.WelcomeSize(size, 1, refs...))
 		_, postErr := s.Post(ctx, delivery.Caller{User: "bob"}, delivery.Posting{Welcome: w, Hold: hold, RatchetTree: []byte("a tree")})
 		err = errors.Join(err, postErr)
 	}
 	post(false, 100, items[0].Ref, items[5].Ref)
-	_, claimErr := s.Claim(ctx, delivery.Caller{}, id, delivery.ClaimOptions{Max: 1})
+	_, claimErr := s.Claim(ctx, delivery.Unauthenticated(), id, delivery.ClaimOptions{Max: 1})
 	post(true, 5000, items[1].Ref, items[5].Ref, items[0].Ref)
 	post(false, 100, items[2].Ref)
-	withdrawErr := s.Withdraw(ctx, delivery.Caller{}, id, items[2].Ref)
+	withdrawErr := s.Withdraw(ctx, delivery.Unauthenticated(), id, items[2].Ref)
 	_, reserveErr := s.Reserve(ctx, delivery.Caller{User: "bob"}, delivery.ReserveRequest{Devices: []delivery.DeviceID{id}, IdempotencyKey: "x"})
 	_, tokenErr := s.AddToken(ctx, delivery.Token{ID: "one", Owner: delivery.TokenOwner{User: "alice"}, Expires: clock.Now().Add(time.Hour)})
-	removeErr := s.RemoveDevice(ctx, delivery.Caller{}, delivery.DeviceID{User: "alice", Name: "tablet"})
+	removeErr := s.RemoveDevice(ctx, delivery.Unauthenticated(), delivery.DeviceID{User: "alice", Name: "tablet"})
 	if err := errors.Join(err, claimErr, withdrawErr, reserveErr, tokenErr, removeErr, s.Close()); err != nil {
 		return nil, err
 	}
@@ -147,7 +147,7 @@ func useAll(t *testing.T, path, line string) {
 		t.Fatalf("%s: %v", line, err)
 	}
 	defer s.Close()
-	ctx, nobody := t.Context(), delivery.Caller{}
+	ctx, nobody := t.Context(), delivery.Unauthenticated()
 	for range 5 {
 		for _, user := range []delivery.UserID{"alice", "bob"} {
 			id := delivery.DeviceID{User: user, Name: "phone"}

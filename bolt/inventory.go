@@ -11,7 +11,10 @@ import (
 )
 
 // Inventory implements delivery.Store.
-func (s *Store) Inventory(ctx context.Context, _ delivery.Caller, id delivery.DeviceID) (inv delivery.Inventory, err error) {
+func (s *Store) Inventory(ctx context.Context, caller delivery.Caller, id delivery.DeviceID) (inv delivery.Inventory, err error) {
+	if err := caller.Valid(); err != nil {
+		return inv, err
+	}
 	err = s.view(ctx, func(t *txn) error {
 		inv = t.inventory(t.device(id))
 		return nil
@@ -76,7 +79,10 @@ func digestOf(sorted []mls.KeyPackageRef) delivery.Digest {
 }
 
 // Withdraw implements delivery.Store.
-func (s *Store) Withdraw(ctx context.Context, _ delivery.Caller, id delivery.DeviceID, ref mls.KeyPackageRef) error {
+func (s *Store) Withdraw(ctx context.Context, caller delivery.Caller, id delivery.DeviceID, ref mls.KeyPackageRef) error {
+	if err := caller.Valid(); err != nil {
+		return err
+	}
 	return s.writer.do(ctx, 0, func(t *txn) error {
 		owner, k := t.refOwner(ref)
 		switch {
@@ -92,12 +98,15 @@ func (s *Store) Withdraw(ctx context.Context, _ delivery.Caller, id delivery.Dev
 
 // KeyPackage implements delivery.Store.
 func (s *Store) KeyPackage(ctx context.Context, caller delivery.Caller, ref mls.KeyPackageRef) (status delivery.KeyPackageStatus, err error) {
+	if err := caller.Valid(); err != nil {
+		return status, err
+	}
 	err = s.view(ctx, func(t *txn) error {
 		owner, k := t.refOwner(ref)
 		if k == nil {
 			return delivery.ErrNotFound
 		}
-		owns := caller.Anonymous() || caller.User == owner.id.User
+		owns := caller.Unrestricted() || caller.User == owner.id.User
 		matching := t.matching(k)
 		poster := matching != nil && caller.May(matching.poster)
 		reserver := k.rec.ReservedBy != "" && caller.ID() == k.rec.ReservedBy

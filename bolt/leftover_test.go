@@ -27,7 +27,7 @@ func TestARevokedTokenLeavesNothing(t *testing.T) {
 	add("revoked")
 	must(t, s.RevokeToken(t.Context(), owner, "revoked"))
 	add("removed")
-	must(t, s.RemoveDevice(t.Context(), delivery.Caller{}, phone))
+	must(t, s.RemoveDevice(t.Context(), delivery.Unauthenticated(), phone))
 	left := 0
 	must(t, s.view(t.Context(), func(x *txn) error {
 		for _, b := range []*bucket{bucketTokens, bucketOwners, bucketTimers} {
@@ -55,9 +55,9 @@ func restoredStore(t *testing.T, opts Options) *Store {
 
 func syncOnce(t *testing.T, s *Store, refs ...mls.KeyPackageRef) {
 	t.Helper()
-	inv, err := s.Inventory(t.Context(), delivery.Caller{}, phone)
+	inv, err := s.Inventory(t.Context(), delivery.Unauthenticated(), phone)
 	must(t, err)
-	_, err = s.Sync(t.Context(), delivery.Caller{}, phone, inv.Digest, append(inv.Refs, refs...))
+	_, err = s.Sync(t.Context(), delivery.Unauthenticated(), phone, inv.Digest, append(inv.Refs, refs...))
 	must(t, err)
 }
 
@@ -70,7 +70,7 @@ func TestWhatIsDoubtedCountsAsRetired(t *testing.T) {
 	publish := func(n int) error {
 		item := unsigned(n)
 		syncOnce(t, s, item.Ref)
-		_, err := s.Publish(t.Context(), delivery.Caller{}, phone, []delivery.NewKeyPackage{item})
+		_, err := s.Publish(t.Context(), delivery.Unauthenticated(), phone, []delivery.NewKeyPackage{item})
 		return err
 	}
 	for n := range limits.RetiredPerDevice {

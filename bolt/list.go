@@ -11,7 +11,10 @@ import (
 )
 
 // List implements delivery.Store.
-func (s *Store) List(ctx context.Context, _ delivery.Caller, user delivery.UserID, opts delivery.ListOptions) (delivery.Listing, error) {
+func (s *Store) List(ctx context.Context, caller delivery.Caller, user delivery.UserID, opts delivery.ListOptions) (delivery.Listing, error) {
+	if err := caller.Valid(); err != nil {
+		return delivery.Listing{}, err
+	}
 	after, err := readCursor(opts.After)
 	if err != nil {
 		return delivery.Listing{}, err

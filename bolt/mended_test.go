@@ -179,7 +179,7 @@ func TestARestoreDoesNotReviveWhatHasExpired(t *testing.T) {
 	s, err = Open(path, opts)
 	must(t, err)
 	defer s.Close()
-	status, err := s.KeyPackage(t.Context(), delivery.Caller{}, item.Ref)
+	status, err := s.KeyPackage(t.Context(), delivery.Unauthenticated(), item.Ref)
 	must(t, err)
 	if status.State != delivery.Expired {
 		t.Errorf("it is %v", status.State)

@@ -78,9 +78,9 @@ func (l *life) restore() {
 	grace := delivery.DeviceID{User: "grace", Name: "phone"} // who leaves no tombstones
 	l.publish(grace, mlstest.LastResort())
 	for _, id := range []delivery.DeviceID{villageDevices[1], grace} {
-		inv, err := l.s.Inventory(l.t.Context(), delivery.Caller{}, id)
+		inv, err := l.s.Inventory(l.t.Context(), delivery.Unauthenticated(), id)
 		must(l.t, err)
-		_, err = l.s.Sync(l.t.Context(), delivery.Caller{}, id, inv.Digest, append(inv.Refs, l.later.Ref))
+		_, err = l.s.Sync(l.t.Context(), delivery.Unauthenticated(), id, inv.Digest, append(inv.Refs, l.later.Ref))
 		must(l.t, err)
 	}
 }
@@ -88,9 +88,9 @@ func (l *life) restore() {
 // removed leaves a device of which nothing is known but when it was removed.
 func (l *life) removed(id delivery.DeviceID) {
 	l.publish(id, mlstest.WithLifetime(0, uint64(l.clock.Now().AddDate(0, 0, 2).Unix())))
-	must(l.t, l.s.RemoveDevice(l.t.Context(), delivery.Caller{}, id))
+	must(l.t, l.s.RemoveDevice(l.t.Context(), delivery.Unauthenticated(), id))
 	l.clock.Advance(31 * 24 * time.Hour)
-	must(l.t, l.s.RemoveDevice(l.t.Context(), delivery.Caller{}, id))
+	must(l.t, l.s.RemoveDevice(l.t.Context(), delivery.Unauthenticated(), id))
 	l.sweep(l.s)
 }
 
@@ -188,9 +188,9 @@ func (l *life) goOn(s *bolt.Store) (answers []string) {
 	reused := newKeyPackage(l.t, mlstest.NewSigner(l.spent.Suite, "alice"), mlstest.WithInitKey(l.init))
 	_, err = s.Publish(ctx, self, id, []delivery.NewKeyPackage{reused})
 	say("the same init_key: %v", err)
-	p, err := s.Publish(ctx, delivery.Caller{}, villageDevices[1], []delivery.NewKeyPackage{l.later})
+	p, err := s.Publish(ctx, delivery.Unauthenticated(), villageDevices[1], []delivery.NewKeyPackage{l.later})
 	must(l.t, err)
-	k, err := s.KeyPackage(ctx, delivery.Caller{}, l.later.Ref)
+	k, err := s.KeyPackage(ctx, delivery.Unauthenticated(), l.later.Ref)
 	say("doubted: %v %v %v", p.Items[0].Status, k.State, err)
 	_, err = s.Publish(ctx, delivery.Caller{User: "dave", Device: "gone", Bound: storetest.NewClock().Now()}, villageDevices[4], []delivery.NewKeyPackage{l.later})
 	say("credentials that were outlived: %v", err)

@@ -39,7 +39,7 @@ func TestAFileThatIsGoneTakesNoChanges(t *testing.T) {
 			s := open(t, path, bolt.Options{Clock: storetest.NewClock()})
 			signer := mlstest.NewSigner(1, "alice")
 			publish := func() error {
-				_, err := s.Publish(t.Context(), delivery.Caller{}, alice, []delivery.NewKeyPackage{newKeyPackage(t, signer)})
+				_, err := s.Publish(t.Context(), delivery.Unauthenticated(), alice, []delivery.NewKeyPackage{newKeyPackage(t, signer)})
 				return err
 			}
 			must(t, publish())
@@ -50,7 +50,7 @@ func TestAFileThatIsGoneTakesNoChanges(t *testing.T) {
 					t.Errorf("%s: %v", what, err)
 				}
 			}
-			if _, err := s.Inventory(t.Context(), delivery.Caller{}, alice); err != nil {
+			if _, err := s.Inventory(t.Context(), delivery.Unauthenticated(), alice); err != nil {
 				t.Errorf("reading: %v", err)
 			}
 			if row.back == nil {
@@ -67,8 +67,11 @@ func TestAFileThatIsGoneTakesNoChanges(t *testing.T) {
 // ends the store, not the process.
 func TestAFileThatIsCutShortEndsTheStore(t *testing.T) {
 	for what, use := range map[string]func(s *bolt.Store) error{
-		"reading":   func(s *bolt.Store) error { _, err := s.Inventory(t.Context(), delivery.Caller{}, alice); return err },
-		"writing":   func(s *bolt.Store) error { return s.RemoveDevice(t.Context(), delivery.Caller{}, alice) },
+		"reading": func(s *bolt.Store) error {
+			_, err := s.Inventory(t.Context(), delivery.Unauthenticated(), alice)
+			return err
+		},
+		"writing":   func(s *bolt.Store) error { return s.RemoveDevice(t.Context(), delivery.Unauthenticated(), alice) },
 		"readiness": func(s *bolt.Store) error { return s.Ready(t.Context()) },
 	} {
 		for size, name := range map[int64]string{0: "nothing is left", 2 * 4096: "the meta pages are left"} {

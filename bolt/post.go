@@ -16,6 +16,9 @@ const sliceOverhead = 2 + 4 + 4
 
 // Post implements delivery.Store.
 func (s *Store) Post(ctx context.Context, caller delivery.Caller, p delivery.Posting) (outcome delivery.Outcome, err error) {
+	if err := caller.Valid(); err != nil {
+		return outcome, err
+	}
 	id := delivery.IDOf(caller, p.Welcome.Bytes())
 	hash := treeHash(p.RatchetTree)
 	run := func(t *txn) error {
@@ -204,6 +207,9 @@ func (t *txn) match(caller delivery.Caller, suite mls.CipherSuite, v *verdict) {
 
 // Owners implements delivery.Store.
 func (s *Store) Owners(ctx context.Context, caller delivery.Caller, refs []mls.KeyPackageRef) (owners []delivery.Owner, err error) {
+	if err := caller.Valid(); err != nil {
+		return owners, err
+	}
 	_, err = s.read(ctx, func(t *txn) error {
 		for _, ref := range refs {
 			if d, k := t.refOwner(ref); k != nil {
@@ -216,7 +222,7 @@ func (s *Store) Owners(ctx context.Context, caller delivery.Caller, refs []mls.K
 }
 
 func (t *txn) reservedBy(caller delivery.Caller, k *keyPackage) bool {
-	return !caller.Anonymous() && k.rec.ReservedBy == caller.ID()
+	return !caller.Unrestricted() && k.rec.ReservedBy == caller.ID()
 }
 
 func (t *txn) addWelcome(w *welcome, p delivery.Posting) {
@@ -264,6 +270,9 @@ func (t *txn) addMailFor(w *welcome, key mailKey, v *verdict) {
 
 // Outcome implements delivery.Store.
 func (s *Store) Outcome(ctx context.Context, caller delivery.Caller, id delivery.WelcomeID) (outcome delivery.Outcome, err error) {
+	if err := caller.Valid(); err != nil {
+		return outcome, err
+	}
 	err = s.view(ctx, func(t *txn) error {
 		w, err := t.posted(caller, id)
 		if err == nil {
@@ -285,6 +294,9 @@ func (t *txn) posted(caller delivery.Caller, id delivery.WelcomeID) (*welcome, e
 
 // Release implements delivery.Store.
 func (s *Store) Release(ctx context.Context, caller delivery.Caller, id delivery.WelcomeID) (outcome delivery.Outcome, err error) {
+	if err := caller.Valid(); err != nil {
+		return outcome, err
+	}
 	err = s.writer.do(ctx, 0, func(t *txn) error {
 		w, err := t.posted(caller, id)
 		switch {
@@ -317,6 +329,9 @@ func (t *txn) release(w *welcome) {
 
 // Cancel implements delivery.Store.
 func (s *Store) Cancel(ctx context.Context, caller delivery.Caller, id delivery.WelcomeID) (outcome delivery.Outcome, err error) {
+	if err := caller.Valid(); err != nil {
+		return outcome, err
+	}
 	err = s.writer.do(ctx, 0, func(t *txn) error {
 		w, err := t.posted(caller, id)
 		if err != nil {

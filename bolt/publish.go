@@ -11,11 +11,17 @@ import (
 
 // Publish implements delivery.Store.
 func (s *Store) Publish(ctx context.Context, caller delivery.Caller, id delivery.DeviceID, items []delivery.NewKeyPackage) (delivery.Publications, error) {
+	if err := caller.Valid(); err != nil {
+		return delivery.Publications{}, err
+	}
 	return s.publish(ctx, publication{caller: caller, id: id, items: items})
 }
 
 // Replace implements delivery.Store.
 func (s *Store) Replace(ctx context.Context, caller delivery.Caller, id delivery.DeviceID, suite mls.CipherSuite, items []delivery.NewKeyPackage) (delivery.Publications, error) {
+	if err := caller.Valid(); err != nil {
+		return delivery.Publications{}, err
+	}
 	return s.publish(ctx, publication{caller: caller, id: id, items: items, replace: true, suite: suite})
 }
 

@@ -17,6 +17,9 @@ const reserveCost = 1 << 10
 
 // Reserve implements delivery.Store.
 func (s *Store) Reserve(ctx context.Context, caller delivery.Caller, req delivery.ReserveRequest) (answer delivery.Reservation, err error) {
+	if err := caller.Valid(); err != nil {
+		return answer, err
+	}
 	record := idempotencyRecord(caller, req)
 	// What cannot be posted need not be reserved: in a full file it counts as
 	// payload.

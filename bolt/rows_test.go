@@ -37,7 +37,7 @@ func publishOne(t *testing.T, s *Store, device delivery.DeviceID) delivery.NewKe
 	kp, err := mls.ParseKeyPackage(mlstest.NewSigner(1, "alice").KeyPackage())
 	must(t, err)
 	item := delivery.Publication(kp)
-	_, err = s.Publish(t.Context(), delivery.Caller{}, device, []delivery.NewKeyPackage{item})
+	_, err = s.Publish(t.Context(), delivery.Unauthenticated(), device, []delivery.NewKeyPackage{item})
 	must(t, err)
 	return item
 }
@@ -62,7 +62,7 @@ func TestARemovedDeviceIsForgotten(t *testing.T) {
 			s := openAt(t, clock)
 			s.opts.Limits.TombstoneKept = 0 // nor is it remembered that it was removed
 			item := publishOne(t, s, phone)
-			must(t, s.Withdraw(t.Context(), delivery.Caller{}, phone, item.Ref))
+			must(t, s.Withdraw(t.Context(), delivery.Unauthenticated(), phone, item.Ref))
 			clock.Advance(2 * seenExact)
 			_, err := s.Sweep(t.Context())
 			must(t, err)
@@ -156,6 +156,6 @@ func TestAFullFileDoesNotFailAClaimThatOnlyTakesNotes(t *testing.T) {
 		t.Fatal(err)
 	}
 	clock.Advance(2 * seenExact)
-	_, err = s.Claim(t.Context(), delivery.Caller{}, phone, delivery.ClaimOptions{})
+	_, err = s.Claim(t.Context(), delivery.Unauthenticated(), phone, delivery.ClaimOptions{})
 	must(t, err)
 }

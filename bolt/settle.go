@@ -8,13 +8,19 @@ import (
 )
 
 // Acknowledge implements delivery.Store.
-func (s *Store) Acknowledge(ctx context.Context, _ delivery.Caller, device delivery.DeviceID, id delivery.WelcomeID, ref mls.KeyPackageRef) error {
+func (s *Store) Acknowledge(ctx context.Context, caller delivery.Caller, device delivery.DeviceID, id delivery.WelcomeID, ref mls.KeyPackageRef) error {
+	if err := caller.Valid(); err != nil {
+		return err
+	}
 	_, err := s.settle(ctx, device, id, ref, settlement{state: delivery.Acknowledged})
 	return err
 }
 
 // Reject implements delivery.Store.
-func (s *Store) Reject(ctx context.Context, _ delivery.Caller, device delivery.DeviceID, id delivery.WelcomeID, ref mls.KeyPackageRef, reason delivery.Reason, detail string) (int, error) {
+func (s *Store) Reject(ctx context.Context, caller delivery.Caller, device delivery.DeviceID, id delivery.WelcomeID, ref mls.KeyPackageRef, reason delivery.Reason, detail string) (int, error) {
+	if err := caller.Valid(); err != nil {
+		return 0, err
+	}
 	return s.settle(ctx, device, id, ref, settlement{delivery.Rejected, reason, detail})
 }
 

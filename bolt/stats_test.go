@@ -18,10 +18,10 @@ func TestTheSoonestEndIsFoundInSteps(t *testing.T) {
 	for i := range devices {
 		id := delivery.DeviceID{User: delivery.UserID(fmt.Sprint(i)), Name: "phone"}
 		items := []delivery.NewKeyPackage{unsigned(2 * i), unsigned(2*i + 1)}
-		_, err := s.Publish(t.Context(), delivery.Caller{}, id, items)
+		_, err := s.Publish(t.Context(), delivery.Unauthenticated(), id, items)
 		must(t, err)
 		clock.Advance(time.Hour)
-		_, err = s.Reserve(t.Context(), delivery.Caller{}, delivery.ReserveRequest{Devices: []delivery.DeviceID{id}})
+		_, err = s.Reserve(t.Context(), delivery.Unauthenticated(), delivery.ReserveRequest{Devices: []delivery.DeviceID{id}})
 		must(t, err) // and its reservation is due tomorrow
 	}
 	soonest := func(most int) (end time.Time) {

@@ -18,7 +18,10 @@ const syncLooks = 3
 var errMoved = errors.New("the device has changed since")
 
 // Sync implements delivery.Store.
-func (s *Store) Sync(ctx context.Context, _ delivery.Caller, id delivery.DeviceID, digest delivery.Digest, refs []mls.KeyPackageRef) (delivery.SyncResult, error) {
+func (s *Store) Sync(ctx context.Context, caller delivery.Caller, id delivery.DeviceID, digest delivery.Digest, refs []mls.KeyPackageRef) (delivery.SyncResult, error) {
+	if err := caller.Valid(); err != nil {
+		return delivery.SyncResult{}, err
+	}
 	c := &deviceSync{id: id, digest: digest, refs: refs}
 	for range syncLooks {
 		err := s.view(ctx, c.look)

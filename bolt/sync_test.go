@@ -13,22 +13,22 @@ import (
 func TestASyncLooksAgainIfTheDeviceHasChanged(t *testing.T) {
 	for sentence, meanwhile := range map[string]func(*Store, delivery.DeviceID) error{
 		"it publishes another": func(s *Store, id delivery.DeviceID) error {
-			_, err := s.Publish(t.Context(), delivery.Caller{}, id, randomItems(1))
+			_, err := s.Publish(t.Context(), delivery.Unauthenticated(), id, randomItems(1))
 			return err
 		},
 		"one is reserved": func(s *Store, id delivery.DeviceID) error {
-			_, err := s.Reserve(t.Context(), delivery.Caller{}, delivery.ReserveRequest{Devices: []delivery.DeviceID{id}})
+			_, err := s.Reserve(t.Context(), delivery.Unauthenticated(), delivery.ReserveRequest{Devices: []delivery.DeviceID{id}})
 			return err
 		},
 		"it is removed": func(s *Store, id delivery.DeviceID) error {
-			return s.RemoveDevice(t.Context(), delivery.Caller{}, id)
+			return s.RemoveDevice(t.Context(), delivery.Unauthenticated(), id)
 		},
 	} {
 		t.Run(sentence, func(t *testing.T) {
 			s, id := openTest(t), deviceNo(0)
-			_, err := s.Publish(t.Context(), delivery.Caller{}, id, randomItems(3))
+			_, err := s.Publish(t.Context(), delivery.Unauthenticated(), id, randomItems(3))
 			must(t, err)
-			inventory, err := s.Inventory(t.Context(), delivery.Caller{}, id)
+			inventory, err := s.Inventory(t.Context(), delivery.Unauthenticated(), id)
 			must(t, err)
 			c := &deviceSync{id: id, digest: inventory.Digest, refs: inventory.Refs[:1]}
 			must(t, s.view(t.Context(), c.look))
@@ -44,9 +44,9 @@ func TestASyncLooksAgainIfTheDeviceHasChanged(t *testing.T) {
 // refused.
 func TestASyncThatWithdrawsNothingLeavesTheWriterAlone(t *testing.T) {
 	s, id := openTest(t), deviceNo(0)
-	_, err := s.Publish(t.Context(), delivery.Caller{}, id, randomItems(3))
+	_, err := s.Publish(t.Context(), delivery.Unauthenticated(), id, randomItems(3))
 	must(t, err)
-	inventory, err := s.Inventory(t.Context(), delivery.Caller{}, id)
+	inventory, err := s.Inventory(t.Context(), delivery.Unauthenticated(), id)
 	must(t, err)
 	release, done := make(chan struct{}), make(chan error, 1)
 	entered := make(chan struct{})
@@ -55,7 +55,7 @@ func TestASyncThatWithdrawsNothingLeavesTheWriterAlone(t *testing.T) {
 	}()
 	<-entered
 	sync := func(digest delivery.Digest, refs []mls.KeyPackageRef) error {
-		_, err := s.Sync(t.Context(), delivery.Caller{}, id, digest, refs)
+		_, err := s.Sync(t.Context(), delivery.Unauthenticated(), id, digest, refs)
 		return err
 	}
 	must(t, sync(inventory.Digest, inventory.Refs))

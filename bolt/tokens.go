@@ -29,6 +29,9 @@ const tokenCost = 512
 
 // AddToken implements delivery.Store.
 func (s *Store) AddToken(ctx context.Context, token delivery.Token) (delivery.Token, error) {
+	if err := token.Owner.Valid(); err != nil {
+		return token, err
+	}
 	err := s.writer.do(ctx, tokenCost, func(t *txn) error {
 		owner := ownerKey(token.Owner, true)
 		if len(t.keys(bucketOwners, owner, t.limits.TokensPerOwner)) >= t.limits.TokensPerOwner {

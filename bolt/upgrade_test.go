@@ -74,7 +74,7 @@ func requireShelves(t *testing.T, s *bolt.Store) {
 	must(t, err)
 	want, n := map[mls.CipherSuite]delivery.Shelf{}, 0
 	for _, id := range append(villageDevices, newcomer) {
-		inv, err := s.Inventory(t.Context(), delivery.Caller{}, id)
+		inv, err := s.Inventory(t.Context(), delivery.Unauthenticated(), id)
 		must(t, err)
 		for _, c := range inv.Counts {
 			shelf := want[c.Suite]

@@ -34,6 +34,17 @@ func (c *config) authFlags() []cli.Flag {
 	}
 }
 
+// noAuth says whether there is no authentication, which only --auth none does.
+func (c *config) noAuth() server.NoAuth {
+	switch {
+	case c.auth != authNone:
+		return server.AuthRequired
+	case c.insecureNoAuth:
+		return server.NoAuthPublic
+	}
+	return server.NoAuthLocal
+}
+
 // authenticator is nil if there is no authentication. It is up to date until ctx
 // is done.
 func (c *config) authenticator(ctx context.Context, store delivery.Store, log *slog.Logger) (auth.Authenticator, error) {

@@ -214,7 +214,7 @@ func (c *config) serverOptions(log *slog.Logger) server.Options {
 		Limits:         c.limits,
 		Log:            log,
 		Version:        currentVersion(),
-		InsecureNoAuth: c.insecureNoAuth,
+		NoAuth:         c.noAuth(),
 		Budgets:        c.budgets,
 		HeaderRead:     c.headerRead,
 		BodyRead:       c.bodyRead,

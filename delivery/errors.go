@@ -63,6 +63,9 @@ var (
 
 // What may go wrong in any method of a [Store].
 var (
+	// ErrNoCaller: the event has the zero Caller, which has no power. Whoever
+	// calls the store has not found out who asks, which is a fault of theirs.
+	ErrNoCaller = errors.New("no caller")
 	// ErrFull: the disk or the size limit is reached. Nothing was changed.
 	ErrFull = errors.New("store full")
 	// ErrOutcomeUnknown: the commit failed half-way; whether it survives is

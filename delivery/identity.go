@@ -66,9 +66,11 @@ func identifierByte(c byte) bool {
 }
 
 // A Caller is who asks: a user, or a service that acts for nobody. Changing
-// the device or the token changes nothing about who a caller is. The zero
-// Caller is nobody: the server runs without authentication, and the rules that
-// need a caller do not apply.
+// the device or the token changes nothing about who a caller is.
+//
+// The zero Caller has no power: a [Store] refuses every event of it with
+// [ErrNoCaller]. Who is bound by no rule about callers says so, with
+// [Unauthenticated] or [Operator].
 type Caller struct {
 	// User is the user who asks, or for whom a service asks.
 	User UserID
@@ -80,20 +82,50 @@ type Caller struct {
 	// and of nothing else; else zero. They do not outlive the device: once it
 	// was removed, they bring it back no more.
 	Bound time.Time
+
+	power power
 }
 
-// Anonymous reports whether there is no caller.
-func (c Caller) Anonymous() bool { return c.User == "" && c.Service == "" }
+// A power is what a Caller may do that is no user and no service.
+type power uint8
+
+const (
+	noPower power = iota
+	unauthenticated
+	operator
+)
+
+// Unauthenticated returns the one caller of a server without authentication.
+// The rules that need a caller do not apply to it.
+func Unauthenticated() Caller { return Caller{power: unauthenticated} }
+
+// Operator returns the caller who runs the server, or the server itself when it
+// looks something up for the log. The rules that need a caller do not apply to
+// it.
+func Operator() Caller { return Caller{power: operator} }
+
+// Unrestricted reports whether the rules that need a caller do not apply to c.
+func (c Caller) Unrestricted() bool { return c.power != noPower }
+
+// Valid returns [ErrNoCaller] if c is nobody, which the zero Caller is.
+func (c Caller) Valid() error {
+	if c.User == "" && c.Service == "" && !c.Unrestricted() {
+		return ErrNoCaller
+	}
+	return nil
+}
 
 // ID identifies the caller in stored rows and in the id of a Welcome: the user
-// id, "service/" and the name of a service, or "" for nobody. "/" is in no user
-// id, so the three never meet.
+// id, "service/" and the name of a service, "operator/", or "" for a caller
+// without authentication. "/" is in no user id, so the four never meet.
 func (c Caller) ID() string {
-	if c.User != "" {
+	switch {
+	case c.User != "":
 		return string(c.User)
-	}
-	if c.Service != "" {
+	case c.Service != "":
 		return "service/" + c.Service
+	case c.power == operator:
+		return "operator/"
 	}
 	return ""
 }
@@ -110,5 +142,7 @@ func (c Caller) IsDevice(d DeviceID) bool {
 }
 
 // May reports whether something bound to owner (the ID of a caller) may be
-// used by c. Without authentication nothing is bound.
-func (c Caller) May(owner string) bool { return c.Anonymous() || c.ID() == owner }
+// used by c. What a caller without authentication left ("") is no user's.
+func (c Caller) May(owner string) bool {
+	return c.Unrestricted() || owner != "" && c.ID() == owner
+}

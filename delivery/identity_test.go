@@ -32,6 +32,7 @@ func TestDeviceIDIsValidIfBothPartsAre(t *testing.T) {
 
 func TestCaller(t *testing.T) {
 	bob, robot, nobody := Caller{User: "bob"}, Caller{Service: "bob"}, Caller{}
+	open, operator := Unauthenticated(), Operator()
 	for _, test := range []struct {
 		name      string
 		got, want any
@@ -41,12 +42,26 @@ func TestCaller(t *testing.T) {
 		{"a device is its user", Caller{User: "bob", Device: "phone"}.ID(), "bob"},
 		{"a service is not the user of its name", robot.ID(), "service/bob"},
 		{"nobody has no id", nobody.ID(), ""},
-		{"nobody is anonymous", nobody.Anonymous(), true},
-		{"a service is not", robot.Anonymous(), false},
+		{"nobody has no power", nobody.Unrestricted(), false},
+		{"nobody is no caller", nobody.Valid(), ErrNoCaller},
+		{"nor is a device of nobody", Caller{Device: "phone"}.Valid(), ErrNoCaller},
+		{"a user is one", bob.Valid(), nil},
+		{"a service is one", robot.Valid(), nil},
+		{"a service is bound by the rules", robot.Unrestricted(), false},
+		{"without authentication there are no rules", open.Unrestricted(), true},
+		{"nor an id", open.ID(), ""},
+		{"but a caller", open.Valid(), nil},
+		{"there are none for the operator", operator.Unrestricted(), true},
+		{"who is no user", operator.ID(), "operator/"},
+		{"and is a caller", operator.Valid(), nil},
 		{"a caller may use its own", bob.May("bob"), true},
 		{"and no other's", bob.May("service/bob"), false},
 		{"nor nobody's", bob.May(""), false},
-		{"nobody may use everything", nobody.May("bob"), true},
+		{"nobody may use nothing of a user", nobody.May("bob"), false},
+		{"nor what was left without authentication", nobody.May(""), false},
+		{"a user may not use that either", bob.May(""), false},
+		{"without authentication everything may be used", open.May("bob"), true},
+		{"the operator may use everything", operator.May("bob"), true},
 		{"a device is itself", Caller{User: "bob", Device: "phone"}.IsDevice(DeviceID{"bob", "phone"}), true},
 		{"not the other's of that name", Caller{User: "bob", Device: "phone"}.IsDevice(DeviceID{"eve", "phone"}), false},
 		{"a user is no device", bob.IsDevice(DeviceID{"bob", ""}), false},
@@ -60,7 +75,7 @@ func TestCaller(t *testing.T) {
 func TestWelcomeID(t *testing.T) {
 	w := []byte("welcome")
 	ids := map[WelcomeID]string{}
-	for _, c := range []Caller{{}, {User: "bob"}, {User: "bo"}, {Service: "bob"}} {
+	for _, c := range []Caller{Unauthenticated(), Operator(), {User: "bob"}, {User: "bo"}, {Service: "bob"}} {
 		id := IDOf(c, w)
 		if other, ok := ids[id]; ok {
 			t.Errorf("%q and %q have one id", other, c.ID())
@@ -74,7 +89,7 @@ func TestWelcomeID(t *testing.T) {
 	if got := IDOf(Caller{User: "bob"}, []byte("x")).String(); got != "993f5b976dd1b174806102e43c63abfcec2c438348a272faa3a289f018ac46dc" {
 		t.Errorf("got %s", got)
 	}
-	id := IDOf(Caller{}, w).String()
+	id := IDOf(Unauthenticated(), w).String()
 	for _, s := range []string{"", id[1:], id + "00", strings.ToUpper(id), "zz" + id[2:]} {
 		if _, err := ParseWelcomeID(s); !errors.Is(err, ErrNotFound) {
 			t.Errorf("%q: %v", s, err)

@@ -25,7 +25,8 @@ import (
 //
 // The caller comes with every event. Whether it may use a path at all is
 // decided in front of the store; the store binds reservations and Welcomes to
-// it. What is returned is the receiver's to keep.
+// it, and refuses the zero Caller with [ErrNoCaller] before anything else. What
+// is returned is the receiver's to keep.
 type Store interface {
 	// Publish puts KeyPackages on the device's shelf, all or none. The first
 	// publication creates the device. Bytes that this device published before
@@ -139,7 +140,9 @@ type Store interface {
 	KeyPackage(ctx context.Context, caller Caller, ref mls.KeyPackageRef) (KeyPackageStatus, error)
 
 	// AddToken keeps a token, whose CreatedAt it sets. It refuses with
-	// ErrTooManyTokens if its owner has as many as are allowed.
+	// ErrBadIdentifier if its owner is not well-formed, so that no token is for
+	// everybody, and with ErrTooManyTokens if its owner has as many as are
+	// allowed.
 	AddToken(ctx context.Context, t Token) (Token, error)
 
 	// Token returns the token with that id. One that was revoked or has expired

@@ -39,7 +39,7 @@ func newWorld(t *testing.T, wrap func(http.Handler) http.Handler) world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { store.Close() })
-	s := server.New(server.Options{Store: store, Limits: limits, Version: "test", Log: slog.New(slog.DiscardHandler)})
+	s := server.New(server.Options{NoAuth: server.NoAuthLocal, Store: store, Limits: limits, Version: "test", Log: slog.New(slog.DiscardHandler)})
 	web := httptest.NewServer(wrap(s.API()))
 	t.Cleanup(web.Close)
 	return world{driver(t, web.URL), web.URL, store}

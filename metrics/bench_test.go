@@ -21,6 +21,6 @@ func BenchmarkCountClaim(b *testing.B) {
 	_, _, s := newMetrics(&answering{claim: delivery.ClaimResult{Deliveries: make([]delivery.Delivery, 1)}})
 	b.ReportAllocs()
 	for b.Loop() {
-		_, _ = s.Claim(b.Context(), delivery.Caller{}, delivery.DeviceID{}, delivery.ClaimOptions{})
+		_, _ = s.Claim(b.Context(), delivery.Unauthenticated(), delivery.DeviceID{}, delivery.ClaimOptions{})
 	}
 }

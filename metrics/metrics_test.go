@@ -187,16 +187,20 @@ func TestCounting(t *testing.T) {
 	taken := delivery.Recipient{Status: delivery.StatusTaken}
 	unknown := delivery.Recipient{Status: delivery.StatusUnknown}
 
-	publish := func(s delivery.Store) { s.Publish(t.Context(), delivery.Caller{}, delivery.DeviceID{}, nil) }
-	replace := func(s delivery.Store) { s.Replace(t.Context(), delivery.Caller{}, delivery.DeviceID{}, 0, nil) }
-	reserve := func(s delivery.Store) { s.Reserve(t.Context(), delivery.Caller{}, delivery.ReserveRequest{}) }
-	post := func(s delivery.Store) { s.Post(t.Context(), delivery.Caller{}, delivery.Posting{}) }
-	dryRun := func(s delivery.Store) { s.Post(t.Context(), delivery.Caller{}, delivery.Posting{DryRun: true}) }
+	publish := func(s delivery.Store) { s.Publish(t.Context(), delivery.Unauthenticated(), delivery.DeviceID{}, nil) }
+	replace := func(s delivery.Store) {
+		s.Replace(t.Context(), delivery.Unauthenticated(), delivery.DeviceID{}, 0, nil)
+	}
+	reserve := func(s delivery.Store) { s.Reserve(t.Context(), delivery.Unauthenticated(), delivery.ReserveRequest{}) }
+	post := func(s delivery.Store) { s.Post(t.Context(), delivery.Unauthenticated(), delivery.Posting{}) }
+	dryRun := func(s delivery.Store) {
+		s.Post(t.Context(), delivery.Unauthenticated(), delivery.Posting{DryRun: true})
+	}
 	claim := func(s delivery.Store) {
-		s.Claim(t.Context(), delivery.Caller{}, delivery.DeviceID{}, delivery.ClaimOptions{})
+		s.Claim(t.Context(), delivery.Unauthenticated(), delivery.DeviceID{}, delivery.ClaimOptions{})
 	}
 	reject := func(s delivery.Store) {
-		s.Reject(t.Context(), delivery.Caller{}, delivery.DeviceID{}, delivery.WelcomeID{}, "", delivery.ReasonDeclined, "")
+		s.Reject(t.Context(), delivery.Unauthenticated(), delivery.DeviceID{}, delivery.WelcomeID{}, "", delivery.ReasonDeclined, "")
 	}
 	sweep := func(s delivery.Store) { s.Sweep(t.Context()) }
 

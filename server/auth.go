@@ -11,27 +11,50 @@ import (
 	"welcomed/delivery"
 )
 
-// authenticate finds out who asks. Without authentication that is nobody, and
-// only those who are on this machine may ask.
+// NoAuth says whether there is no authentication.
+type NoAuth int
+
+const (
+	AuthRequired NoAuth = iota // there is: every request shows a token
+	NoAuthLocal                // there is none; only direct requests from this machine are served
+	NoAuthPublic               // there is none; requests through a proxy and from other hosts are served too
+)
+
+// errNoAuthenticator: the server was made without Auth and without NoAuth. It
+// serves nothing that needs a caller.
+var errNoAuthenticator = errors.New("the server was made without an authenticator")
+
+// authenticate finds out who asks. It sets the caller, or returns an error.
 func (s *Server) authenticate(r *request) error {
-	if s.options.Auth == nil {
-		if s.options.InsecureNoAuth {
-			return nil
+	switch s.options.NoAuth {
+	case NoAuthLocal:
+		if err := direct(r.Request); err != nil {
+			return err
 		}
-		return direct(r.Request)
+		fallthrough
+	case NoAuthPublic:
+		r.caller = delivery.Unauthenticated()
+		return nil
 	}
 	if r.route.who == anyone {
 		return nil
+	}
+	if s.options.Auth == nil {
+		return errNoAuthenticator
 	}
 	token, err := bearer(r.Header)
 	if err != nil {
 		return err
 	}
-	r.identity, err = s.options.Auth.Authenticate(r.Context(), token)
+	identity, err := s.options.Auth.Authenticate(r.Context(), token)
 	if err != nil {
 		return err
 	}
-	r.caller, err = callerOf(r.identity, r.Header)
+	if err := identity.Valid(); err != nil {
+		return err
+	}
+	r.identity = identity
+	r.caller, err = callerOf(identity, r.Header)
 	return err
 }
 
@@ -96,11 +119,13 @@ func parseBehalf(text string) (delivery.Caller, error) {
 type access int
 
 const (
-	anyone    access = iota // no credentials are looked at
-	anyCaller               // with valid credentials
-	theUser                 // of the path
-	wholeUser               // of the path, with credentials that are not those of one device
-	theDevice               // of the path, or its user
+	noOne       access = iota // a route that does not say who may use it
+	anyone                    // no credentials are looked at
+	theOperator               // over the admin socket
+	anyCaller                 // with valid credentials
+	theUser                   // of the path
+	wholeUser                 // of the path, with credentials that are not those of one device
+	theDevice                 // of the path, or its user
 	aService
 )
 
@@ -110,15 +135,19 @@ const (
 func (r *request) permit() error {
 	c := r.caller
 	switch who := r.route.who; {
-	case who == anyone:
+	case who == anyone, who == theOperator && r.operator:
 		return nil
-	case who == aService && c.Anonymous():
+	case who == noOne, who == theOperator:
+		return fmt.Errorf("%w: no caller of the API may", errForbidden)
+	case c.Valid() != nil:
+		return c.Valid()
+	case who == aService && c.Unrestricted():
 		return fmt.Errorf("%w: without authentication there are no tokens", errForbidden)
 	case who == aService && r.identity.Service == "":
 		return fmt.Errorf("%w: only a service may", errForbidden)
 	case r.identity.ReadOnly && r.Method != http.MethodGet && r.Method != http.MethodHead:
 		return errReadOnly
-	case c.Anonymous(), who == anyCaller, c.User == "":
+	case c.Unrestricted(), who == anyCaller, c.User == "":
 		return nil
 	case c.User != r.user:
 		return fmt.Errorf("%w: this is another user's", errForbidden)

@@ -113,7 +113,7 @@ func countHeaders(h http.Header) int {
 // identified counts the request for its caller, now that it is known.
 func (s *Server) identified(r *request) error {
 	r.visit.memory.party = memoryParty(r)
-	if r.caller.Anonymous() {
+	if r.caller.ID() == "" {
 		return nil
 	}
 	return r.visit.request.move(r.caller.ID())
@@ -131,7 +131,7 @@ func (s *Server) addressParty(client netip.Addr) string {
 // memoryParty is whose memory a request takes. Without a caller a user's own
 // paths are apart from what has no user, which is where large bodies go.
 func memoryParty(r *request) string {
-	if !r.caller.Anonymous() {
+	if r.caller.ID() != "" {
 		return r.caller.ID()
 	}
 	return " " + addressBlock(r.client).String() + " " + string(r.user)

@@ -45,7 +45,7 @@ func capped(t *testing.T, caps server.Caps, prepare ...func(*server.Server)) (*s
 	return start(t, func(o *server.Options) {
 		o.Caps, o.Refused = caps, r.add
 		o.HeaderRead = time.Hour // so that nothing but a cap ends a connection
-		o.InsecureNoAuth, o.TrustedProxies = true, []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+		o.NoAuth, o.TrustedProxies = server.NoAuthPublic, []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 	}, prepare...), r
 }
 

@@ -128,7 +128,7 @@ func TestWhatIsRefusedForItsCostIsNotChecked(t *testing.T) {
 	forged[0][len(forged[0])-1] ^= 1
 	d.want(alice, forged, 429, "too_many_checks", "3")
 	d.want(alice, [][]byte{[]byte("no KeyPackage")}, 422, "invalid_key_package", "") // costs nothing
-	d.want(delivery.Caller{}, forged, 422, "invalid_key_package", "")                // nobody owes nothing
+	d.want(delivery.Unauthenticated(), forged, 422, "invalid_key_package", "")       // nobody owes nothing
 	d.clock.advance(3 * time.Second)
 	d.want(alice, forged, 422, "invalid_key_package", "")
 }
@@ -180,7 +180,7 @@ func TestPublicationsArePaidByWhatIsNewlyStored(t *testing.T) {
 		t.Errorf("a replacement: %d %s", s, c)
 	}
 	d.told(429, "too_many_publications")
-	d.want(delivery.Caller{}, keyPackagesOf(1, 1), 201, "", "")
+	d.want(delivery.Unauthenticated(), keyPackagesOf(1, 1), 201, "", "")
 	d.clock.advance(2 * time.Minute)
 	d.want(alice, keyPackagesOf(1, 1), 201, "", "")
 }

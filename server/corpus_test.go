@@ -103,7 +103,7 @@ func walkWelcome(t *testing.T, s *service, w corpus.Welcome) {
 	posted := s.call("POST", "/v1/welcomes?require=all", body).want(201)
 	whole, err := mls.ReadWelcome(w.Bytes)
 	must(t, err)
-	same(t, "id", posted.text("id"), delivery.IDOf(delivery.Caller{}, whole.Bytes()).String())
+	same(t, "id", posted.text("id"), delivery.IDOf(delivery.Unauthenticated(), whole.Bytes()).String())
 	for i, recipient := range w.Recipients {
 		ref := w.NewMembers[i].String()
 		same(t, "recipient", posted.text("recipients", i, "ref")+posted.text("recipients", i, "status"), ref+"pending")

@@ -15,7 +15,7 @@ import (
 
 func TestWithoutAuthenticationOnlyThisMachineIsServed(t *testing.T) {
 	s := start(t, nil)
-	open := start(t, func(o *server.Options) { o.InsecureNoAuth = true })
+	open := start(t, func(o *server.Options) { o.NoAuth = server.NoAuthPublic })
 	for _, row := range []struct {
 		header, value string
 		ok            bool

@@ -65,7 +65,7 @@ func TestWhatTheStoreRefusesHasAStatus(t *testing.T) {
 	}
 	source, err := os.ReadFile("../delivery/errors.go")
 	must(t, err)
-	same(t, "errors declared", len(regexp.MustCompile(`(?m)^\tErr\w+ = errors\.New`).FindAll(source, -1)), len(rows))
+	same(t, "errors declared", len(regexp.MustCompile(`(?m)^\tErr\w+ = errors\.New`).FindAll(source, -1))-1, len(rows)) // ErrNoCaller is the server's own fault: 500
 	for _, row := range rows {
 		store.err = fmt.Errorf("in /secret/path: %w", row.err)
 		r := s.call("GET", shelf, nil)

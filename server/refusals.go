@@ -163,7 +163,7 @@ func (s *Server) remember(r *request, params httprouter.Params, err error) {
 // mayWrite reports whether a request is known to be of the user for whose device
 // it is, or of who acts for everybody.
 func (s *Server) mayWrite(r *request, err error) bool {
-	if s.options.Auth == nil {
+	if s.options.NoAuth != AuthRequired {
 		return !errors.Is(err, errProxied)
 	}
 	return r.identity != auth.Identity{} && (r.caller.User == "" || r.caller.User == r.device.User)
@@ -188,7 +188,7 @@ func (s *Server) rememberMismatches(r *request, recipients []delivery.Recipient)
 			return
 		}
 		refusal := explain.Refusal{Who: r.caller.ID(), Code: string(to.Status), Ref: to.Ref}
-		k, err := s.store.KeyPackage(r.Context(), delivery.Caller{}, to.Ref)
+		k, err := s.store.KeyPackage(r.Context(), delivery.Operator(), to.Ref)
 		switch {
 		case err == nil:
 			s.refusals.unmatched.write(r.party(k.Device.User), s.refusals.newNote(k.Device, refusal))

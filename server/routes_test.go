@@ -65,7 +65,7 @@ func TestEveryRouteDoesWhatItSays(t *testing.T) {
 	posting := object{"welcome": welcome, "ratchet_tree": tree, "context": []byte("hello")}
 	posted := s.call("POST", "/v1/welcomes?hold=1&require=all", posting)
 	id := posted.want(201).text("id")
-	same(t, "id", id, delivery.IDOf(delivery.Caller{}, welcome).String())
+	same(t, "id", id, delivery.IDOf(delivery.Unauthenticated(), welcome).String())
 	same(t, "location", posted.header.Get("Location"), "/v1/welcomes/"+id)
 	same(t, "recipient", words(posted.want(201).at("recipients", 0)), fmt.Sprintf("map[device:phone ref:%s status:held user:alice]", refOf(kps[0])))
 	again := s.call("POST", "/v1/welcomes?hold=true&require=all", posting)
@@ -411,7 +411,7 @@ func TestFraming(t *testing.T) {
 	} {
 		welcome := mlstest.WelcomeFor(kps[i])
 		posted := s.call("POST", "/v1/welcomes", frame(welcome)).want(201)
-		same(t, "the id is that of the bare bytes", posted.text("id"), delivery.IDOf(delivery.Caller{}, welcome).String())
+		same(t, "the id is that of the bare bytes", posted.text("id"), delivery.IDOf(delivery.Unauthenticated(), welcome).String())
 		same(t, "either framing is the same Welcome", s.call("POST", "/v1/welcomes", object{"welcome": mls.Wrap(3, welcome)}).want(200).text("id"), posted.text("id"))
 		claim := fmt.Sprintf(`{"refs":[%q]}`, refOf(kps[i]))
 		same(t, "claim", bytes.Equal(s.call("POST", phone+"/claim", claim).want(200).bytes("welcomes", 0, "welcome"), mls.Wrap(3, welcome)), true)

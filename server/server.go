@@ -22,12 +22,11 @@ type Options struct {
 	Log     *slog.Logger    // nil: nothing is logged
 	Version string
 
-	// Who may ask. Auth checks the bearer tokens of requests; nil: there is no
-	// authentication, and only direct requests from this machine are served.
-	Auth auth.Authenticator
-	// InsecureNoAuth serves everybody although there is no authentication:
-	// requests through a proxy and from other hosts are not refused.
-	InsecureNoAuth bool
+	// Who may ask. Auth checks the bearer tokens of requests. Without it the server
+	// refuses all that needs a caller, unless NoAuth says that there is no
+	// authentication; then Auth is not asked.
+	Auth   auth.Authenticator
+	NoAuth NoAuth
 	// CredentialIdentity, if not empty, is what the credential of a KeyPackage
 	// must say of the device that publishes it.
 	CredentialIdentity IdentityTemplate

@@ -105,8 +105,12 @@ func start(t *testing.T, change func(*server.Options), prepare ...func(*server.S
 	t.Helper()
 	s := &service{t: t, ended: make(chan struct{}), log: new(syncBuffer)}
 	o := server.Options{Limits: delivery.DefaultLimits(), Version: "v0-test", Log: slog.New(slog.NewTextHandler(s.log, nil)), Observe: s.observe}
+	o.NoAuth = server.NoAuthLocal
 	if change != nil {
 		change(&o)
+	}
+	if o.Auth != nil {
+		o.NoAuth = server.AuthRequired
 	}
 	s.store = &watchedStore{claimed: make(chan delivery.ClaimResult, 100), failed: make(chan struct{}), Store: o.Store}
 	if o.Store == nil {

@@ -17,17 +17,17 @@ import (
 // to the socket may do all of it, so its file is its guard, and what went wrong
 // is told in full.
 var socketRoutes = []route{
-	{"GET", "/config", anyone, (*Server).settings, nil, ""},
+	{"GET", "/config", theOperator, (*Server).settings, nil, ""},
 
-	{"POST", "/backup", anyone, (*Server).backup, nil, ""},
-	{"POST", "/backup/kept", anyone, (*Server).backupKept, nil, ""},
+	{"POST", "/backup", theOperator, (*Server).backup, nil, ""},
+	{"POST", "/backup/kept", theOperator, (*Server).backupKept, nil, ""},
 
-	{"GET", "/explain", anyone, (*Server).operatorAsks, nil, "user device ref q"},
-	{"POST", "/explain", anyone, (*Server).operatorAsks, explainBody, ""},
+	{"GET", "/explain", theOperator, (*Server).operatorAsks, nil, "user device ref q"},
+	{"POST", "/explain", theOperator, (*Server).operatorAsks, explainBody, ""},
 
-	{"POST", "/tokens", anyone, (*Server).operatorCreatesToken, smallBody, ""},
-	{"GET", "/tokens", anyone, (*Server).operatorListsTokens, nil, "user device service"},
-	{"DELETE", "/tokens/:token", anyone, (*Server).operatorRevokesToken, nil, ""},
+	{"POST", "/tokens", theOperator, (*Server).operatorCreatesToken, smallBody, ""},
+	{"GET", "/tokens", theOperator, (*Server).operatorListsTokens, nil, "user device service"},
+	{"DELETE", "/tokens/:token", theOperator, (*Server).operatorRevokesToken, nil, ""},
 }
 
 // A Backup makes copies of the store.
@@ -54,7 +54,10 @@ func (s *Server) Socket() http.Handler {
 
 // runOperator is run for one who needs no credentials.
 func (s *Server) runOperator(w http.ResponseWriter, r *request, params httprouter.Params) error {
-	r.operator = true
+	r.operator, r.caller = true, delivery.Operator()
+	if err := r.permit(); err != nil {
+		return err
+	}
 	if err := r.readPath(params); err != nil {
 		return err
 	}

@@ -61,12 +61,12 @@ func newTarget(dir string, clock delivery.Clock) (*target, error) {
 		log: new(syncBuffer), counts: make(map[int]int),
 	}
 	o := server.Options{Store: t.ledger, Limits: limits, Log: slog.New(slog.NewTextHandler(t.log, nil)), Version: "v0-test", LongPoll: time.Millisecond}
-	everybody, tokens := o, o
-	everybody.InsecureNoAuth = true
+	everybody, local, tokens := o, o, o
+	everybody.NoAuth, local.NoAuth = server.NoAuthPublic, server.NoAuthLocal
 	tokens.Auth = auth.Tokens(store)
 	few := server.Budget{Burst: 3, PerHour: 3}
 	tokens.Budgets, tokens.BudgetClock = server.Budgets{Caller: few, Pair: few, Target: few}, clock.Now
-	for _, o := range []server.Options{everybody, o, tokens} {
+	for _, o := range []server.Options{everybody, local, tokens} {
 		s := server.New(o)
 		t.servers, t.handlers = append(t.servers, s), append(t.handlers, s.API())
 	}

@@ -34,7 +34,7 @@ func newPair() *pair {
 	}
 	p.device = delivery.DeviceID{User: delivery.UserID(hex.EncodeToString(mlstest.Random(8))), Name: "phone"}
 	p.welcome = mlstest.WelcomeSize(groupInfo, 1, p.ref)
-	p.id = delivery.IDOf(delivery.Caller{}, p.welcome)
+	p.id = delivery.IDOf(delivery.Unauthenticated(), p.welcome)
 	return p
 }
 

@@ -68,7 +68,7 @@ func openWelcomed(path string) (welcomedEngine, error) {
 }
 
 func (e welcomedEngine) publish(ctx context.Context, p *pair) error {
-	got, err := e.store.Publish(ctx, delivery.Caller{}, p.device, []delivery.NewKeyPackage{{
+	got, err := e.store.Publish(ctx, delivery.Unauthenticated(), p.device, []delivery.NewKeyPackage{{
 		Ref: p.ref, Suite: 1, Lifetime: mls.Lifetime{NotAfter: math.MaxUint64}, InitKey: p.initKey, Bytes: p.keyPackage,
 	}})
 	if err == nil && got.Items[0].Status != delivery.Stored {
@@ -78,7 +78,7 @@ func (e welcomedEngine) publish(ctx context.Context, p *pair) error {
 }
 
 func (e welcomedEngine) reserve(ctx context.Context, p *pair) ([]byte, error) {
-	got, err := e.store.Reserve(ctx, delivery.Caller{}, delivery.ReserveRequest{Devices: []delivery.DeviceID{p.device}})
+	got, err := e.store.Reserve(ctx, delivery.Unauthenticated(), delivery.ReserveRequest{Devices: []delivery.DeviceID{p.device}})
 	if err != nil {
 		return nil, err
 	}
@@ -94,7 +94,7 @@ func (e welcomedEngine) post(ctx context.Context, p *pair) error {
 	if err != nil {
 		return err
 	}
-	got, err := e.store.Post(ctx, delivery.Caller{}, delivery.Posting{Welcome: w})
+	got, err := e.store.Post(ctx, delivery.Unauthenticated(), delivery.Posting{Welcome: w})
 	if err == nil && got.Repeated || errors.Is(err, delivery.ErrNoMatchingKeyPackage) {
 		err = errRefused
 	}
@@ -102,7 +102,7 @@ func (e welcomedEngine) post(ctx context.Context, p *pair) error {
 }
 
 func (e welcomedEngine) claim(ctx context.Context, p *pair) ([]byte, error) {
-	got, err := e.store.Claim(ctx, delivery.Caller{}, p.device, delivery.ClaimOptions{Max: 10})
+	got, err := e.store.Claim(ctx, delivery.Unauthenticated(), p.device, delivery.ClaimOptions{Max: 10})
 	if err != nil {
 		return nil, err
 	}
@@ -113,7 +113,7 @@ func (e welcomedEngine) claim(ctx context.Context, p *pair) ([]byte, error) {
 }
 
 func (e welcomedEngine) acknowledge(ctx context.Context, p *pair) error {
-	return e.store.Acknowledge(ctx, delivery.Caller{}, p.device, p.id, "")
+	return e.store.Acknowledge(ctx, delivery.Unauthenticated(), p.device, p.id, "")
 }
 
 func (e welcomedEngine) rest(ctx context.Context) error { return quiet(ctx, e.store.Commits) }

@@ -123,7 +123,7 @@ var inventoryPromises = []promise{
 			w.t.Helper()
 			for _, c := range []delivery.Caller{self(phone), self(tablet), bob, carol, robot, self(dave), nobody} {
 				_, err := w.store.KeyPackage(w.ctx, c, k.Ref)
-				found := c.Anonymous() || c.User == "alice"
+				found := c.Unrestricted() || c.User == "alice"
 				for _, v := range callers {
 					found = found || v == c
 				}

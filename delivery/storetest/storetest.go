@@ -56,6 +56,7 @@ var chapters = []struct {
 	{"Inventory", inventoryPromises},
 	{"Remove", removePromises},
 	{"History", historyPromises},
+	{"Caller", callerPromises},
 	{"Token", tokenPromises},
 	{"Time", timePromises},
 	{"Clock", clockPromises},

@@ -38,7 +38,7 @@ var (
 
 	bob    = delivery.Caller{User: "bob"}
 	carol  = delivery.Caller{User: "carol"}
-	nobody = delivery.Caller{}
+	nobody = delivery.Unauthenticated()
 )
 
 // self is device d as a caller.

@@ -182,7 +182,7 @@ func newErrands(n, keyPackage, groupInfo int) []*errand {
 }
 
 func (e *errand) device() string { return fmt.Sprintf("/v1/users/%.16s/devices/phone", e.ref) }
-func (e *errand) id() string     { return delivery.IDOf(delivery.Caller{}, e.w.Bytes()).String() }
+func (e *errand) id() string     { return delivery.IDOf(delivery.Unauthenticated(), e.w.Bytes()).String() }
 
 // request is the next step.
 func (e *errand) request() (path string, body []byte) {

@@ -235,7 +235,7 @@ func syncNone(p *play) error {
 func (p *play) seen() (string, error) {
 	var words []string
 	for _, k := range p.kps {
-		status, err := p.store.KeyPackage(p.ctx, delivery.Caller{}, k.Ref)
+		status, err := p.store.KeyPackage(p.ctx, delivery.Unauthenticated(), k.Ref)
 		switch {
 		case errors.Is(err, delivery.ErrNotFound):
 			words = append(words, "-")

@@ -145,7 +145,7 @@ func put(store delivery.Store, kp *keyPackage) {
 	if err != nil {
 		panic(err)
 	}
-	if _, err := store.Publish(context.Background(), delivery.Caller{}, kp.device.id, []delivery.NewKeyPackage{delivery.Publication(parsed)}); err != nil {
+	if _, err := store.Publish(context.Background(), delivery.Unauthenticated(), kp.device.id, []delivery.NewKeyPackage{delivery.Publication(parsed)}); err != nil {
 		panic(err)
 	}
 }

@@ -264,7 +264,7 @@ func (b *books) addWelcome(bare []byte, recipients []*keyPackage) *welcome {
 	if err != nil {
 		panic(err)
 	}
-	w := &welcome{id: delivery.IDOf(delivery.Caller{}, bare), recipients: recipients, slices: make(map[*keyPackage][sha256.Size]byte)}
+	w := &welcome{id: delivery.IDOf(delivery.Unauthenticated(), bare), recipients: recipients, slices: make(map[*keyPackage][sha256.Size]byte)}
 	for i, kp := range recipients {
 		w.slices[kp] = sha256.Sum256(parsed.Slice(i))
 	}

@@ -19,7 +19,7 @@ const day = 24 * time.Hour
 var (
 	devices = []delivery.DeviceID{{User: "alice", Name: "phone"}, {User: "alice", Name: "tablet"}, {User: "alice", Name: "watch"}, {User: "bob", Name: "phone"}}
 	users   = []delivery.UserID{"alice", "bob", "carol"}
-	nobody  = delivery.Caller{}
+	nobody  = delivery.Unauthenticated()
 	callers = []delivery.Caller{{User: "bob"}, {User: "carol"}, {User: "bob", Device: "phone"}, {User: "alice", Device: "phone"}, {Service: "app"}, nobody}
 	details = []string{"", "no key"}
 )

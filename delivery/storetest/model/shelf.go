@@ -469,7 +469,7 @@ func (b *book) keyPackage(caller delivery.Caller, ref mls.KeyPackageRef) (s deli
 	if matched != nil && !slices.ContainsFunc(matched.entries, func(e *entry) bool { return e.ref == ref && e.verdict == "" }) {
 		matched = nil
 	}
-	nobody := caller == delivery.Caller{}
+	nobody := caller == delivery.Unauthenticated()
 	owns := nobody || caller.User == k.owner.User
 	posted := matched != nil && (nobody || caller.ID() == matched.poster.ID())
 	reserved := k.reservedBy != "" && k.reservedBy == caller.ID()
