@@ -13,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"welcomed/safefile"
 )
 
 // reserve is how many bytes a backup leaves free on a disk: the database may live
@@ -27,18 +29,23 @@ type Dir struct {
 // OpenDir makes the directory, if it is not there, and sees whether a file can be
 // made in it. What an earlier process had begun is removed.
 func OpenDir(path string) (*Dir, error) {
-	if err := os.MkdirAll(path, 0o700); err != nil {
+	if err := safefile.MakeDirectory(path); err != nil {
 		return nil, err
 	}
 	d := &Dir{path}
 	if err := d.removeParts(); err != nil {
 		return nil, err
 	}
-	f, err := os.CreateTemp(path, namePrefix+"writable-*"+suffixPart)
+	probe := filepath.Join(path, namePrefix+"writable"+suffixPart)
+	f, err := safefile.Create(probe, safefile.Private)
 	if err != nil {
 		return nil, err
 	}
-	return d, errors.Join(f.Close(), os.Remove(f.Name()))
+	err = os.Remove(probe)
+	if errors.Is(err, fs.ErrNotExist) { // another process has tried the same
+		err = nil
+	}
+	return d, errors.Join(err, f.Close())
 }
 
 // ExistingDir is one whose backups are only read.
@@ -135,6 +142,15 @@ func (d *Dir) free(at time.Time, encrypted bool) (Backup, error) {
 	}
 }
 
+// roomBeside refuses a backup of database at path for which there is no room.
+func roomBeside(path string, database *os.File) error {
+	info, err := database.Stat()
+	if err != nil {
+		return err
+	}
+	return roomFor(filepath.Dir(path), info.Size())
+}
+
 // roomFor refuses what would not leave the reserve free.
 func roomFor(dir string, size int64) error {
 	free, err := freeBytes(dir)
@@ -145,68 +161,43 @@ func roomFor(dir string, size int64) error {
 		ErrNoRoom, dir, free>>20, (size+1<<20-1)>>20, reserve>>20)
 }
 
-// writeVerified writes a backup into a new file and reads it again from the disk.
-func writeVerified(ctx context.Context, path string, database *os.File, to Recipients) (size int64, err error) {
-	info, err := database.Stat()
-	if err != nil {
-		return 0, err
-	}
-	if err := roomFor(filepath.Dir(path), info.Size()); err != nil {
-		return 0, err
-	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) { // of a killed process
-		return 0, err
-	}
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return 0, err
-	}
-	defer f.Close()
-	if err := seal(ctx, f, database, to); err != nil {
-		return 0, err
-	}
-	if info, err = f.Stat(); err != nil {
-		return 0, err
-	}
-	return info.Size(), f.Close()
-}
-
 // seal fills f with a backup, durably, and compares what is on the disk then with
-// the database, or where only others can read it with what was written.
-func seal(ctx context.Context, f, database *os.File, to Recipients) error {
+// the database, or where only others can read it with what was written. It returns
+// how long f is.
+func seal(ctx context.Context, f, database *os.File, to Recipients) (size int64, err error) {
 	plain, sealed := sha256.New(), sha256.New()
 	w, err := Compress(io.MultiWriter(f, sealed), to)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if _, err := database.Seek(0, io.SeekStart); err != nil {
-		return err
+		return 0, err
 	}
 	_, err = io.Copy(io.MultiWriter(w, plain), whileWanted{ctx, database})
 	if err := errors.Join(err, w.Close()); err != nil {
-		return plainly(err)
+		return 0, plainly(err)
 	}
 	if err := f.Sync(); err != nil {
-		return plainly(err)
+		return 0, plainly(err)
 	}
 	forget(f)
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return err
+		return 0, err
 	}
 	want, read := plain, io.ReadCloser(f)
 	if len(to) > 0 {
 		want = sealed
 	} else if read, err = Plain(f, nil); err != nil {
-		return err
+		return 0, err
 	}
 	got := sha256.New()
 	if _, err := io.Copy(got, whileWanted{ctx, read}); err != nil {
-		return fmt.Errorf("read the backup again: %w", err)
+		return 0, fmt.Errorf("read the backup again: %w", err)
 	}
 	if !bytes.Equal(got.Sum(nil), want.Sum(nil)) {
-		return errors.New("the disk returns something else than was written to it")
+		return 0, errors.New("the disk returns something else than was written to it")
 	}
-	return nil
+	return f.Seek(0, io.SeekEnd)
 }
 
 // whileWanted is a reader that fails when nobody wants the result any more.

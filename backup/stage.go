@@ -3,12 +3,12 @@ package backup
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"io"
 	"os"
-	"path/filepath"
 	"time"
 
-	"welcomed/bolt"
+	"welcomed/safefile"
 )
 
 const stagedSuffix = ".backup-being-made"
@@ -25,29 +25,37 @@ func (s *Staged) Name() string { return s.Backup.Name }
 // Stage writes a backup of a sound database into a file beside path, reads it
 // again and takes its name away: it is gone when it is closed.
 func Stage(ctx context.Context, path string, at time.Time, database *os.File, to Recipients) (*Staged, error) {
+	if err := roomBeside(path, database); err != nil {
+		return nil, err
+	}
 	name := path + stagedSuffix
-	defer os.Remove(name)
-	size, err := writeVerified(ctx, name, database, to)
+	f, err := safefile.Create(name, safefile.Private)
 	if err != nil {
 		return nil, err
 	}
-	f, err := os.Open(name)
+	defer os.Remove(name)
+	size, err := seal(ctx, f, database, to)
+	if err == nil {
+		_, err = f.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
 	at = at.UTC().Truncate(time.Second)
-	return &Staged{f, Backup{newName(at, len(to) > 0), at, size}}, err
+	return &Staged{f, Backup{newName(at, len(to) > 0), at, size}}, nil
 }
 
 // WriteFile writes a backup of a sound database: it is there whole or not at all,
 // on the disk and read from there when WriteFile returns.
 func WriteFile(ctx context.Context, path string, database *os.File, to Recipients) (size int64, err error) {
-	part := path + suffixPart
-	defer os.Remove(part)
-	if size, err = writeVerified(ctx, part, database, to); err != nil {
+	if err := roomBeside(path, database); err != nil {
 		return 0, err
 	}
-	if err := os.Rename(part, path); err != nil {
-		return 0, err
-	}
-	return size, bolt.SyncDirectory(filepath.Dir(path))
+	err = safefile.Write(path, safefile.Private, func(part *os.File) error {
+		size, err = seal(ctx, part, database, to)
+		return err
+	})
+	return size, err
 }
 
 // Upload puts a staged backup into the bucket, and tells sent how many more bytes

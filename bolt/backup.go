@@ -12,6 +12,7 @@ import (
 	berrors "go.etcd.io/bbolt/errors"
 
 	"welcomed/delivery"
+	"welcomed/safefile"
 )
 
 // copySuffix is what the file of a copy is called while it is made, behind the
@@ -73,7 +74,7 @@ func copyNameless(ctx context.Context, path string, db *bbolt.DB, durable func(i
 // and has to wait for all readers to map a file that has grown. Copying rows
 // takes twenty times as long.
 func copyPages(ctx context.Context, db *bbolt.DB, path string, durable func(id uint64) error) (f *os.File, err error) {
-	f, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	f, err = safefile.Create(path, safefile.Private)
 	if err != nil {
 		return nil, err
 	}

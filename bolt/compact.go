@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	"go.etcd.io/bbolt"
 
 	"welcomed/progress"
+	"welcomed/safefile"
 )
 
 // compactBytes is how much one transaction of a compaction writes.
@@ -64,29 +64,16 @@ func compactTo(ctx context.Context, from, to string, check CheckOptions) (err er
 	if err != nil {
 		return fmt.Errorf("what was made of %s is not used: %w", from, err)
 	}
-	if err := keepMode(from, part); err != nil {
-		return err
-	}
-	if err := os.Rename(part, to); err != nil {
-		return err
-	}
-	return SyncDirectory(filepath.Dir(to))
+	return safefile.Rename(part, to)
 }
 
-// keepMode gives a new file the mode of the old one.
-func keepMode(from, to string) error {
-	info, err := os.Stat(from)
+// compactInto makes a file with the mode of the old one.
+func compactInto(ctx context.Context, source *bbolt.DB, path string, p *progress.Progress) error {
+	info, err := os.Stat(source.Path())
 	if err != nil {
 		return err
 	}
-	return os.Chmod(to, info.Mode().Perm())
-}
-
-func compactInto(ctx context.Context, source *bbolt.DB, path string, p *progress.Progress) error {
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	target, err := openFile(path, Options{LockTimeout: lockTimeout})
+	target, err := makeFile(path, info.Mode().Perm(), Options{LockTimeout: lockTimeout})
 	if err != nil {
 		return err
 	}

@@ -6,38 +6,44 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
 
-	berrors "go.etcd.io/bbolt/errors"
+	"go.etcd.io/bbolt"
+
+	"welcomed/safefile"
 )
 
-// newFile makes the file if there is none: under another name, so that what is
-// found under its own is whole, also after a power cut in the middle.
+// newFile makes the file if there is none, or if it is to be a fresh one: under
+// another name, so that what is found under its own is whole, also after a power cut
+// in the middle.
 func newFile(path string, opts Options) error {
-	if exists(path) {
+	if !opts.fresh && exists(path) {
 		return nil
 	}
 	part := path + ".new"
-	db, err := openFile(part, opts)
-	if errors.Is(err, berrors.ErrInvalid) { // left behind by a power cut
-		if err := os.Remove(part); err != nil {
-			return err
-		}
-		db, err = openFile(part, opts)
-	}
+	db, err := makeFile(part, safefile.Private, opts)
 	if err != nil {
 		return err
 	}
-	return errors.Join(nameFile(part, path), db.Close())
+	return errors.Join(nameFile(part, path, opts.fresh), db.Close())
+}
+
+// makeFile makes a file with no rows.
+func makeFile(path string, perm fs.FileMode, opts Options) (*bbolt.DB, error) {
+	f, err := safefile.Create(path, perm)
+	if err != nil {
+		return nil, err
+	}
+	db, _, err := openMade(f, path, opts, 0)
+	return db, err
 }
 
 // nameFile gives a file its name. Only who has it locked does so, and another may
 // have been first.
-func nameFile(part, path string) error {
-	if exists(path) {
+func nameFile(part, path string, fresh bool) error {
+	if !fresh && exists(path) {
 		return os.Remove(part)
 	}
-	if err := os.Rename(part, path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := safefile.Rename(part, path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return nil
@@ -65,20 +71,7 @@ func (s *Store) secure() (err error) {
 	if err := s.file.Sync(); err != nil {
 		return fmt.Errorf("sync: %w", err)
 	}
-	return SyncDirectory(filepath.Dir(s.path))
-}
-
-// SyncDirectory makes durable which files a directory has, where that is possible:
-// some file systems cannot, some directories may not be read.
-func SyncDirectory(path string) error {
-	d, err := os.Open(path)
-	if err == nil {
-		err = errors.Join(d.Sync(), d.Close())
-	}
-	if errors.Is(err, errors.ErrUnsupported) || errors.Is(err, syscall.EINVAL) || errors.Is(err, fs.ErrPermission) {
-		return nil
-	}
-	return err
+	return safefile.SyncDirectory(filepath.Dir(s.path))
 }
 
 func (s *Store) rewriteMeta() error {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"iter"
 	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -16,6 +15,7 @@ import (
 	"welcomed/delivery"
 	"welcomed/delivery/archive"
 	"welcomed/mls"
+	"welcomed/safefile"
 )
 
 const (
@@ -24,19 +24,13 @@ const (
 	importBytes = 4 << 20
 )
 
-// importSuffix is behind the name of a database that is being imported.
-const importSuffix = ".part"
-
 // Import implements archive.Importer. What is at f.Path stays; an import that does
 // not come to its end leaves nothing.
 func (f *File) Import(ctx context.Context, lines iter.Seq2[archive.Line, error]) error {
 	if exists(f.Path) {
 		return fmt.Errorf("%s exists, and an archive is only imported into a new database", f.Path)
 	}
-	part := f.Path + importSuffix
-	if err := os.Remove(part); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
+	part := f.Path + safefile.PartSuffix
 	defer os.Remove(part)
 	if err := f.importTo(ctx, part, lines); err != nil {
 		return err
@@ -52,10 +46,7 @@ func (f *File) Import(ctx context.Context, lines iter.Seq2[archive.Line, error])
 	if exists(f.Path) {
 		return fmt.Errorf("%s exists by now, and is not overwritten", f.Path)
 	}
-	if err := os.Rename(part, f.Path); err != nil {
-		return err
-	}
-	return SyncDirectory(filepath.Dir(f.Path))
+	return safefile.Rename(part, f.Path)
 }
 
 func syncFile(path string) error {
@@ -126,7 +117,7 @@ func (c stillClock) Now() time.Time       { return c.now }
 func (stillClock) Elapsed() time.Duration { return 0 }
 
 func (im *importer) begin(part string, header *archive.Header, limits delivery.Limits) error {
-	s, err := Open(part, Options{Limits: limits, Clock: stillClock{header.SeenAt}, TrustClock: true})
+	s, err := Open(part, Options{Limits: limits, Clock: stillClock{header.SeenAt}, TrustClock: true, fresh: true})
 	if err != nil {
 		return err
 	}

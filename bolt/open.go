@@ -50,6 +50,7 @@ type Options struct {
 	// shared it and how long it took.
 	ObserveCommit func(events int, took time.Duration)
 
+	fresh     bool          // in the place of whatever is at the path
 	idleAfter time.Duration // shorter in tests
 	readOnly  bool          // for a look at a file
 }
@@ -177,6 +178,17 @@ func mappable() int64 {
 
 // openBoth returns bbolt's file too. Whoever closes the database closes it.
 func openBoth(path string, opts Options, ahead int) (db *bbolt.DB, file *os.File, err error) {
+	return openMade(nil, path, opts, ahead)
+}
+
+// openMade is openBoth for a file that safefile has just made, unless made is nil.
+// bbolt makes none. An error closes made.
+func openMade(made *os.File, path string, opts Options, ahead int) (db *bbolt.DB, file *os.File, err error) {
+	defer func() {
+		if err != nil && made != nil {
+			made.Close()
+		}
+	}()
 	if most := mappable(); most > 0 && opts.MaxSize > most {
 		return nil, nil, fmt.Errorf("a file of %d bytes cannot be mapped by a 32-bit program, at most one of %d", opts.MaxSize, most)
 	}
@@ -196,7 +208,11 @@ func openBoth(path string, opts Options, ahead int) (db *bbolt.DB, file *os.File
 		// the list itself: the file of a simulated year grew by a quarter.
 		FreelistType: bbolt.FreelistArrayType,
 		OpenFile: func(name string, flag int, mode os.FileMode) (*os.File, error) {
-			f, err := os.OpenFile(name, flag, mode)
+			if f := made; f != nil {
+				made, file = nil, f
+				return f, nil
+			}
+			f, err := os.OpenFile(name, flag&(os.O_WRONLY|os.O_RDWR), mode)
 			file = f
 			return f, err
 		},

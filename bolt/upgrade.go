@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 
 	"go.etcd.io/bbolt"
+
+	"welcomed/safefile"
 )
 
 // oldestFormat is the first that was released.
@@ -94,7 +96,7 @@ func widenRows(*txn) error { return nil }
 // if another copy has that name, and returns the name. One of a start that was
 // interrupted is the same, and is not made again.
 func keepCopy(db *bbolt.DB, path string) (kept string, err error) {
-	part := path + ".part"
+	part := path + safefile.PartSuffix
 	defer os.Remove(part)
 	sum, err := copyDurably(db, part)
 	if err != nil {
@@ -108,7 +110,7 @@ func keepCopy(db *bbolt.DB, path string) (kept string, err error) {
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			// Nobody else makes these: the database is locked.
-			return kept, errors.Join(os.Rename(part, kept), SyncDirectory(filepath.Dir(kept)))
+			return kept, safefile.Rename(part, kept)
 		case err != nil:
 			return "", err
 		case bytes.Equal(sum, same):

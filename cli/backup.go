@@ -18,12 +18,10 @@ import (
 	"welcomed/backup"
 	"welcomed/bolt"
 	"welcomed/progress"
+	"welcomed/safefile"
 )
 
-const (
-	partSuffix       = ".part"
-	compressedSuffix = ".zst"
-)
+const compressedSuffix = ".zst"
 
 func backupCommand(env environment) *cli.Command {
 	b := backingUp{env: env, db: defaultDB(env), remote: defaultRemote(env)}
@@ -225,7 +223,7 @@ func (b *backingUp) checked(ctx context.Context, source *copied, path string) (*
 	if source.file != nil {
 		return source.file, nil
 	}
-	name := path + ".copy" + partSuffix
+	name := path + ".copy" + safefile.PartSuffix
 	defer os.Remove(name)
 	err := writeDatabase(name, b.counted("copy from the server", source), func(part string) error { return b.check(ctx, part) })
 	if err != nil {
@@ -266,23 +264,13 @@ func ended(err error) error {
 // writeDatabase writes a file that is there whole or not at all, on the disk
 // when it returns, and only if check has nothing against it.
 func writeDatabase(path string, source io.Reader, check func(part string) error) error {
-	part := path + partSuffix
-	defer os.Remove(part)
-	f, err := os.OpenFile(part, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(f, source)
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return plainly(err)
-	}
-	if err := check(part); err != nil {
-		return err
-	}
-	if err := os.Rename(part, path); err != nil {
-		return err
-	}
-	return bolt.SyncDirectory(filepath.Dir(path))
+	return plainly(safefile.Write(path, safefile.Private, func(part *os.File) error {
+		_, err := io.Copy(part, source)
+		if err := errors.Join(err, part.Sync()); err != nil {
+			return err
+		}
+		return check(part.Name())
+	}))
 }
 
 // plainly says of a full disk that it is one.

@@ -18,6 +18,7 @@ import (
 
 	"welcomed/load"
 	"welcomed/mls"
+	"welcomed/safefile"
 )
 
 // What a bench can measure.
@@ -199,7 +200,7 @@ func (c *benchConfig) open(ctx context.Context, env environment) (t *load.Target
 	if c.dir, err = filepath.Abs(c.dir); err != nil {
 		return nil, nil, fmt.Errorf("--dir: %w", err)
 	}
-	dir, err := os.MkdirTemp(c.dir, "welcomed-bench-")
+	dir, err := safefile.TemporaryDirectory(c.dir, "welcomed-bench-")
 	if err != nil {
 		return nil, nil, fmt.Errorf("--dir: %w", err)
 	}

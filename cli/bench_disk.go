@@ -7,8 +7,11 @@ import (
 	"fmt"
 	mathrand "math/rand/v2"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
+
+	"welcomed/safefile"
 )
 
 // A benchDisk is what the disk does at best for a store that commits like bbolt
@@ -30,11 +33,16 @@ const (
 
 // measureDisk commits for a while on a file of its own in dir.
 func measureDisk(ctx context.Context, dir string) (_ *benchDisk, err error) {
-	f, err := os.CreateTemp(dir, "welcomed-bench-disk-")
+	dir, err = safefile.TemporaryDirectory(dir, "welcomed-bench-disk-")
 	if err != nil {
 		return nil, fmt.Errorf("measure the disk of --dir: %w", err)
 	}
-	defer func() { err = errors.Join(err, f.Close(), os.Remove(f.Name())) }()
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	f, err := safefile.Create(filepath.Join(dir, "file"), safefile.Private)
+	if err != nil {
+		return nil, fmt.Errorf("measure the disk of --dir: %w", err)
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
 	content := make([]byte, diskFile)
 	_, _ = rand.Read(content) // never fails
 	if _, err := f.Write(content); err != nil {

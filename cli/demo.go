@@ -19,6 +19,7 @@ import (
 
 	"welcomed/mls"
 	"welcomed/mls/mlstest"
+	"welcomed/safefile"
 )
 
 func demoCommand(env environment) *cli.Command {
@@ -46,7 +47,7 @@ func demo(ctx context.Context, env environment, keep string) (err error) {
 			return err
 		}
 	}
-	dir, err := os.MkdirTemp("", "welcomed-demo-")
+	dir, err := safefile.TemporaryDirectory("", "welcomed-demo-")
 	if err != nil {
 		return err
 	}
@@ -121,12 +122,13 @@ func refOf(bare []byte) string {
 }
 
 func (o demoObjects) keep(dir string) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := safefile.MakeDirectory(dir); err != nil {
 		return fmt.Errorf("--keep: %w", err)
 	}
 	files := map[string][]byte{keptKeyPackage1: o.keyPackage1, keptKeyPackage2: o.keyPackage2, keptWelcome: o.welcome}
 	for name, b := range files {
-		if err := os.WriteFile(filepath.Join(dir, name), b, 0o644); err != nil {
+		write := func(f *os.File) error { _, err := f.Write(b); return err }
+		if err := safefile.Write(filepath.Join(dir, name), 0o644, write); err != nil {
 			return fmt.Errorf("--keep: %w", err)
 		}
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -15,6 +14,7 @@ import (
 	"welcomed/bolt"
 	"welcomed/delivery/archive"
 	"welcomed/progress"
+	"welcomed/safefile"
 )
 
 // exportSuffix is behind the name of what an export of a running server is made of.
@@ -109,7 +109,7 @@ func (e *export) source(ctx context.Context) (file *bolt.File, remove func(), er
 }
 
 func copyTo(path string, source io.Reader) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	f, err := safefile.Create(path, safefile.Private)
 	if err != nil {
 		return err
 	}
@@ -133,23 +133,14 @@ func (e *export) write(ctx context.Context, file *bolt.File) (counts archive.Cou
 	if e.output == "-" {
 		return e.writeTo(ctx, file, e.env.stdout)
 	}
-	part := e.output + partSuffix
-	defer os.Remove(part)
-	f, err := os.OpenFile(part, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return counts, err
-	}
-	counts, err = e.writeTo(ctx, file, f)
-	if err == nil {
-		err = e.readAgain(ctx, f)
-	}
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return counts, plainly(err)
-	}
-	if err := os.Rename(part, e.output); err != nil {
-		return counts, err
-	}
-	return counts, bolt.SyncDirectory(filepath.Dir(e.output))
+	err = safefile.Write(e.output, safefile.Private, func(part *os.File) error {
+		counts, err = e.writeTo(ctx, file, part)
+		if err == nil {
+			err = e.readAgain(ctx, part)
+		}
+		return err
+	})
+	return counts, plainly(err)
 }
 
 // writeTo writes the archive. What makes it a whole one comes after the database

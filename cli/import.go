@@ -15,6 +15,7 @@ import (
 	"welcomed/delivery"
 	"welcomed/delivery/archive"
 	"welcomed/progress"
+	"welcomed/safefile"
 )
 
 // importLimits are those of serve's flags that say when what is imported is looked
@@ -72,7 +73,7 @@ func (i *importing) run(ctx context.Context) error {
 		return fmt.Errorf("open the archive: %w", err)
 	}
 	defer source.Close()
-	if err := os.MkdirAll(filepath.Dir(i.db), 0o700); err != nil {
+	if err := safefile.MakeDirectory(filepath.Dir(i.db)); err != nil {
 		return fmt.Errorf("make the directory of --db: %w", err)
 	}
 	i.progress.Begin("importing", progress.Bytes, size)

@@ -16,6 +16,7 @@ import (
 	"welcomed/backup"
 	"welcomed/bolt"
 	"welcomed/progress"
+	"welcomed/safefile"
 )
 
 func restoreCommand(env environment) *cli.Command {
@@ -102,7 +103,7 @@ func (r *restore) restore(ctx context.Context, source io.Reader, identities back
 	if err != nil {
 		return "", err
 	}
-	if err := os.MkdirAll(filepath.Dir(db), 0o700); err != nil {
+	if err := safefile.MakeDirectory(filepath.Dir(db)); err != nil {
 		return "", fmt.Errorf("make the directory of --db: %w", err)
 	}
 	plain, err := backup.Plain(countedReader{source, &r.progress}, identities)
@@ -206,5 +207,5 @@ func putAside(path string, now time.Time) (string, error) {
 	if os.Link(path, aside) == nil {
 		return aside, nil
 	}
-	return aside, os.Rename(path, aside) // a file system on which a file has one name
+	return aside, safefile.Rename(path, aside) // a file system on which a file has one name
 }

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"os/signal"
 	"path/filepath"
 	"runtime"
@@ -25,6 +24,7 @@ import (
 	"welcomed/delivery"
 	"welcomed/history"
 	"welcomed/metrics"
+	"welcomed/safefile"
 	"welcomed/server"
 )
 
@@ -303,7 +303,7 @@ func (i *instance) closeListeners() {
 }
 
 func openFile(c *config, m *metrics.Metrics) (*bolt.Store, error) {
-	if err := os.MkdirAll(filepath.Dir(c.db), 0o700); err != nil {
+	if err := safefile.MakeDirectory(filepath.Dir(c.db)); err != nil {
 		return nil, fmt.Errorf("make the directory of --db: %w", err)
 	}
 	return bolt.Open(c.db, bolt.Options{

@@ -16,6 +16,8 @@ import (
 	"syscall"
 
 	"github.com/urfave/cli/v3"
+
+	"welcomed/safefile"
 )
 
 const (
@@ -85,7 +87,7 @@ func listenOnSocket(path string) (net.Listener, error) {
 	if err := removeStaleSocket(path); err != nil {
 		return nil, fmt.Errorf("--admin-socket %s: %w", path, err)
 	}
-	l, err := listenPrivately(path)
+	l, err := safefile.Listen(path)
 	if err != nil {
 		return nil, fmt.Errorf("--admin-socket %s: %w", path, reason(err))
 	}
