@@ -101,6 +101,6 @@ func (t *txn) preloadPair(i int) error {
 	if err != nil {
 		return err
 	}
-	_, err = t.post(delivery.Unauthenticated(), delivery.IDOf(delivery.Unauthenticated(), w.Bytes()), nil, delivery.Posting{Welcome: w})
+	_, err = t.post(delivery.Unauthenticated(), delivery.IDOf(delivery.Unauthenticated(), w.Bytes()), nil, delivery.Posting{Welcome: w}, newShares())
 	return err
 }

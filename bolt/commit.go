@@ -284,8 +284,11 @@ func (c *committer) transact(batch []*event, alone bool) error {
 			continue
 		}
 		admitted += e.cost
-		before := t.writes
+		before, read := t.writes, t.reads
 		e.err = t.run(e.run)
+		if observe := c.store.opts.observeEvent; observe != nil {
+			observe(t.reads-read, t.writes-before)
+		}
 		if e.err != nil && t.writes != before {
 			_ = tx.Rollback()
 			if len(batch) == 1 {
@@ -444,6 +447,40 @@ func (s *Store) read(ctx context.Context, fn func(*txn) error) (seen uint64, err
 	seen = uint64(tx.ID())
 	_ = tx.Rollback()
 	return seen, err
+}
+
+// looks is how often an event looks outside the writer before it looks inside.
+const looks = 3
+
+// errMoved: what an event has found outside the writer has changed since.
+var errMoved = errors.New("what was looked at has changed since")
+
+// decide runs an event in two steps. look finds out on a snapshot what there is to
+// do, however much has to be read for that, and reports whether it changes anything:
+// what changes nothing never enters the writer. apply carries it out in the writer and
+// reads only what it changes; if it finds that something else has changed what look
+// has relied on, it returns errMoved before it writes, and look is called again. The
+// last look is inside the writer, so that the event comes to an end.
+func (s *Store) decide(ctx context.Context, cost int, look func(*txn) (changes bool, err error), apply func(*txn) error) error {
+	for range looks {
+		changes := false
+		seen, err := s.read(ctx, func(t *txn) (err error) { changes, err = look(t); return err })
+		if err != nil || !changes {
+			if waitErr := s.writer.wait(seen); waitErr != nil {
+				return waitErr
+			}
+			return err
+		}
+		if err := s.writer.do(ctx, cost, apply); !errors.Is(err, errMoved) {
+			return err
+		}
+	}
+	return s.writer.do(ctx, cost, func(t *txn) error {
+		if changes, err := look(t); err != nil || !changes {
+			return err
+		}
+		return apply(t)
+	})
 }
 
 // A layer is what belongs to one transaction of the file: the changed rows

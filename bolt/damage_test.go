@@ -137,7 +137,7 @@ var Damages = []Damage{
 	}},
 	{"a token has no timer", "has no timer", true, false, deleteFirst(bucketTimers, timerOf(timerToken))},
 	{"a reservation has no timer", "has no timer", true, false, func(t *txn) {
-		t.keepReservation(idempotencyRecord(delivery.Unauthenticated(), delivery.ReserveRequest{IdempotencyKey: "x"}), delivery.Reservation{})
+		t.putReservation(idempotencyRecord(delivery.Unauthenticated(), delivery.ReserveRequest{IdempotencyKey: "x"}), t.now.Add(t.limits.IdempotencyKept), delivery.Reservation{})
 		deleteTimersOf(timerIdempotency)(t)
 	}},
 	{"a device has no timer", "has no timer", true, false, deleteTimersOf(timerDevice)},

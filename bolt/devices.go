@@ -41,7 +41,7 @@ type device struct {
 	retired      int       // KeyPackages that are, as written, last resort counted
 	overdue      int       // pending although the device has claimed since
 	claimed      uint64    // the sequence at its last claim
-	changes      uint64    // to it and its rows so far
+	changes      uint64    // how often a KeyPackage came, or was needed no more
 	live         alarm     // for what is not a tombstone
 	tombstones   alarm
 
@@ -186,7 +186,7 @@ func (t *txn) createDevice(id delivery.DeviceID) *device {
 	return d
 }
 
-// touch marks the device as seen and as changed.
+// touch marks the device as seen.
 func (t *txn) touch(d *device) {
 	d.seenAt = t.now
 	t.changed(d)
@@ -195,7 +195,6 @@ func (t *txn) touch(d *device) {
 // changed has flush write the device.
 func (t *txn) changed(d *device) {
 	t.writes++
-	d.changes++
 	d.dirty = true
 }
 
@@ -289,8 +288,11 @@ func (s *Store) RemoveDevice(ctx context.Context, caller delivery.Caller, id del
 	if err := caller.Valid(); err != nil {
 		return err
 	}
-	return s.writer.do(ctx, 0, func(t *txn) error {
-		t.revokeTokens(delivery.TokenOwner{User: id.User, Device: id.Name})
+	owner := delivery.TokenOwner{User: id.User, Device: id.Name}
+	return s.decide(ctx, 0, func(t *txn) (changes bool, err error) {
+		return t.device(id) != nil || len(t.tokenIDs(owner)) > 0, nil
+	}, func(t *txn) error {
+		t.revokeTokens(owner)
 		if d := t.device(id); d != nil {
 			t.removeDevice(d)
 		}
@@ -303,8 +305,11 @@ func (s *Store) RemoveUser(ctx context.Context, caller delivery.Caller, user del
 	if err := caller.Valid(); err != nil {
 		return err
 	}
-	return s.writer.do(ctx, 0, func(t *txn) error {
-		t.revokeTokens(delivery.TokenOwner{User: user})
+	owner := delivery.TokenOwner{User: user}
+	return s.decide(ctx, 0, func(t *txn) (changes bool, err error) {
+		return len(t.keys(bucketNames, userPrefix(user), 1)) > 0 || len(t.tokenIDs(owner)) > 0, nil
+	}, func(t *txn) error {
+		t.revokeTokens(owner)
 		for _, d := range t.knownDevices(user) {
 			t.removeDevice(d)
 		}
@@ -326,7 +331,7 @@ func (t *txn) removeDevice(d *device) {
 	}
 	open := t.openMails(d)
 	for _, k := range t.liveKeyPackages(d) {
-		t.withdrawWith(d, k, open[k.number])
+		t.withdrawWith(d, k, t.current(open, d, k))
 	}
 	for _, m := range t.mails(d, rowDelivered) {
 		m.rec.End(delivery.Lapsed, t.now)

@@ -45,15 +45,18 @@ func TestInitKeysAreFoundThatComeWhileOthersAreSearched(t *testing.T) {
 			first, second := randomItems(1), randomItems(1)
 			second[0].InitKey = first[0].InitKey
 
-			search := newInitKeySearch(second)
-			_, err := s.read(t.Context(), func(txn *txn) error { txn.searchInitKeys(txn.device(id), search); return nil })
+			var looked *publishLook
+			_, err := s.read(t.Context(), func(txn *txn) error {
+				looked = txn.lookAt(publication{id: id, items: second})
+				return nil
+			})
 			must(t, err)
 			must(t, event(func(txn *txn) error {
 				meanwhile(txn, txn.device(id), kps, func() { _, err = txn.publish(publication{id: id, items: first}) })
 				return err
 			}))
 			err = event(func(txn *txn) error {
-				_, err := txn.publish(publication{id: id, items: second, search: search.clone()})
+				_, err := txn.publish(publication{id: id, items: second, seen: looked.clone()})
 				return err
 			})
 			if !errors.Is(err, delivery.ErrKeyPackageSpent) {

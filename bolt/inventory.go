@@ -83,15 +83,33 @@ func (s *Store) Withdraw(ctx context.Context, caller delivery.Caller, id deliver
 	if err := caller.Valid(); err != nil {
 		return err
 	}
-	return s.writer.do(ctx, 0, func(t *txn) error {
+	find := func(t *txn) (*device, *keyPackage, error) {
 		owner, k := t.refOwner(ref)
 		switch {
 		case k == nil || owner.id != id:
-			return delivery.ErrNotFound
+			return nil, nil, delivery.ErrNotFound
 		case k.rec.State == delivery.Consumed:
-			return delivery.ErrConsumed
+			return nil, nil, delivery.ErrConsumed
 		}
-		t.withdraw(owner, k)
+		return owner, k, nil
+	}
+	var open openMails
+	return s.decide(ctx, 0, func(t *txn) (changes bool, err error) {
+		d, k, err := find(t)
+		if err != nil {
+			return false, err
+		}
+		open = t.openMails(d)
+		return t.withdrawable(k, t.current(open, d, k)), nil
+	}, func(t *txn) error {
+		d, k, err := find(t)
+		if err != nil {
+			return err
+		}
+		if !t.knows(open, d, k) {
+			return errMoved
+		}
+		t.withdrawWith(d, k, t.current(open, d, k))
 		return nil
 	})
 }

@@ -1,6 +1,7 @@
 package bolt
 
 import (
+	"slices"
 	"time"
 
 	"welcomed/delivery"
@@ -133,6 +134,9 @@ func (t *txn) saveKeyPackage(d *device, k *keyPackage) {
 	if kind == rowTombstone && k.closed.IsZero() {
 		k.closed = t.now
 	}
+	if !k.stored || k.row != kind && kind == rowTombstone {
+		d.changes++
+	}
 	if k.stored && k.row != kind {
 		t.del(bucketDevices, d.keyPackageRow(k.row, k.number))
 	}
@@ -218,13 +222,27 @@ func (t *txn) onShelf(d *device, suite mls.CipherSuite) []*keyPackage {
 	return found
 }
 
+// lastResorts returns the available last resorts of a suite.
+func (t *txn) lastResorts(d *device, suite mls.CipherSuite) (found []*keyPackage) {
+	t.eachOnShelfFrom(d, suite, keyPackageKey{shelf: shelfOf(suite, true)}, func(k *keyPackage) bool {
+		found = append(found, k)
+		return true
+	})
+	return found
+}
+
 // eachOnShelf is onShelf until yield returns false.
 func (t *txn) eachOnShelf(d *device, suite mls.CipherSuite, yield func(*keyPackage) bool) {
-	from, last := shelfOf(suite, false), shelfOf(suite, true)
+	t.eachOnShelfFrom(d, suite, keyPackageKey{shelf: shelfOf(suite, false)}, yield)
+}
+
+// eachOnShelfFrom is eachOnShelf from a place on, where one may lie.
+func (t *txn) eachOnShelfFrom(d *device, suite mls.CipherSuite, from keyPackageKey, yield func(*keyPackage) bool) {
+	last := shelfOf(suite, true)
 	if suite == 0 {
 		last = lastShelf
 	}
-	for key, row := range t.scan(bucketDevices, numberKey(d.number), d.key(rowShelf|byte(from))) {
+	for key, row := range t.scan(bucketDevices, numberKey(d.number), d.keyPackageRow(rowShelf|byte(from.shelf), from.number)) {
 		kind := key[numberBytes]
 		if kind > rowShelf|byte(last) || !yield(decodeKeyPackage(kind, readNumber(key[numberBytes+1:]), row)) {
 			return
@@ -254,12 +272,20 @@ func (t *txn) addKeyPackage(d *device, item delivery.NewKeyPackage) *keyPackage 
 	return k
 }
 
-// withdraw ends a KeyPackage at its owner's wish, and with it the Welcomes that
-// wait for it. One that has ended, or is consumed, stays as it is.
-func (t *txn) withdraw(d *device, k *keyPackage) { t.withdrawWith(d, k, t.mailsFor(d, k)) }
+// withdrawable reports whether a withdrawal would end the KeyPackage or one of its open mails.
+func (t *txn) withdrawable(k *keyPackage, mails []*mail) bool {
+	if k.rec.State == delivery.Consumed {
+		return false
+	}
+	return !k.rec.StateAt(t.sure).Ended() || slices.ContainsFunc(mails, func(m *mail) bool {
+		s := m.rec.StateAt(t.sure)
+		return s == delivery.Held || s == delivery.Pending
+	})
+}
 
-// withdrawWith is withdraw where the KeyPackage's open mails are known. It
-// reports whether anything has ended.
+// withdrawWith ends a KeyPackage at its owner's wish, and with it the Welcomes that
+// wait for it: of its open mails, which are given, those that were not delivered. One
+// that has ended, or is consumed, stays as it is. It reports whether anything has ended.
 func (t *txn) withdrawWith(d *device, k *keyPackage, mails []*mail) (changed bool) {
 	if k.rec.State == delivery.Consumed {
 		return false

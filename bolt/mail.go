@@ -185,26 +185,42 @@ func (t *txn) mails(d *device, kind byte) []*mail {
 	return mails
 }
 
-// mailsFor returns the mails of a KeyPackage that may not have ended.
-func (t *txn) mailsFor(d *device, k *keyPackage) []*mail {
-	if k.rec.Open == 0 {
-		return nil
-	}
-	if !k.rec.LastResort {
-		return []*mail{t.mail(d, k.mail)}
-	}
-	return t.openMails(d)[k.number]
-}
+// openMails are where a device's mails lay that had not ended, by KeyPackage, when
+// they were looked at. There may be thousands, and only a look outside the writer
+// finds those of one last resort.
+type openMails map[uint64][]mailKey
 
-// openMails returns the device's mails that have not ended, by KeyPackage.
-func (t *txn) openMails(d *device) map[uint64][]*mail {
-	open := make(map[uint64][]*mail)
+func (t *txn) openMails(d *device) openMails {
+	open := make(openMails)
 	for _, kind := range openKinds {
 		for _, m := range t.mails(d, kind) {
-			open[m.kp.number] = append(open[m.kp.number], m)
+			open[m.kp.number] = append(open[m.kp.number], m.mailKey)
 		}
 	}
 	return open
+}
+
+// current returns those of a KeyPackage that have not ended by now. Those that have come
+// since the look are missing: see knows.
+func (t *txn) current(open openMails, d *device, k *keyPackage) (mails []*mail) {
+	if k.rec.Open == 0 {
+		return nil
+	}
+	keys := open[k.number]
+	if !k.rec.LastResort {
+		keys = []mailKey{k.mail}
+	}
+	for _, key := range keys {
+		if m := t.mail(d, key); m != nil && !m.rec.State.Ended() {
+			mails = append(mails, m)
+		}
+	}
+	return mails
+}
+
+// knows reports whether open has all mails of a KeyPackage that have not ended.
+func (t *txn) knows(open openMails, d *device, k *keyPackage) bool {
+	return len(t.current(open, d, k)) == k.rec.Open
 }
 
 // mailsOf returns the mails that the device got in one Welcome.

@@ -52,7 +52,10 @@ type Options struct {
 
 	fresh     bool          // in the place of whatever is at the path
 	idleAfter time.Duration // shorter in tests
-	readOnly  bool          // for a look at a file
+	// observeEvent, if not nil, is told how many rows each event has read and
+	// written inside the writer, in tests.
+	observeEvent func(reads, writes int)
+	readOnly     bool // for a look at a file
 }
 
 // A Store keeps everything in one file. It implements delivery.Store.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"welcomed/delivery"
 	"welcomed/mls"
@@ -21,26 +22,31 @@ func (s *Store) Post(ctx context.Context, caller delivery.Caller, p delivery.Pos
 	}
 	id := delivery.IDOf(caller, p.Welcome.Bytes())
 	hash := treeHash(p.RatchetTree)
-	run := func(t *txn) error {
-		outcome, err = t.post(caller, id, hash, p)
+	shares := newShares()
+	err = s.decide(ctx, len(p.Welcome.Bytes())+len(p.RatchetTree), func(t *txn) (changes bool, err error) {
+		look := p
+		look.DryRun, shares = true, newShares()
+		outcome, err = t.post(caller, id, hash, look, shares)
+		shares.counted = true
+		return err == nil && !outcome.Repeated && !p.DryRun, err
+	}, func(t *txn) error {
+		outcome, err = t.post(caller, id, hash, p, shares)
 		return err
-	}
-	if p.DryRun {
-		err = s.view(ctx, run)
-	} else {
-		err = s.writer.do(ctx, len(p.Welcome.Bytes())+len(p.RatchetTree), run)
-	}
+	})
 	return outcome, err
 }
 
-func (t *txn) post(caller delivery.Caller, id delivery.WelcomeID, treeHash []byte, p delivery.Posting) (delivery.Outcome, error) {
+func (t *txn) post(caller delivery.Caller, id delivery.WelcomeID, treeHash []byte, p delivery.Posting, s *shares) (delivery.Outcome, error) {
 	if w := t.welcomeByID(id); w != nil {
+		if s.counted {
+			return delivery.Outcome{}, errMoved // since the look
+		}
 		return t.postAgain(w, treeHash, p)
 	}
 	if n := len(p.Welcome.Secrets); n > t.limits.RecipientsPerWelcome {
 		return delivery.Outcome{}, fmt.Errorf("%w: %d recipients, at most %d in one Welcome", delivery.ErrTooMany, n, t.limits.RecipientsPerWelcome)
 	}
-	verdicts, matched := t.judge(caller, p)
+	verdicts, matched := t.judge(caller, p, s)
 	outcome := delivery.Outcome{ID: id, PostedAt: t.now, Hold: p.Hold, RequireAll: p.RequireAll}
 	for i := range verdicts {
 		outcome.Recipients = append(outcome.Recipients, verdicts[i].answer(p.Hold))
@@ -59,9 +65,9 @@ func (t *txn) post(caller delivery.Caller, id delivery.WelcomeID, treeHash []byt
 	}
 	t.addWelcome(w, p)
 	for i := range verdicts {
-		t.addRecipient(w, i, &verdicts[i], p)
+		outcome.Recipients[i].ReleasedAt = t.addRecipient(w, i, &verdicts[i], p)
 	}
-	return t.outcome(w), nil
+	return outcome, nil
 }
 
 // postAgain answers a Welcome that is already here.
@@ -108,7 +114,7 @@ func (v *verdict) answer(hold bool) delivery.Recipient {
 }
 
 // judge decides for each recipient and counts those that match.
-func (t *txn) judge(caller delivery.Caller, p delivery.Posting) (verdicts []verdict, matched int) {
+func (t *txn) judge(caller delivery.Caller, p delivery.Posting, s *shares) (verdicts []verdict, matched int) {
 	boxes := make(map[uint64]*mailbox)
 	shared := int64(len(p.Welcome.EncryptedGroupInfo) + len(p.RatchetTree) + len(p.Context) + sliceOverhead)
 	verdicts = make([]verdict, len(p.Welcome.Secrets))
@@ -124,7 +130,7 @@ func (t *txn) judge(caller delivery.Caller, p delivery.Posting) (verdicts []verd
 			box = &mailbox{device: v.device}
 			boxes[v.device.number] = box
 		}
-		if t.mailboxFull(caller, box, v.size) {
+		if t.mailboxFull(caller, box, v.size, s) {
 			v.status = delivery.StatusMailboxFull
 			v.show = t.reservedBy(caller, v.kp)
 			continue
@@ -139,10 +145,18 @@ func (t *txn) judge(caller delivery.Caller, p delivery.Posting) (verdicts []verd
 // A mailbox is what waits for a device while a Welcome is judged, and what is
 // about to come with it.
 type mailbox struct {
-	device  *device
-	coming  load
-	posters *load // what the poster has there; nil: not counted yet
+	device *device
+	coming load
 }
+
+// shares are what a poster has in mailboxes, by the numbers of their devices: as
+// counted outside the writer, where a look has found that it may be too much.
+type shares struct {
+	of      map[uint64]load
+	counted bool // all that have to be
+}
+
+func newShares() *shares { return &shares{of: make(map[uint64]load)} }
 
 // A load is a part of a mailbox.
 type load struct {
@@ -159,30 +173,31 @@ func (l load) over(size int64, count int, bytes int64) bool {
 
 // mailboxFull reports whether the device's mailbox cannot take one more Welcome
 // of the caller, of that size.
-func (t *txn) mailboxFull(caller delivery.Caller, box *mailbox, size int64) bool {
+func (t *txn) mailboxFull(caller delivery.Caller, box *mailbox, size int64, s *shares) bool {
 	l, d := t.limits, box.device
 	all := load{d.waiting + box.coming.count, d.waitingBytes + box.coming.bytes}
 	return all.over(size, l.PendingPerDevice, l.PendingBytesPerDevice) || all.count+d.delivered >= l.OpenPerDevice ||
-		all.over(size, l.PendingPerPoster, l.PendingBytesPerPoster) && t.shareFull(caller, box, size)
+		all.over(size, l.PendingPerPoster, l.PendingBytesPerPoster) && t.shareFull(caller, box, size, s)
 }
 
 // shareFull keeps a user from filling the mailboxes of others alone: what is
 // held a device cannot even claim. Who posts to their own devices has no share,
 // nor has a service or who is not known.
-func (t *txn) shareFull(caller delivery.Caller, box *mailbox, size int64) bool {
+func (t *txn) shareFull(caller delivery.Caller, box *mailbox, size int64, s *shares) bool {
 	d := box.device
 	if caller.User == "" || caller.User == d.id.User {
 		return false
 	}
-	if box.posters == nil {
-		box.posters = new(load)
+	share, known := s.of[d.number]
+	if !known && !s.counted {
 		for _, m := range slices.Concat(t.mails(d, rowPending), t.mails(d, rowHeld)) {
 			if t.header(m.welcome).poster == caller.ID() {
-				box.posters.add(m.size)
+				share.add(m.size)
 			}
 		}
+		s.of[d.number] = share
 	}
-	share := load{box.posters.count + box.coming.count, box.posters.bytes + box.coming.bytes}
+	share.count, share.bytes = share.count+box.coming.count, share.bytes+box.coming.bytes
 	return share.over(size, t.limits.PendingPerPoster, t.limits.PendingBytesPerPoster)
 }
 
@@ -239,7 +254,8 @@ func (t *txn) addWelcome(w *welcome, p delivery.Posting) {
 	}
 }
 
-func (t *txn) addRecipient(w *welcome, index int, v *verdict, p delivery.Posting) {
+// addRecipient returns when the recipient could be given the Welcome; zero if not yet.
+func (t *txn) addRecipient(w *welcome, index int, v *verdict, p delivery.Posting) (releasedAt time.Time) {
 	key := mailKey{w.number, uint32(index)}
 	row := &recipient{verdict: v.status, ref: v.ref, by: v.by}
 	if v.show {
@@ -247,16 +263,16 @@ func (t *txn) addRecipient(w *welcome, index int, v *verdict, p delivery.Posting
 	}
 	if v.status == "" {
 		row.secret = afterRef(p.Welcome.Secrets[index])
-		t.addMailFor(w, key, v)
+		releasedAt = t.addMailFor(w, key, v)
 	}
 	t.putRecipient(key, row)
+	return releasedAt
 }
 
 // addMailFor matches the KeyPackage: from here on both end together.
-func (t *txn) addMailFor(w *welcome, key mailKey, v *verdict) {
-	t.saveMail(v.device, &mail{
-		mailKey: key, rec: t.limits.NewMailRecord(w.hold, t.now), kp: v.kp.keyPackageKey, size: v.size, order: t.next(),
-	})
+func (t *txn) addMailFor(w *welcome, key mailKey, v *verdict) (releasedAt time.Time) {
+	rec := t.limits.NewMailRecord(w.hold, t.now)
+	t.saveMail(v.device, &mail{mailKey: key, rec: rec, kp: v.kp.keyPackageKey, size: v.size, order: t.next()})
 	if !v.kp.rec.LastResort {
 		v.kp.rec.State = delivery.Matched
 	}
@@ -266,6 +282,7 @@ func (t *txn) addMailFor(w *welcome, key mailKey, v *verdict) {
 	if !w.hold {
 		t.woken = append(t.woken, v.device.id)
 	}
+	return rec.ReleasedAt
 }
 
 // Outcome implements delivery.Store.
@@ -293,66 +310,108 @@ func (t *txn) posted(caller delivery.Caller, id delivery.WelcomeID) (*welcome, e
 }
 
 // Release implements delivery.Store.
-func (s *Store) Release(ctx context.Context, caller delivery.Caller, id delivery.WelcomeID) (outcome delivery.Outcome, err error) {
-	if err := caller.Valid(); err != nil {
-		return outcome, err
-	}
-	err = s.writer.do(ctx, 0, func(t *txn) error {
-		w, err := t.posted(caller, id)
-		switch {
-		case err != nil:
-			return err
-		case !w.cancelledAt.IsZero():
-			return delivery.ErrCancelled
-		case w.held():
-			t.release(w)
-		}
-		outcome = t.outcome(w)
-		return nil
-	})
-	return outcome, err
-}
-
-func (t *txn) release(w *welcome) {
-	w.releasedAt = t.now
-	t.uncountHold(w)
-	t.saveWelcome(w)
-	t.eachMail(w, func(d *device, m *mail) {
-		if m.rec.StateAt(t.sure) == delivery.Held {
-			m.rec.Release(t.now)
-			m.order = t.next()
-			t.saveMail(d, m)
-			t.woken = append(t.woken, d.id)
-		}
-	})
+func (s *Store) Release(ctx context.Context, caller delivery.Caller, id delivery.WelcomeID) (delivery.Outcome, error) {
+	return s.endHold(ctx, caller, id, release)
 }
 
 // Cancel implements delivery.Store.
-func (s *Store) Cancel(ctx context.Context, caller delivery.Caller, id delivery.WelcomeID) (outcome delivery.Outcome, err error) {
+func (s *Store) Cancel(ctx context.Context, caller delivery.Caller, id delivery.WelcomeID) (delivery.Outcome, error) {
+	return s.endHold(ctx, caller, id, cancel)
+}
+
+// A holdEnd is a release or a cancellation.
+type holdEnd struct {
+	due   func(*welcome) (bool, error)     // whether it changes the Welcome
+	of    func(delivery.WelcomeState) bool // the recipients that it is for, by their states
+	apply func(*txn, *welcome, []mailPlace)
+}
+
+var (
+	release = holdEnd{
+		due: func(w *welcome) (bool, error) {
+			if !w.cancelledAt.IsZero() {
+				return false, delivery.ErrCancelled
+			}
+			return w.held(), nil
+		},
+		of:    func(s delivery.WelcomeState) bool { return s == delivery.Held },
+		apply: (*txn).release,
+	}
+	cancel = holdEnd{
+		due:   func(w *welcome) (bool, error) { return w.cancelledAt.IsZero(), nil },
+		of:    func(s delivery.WelcomeState) bool { return s == delivery.Held || s == delivery.Pending },
+		apply: (*txn).cancel,
+	}
+)
+
+// endHold finds out outside the writer which recipients are concerned, of whom a
+// Welcome may have thousands, and what became of it. No recipient ever becomes held
+// again, nor pending after it was neither: those that were so are all who may still be.
+func (s *Store) endHold(ctx context.Context, caller delivery.Caller, id delivery.WelcomeID, end holdEnd) (outcome delivery.Outcome, err error) {
 	if err := caller.Valid(); err != nil {
 		return outcome, err
 	}
-	err = s.writer.do(ctx, 0, func(t *txn) error {
+	var places []mailPlace
+	applied := false
+	err = s.decide(ctx, 0, func(t *txn) (changes bool, err error) {
+		w, err := t.posted(caller, id)
+		if err != nil {
+			return false, err
+		}
+		if changes, err = end.due(w); changes {
+			places = t.mailPlaces(w, end.of)
+		} else if err == nil {
+			outcome = t.outcome(w)
+		}
+		return changes, err
+	}, func(t *txn) error {
 		w, err := t.posted(caller, id)
 		if err != nil {
 			return err
 		}
-		if w.cancelledAt.IsZero() {
-			t.cancel(w)
+		if changes, err := end.due(w); err != nil || !changes {
+			return errMoved
 		}
-		outcome = t.outcome(w)
+		end.apply(t, w, places)
+		applied = true
 		return nil
 	})
+	if err == nil && applied {
+		err = s.viewCommitted(ctx, func(t *txn) error {
+			w, err := t.posted(caller, id)
+			if err == nil {
+				outcome = t.outcome(w)
+			}
+			return err
+		})
+	}
 	return outcome, err
 }
 
-func (t *txn) cancel(w *welcome) {
+func (t *txn) release(w *welcome, held []mailPlace) {
+	w.releasedAt = t.now
+	t.uncountHold(w)
+	t.saveWelcome(w)
+	for _, p := range held {
+		d, m := t.mailAt(p)
+		if m.rec.StateAt(t.sure) != delivery.Held {
+			continue
+		}
+		m.rec.Release(t.now)
+		m.order = t.next()
+		t.saveMail(d, m)
+		t.woken = append(t.woken, d.id)
+	}
+}
+
+func (t *txn) cancel(w *welcome, waiting []mailPlace) {
 	w.cancelledAt = t.now
 	t.uncountHold(w)
 	t.saveWelcome(w)
-	t.eachMail(w, func(d *device, m *mail) {
+	for _, p := range waiting {
+		d, m := t.mailAt(p)
 		if s := m.rec.StateAt(t.sure); s != delivery.Held && s != delivery.Pending {
-			return
+			continue
 		}
 		m.rec.End(delivery.Cancelled, t.now)
 		t.saveMail(d, m)
@@ -363,5 +422,5 @@ func (t *txn) cancel(w *welcome) {
 			k.rec.Reserve(*t.limits, w.poster, t.now)
 		}
 		t.saveKeyPackage(d, k)
-	})
+	}
 }

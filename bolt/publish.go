@@ -32,7 +32,34 @@ type publication struct {
 	items   []delivery.NewKeyPackage
 	replace bool
 	suite   mls.CipherSuite // limits the replacement; 0: all
-	search  *initKeySearch  // as far as it has come; nil: it has not begun
+	seen    *publishLook    // nil: nothing was looked at yet
+}
+
+// A publishLook is what is found out about a publication outside the writer, however
+// much has to be read for that.
+type publishLook struct {
+	search *initKeySearch // as far as it has come
+	beside int            // on the shelves of the user's other devices
+	aside  int            // retired of those
+}
+
+func (t *txn) lookAt(p publication) *publishLook {
+	l := &publishLook{search: newInitKeySearch(p.items)}
+	if len(p.items) > 0 {
+		t.searchInitKeys(t.device(p.id), l.search)
+	}
+	for _, d := range t.userDevices(p.id.User) {
+		if d.id != p.id {
+			l.beside += t.available(d)
+			l.aside += d.retired
+		}
+	}
+	return l
+}
+
+// clone returns a look that goes on by itself.
+func (l *publishLook) clone() *publishLook {
+	return &publishLook{l.search.clone(), l.beside, l.aside}
 }
 
 func (s *Store) publish(ctx context.Context, p publication) (answer delivery.Publications, err error) {
@@ -40,19 +67,21 @@ func (s *Store) publish(ctx context.Context, p publication) (answer delivery.Pub
 	for _, item := range p.items {
 		cost += len(item.Bytes)
 	}
-	looked := newInitKeySearch(p.items)
-	if len(p.items) > 0 {
-		_, err = s.read(ctx, func(t *txn) error {
-			t.searchInitKeys(t.device(p.id), looked)
-			return nil
-		})
-		if err != nil {
-			return answer, err
+	var looked *publishLook
+	err = s.decide(ctx, cost, func(t *txn) (changes bool, err error) {
+		looked = t.lookAt(p)
+		look := p
+		look.seen = looked.clone()
+		plan, err := t.planPublication(look)
+		if err != nil || plan.changes() {
+			return plan.changes(), err
 		}
-	}
-	err = s.writer.do(ctx, cost, func(t *txn) error {
-		p.search = looked.clone()
-		answer, err = t.publish(p)
+		answer = t.published(look, plan, nil, plan.device)
+		return false, nil
+	}, func(t *txn) error {
+		apply := p
+		apply.seen = looked.clone()
+		answer, err = t.publish(apply)
 		return err
 	})
 	return answer, err
@@ -66,14 +95,14 @@ type publishPlan struct {
 	again   map[int]bool        // items that stand earlier in the same publication
 	added   []int               // items that are new
 	retired []*keyPackage
-	beside  int // on the shelves of the user's other devices
-	devices int // of the user
-	aside   int // retired of the user's other devices
 }
 
+// changes reports whether anything is to be written.
+func (p *publishPlan) changes() bool { return len(p.added) > 0 || len(p.retired) > 0 }
+
 func (t *txn) publish(p publication) (delivery.Publications, error) {
-	if p.search == nil {
-		p.search = newInitKeySearch(p.items)
+	if p.seen == nil {
+		p.seen = t.lookAt(p)
 	}
 	plan, err := t.planPublication(p)
 	if err != nil {
@@ -98,10 +127,10 @@ func (t *txn) addKeyPackages(d *device, p publication, items []int) map[int]*key
 		added[i] = t.addKeyPackage(d, p.items[i])
 		t.retireLastResort(d, added[i])
 		t.retireDoubted(d, added[i])
-		initKeys[n] = initKey{added[i].number, p.search.hashes[i]}
+		initKeys[n] = initKey{added[i].number, p.seen.search.hashes[i]}
 	}
 	if len(items) > 0 {
-		t.noteInitKeys(d, p.search, initKeys)
+		t.noteInitKeys(d, p.seen.search, initKeys)
 	}
 	return added
 }
@@ -111,10 +140,12 @@ func (t *txn) planPublication(p publication) (publishPlan, error) {
 	if d := plan.device; d != nil && p.caller.Outlived(p.id, d.removedAt) {
 		return plan, delivery.ErrDeviceRemoved
 	}
-	t.lookBeside(p.id, &plan)
 	var refusals refusals
 	seen := map[mls.KeyPackageRef]bool{}
-	t.searchInitKeys(plan.device, p.search)
+	search := p.seen.search
+	if len(p.items) > 0 {
+		t.searchInitKeys(plan.device, search)
+	}
 	for i, item := range p.items {
 		if seen[item.Ref] {
 			plan.again[i] = true
@@ -136,12 +167,12 @@ func (t *txn) planPublication(p publication) (publishPlan, error) {
 			refusals.add(delivery.ErrInvalidKeyPackage, i, item, code, detail)
 			continue
 		}
-		hash := p.search.hashes[i]
-		if p.search.used[hash] {
+		hash := search.hashes[i]
+		if search.used[hash] {
 			refusals.add(delivery.ErrKeyPackageSpent, i, item, delivery.ItemInitKeyReused, "another KeyPackage of this device had this init_key")
 			continue
 		}
-		p.search.used[hash] = true
+		search.used[hash] = true
 		plan.added = append(plan.added, i)
 	}
 	t.refuseAllSpent(p, plan, &refusals)
@@ -152,18 +183,6 @@ func (t *txn) planPublication(p publication) (publishPlan, error) {
 		t.planRetirement(p, seen, &plan)
 	}
 	return plan, t.checkRoom(p, plan)
-}
-
-// lookBeside counts the user's devices and what lies on the shelves of the
-// others.
-func (t *txn) lookBeside(id delivery.DeviceID, plan *publishPlan) {
-	for _, d := range t.userDevices(id.User) {
-		plan.devices++
-		if d != plan.device {
-			plan.beside += t.available(d)
-			plan.aside += d.retired
-		}
-	}
 }
 
 // refuseAllSpent refuses a publication in which nothing is of use any more.
@@ -199,8 +218,10 @@ func (t *txn) planRetirement(p publication, keep map[mls.KeyPackageRef]bool, pla
 // checkRoom refuses what does not fit on the shelf, on all of the user's or
 // beside them, or makes a device too many.
 func (t *txn) checkRoom(p publication, plan publishPlan) error {
-	if len(plan.added) > 0 && (plan.device == nil || plan.device.removed) && plan.devices >= t.limits.DevicesPerUser {
-		return fmt.Errorf("%w: %s has %d", delivery.ErrDeviceLimit, p.id.User, plan.devices)
+	if len(plan.added) > 0 && (plan.device == nil || plan.device.removed) {
+		if n := len(t.userDevices(p.id.User)); n >= t.limits.DevicesPerUser {
+			return fmt.Errorf("%w: %s has %d", delivery.ErrDeviceLimit, p.id.User, n)
+		}
 	}
 	shelf, adding := 0, 0
 	if plan.device != nil {
@@ -216,7 +237,7 @@ func (t *txn) checkRoom(p publication, plan publishPlan) error {
 			adding++
 		}
 	}
-	room, full := t.room(shelf, plan.beside)
+	room, full := t.room(shelf, p.seen.beside)
 	if adding > room {
 		return &delivery.StockFullError{Room: room, Full: full}
 	}
@@ -241,7 +262,7 @@ func (t *txn) checkRetired(p publication, plan publishPlan, room int) error {
 	if retiring == 0 {
 		return nil
 	}
-	left := min(t.limits.RetiredPerDevice, t.limits.RetiredPerUser-plan.aside)
+	left := min(t.limits.RetiredPerDevice, t.limits.RetiredPerUser-p.seen.aside)
 	if plan.device != nil {
 		left -= plan.device.retired
 	}
@@ -281,9 +302,9 @@ func (t *txn) lastResortsLeft(plan publishPlan, suite mls.CipherSuite) (n int) {
 	if plan.device == nil {
 		return 0
 	}
-	for _, k := range t.onShelf(plan.device, suite) {
+	for _, k := range t.lastResorts(plan.device, suite) {
 		retired := slices.ContainsFunc(plan.retired, func(r *keyPackage) bool { return r.number == k.number })
-		if k.rec.LastResort && !retired {
+		if !retired {
 			n++
 		}
 	}
@@ -296,8 +317,8 @@ func (t *txn) retireLastResort(d *device, newest *keyPackage) {
 	if !newest.rec.LastResort || newest.rec.State != delivery.Available {
 		return
 	}
-	for _, k := range t.onShelf(d, newest.rec.Suite) {
-		if k.rec.LastResort && k.number != newest.number && k.rec.StateAt(t.sure) == delivery.Available {
+	for _, k := range t.lastResorts(d, newest.rec.Suite) {
+		if k.number != newest.number && k.rec.StateAt(t.sure) == delivery.Available {
 			k.rec.Retire(*t.limits, t.now)
 			t.saveKeyPackage(d, k)
 		}
@@ -329,7 +350,7 @@ func (t *txn) published(p publication, plan publishPlan, added map[int]*keyPacka
 		byRef[item.Ref] = answer.Items[i]
 	}
 	answer.Stock = t.stock(d)
-	answer.Stock.Room, _ = t.room(answer.Stock.Available, plan.beside)
+	answer.Stock.Room, _ = t.room(answer.Stock.Available, p.seen.beside)
 	return answer
 }
 

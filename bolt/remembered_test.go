@@ -80,15 +80,12 @@ func remember(b *testing.B, s *Store, id delivery.DeviceID, n int) {
 // publishTimed is (*Store).publish that says how long the writer was busy.
 func publishTimed(b *testing.B, s *Store, p publication) (took time.Duration) {
 	b.Helper()
-	looked := newInitKeySearch(p.items)
-	_, err := s.read(context.Background(), func(t *txn) error {
-		t.searchInitKeys(t.device(p.id), looked)
-		return nil
-	})
+	var looked *publishLook
+	_, err := s.read(context.Background(), func(t *txn) error { looked = t.lookAt(p); return nil })
 	if err == nil {
 		err = s.writer.do(context.Background(), 0, func(t *txn) error {
 			started := time.Now()
-			p.search = looked.clone()
+			p.seen = looked.clone()
 			_, err := t.publish(p)
 			took = time.Since(started)
 			return err
@@ -109,7 +106,11 @@ func BenchmarkLargeDevice(b *testing.B) {
 		for name, event := range map[string]func(t *txn, d *device){
 			"inventory": func(t *txn, d *device) { t.inventory(d) },
 			"withdraw all": func(t *txn, d *device) {
-				_ = (&deviceSync{id: d.id, changes: d.changes, withdraw: t.liveKeyPackages(d)}).apply(t)
+				c := &deviceSync{id: d.id, digest: t.inventory(d).Digest}
+				if _, err := c.look(t); err != nil {
+					panic(err)
+				}
+				c.withdrawNext(t, d)
 			},
 			"remove": func(t *txn, d *device) { t.removeDevice(d) },
 			"age nothing": func(t *txn, d *device) {

@@ -1,6 +1,7 @@
 package bolt
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -16,69 +17,149 @@ import (
 const reserveCost = 1 << 10
 
 // Reserve implements delivery.Store.
-func (s *Store) Reserve(ctx context.Context, caller delivery.Caller, req delivery.ReserveRequest) (answer delivery.Reservation, err error) {
+func (s *Store) Reserve(ctx context.Context, caller delivery.Caller, req delivery.ReserveRequest) (delivery.Reservation, error) {
 	if err := caller.Valid(); err != nil {
-		return answer, err
+		return delivery.Reservation{}, err
 	}
-	record := idempotencyRecord(caller, req)
+	r := &reservation{caller: caller, req: req, record: idempotencyRecord(caller, req)}
 	// What cannot be posted need not be reserved: in a full file it counts as
 	// payload.
-	err = s.writer.do(ctx, reserveCost, func(t *txn) error {
-		answer, err = t.reserve(caller, req, record)
-		return err
-	})
+	err := s.decide(ctx, reserveCost, r.look, r.apply)
 	if err != nil {
 		return delivery.Reservation{}, err
 	}
-	// The bytes are read outside the writer. They are kept for longer than a
-	// reservation can be repeated.
-	err = s.viewCommitted(ctx, func(t *txn) error {
-		for _, u := range answer.Users {
-			for _, d := range u.Devices {
-				if d.KeyPackage == nil {
-					continue
-				}
-				if _, k := t.refOwner(d.KeyPackage.Ref); k != nil {
-					*d.KeyPackage = t.listed(k)
-				}
-			}
-		}
-		return nil
-	})
-	return answer, err
+	if r.applied {
+		// The bytes are kept for longer than a reservation can be repeated.
+		err = s.viewCommitted(ctx, func(t *txn) error { r.fetch(t); return nil })
+	}
+	return r.answer, err
 }
 
-func (t *txn) reserve(caller delivery.Caller, req delivery.ReserveRequest, record idempotency) (delivery.Reservation, error) {
-	if n := len(req.Users); n > t.limits.UsersPerReserve {
-		return delivery.Reservation{}, fmt.Errorf("%w: %d users, at most %d in one reservation", delivery.ErrTooMany, n, t.limits.UsersPerReserve)
+// A reservation is one on its way. Who is asked, which suite serves them and what
+// each would give is found out outside the writer: thousands of names may be asked
+// for, of whom nobody exists.
+type reservation struct {
+	caller  delivery.Caller
+	req     delivery.ReserveRequest
+	record  idempotency
+	before  []byte // the row of the idempotency key, when it was looked at
+	targets []*reserveTarget
+	suite   mls.CipherSuite
+	asked   []mls.CipherSuite // in which something would have served
+	answer  delivery.Reservation
+	applied bool
+}
+
+// look decides what the reservation takes.
+func (r *reservation) look(t *txn) (changes bool, err error) {
+	*r = reservation{caller: r.caller, req: r.req, record: r.record}
+	if n := len(r.req.Users); n > t.limits.UsersPerReserve {
+		return false, fmt.Errorf("%w: %d users, at most %d in one reservation", delivery.ErrTooMany, n, t.limits.UsersPerReserve)
 	}
-	if repeated, err := t.repeatedReservation(record); err != nil {
-		return delivery.Reservation{}, err
+	if r.record.key != nil {
+		r.before = cloneBytes(t.get(bucketIdempotency, r.record.key))
+	}
+	if repeated, err := t.repeatedReservation(r.record, r.before); err != nil {
+		return false, err
 	} else if repeated != nil {
-		return *repeated, nil
+		r.answer = *repeated
+		r.fetch(t)
+		return false, nil
 	}
-	targets, err := t.reserveTargets(caller, req)
-	if err != nil {
-		return delivery.Reservation{}, err
+	if r.targets, err = t.reserveTargets(r.caller, r.req); err != nil {
+		return false, err
 	}
-	offers := t.bestOffers(targets, t.reservable(req.Suites))
-	if err := t.limitOffers(offers, req.Bytes); err != nil {
-		return delivery.Reservation{}, err
+	r.asked = t.reservable(r.req.Suites)
+	if r.suite = t.bestOffers(r.targets, r.asked); r.suite != 0 {
+		r.asked = []mls.CipherSuite{r.suite}
 	}
-	answer, asked := delivery.Reservation{Suite: offers.suite}, t.reservable(req.Suites)
-	if offers.suite != 0 {
-		asked = []mls.CipherSuite{offers.suite}
+	if err := t.limitOffers(r.targets, r.req.Bytes); err != nil {
+		return false, err
 	}
-	for _, target := range targets {
+	changes = r.take(t, true) || r.record.key != nil
+	if !changes {
+		r.fetch(t)
+	}
+	return changes, nil
+}
+
+// apply takes it, and remembers the answer without the bytes.
+func (r *reservation) apply(t *txn) error {
+	if r.record.key != nil {
+		if !bytes.Equal(t.get(bucketIdempotency, r.record.key), r.before) {
+			return errMoved
+		}
+	}
+	r.take(t, false)
+	if r.record.key != nil {
+		t.putReservation(r.record, t.now.Add(t.limits.IdempotencyKept), r.answer)
+	}
+	r.applied = true
+	return nil
+}
+
+// take makes the answer, and reserves what is in it unless dry is true. It reports
+// whether anything changes.
+func (r *reservation) take(t *txn, dry bool) (changes bool) {
+	r.answer = delivery.Reservation{Suite: r.suite}
+	for _, target := range r.targets {
 		user := delivery.ReservedUser{User: target.user, Devices: []delivery.ReservedDevice{}}
-		for _, d := range target.devices {
-			user.Devices = append(user.Devices, t.take(caller, d, offers, asked, target.lastResort))
+		for i := range target.devices {
+			answer, changed := r.takeFrom(t, &target.devices[i], target.lastResort, dry)
+			user.Devices, changes = append(user.Devices, answer), changes || changed
 		}
 		user.Status = userStatus(target, user.Devices)
-		answer.Users = append(answer.Users, user)
+		r.answer.Users = append(r.answer.Users, user)
 	}
-	t.keepReservation(record, answer)
-	return answer, nil
+	return changes
+}
+
+// takeFrom reserves what a device offered when it was looked at, or what follows it
+// on the shelf if somebody else has it by now.
+func (r *reservation) takeFrom(t *txn, from *reserveDevice, lastResort, dry bool) (answer delivery.ReservedDevice, changes bool) {
+	if !dry && from.offer == nil {
+		return from.without, false
+	}
+	var d *device
+	if from.number != 0 {
+		d = t.deviceByNumber(from.number)
+	}
+	if d == nil || d.id != from.id || d.removed {
+		from.without = delivery.ReservedDevice{Device: from.id.Name, Status: delivery.DeviceUnknown}
+		return from.without, false
+	}
+	k := from.offer
+	if !dry {
+		k = t.offerFrom(d, r.suite, lastResort, k.keyPackageKey)
+	}
+	if k == nil {
+		from.without = t.unserved(d, r.asked, lastResort)
+		return from.without, false
+	}
+	answer = delivery.ReservedDevice{Device: from.id.Name, Status: delivery.DeviceReserved}
+	if k.rec.LastResort {
+		answer.Status = delivery.DeviceLastResort
+	}
+	answer.KeyPackage = &delivery.ListedKeyPackage{Ref: k.rec.Ref}
+	if changes = !k.rec.LastResort || k.rec.HandedOutAt.IsZero(); changes && !dry {
+		k.rec.Reserve(*t.limits, r.caller.ID(), t.now)
+		t.saveKeyPackage(d, k)
+	}
+	return answer, changes
+}
+
+// fetch reads the bytes of what is handed out.
+func (r *reservation) fetch(t *txn) {
+	for _, u := range r.answer.Users {
+		for _, d := range u.Devices {
+			if d.KeyPackage == nil {
+				continue
+			}
+			if _, k := t.refOwner(d.KeyPackage.Ref); k != nil {
+				*d.KeyPackage = t.listed(k)
+			}
+		}
+	}
 }
 
 // A reserveTarget is a user and those of its devices that are asked for.
@@ -89,49 +170,48 @@ type reserveTarget struct {
 	devices    []reserveDevice
 }
 
-// A reserveDevice is a device that may not exist.
+// A reserveDevice is a device that may not exist, and what it would give.
 type reserveDevice struct {
-	id  delivery.DeviceID
-	row *device
+	id      delivery.DeviceID
+	number  uint64                  // 0 if there is no such device
+	offer   *keyPackage             // in the suite that was chosen; nil: nothing
+	next    *keyPackage             // in the suite that is looked at
+	without delivery.ReservedDevice // the answer if there is no offer
 }
 
 func (t *txn) reserveTargets(caller delivery.Caller, req delivery.ReserveRequest) ([]*reserveTarget, error) {
 	var targets []*reserveTarget
-	byUser, asked := map[delivery.UserID]*reserveTarget{}, map[delivery.DeviceID]bool{}
+	byUser, asked, total := map[delivery.UserID]*reserveTarget{}, map[delivery.DeviceID]bool{}, 0
 	for _, id := range req.Except {
 		asked[id] = true
 	}
+	own, numbers := map[delivery.UserID][]*device{}, map[delivery.DeviceID]uint64{}
 	target := func(user delivery.UserID) *reserveTarget {
 		if byUser[user] == nil {
 			byUser[user] = &reserveTarget{user: user, lastResort: slices.Contains(req.LastResortOnly, user)}
 			targets = append(targets, byUser[user])
+			own[user] = t.userDevices(user)
+			for _, d := range own[user] {
+				byUser[user].known, numbers[d.id] = true, d.number
+			}
 		}
 		return byUser[user]
 	}
-	add := func(to *reserveTarget, id delivery.DeviceID, row *device) {
+	add := func(to *reserveTarget, id delivery.DeviceID) {
 		if !asked[id] && !caller.IsDevice(id) {
-			to.devices = append(to.devices, reserveDevice{id, row})
+			to.devices = append(to.devices, reserveDevice{id: id, number: numbers[id]})
+			total++
 		}
 		asked[id] = true
 	}
 	for _, user := range req.Users {
 		to := target(user)
-		for _, d := range t.userDevices(user) {
-			to.known = true
-			add(to, d.id, d)
+		for _, d := range own[user] {
+			add(to, d.id)
 		}
 	}
 	for _, id := range req.Devices {
-		to, d := target(id.User), t.device(id)
-		if d != nil && d.removed {
-			d = nil
-		}
-		to.known = to.known || d != nil || len(t.userDevices(id.User)) > 0
-		add(to, id, d)
-	}
-	total := 0
-	for _, to := range targets {
-		total += len(to.devices)
+		add(target(id.User), id)
 	}
 	if total > t.limits.DevicesPerReserve {
 		return nil, fmt.Errorf("%w: %d devices, at most %d in one reservation", delivery.ErrTooMany, total, t.limits.DevicesPerReserve)
@@ -154,30 +234,29 @@ func (t *txn) reservable(suites []mls.CipherSuite) []mls.CipherSuite {
 	return accepted
 }
 
-// offers are what the devices have in one cipher suite.
-type offers struct {
-	suite mls.CipherSuite
-	of    map[uint64]*keyPackage // by device number
-}
-
 // bestOffers picks the first suite that serves every device, else the one that
-// serves most.
-func (t *txn) bestOffers(targets []*reserveTarget, suites []mls.CipherSuite) offers {
-	var best offers
+// serves most, and notes what each device would give in it.
+func (t *txn) bestOffers(targets []*reserveTarget, suites []mls.CipherSuite) (best mls.CipherSuite) {
+	most := 0
 	for _, suite := range suites {
-		found, all := offers{suite, map[uint64]*keyPackage{}}, true
+		found, all := 0, true
 		for _, target := range targets {
-			for _, d := range target.devices {
-				k := t.offer(d.row, suite, target.lastResort)
-				if k == nil {
+			for i := range target.devices {
+				d := &target.devices[i]
+				if d.next = t.offer(d.number, suite, target.lastResort); d.next != nil {
+					found++
+				} else {
 					all = false
-					continue
 				}
-				found.of[d.row.number] = k
 			}
 		}
-		if len(found.of) > len(best.of) {
-			best = found
+		if found > most {
+			best, most = suite, found
+			for _, target := range targets {
+				for i := range target.devices {
+					target.devices[i].offer = target.devices[i].next
+				}
+			}
 		}
 		if all {
 			break
@@ -188,12 +267,20 @@ func (t *txn) bestOffers(targets []*reserveTarget, suites []mls.CipherSuite) off
 
 // limitOffers refuses what has more than most bytes; 0: any. One is offered
 // however large it is, and few cannot have too many, so nothing is read for them.
-func (t *txn) limitOffers(o offers, most int) error {
-	if most == 0 || len(o.of) <= max(1, most/max(1, t.limits.KeyPackageBytes)) {
+func (t *txn) limitOffers(targets []*reserveTarget, most int) error {
+	var offers []*keyPackage
+	for _, target := range targets {
+		for _, d := range target.devices {
+			if d.offer != nil {
+				offers = append(offers, d.offer)
+			}
+		}
+	}
+	if most == 0 || len(offers) <= max(1, most/max(1, t.limits.KeyPackageBytes)) {
 		return nil
 	}
 	total := 0
-	for _, k := range o.of {
+	for _, k := range offers {
 		total += len(t.get(bucketKeyPackages, numberKey(k.number)))
 	}
 	if total > most {
@@ -202,43 +289,24 @@ func (t *txn) limitOffers(o offers, most int) error {
 	return nil
 }
 
-// offer is what the device would give next: the oldest KeyPackage that is no
-// last resort, else the last resort, or only that. nil if it has none.
-func (t *txn) offer(d *device, suite mls.CipherSuite, lastResort bool) *keyPackage {
-	if d == nil {
+// offer is what the device with that number would give next: the oldest KeyPackage
+// that is no last resort, else the last resort, or only that. nil if it has none.
+func (t *txn) offer(number uint64, suite mls.CipherSuite, lastResort bool) *keyPackage {
+	if number == 0 {
 		return nil
 	}
-	var offer *keyPackage
-	t.eachOnShelf(d, suite, func(k *keyPackage) bool {
+	return t.offerFrom(t.deviceByNumber(number), suite, lastResort, keyPackageKey{shelf: shelfOf(suite, false)})
+}
+
+// offerFrom is offer from a place on the shelf on.
+func (t *txn) offerFrom(d *device, suite mls.CipherSuite, lastResort bool, from keyPackageKey) (offer *keyPackage) {
+	t.eachOnShelfFrom(d, suite, from, func(k *keyPackage) bool {
 		if k.rec.OnShelf(t.now) && (k.rec.LastResort || !lastResort) {
 			offer = k
 		}
 		return offer == nil
 	})
 	return offer
-}
-
-// take reserves what the device offers. If that is nothing, the answer says why;
-// asked are the suites in which something would have served.
-func (t *txn) take(caller delivery.Caller, target reserveDevice, o offers, asked []mls.CipherSuite, lastResort bool) delivery.ReservedDevice {
-	d := target.row
-	if d == nil {
-		return delivery.ReservedDevice{Device: target.id.Name, Status: delivery.DeviceUnknown}
-	}
-	k := o.of[d.number]
-	if k == nil {
-		return t.unserved(d, asked, lastResort)
-	}
-	answer := delivery.ReservedDevice{Device: target.id.Name, Status: delivery.DeviceReserved}
-	if k.rec.LastResort {
-		answer.Status = delivery.DeviceLastResort
-	}
-	if !k.rec.LastResort || k.rec.HandedOutAt.IsZero() {
-		k.rec.Reserve(*t.limits, caller.ID(), t.now)
-		t.saveKeyPackage(d, k)
-	}
-	answer.KeyPackage = &delivery.ListedKeyPackage{Ref: k.rec.Ref}
-	return answer
 }
 
 // unserved says why the device has nothing to give in the suites that were asked
@@ -315,12 +383,9 @@ func idempotencyRecord(caller delivery.Caller, req delivery.ReserveRequest) idem
 	return idempotency{key: key[:16], request: sha256.Sum256(append(body, caller.Device...))}
 }
 
-// repeatedReservation returns the answer that the same request got before.
-func (t *txn) repeatedReservation(r idempotency) (*delivery.Reservation, error) {
-	if r.key == nil {
-		return nil, nil
-	}
-	row := t.get(bucketIdempotency, r.key)
+// repeatedReservation returns the answer that the same request got before, as its row
+// says.
+func (t *txn) repeatedReservation(r idempotency, row []byte) (*delivery.Reservation, error) {
 	if row == nil {
 		return nil, nil
 	}
@@ -352,14 +417,6 @@ func (t *txn) kept(answer delivery.Reservation) bool {
 		}
 	}
 	return true
-}
-
-// keepReservation remembers the answer without the bytes.
-func (t *txn) keepReservation(r idempotency, answer delivery.Reservation) {
-	if r.key == nil {
-		return
-	}
-	t.putReservation(r, t.now.Add(t.limits.IdempotencyKept), answer)
 }
 
 func (t *txn) putReservation(r idempotency, due time.Time, answer delivery.Reservation) {

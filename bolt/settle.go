@@ -31,85 +31,104 @@ type settlement struct {
 	detail string
 }
 
-func (s *Store) settle(ctx context.Context, name delivery.DeviceID, id delivery.WelcomeID, ref mls.KeyPackageRef, as settlement) (settled int, err error) {
-	// Which rows it is about never changes, so they are looked up outside the
-	// writer.
-	var of *device
-	var keys []mailKey
-	err = s.view(ctx, func(t *txn) error {
-		of, keys, err = t.receivedFor(name, id, ref)
-		return err
-	})
-	if err != nil {
-		return 0, err
-	}
-	err = s.writer.do(ctx, 0, func(t *txn) error {
-		settled, err = t.settle(t.sameDevice(of, name), keys, as)
-		return err
-	})
-	return settled, err
+// A settling is a settlement on its way. Which rows it is about never changes: they
+// are found outside the writer.
+type settling struct {
+	settlement
+	name delivery.DeviceID
+	id   delivery.WelcomeID
+	ref  mls.KeyPackageRef
+
+	device  *device
+	keys    []mailKey // of those that it changes
+	mails   openMails // of last resorts that it withdraws
+	settled int
 }
 
-// receivedFor is received, narrowed to one ref unless it is empty.
-func (t *txn) receivedFor(name delivery.DeviceID, id delivery.WelcomeID, ref mls.KeyPackageRef) (d *device, keys []mailKey, err error) {
-	d, mails, err := t.received(name, id)
-	if err != nil {
-		return nil, nil, err
-	}
-	for _, m := range mails {
-		if ref == "" || t.recipient(m.mailKey).ref == ref {
-			keys = append(keys, m.mailKey)
-		}
-	}
-	if len(keys) == 0 {
-		return nil, nil, delivery.ErrNotFound
-	}
-	return d, keys, nil
+func (s *Store) settle(ctx context.Context, name delivery.DeviceID, id delivery.WelcomeID, ref mls.KeyPackageRef, as settlement) (int, error) {
+	c := &settling{settlement: as, name: name, id: id, ref: ref}
+	err := s.decide(ctx, 0, c.look, c.apply)
+	return c.settled, err
 }
 
-// settle settles those of the device's mails that can be.
-func (t *txn) settle(d *device, keys []mailKey, as settlement) (settled int, err error) {
-	if d == nil || d.removed {
-		return 0, delivery.ErrNotFound
+func (c *settling) look(t *txn) (changes bool, err error) {
+	*c = settling{settlement: c.settlement, name: c.name, id: c.id, ref: c.ref}
+	d, mails, err := t.received(c.name, c.id)
+	if err != nil {
+		return false, err
 	}
 	found, undelivered := 0, 0
-	for _, key := range keys {
-		m := t.mail(d, key)
-		if m == nil {
-			continue // forgotten meanwhile
+	for _, m := range mails {
+		if c.ref != "" && t.recipient(m.mailKey).ref != c.ref {
+			continue
 		}
 		found++
-		open := m.rec.State == delivery.Delivered
-		changed, err := m.rec.Settle(as.state, t.sure, t.now)
-		if err != nil {
+		rec := m.rec
+		if changed, err := rec.Settle(c.state, t.sure, t.now); err != nil {
 			undelivered++
-		}
-		if changed {
-			settled++
-			t.applySettlement(d, m, open, as)
+		} else if changed {
+			c.keys = append(c.keys, m.mailKey)
+			if k := t.keyPackage(d, m.kp); c.withdraws(k) && c.mails == nil {
+				c.mails = t.openMails(d)
+			}
 		}
 	}
 	switch {
 	case found == 0:
-		return 0, delivery.ErrNotFound
+		return false, delivery.ErrNotFound
 	case undelivered == found:
-		return 0, delivery.ErrNotDelivered
+		return false, delivery.ErrNotDelivered
 	}
-	return settled, nil
+	c.device = d
+	return len(c.keys) > 0, nil
+}
+
+// withdraws reports whether the device says that it has no key for what others may
+// still use.
+func (s settlement) withdraws(k *keyPackage) bool {
+	return s.reason == delivery.ReasonNoMatchingKeyPackage && k != nil && k.rec.LastResort
+}
+
+func (c *settling) apply(t *txn) error {
+	d := t.sameDevice(c.device, c.name)
+	if d == nil || d.removed || d.number != c.device.number {
+		return errMoved
+	}
+	c.settled = 0
+	var those []*mail
+	for _, key := range c.keys {
+		m := t.mail(d, key)
+		if m == nil {
+			return errMoved
+		}
+		rec := m.rec
+		if changed, _ := rec.Settle(c.state, t.sure, t.now); !changed {
+			return errMoved
+		}
+		if k := t.keyPackage(d, m.kp); c.withdraws(k) && !t.knows(c.mails, d, k) {
+			return errMoved
+		}
+		those = append(those, m)
+	}
+	for _, m := range those {
+		open := m.rec.State == delivery.Delivered
+		_, _ = m.rec.Settle(c.state, t.sure, t.now)
+		t.applySettlement(d, m, open, c)
+		c.settled++
+	}
+	return nil
 }
 
 // applySettlement writes a mail that has just been settled. open says that it
 // was not ended before.
-func (t *txn) applySettlement(d *device, m *mail, open bool, as settlement) {
-	m.rec.Reason, m.rec.Detail = as.reason, as.detail
+func (t *txn) applySettlement(d *device, m *mail, open bool, c *settling) {
+	m.rec.Reason, m.rec.Detail = c.reason, c.detail
 	if !open {
 		t.saveMail(d, m) // a late acknowledgement: all else has ended already
 		return
 	}
 	t.closeMail(d, m)
-	if as.reason == delivery.ReasonNoMatchingKeyPackage {
-		if k := t.keyPackage(d, m.kp); k.rec.LastResort {
-			t.withdraw(d, k)
-		}
+	if k := t.keyPackage(d, m.kp); c.withdraws(k) {
+		t.withdrawWith(d, k, t.current(c.mails, d, k))
 	}
 }

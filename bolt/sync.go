@@ -2,7 +2,6 @@ package bolt
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"time"
 
@@ -10,72 +9,64 @@ import (
 	"welcomed/mls"
 )
 
-// syncLooks is how often a sync looks outside the writer. A device that changes
-// all the time, because others reserve what it has, must come to an end too.
-const syncLooks = 3
+// syncWrites is how many rows a sync changes in one transaction, about.
+const syncWrites = 1000
 
-// errMoved: the device has changed since a look outside the writer.
-var errMoved = errors.New("the device has changed since")
-
-// Sync implements delivery.Store.
+// Sync implements delivery.Store. A device may have tens of thousands of KeyPackages
+// and name as many: all that is to be found out about them is found out outside the
+// writer, and what is to be withdrawn is withdrawn in several transactions if it is
+// much. The first of them goes by the inventory that the device has named. A Welcome
+// that comes between two of them for what is about to be withdrawn has the fate of one
+// that came before the sync: it ends, and its poster is told.
 func (s *Store) Sync(ctx context.Context, caller delivery.Caller, id delivery.DeviceID, digest delivery.Digest, refs []mls.KeyPackageRef) (delivery.SyncResult, error) {
 	if err := caller.Valid(); err != nil {
 		return delivery.SyncResult{}, err
 	}
 	c := &deviceSync{id: id, digest: digest, refs: refs}
-	for range syncLooks {
-		err := s.view(ctx, c.look)
-		if err == nil && (len(c.withdraw) > 0 || c.doubtful) {
-			err = s.writer.do(ctx, 0, c.apply)
-		}
-		switch {
-		case err == nil:
-			return c.result(), nil
-		case !errors.Is(err, errMoved):
-			return delivery.SyncResult{}, err
-		}
+	err := s.decide(ctx, 0, c.look, c.begin)
+	for err == nil && c.next < len(c.withdraw) {
+		// What has begun is brought to its end, whether the caller waits or not.
+		c.done, c.withdrawn = c.next, slices.Clip(c.result.Withdrawn)
+		err = s.writer.do(context.WithoutCancel(ctx), 0, c.goOn)
 	}
-	err := s.writer.do(ctx, 0, func(t *txn) error {
-		if err := c.look(t); err != nil {
-			return err
-		}
-		return c.apply(t)
-	})
+	if err == nil && c.next > 0 {
+		err = s.viewCommitted(ctx, func(t *txn) error {
+			c.result.Digest = t.inventory(t.device(id)).Digest
+			return nil
+		})
+	}
 	if err != nil {
 		return delivery.SyncResult{}, err
 	}
-	return c.result(), nil
+	return c.result, nil
 }
 
-// A deviceSync is a sync on its way. A device may have tens of thousands of
-// KeyPackages and name as many: all that is to be found out about them is found
-// out outside the writer.
+// A deviceSync is a sync on its way.
 type deviceSync struct {
 	id     delivery.DeviceID
 	digest delivery.Digest
 	refs   []mls.KeyPackageRef
 
-	changes        uint64 // of the device, when it was looked at
-	unknown, spent []mls.KeyPackageRef
-	live, withdraw []*keyPackage // as they were then; withdraw are some of live
-
-	doubtful bool // something is unknown that may have been handed out before a restore
-
-	withdrawn []mls.KeyPackageRef
-
-	now  time.Time       // of the last step
-	gone map[uint64]bool // no longer needed, by number
+	number, changes uint64              // of the device, when it was looked at
+	withdraw        []keyPackageKey     // what is to be withdrawn
+	next            int                 // of those
+	done            int                 // next, before this transaction
+	withdrawn       []mls.KeyPackageRef // before it
+	open            openMails
+	doubtful        bool // something is unknown that may have been handed out before a restore
+	result          delivery.SyncResult
 }
 
-// look decides what the sync does if the device does not change any more.
-func (c *deviceSync) look(t *txn) error {
+// look decides what the sync does if the inventory does not change any more.
+func (c *deviceSync) look(t *txn) (changes bool, err error) {
 	d := t.device(c.id)
-	*c = deviceSync{id: c.id, digest: c.digest, refs: c.refs, now: t.now}
+	*c = deviceSync{id: c.id, digest: c.digest, refs: c.refs}
+	var live []*keyPackage
 	if d != nil {
-		c.changes, c.live = d.changes, t.liveKeyPackages(d)
+		c.number, c.changes, c.open, live = d.number, d.changes, t.openMails(d), t.liveKeyPackages(d)
 	}
-	if digestOf(c.needed()) != c.digest {
-		return delivery.ErrInventoryChanged
+	if c.result.Digest = digestOf(neededOf(live, t.now)); c.result.Digest != c.digest {
+		return false, delivery.ErrInventoryChanged
 	}
 	held := make(map[mls.KeyPackageRef]bool, len(c.refs))
 	for _, ref := range c.refs {
@@ -84,19 +75,19 @@ func (c *deviceSync) look(t *txn) error {
 		}
 		held[ref] = true
 	}
-	c.doubtful = len(c.unknown) > 0 && t.doubtful()
-	for _, k := range c.live {
-		if !held[k.rec.Ref] && k.rec.State != delivery.Consumed && k.rec.Needed(t.sure) {
-			c.withdraw = append(c.withdraw, k)
+	c.doubtful = len(c.result.Unknown) > 0 && t.doubtful()
+	for _, k := range live {
+		if !held[k.rec.Ref] && t.withdrawable(k, t.current(c.open, d, k)) {
+			c.withdraw = append(c.withdraw, k.keyPackageKey)
 		}
 	}
-	return nil
+	return len(c.withdraw) > 0 || c.doubtful, nil
 }
 
-// needed are the refs whose private keys the device still needs, sorted.
-func (c *deviceSync) needed() (refs []mls.KeyPackageRef) {
-	for _, k := range c.live {
-		if !c.gone[k.number] && k.rec.Needed(c.now) {
+// neededOf are the refs of those whose private keys the device still needs, sorted.
+func neededOf(live []*keyPackage, now time.Time) (refs []mls.KeyPackageRef) {
+	for _, k := range live {
+		if k.rec.Needed(now) {
 			refs = append(refs, k.rec.Ref)
 		}
 	}
@@ -110,39 +101,53 @@ func (c *deviceSync) classify(t *txn, d *device, ref mls.KeyPackageRef) {
 	owner, k := t.refOwner(ref)
 	switch {
 	case k == nil || d == nil || owner.number != d.number:
-		c.unknown = append(c.unknown, ref)
+		c.result.Unknown = append(c.result.Unknown, ref)
 	case !k.rec.Needed(t.now):
-		c.spent = append(c.spent, ref)
+		c.result.Spent = append(c.result.Spent, ref)
 	}
 }
 
-// apply withdraws what look has found, unless the device has changed since.
-func (c *deviceSync) apply(t *txn) error {
-	d, changes := t.device(c.id), uint64(0)
+// begin withdraws the first of what look has found, unless a KeyPackage has come or
+// gone since.
+func (c *deviceSync) begin(t *txn) error {
+	d, number, changes := t.device(c.id), uint64(0), uint64(0)
 	if d != nil {
-		changes = d.changes
+		number, changes = d.number, d.changes
 	}
-	if changes != c.changes {
+	if number != c.number || changes != c.changes {
 		return errMoved
 	}
 	if c.doubtful {
-		t.doubt(c.id, d, c.unknown)
+		t.doubt(c.id, d, c.result.Unknown)
 	}
-	c.now, c.gone, c.withdrawn = t.now, make(map[uint64]bool, len(c.withdraw)), nil
-	if len(c.withdraw) == 0 {
-		return nil
-	}
-	open := t.openMails(d)
-	for _, was := range c.withdraw {
-		k := t.keyPackage(d, was.keyPackageKey) // was stays as it is: this may run again
-		if t.withdrawWith(d, k, open[k.number]) {
-			c.withdrawn = append(c.withdrawn, k.rec.Ref)
-		}
-		c.gone[k.number] = !k.rec.Needed(t.now)
-	}
+	c.withdrawNext(t, d)
 	return nil
 }
 
-func (c *deviceSync) result() delivery.SyncResult {
-	return delivery.SyncResult{Withdrawn: c.withdrawn, Unknown: c.unknown, Spent: c.spent, Digest: digestOf(c.needed())}
+// goOn withdraws more of it. If the device is gone, all of that has ended.
+func (c *deviceSync) goOn(t *txn) error {
+	d := t.deviceByNumber(c.number)
+	if d == nil || d.removed {
+		c.next = len(c.withdraw)
+		return nil
+	}
+	c.withdrawNext(t, d)
+	return nil
+}
+
+// withdrawNext withdraws until it has written much.
+func (c *deviceSync) withdrawNext(t *txn, d *device) {
+	c.next, c.result.Withdrawn = c.done, c.withdrawn // it may run again
+	for before := t.writes; c.next < len(c.withdraw) && t.writes-before < syncWrites; c.next++ {
+		k := t.keyPackage(d, c.withdraw[c.next])
+		if k == nil {
+			continue
+		}
+		if !t.knows(c.open, d, k) {
+			c.open = t.openMails(d) // somebody has posted since
+		}
+		if t.withdrawWith(d, k, t.current(c.open, d, k)) {
+			c.result.Withdrawn = append(c.result.Withdrawn, k.rec.Ref)
+		}
+	}
 }

@@ -32,10 +32,15 @@ func (s *Store) AddToken(ctx context.Context, token delivery.Token) (delivery.To
 	if err := token.Owner.Valid(); err != nil {
 		return token, err
 	}
-	err := s.writer.do(ctx, tokenCost, func(t *txn) error {
-		owner := ownerKey(token.Owner, true)
-		if len(t.keys(bucketOwners, owner, t.limits.TokensPerOwner)) >= t.limits.TokensPerOwner {
+	refuse := func(t *txn) error {
+		if len(t.keys(bucketOwners, ownerKey(token.Owner, true), t.limits.TokensPerOwner)) >= t.limits.TokensPerOwner {
 			return delivery.ErrTooManyTokens
+		}
+		return nil
+	}
+	err := s.decide(ctx, tokenCost, func(t *txn) (changes bool, err error) { return true, refuse(t) }, func(t *txn) error {
+		if err := refuse(t); err != nil {
+			return err
 		}
 		token.CreatedAt = t.now
 		t.putToken(token)
@@ -105,13 +110,22 @@ func (t *txn) tokenIDs(within delivery.TokenOwner) (ids []string) {
 
 // RevokeToken implements delivery.Store.
 func (s *Store) RevokeToken(ctx context.Context, within delivery.TokenOwner, id string) error {
-	return s.writer.do(ctx, 0, func(t *txn) error {
+	find := func(t *txn) (delivery.Token, error) {
 		token, err := t.token(id)
 		if err != nil || !token.Owner.Within(within) {
-			return delivery.ErrNotFound
+			return token, delivery.ErrNotFound
 		}
-		t.forgetToken(token)
-		return nil
+		return token, nil
+	}
+	return s.decide(ctx, 0, func(t *txn) (changes bool, err error) {
+		_, err = find(t)
+		return true, err
+	}, func(t *txn) error {
+		token, err := find(t)
+		if err == nil {
+			t.forgetToken(token)
+		}
+		return err
 	})
 }
 

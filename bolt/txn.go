@@ -61,6 +61,7 @@ type txn struct {
 	clock   delivery.ClockReading
 	state   state
 	writes  int // rows written so far
+	reads   int // rows looked up or scanned so far
 	opened  [len(buckets)]openBucket
 	devices map[uint64]*device // loaded, written back by flush
 	woken   []delivery.DeviceID
@@ -120,6 +121,7 @@ func (o *openBucket) scan(prefix, from []byte, yield func(k, v []byte) bool) {
 
 // get returns a value that is valid until the next write. nil if there is none.
 func (t *txn) get(b *bucket, key []byte) []byte {
+	t.reads++
 	if !b.logged() {
 		return t.base(b).get(key)
 	}
@@ -158,10 +160,11 @@ func (t *txn) scan(b *bucket, prefix, start []byte) iter.Seq2[[]byte, []byte] {
 		from = start
 	}
 	return func(yield func(k, v []byte) bool) {
+		counted := func(k, v []byte) bool { t.reads++; return yield(k, v) }
 		if b.logged() {
-			t.scanRows(appendRowKey(nil, b, prefix), appendRowKey(nil, b, from), func(k, v []byte) bool { return yield(k[1:], v) })
+			t.scanRows(appendRowKey(nil, b, prefix), appendRowKey(nil, b, from), func(k, v []byte) bool { return counted(k[1:], v) })
 		} else {
-			t.base(b).scan(prefix, from, yield)
+			t.base(b).scan(prefix, from, counted)
 		}
 	}
 }

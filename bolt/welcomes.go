@@ -290,6 +290,38 @@ func (t *txn) describe(key mailKey, r *recipient) delivery.Recipient {
 	return answer
 }
 
+// A mailPlace is where the row of a recipient that matched lies.
+type mailPlace struct {
+	device uint64
+	key    mailKey
+}
+
+// mailPlaces returns where those lie that are in a state that is wanted.
+func (t *txn) mailPlaces(w *welcome, wanted func(delivery.WelcomeState) bool) (places []mailPlace) {
+	t.eachRecipient(w, func(key mailKey, r *recipient) bool {
+		if r.verdict == "" {
+			places = append(places, mailPlace{r.device, key})
+		}
+		return true
+	})
+	return slices.DeleteFunc(places, func(p mailPlace) bool {
+		_, m := t.mailAt(p)
+		return !wanted(m.rec.State)
+	})
+}
+
+func (t *txn) mailAt(p mailPlace) (*device, *mail) {
+	d := t.deviceByNumber(p.device)
+	if d == nil {
+		panic(errCorrupt)
+	}
+	m := t.mail(d, p.key)
+	if m == nil {
+		panic(errCorrupt)
+	}
+	return d, m
+}
+
 // eachMail calls fn for every recipient that matched.
 func (t *txn) eachMail(w *welcome, fn func(*device, *mail)) {
 	type place struct {
