@@ -23,6 +23,10 @@ var (
 	// ErrNobody: an authenticator accepted a token and did not say whom it stands
 	// for. That is a fault of the authenticator.
 	ErrNobody = errors.New("a token that stands for nobody was accepted")
+	// ErrBadSubject: the token is valid, and yet stands for nobody here: a claim that
+	// has to name a user, a device or a service is missing, or what it names is no
+	// identifier. Another token of that issuer would say the same.
+	ErrBadSubject = errors.New("bad subject")
 	// ErrUnavailable: whether the token is valid cannot be said now.
 	ErrUnavailable = errors.New("tokens cannot be checked now")
 )
@@ -54,5 +58,7 @@ func (id Identity) Valid() error {
 type Authenticator interface {
 	// Authenticate returns whom the token stands for, which is Valid, or ErrInvalid
 	// or ErrUnavailable. It may be called by many at a time.
+	// Authenticate returns whom the token stands for, ErrInvalid, ErrBadSubject or
+	// ErrUnavailable. It may be called by many at a time.
 	Authenticate(ctx context.Context, token string) (Identity, error)
 }

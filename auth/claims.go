@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"encoding/base64"
 	"slices"
 	"strings"
 
@@ -34,26 +35,51 @@ func (c claims) first(names ...string) string {
 	return ""
 }
 
-// identifier returns the claim at path, which has to be one. The reason is not
-// wrapped: that it is a bad identifier is the issuer's mistake, not one in the
-// request.
-func (c claims) identifier(path string) (string, error) {
+// text returns the claim at path, which has to be a string.
+func (c claims) text(path string) (string, error) {
 	v, ok := c.claim(path)
 	if !ok {
-		return "", invalid("it has no claim %s", path)
+		return "", badSubject("it has no claim %s", path)
 	}
 	s, ok := v.(string)
 	if !ok {
-		return "", invalid("its claim %s is not a string", path)
-	}
-	if err := delivery.ValidIdentifier(s); err != nil {
-		return "", invalid("its claim %s does not name anybody here: %v", path, err)
+		return "", badSubject("its claim %s is not a string", path)
 	}
 	return s, nil
 }
 
+// identifier returns the claim at path, which has to be one. The reason is not
+// wrapped: that it is a bad identifier is the issuer's mistake, not one in the
+// request.
+func (c claims) identifier(path string) (string, error) {
+	s, err := c.text(path)
+	if err != nil {
+		return "", err
+	}
+	if err := delivery.ValidIdentifier(s); err != nil {
+		return "", badSubject("its claim %s does not name anybody here: %v", path, err)
+	}
+	return s, nil
+}
+
+// subject returns the claim that names the user as an id of this server.
+func (o *oidc) subject(c claims) (string, error) {
+	if o.opts.UserEncoding != Base64URL {
+		return c.identifier(o.opts.UserClaim)
+	}
+	s, err := c.text(o.opts.UserClaim)
+	if err != nil {
+		return "", err
+	}
+	encoded := base64.RawURLEncoding.EncodeToString([]byte(s))
+	if err := delivery.ValidIdentifier(encoded); err != nil {
+		return "", badSubject("its claim %s has no encoding that names anybody here: %v", o.opts.UserClaim, err)
+	}
+	return encoded, nil
+}
+
 func (o *oidc) identifyUser(i Identity, c claims) (Identity, error) {
-	user, err := c.identifier(o.opts.UserClaim)
+	user, err := o.subject(c)
 	if err != nil {
 		return Identity{}, err
 	}
@@ -62,6 +88,19 @@ func (o *oidc) identifyUser(i Identity, c claims) (Identity, error) {
 		return i, nil
 	}
 	if i.Device, err = c.identifier(o.opts.DeviceClaim); err != nil {
+		return Identity{}, err
+	}
+	return i, nil
+}
+
+func (o *oidc) identifyService(i Identity, c claims) (Identity, error) {
+	var err error
+	if name := c.first("client_id", "azp"); name != "" {
+		i.Service, err = c.identifier(name)
+	} else {
+		i.Service, err = o.subject(c)
+	}
+	if err != nil {
 		return Identity{}, err
 	}
 	return i, nil

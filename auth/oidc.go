@@ -1,7 +1,6 @@
 package auth
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -9,6 +8,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	// go-jose, and neither a whole OpenID client nor a smaller JWT library:
@@ -41,6 +41,8 @@ type OIDCOptions struct {
 	// device; a dot leads into an object. If DeviceClaim is set, a user's token
 	// without it is refused: what narrows a token must not widen it by missing.
 	UserClaim, DeviceClaim string
+	// UserEncoding is how a subject, the value of UserClaim, becomes a user id.
+	UserEncoding UserEncoding
 	// ServiceScope, if set, makes a token that has this scope, in scope or scp, a
 	// service's. Its name is in client_id, azp or UserClaim, the first there is.
 	ServiceScope string
@@ -52,6 +54,22 @@ type OIDCOptions struct {
 func DefaultOIDCOptions() OIDCOptions {
 	return OIDCOptions{Algorithms: asymmetric(), Leeway: 30 * time.Second, UserClaim: "sub"}
 }
+
+// A UserEncoding is how subjects become user ids. All of them are encoded, or none:
+// otherwise one subject could be another's encoding.
+type UserEncoding string
+
+const (
+	// Plain: a subject is a user id as it is.
+	Plain UserEncoding = ""
+	// Base64URL: base64url without padding (RFC 4648 §5) of a subject's UTF-8 bytes,
+	// of which there are at most 191.
+	Base64URL UserEncoding = "base64url"
+)
+
+// badSubjectEvery is how often a token that stands for nobody is logged: an issuer
+// that names users otherwise sends nothing else.
+const badSubjectEvery = time.Minute
 
 // MaxLeeway is far more than clocks that are set by others are apart.
 const MaxLeeway = 5 * time.Minute
@@ -66,6 +84,8 @@ func (o OIDCOptions) check() error {
 		return errors.New("an audience is empty")
 	case o.UserClaim == "":
 		return errors.New("no claim is named that has the user")
+	case o.UserEncoding != Plain && o.UserEncoding != Base64URL:
+		return fmt.Errorf("%s is not a known encoding of users", o.UserEncoding)
 	case o.Leeway < 0 || o.Leeway > MaxLeeway:
 		return fmt.Errorf("a leeway of %s is not between 0 and %s", o.Leeway, MaxLeeway)
 	case len(o.Algorithms) == 0:
@@ -132,10 +152,28 @@ type oidc struct {
 	clock      clock
 	keys       *keyRing
 	verified   *verifiedTokens
+
+	warnMu   sync.Mutex
+	warnedAt time.Time // of a token that stands for nobody
 }
 
 func invalid(format string, args ...any) error {
 	return fmt.Errorf("%w: "+format, append([]any{ErrInvalid}, args...)...)
+}
+
+func badSubject(format string, args ...any) error {
+	return fmt.Errorf("%w: "+format, append([]any{ErrBadSubject}, args...)...)
+}
+
+// warn logs now and then why a valid token stands for nobody.
+func (o *oidc) warn(err error) {
+	o.warnMu.Lock()
+	defer o.warnMu.Unlock()
+	if now := o.clock.now(); o.warnedAt.IsZero() || now.Sub(o.warnedAt) >= badSubjectEvery {
+		o.warnedAt = now
+		o.opts.Log.Warn("a valid token of the issuer stands for nobody here, see --oidc-user-claim, --oidc-device-claim and --oidc-user-encoding; there is one such line a minute",
+			"issuer", o.opts.Issuer, "error", err)
+	}
 }
 
 // Authenticate looks at what is cheap first: the signature is checked last, and
@@ -169,6 +207,9 @@ func (o *oidc) verify(ctx context.Context, token string) (verifiedToken, error) 
 		return verifiedToken{}, err
 	}
 	identity, err := o.identify(t)
+	if errors.Is(err, ErrBadSubject) {
+		o.warn(err)
+	}
 	return verifiedToken{identity, t.registered, keys}, err
 }
 
@@ -274,8 +315,7 @@ func (o *oidc) identify(t *parsedToken) (Identity, error) {
 		return Identity{}, err
 	}
 	if service {
-		i.Service, err = t.claims.identifier(cmp.Or(t.claims.first("client_id", "azp"), o.opts.UserClaim))
-		return i, err
+		return o.identifyService(i, t.claims)
 	}
 	return o.identifyUser(i, t.claims)
 }

@@ -18,7 +18,8 @@ import (
 )
 
 // drafts are told apart by the words of the refusal, because all refusals are
-// ErrInvalid, and a token that is refused for something else proves nothing.
+// ErrInvalid or ErrBadSubject, and a token that is refused for something else proves
+// nothing.
 var drafts = []struct {
 	sentence string
 	change   func(*draft)
@@ -97,13 +98,13 @@ var drafts = []struct {
 	{"an empty list of critical extensions", func(d *draft) { d.header["crit"] = []string{} }, "needs an extension"},
 	{"a payload that is not encoded", func(d *draft) { d.header["b64"] = false }, "not a signed JWT"},
 
-	{"no user", func(d *draft) { delete(d.claims, "sub") }, "no claim sub"},
+	{"no user", func(d *draft) { delete(d.claims, "sub") }, "bad subject: it has no claim sub"},
 	{"a user that is a number", func(d *draft) { d.claims["sub"] = 7 }, "wrong type"},
-	{"a user that is empty", func(d *draft) { d.claims["sub"] = "" }, "does not name anybody here"},
-	{"a user with a slash", func(d *draft) { d.claims["sub"] = "alice/phone" }, "does not name anybody here: bad identifier"},
-	{"a user that leads upwards", func(d *draft) { d.claims["sub"] = ".." }, "does not name anybody here"},
-	{"a user with a zero byte", func(d *draft) { d.claims["sub"] = "alice\x00" }, "does not name anybody here"},
-	{"a user of 256 bytes", func(d *draft) { d.claims["sub"] = strings.Repeat("a", 256) }, "does not name anybody here"},
+	{"a user that is empty", func(d *draft) { d.claims["sub"] = "" }, "bad subject: its claim sub does not name anybody here"},
+	{"a user with a slash", func(d *draft) { d.claims["sub"] = "alice/phone" }, "bad subject: its claim sub does not name anybody here: bad identifier"},
+	{"a user that leads upwards", func(d *draft) { d.claims["sub"] = ".." }, "bad subject: its claim sub does not name anybody here"},
+	{"a user with a zero byte", func(d *draft) { d.claims["sub"] = "alice\x00" }, "bad subject: its claim sub does not name anybody here"},
+	{"a user of 256 bytes", func(d *draft) { d.claims["sub"] = strings.Repeat("a", 256) }, "bad subject: its claim sub does not name anybody here"},
 	{"a scope means nothing where none is configured", func(d *draft) { d.claims["scope"] = 7 }, ""},
 }
 
@@ -131,8 +132,12 @@ func checkRefusal(t *testing.T, sentence string, i Identity, err error, want str
 		}
 		return
 	}
-	if !errors.Is(err, ErrInvalid) || errors.Is(err, delivery.ErrBadIdentifier) || !strings.Contains(err.Error(), want) {
-		t.Errorf("%s: %v; want ErrInvalid: %s", sentence, err, want)
+	kind := ErrInvalid
+	if strings.HasPrefix(want, ErrBadSubject.Error()) {
+		kind = ErrBadSubject
+	}
+	if !errors.Is(err, kind) || errors.Is(err, delivery.ErrBadIdentifier) || !strings.Contains(err.Error(), want) {
+		t.Errorf("%s: %v; want %v: %s", sentence, err, kind, want)
 	}
 	if i != (Identity{}) {
 		t.Errorf("%s: refused, and yet %+v", sentence, i)
@@ -295,17 +300,27 @@ func TestWhomATokenStandsFor(t *testing.T) {
 		{"a user in an object", func(o *OIDCOptions) { o.UserClaim = "ext.chat.user" },
 			map[string]any{"ext": map[string]any{"chat": map[string]any{"user": "al"}}}, Identity{User: "al"}, ""},
 		{"a path that leads nowhere", func(o *OIDCOptions) { o.UserClaim = "ext.chat.user" },
-			map[string]any{"ext": "chat"}, nobody, "no claim ext.chat.user"},
+			map[string]any{"ext": "chat"}, nobody, "bad subject: it has no claim ext.chat.user"},
 		{"a claim that is a number", func(o *OIDCOptions) { o.UserClaim = "uid" },
-			map[string]any{"uid": 1000}, nobody, "claim uid is not a string"},
+			map[string]any{"uid": 1000}, nobody, "bad subject: its claim uid is not a string"},
 		{"a claim that is a list", func(o *OIDCOptions) { o.UserClaim = "uid" },
-			map[string]any{"uid": []string{"alice"}}, nobody, "claim uid is not a string"},
+			map[string]any{"uid": []string{"alice"}}, nobody, "bad subject: its claim uid is not a string"},
+		{"a user whose id an identity provider chose", nil, map[string]any{"sub": "auth0|5f7c"}, Identity{User: "auth0|5f7c"}, ""},
+		{"a user whose address has an apostrophe", nil, map[string]any{"sub": "o'brien@example.org"}, Identity{User: "o'brien@example.org"}, ""},
+		{"an encoded user", withEncoding, map[string]any{"sub": "a/b+c=="}, Identity{User: "YS9iK2M9PQ"}, ""},
+		{"an encoded user who needs no encoding", withEncoding, map[string]any{"sub": "YS9iK2M9PQ"}, Identity{User: "WVM5aUsyTTlQUQ"}, ""},
+		{"an encoded user whose name is the shortest bad one", withEncoding, map[string]any{"sub": "."}, Identity{User: "Lg"}, ""},
+		{"the longest user that can be encoded", withEncoding, map[string]any{"sub": strings.Repeat("a", 191)}, Identity{User: delivery.UserID(strings.Repeat("YWFh", 63) + "YWE")}, ""},
+		{"a user that is too long encoded", withEncoding, map[string]any{"sub": strings.Repeat("a", 192)}, nobody, "bad subject: its claim sub has no encoding"},
+		{"an empty user, encoded", withEncoding, map[string]any{"sub": ""}, nobody, "bad subject: its claim sub has no encoding"},
+		{"a device is not encoded", func(o *OIDCOptions) { withEncoding(o); withDevice(o) }, map[string]any{"device": "phone"}, Identity{User: "YWxpY2U", Device: "phone"}, ""},
+		{"a service named by its subject is encoded", func(o *OIDCOptions) { withEncoding(o); withScope(o) }, map[string]any{"scope": "mls", "sub": "a/b"}, Identity{Service: "YS9i"}, ""},
 		{"a device", withDevice, map[string]any{"device": "phone"}, Identity{User: "alice", Device: "phone"}, ""},
-		{"no device where there has to be one", withDevice, nil, nobody, "no claim device"},
-		{"a device that is null", withDevice, map[string]any{"device": nil}, nobody, "no claim device"},
-		{"a device that is empty", withDevice, map[string]any{"device": ""}, nobody, "claim device does not name"},
-		{"a device with a slash", withDevice, map[string]any{"device": "a/b"}, nobody, "claim device does not name"},
-		{"a device that is a number", withDevice, map[string]any{"device": 3}, nobody, "claim device is not a string"},
+		{"no device where there has to be one", withDevice, nil, nobody, "bad subject: it has no claim device"},
+		{"a device that is null", withDevice, map[string]any{"device": nil}, nobody, "bad subject: it has no claim device"},
+		{"a device that is empty", withDevice, map[string]any{"device": ""}, nobody, "bad subject: its claim device does not name"},
+		{"a device with a slash", withDevice, map[string]any{"device": "a/b"}, nobody, "bad subject: its claim device does not name"},
+		{"a device that is a number", withDevice, map[string]any{"device": 3}, nobody, "bad subject: its claim device is not a string"},
 		{"a device where none is configured", nil, map[string]any{"device": "phone"}, Identity{User: "alice"}, ""},
 		{"a service by scope", withScope, map[string]any{"scope": "openid mls"}, Identity{Service: "alice"}, ""},
 		{"a service by scp", withScope, map[string]any{"scp": []string{"openid", "mls"}}, Identity{Service: "alice"}, ""},
@@ -313,8 +328,8 @@ func TestWhomATokenStandsFor(t *testing.T) {
 		{"a service by its client_id", withScope, map[string]any{"scope": "mls", "client_id": "app", "azp": "no"}, Identity{Service: "app"}, ""},
 		{"a service by its azp", withScope, map[string]any{"scope": "mls", "azp": "app"}, Identity{Service: "app"}, ""},
 		{"a service needs no device", func(o *OIDCOptions) { withScope(o); withDevice(o) }, map[string]any{"scope": "mls"}, Identity{Service: "alice"}, ""},
-		{"a service whose name is none", withScope, map[string]any{"scope": "mls", "client_id": "a b"}, nobody, "claim client_id does not name"},
-		{"a service whose name is a number", withScope, map[string]any{"scope": "mls", "azp": 5}, nobody, "claim azp is not a string"},
+		{"a service whose name is none", withScope, map[string]any{"scope": "mls", "client_id": "a b"}, nobody, "bad subject: its claim client_id does not name"},
+		{"a service whose name is a number", withScope, map[string]any{"scope": "mls", "azp": 5}, nobody, "bad subject: its claim azp is not a string"},
 		{"another scope", withScope, map[string]any{"scope": "mls2 xmls mls:read MLS"}, Identity{User: "alice"}, ""},
 		{"a list with another scope", withScope, map[string]any{"scp": []string{"openid mls"}}, Identity{User: "alice"}, ""},
 		{"no scope", withScope, nil, Identity{User: "alice"}, ""},
@@ -342,8 +357,32 @@ func TestWhomATokenStandsFor(t *testing.T) {
 	}
 }
 
-func withDevice(o *OIDCOptions) { o.DeviceClaim = "device" }
-func withScope(o *OIDCOptions)  { o.ServiceScope = "mls" }
+func withDevice(o *OIDCOptions)   { o.DeviceClaim = "device" }
+func withEncoding(o *OIDCOptions) { o.UserEncoding = Base64URL }
+func withScope(o *OIDCOptions)    { o.ServiceScope = "mls" }
+
+// An issuer that names all users otherwise does not fill the log.
+func TestASubjectThatIsNobodyIsLoggedOnceAMinute(t *testing.T) {
+	p := meet(t, newIssuer(t, edKey()), nil)
+	d := p.draft(edKey())
+	d.claims["sub"] = "alice/phone"
+	try := func(lines int) {
+		t.Helper()
+		for range 3 {
+			if _, err := p.Authenticate(context.Background(), d.token()); !errors.Is(err, ErrBadSubject) {
+				t.Fatal(err)
+			}
+		}
+		if n := p.log.count("stands for nobody here"); n != lines {
+			t.Errorf("%d lines, want %d", n, lines)
+		}
+	}
+	try(1)
+	p.clock.advance(badSubjectEvery - time.Second)
+	try(1)
+	p.clock.advance(time.Second)
+	try(2)
+}
 
 func TestATokenThatDoesNotSayWhenItWasIssued(t *testing.T) {
 	p := meet(t, newIssuer(t, edKey()), nil)
@@ -365,6 +404,7 @@ func TestOptionsThatCannotBeMeant(t *testing.T) {
 		{"no audience", func(o *OIDCOptions) { o.Audience = nil }, "no audience is named"},
 		{"an empty audience", func(o *OIDCOptions) { o.Audience = []string{"a", ""} }, "an audience is empty"},
 		{"no user claim", func(o *OIDCOptions) { o.UserClaim = "" }, "no claim is named"},
+		{"an encoding that nobody knows", func(o *OIDCOptions) { o.UserEncoding = "hex" }, "hex is not a known encoding"},
 		{"no algorithm", func(o *OIDCOptions) { o.Algorithms = nil }, "no algorithm is allowed"},
 		{"none", func(o *OIDCOptions) { o.Algorithms = []string{"RS256", "none"} }, "algorithm none would let everybody make tokens"},
 		{"a symmetric one", func(o *OIDCOptions) { o.Algorithms = []string{"HS256"} }, "algorithm HS256 would let whoever can check tokens make them"},

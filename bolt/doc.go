@@ -20,6 +20,8 @@
 //	              kind of shelf, which version 3 has not;
 //	              "restored" → present until an opening has retired all shelves;
 //	              "restored_at" → when that was, the last time;
+//	              "user_encoding" → how user ids are made of an identity provider's
+//	              subjects, from version 5 on;
 //	              "backed_up_at" → when the last backup was known to be safe;
 //	              "moved" → when it was exported for good: no server opens it then
 //	log           slot(4) → number of the piece(8), bytes: changed rows, each its key

@@ -156,6 +156,7 @@ func (e *exporter) header(final bool) error {
 	if at := e.get(bucketMeta, keyRestoredAt); len(at) == numberBytes {
 		h.RestoredAt = fromMillis(readNumber(at))
 	}
+	h.UserEncoding = string(e.get(bucketMeta, keyUserEncoding))
 	return e.emit(h)
 }
 

@@ -123,8 +123,8 @@ func (im *importer) begin(part string, header *archive.Header, limits delivery.L
 	}
 	s.db.NoSync = true // one sync at the end is enough
 	im.store, im.header = s, header
-	if header.RestoredAt.IsZero() {
-		return nil
+	if err := s.UseUserEncoding(im.ctx, header.UserEncoding); err != nil || header.RestoredAt.IsZero() {
+		return err
 	}
 	return s.writer.do(im.ctx, 0, func(t *txn) error {
 		t.put(bucketMeta, keyRestoredAt, appendNumber(nil, millis(header.RestoredAt)))

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,6 +25,7 @@ func (c *config) oidcFlags() []cli.Flag {
 		textFlag("oidc-jwks", &o.JWKS, "the issuer's keys are in `FILE-OR-URL`, read again as it changes; if empty, the issuer is asked where"),
 		valueFlag("oidc-algorithms", words(&o.Algorithms, auth.ValidAlgorithm), "believe signatures by `ALGORITHMS` only"),
 		textFlag("oidc-user-claim", &o.UserClaim, "`CLAIM` has the user; a dot leads into an object"),
+		valueFlag("oidc-user-encoding", userEncoding(&o.UserEncoding), "make user ids of the values of --oidc-user-claim by `ENCODING`: none, or base64url, of every one, where some are no ids (they have / or spaces)"),
 		textFlag("oidc-device-claim", &o.DeviceClaim, "`CLAIM` has the device, and has to be there; if empty, tokens are for all devices of a user"),
 		textFlag("oidc-service-scope", &o.ServiceScope, "tokens with `SCOPE` are a service's, which may act for any user; if empty, none is"),
 		valueFlag("oidc-leeway", duration(&o.Leeway, 0), "the issuer's clock may be `DURATION` from this one"),
@@ -63,6 +65,7 @@ func (c *config) checkNoOIDC() error {
 		{"jwks", o.JWKS != ""},
 		{"algorithms", !slices.Equal(o.Algorithms, standard.Algorithms)},
 		{"user-claim", o.UserClaim != standard.UserClaim},
+		{"user-encoding", o.UserEncoding != standard.UserEncoding},
 		{"device-claim", o.DeviceClaim != ""},
 		{"service-scope", o.ServiceScope != ""},
 		{"leeway", o.Leeway != standard.Leeway},
@@ -82,6 +85,21 @@ func (c *config) oidcAuthenticator(ctx context.Context, log *slog.Logger) (auth.
 		return nil, fmt.Errorf("--auth oidc: %w", err)
 	}
 	return a, nil
+}
+
+// noEncoding is what auth.Plain is called on the command line.
+const noEncoding = "none"
+
+func userEncoding(p *auth.UserEncoding) cli.Value {
+	return value[auth.UserEncoding]{p, func(s string) (auth.UserEncoding, error) {
+		switch s {
+		case noEncoding:
+			return auth.Plain, nil
+		case string(auth.Base64URL):
+			return auth.Base64URL, nil
+		}
+		return "", fmt.Errorf("neither %s nor %s", noEncoding, auth.Base64URL)
+	}, func(e auth.UserEncoding) string { return cmp.Or(string(e), noEncoding) }}
 }
 
 // words is a list of different words that valid, if there is one, accepts.

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -73,11 +74,15 @@ type guarded struct {
 
 func serveWithIssuer(t *testing.T) (*issuer, *guarded) {
 	t.Helper()
-	dir := t.TempDir()
+	return serveFrom(t, t.TempDir())
+}
+
+func serveFrom(t *testing.T, dir string, more ...string) (*issuer, *guarded) {
+	t.Helper()
 	i := &issuer{t: t, file: filepath.Join(dir, "keys.json"), keys: map[string]ed25519.PrivateKey{}}
 	i.publish("first")
-	s, line, err := startServed(dir, os.Environ(), "--auth", "oidc", "--oidc-issuer", ourIssuer, "--oidc-audience", "welcomed",
-		"--oidc-jwks", i.file, "--oidc-device-claim", "device", "--oidc-service-scope", "mls")
+	s, line, err := startServed(dir, os.Environ(), append([]string{"--auth", "oidc", "--oidc-issuer", ourIssuer, "--oidc-audience", "welcomed",
+		"--oidc-jwks", i.file, "--oidc-device-claim", "device", "--oidc-service-scope", "mls"}, more...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,7 +151,9 @@ func TestServeWithTheTokensOfAnIssuer(t *testing.T) {
 		{"is for another audience", i.sign("first", with("aud", "other")), "", "GET", alicesShelf, nil, 401, "invalid_token", invalid},
 		{"is of another issuer", i.sign("first", with("iss", "https://id.example.net")), "", "GET", alicesShelf, nil, 401, "invalid_token", invalid},
 		{"has expired", i.sign("first", with("exp", time.Now().Add(-time.Hour).Unix())), "", "GET", alicesShelf, nil, 401, "invalid_token", invalid},
-		{"names no device", i.sign("first", map[string]any{"sub": "alice"}), "", "GET", alicesShelf, nil, 401, "invalid_token", invalid},
+		{"names no device", i.sign("first", map[string]any{"sub": "alice"}), "", "GET", alicesShelf, nil, 403, "bad_subject", ""},
+		{"names a user with a slash", i.sign("first", with("sub", "alice/phone")), "", "GET", alicesShelf, nil, 403, "bad_subject", ""},
+		{"names a user as an identity provider does", i.sign("first", with("sub", "auth0|5f7c")), "", "GET", "/v1/users/auth0%7C5f7c/devices/phone/key-packages", nil, 200, "", ""},
 		{"names a key that is not published", i.sign("other", alice), "", "GET", alicesShelf, nil, 401, "invalid_token", invalid},
 		{"is signed with another key", (&issuer{t: t, keys: map[string]ed25519.PrivateKey{"first": forged}}).sign("first", alice), "", "GET", alicesShelf, nil, 401, "invalid_token", invalid},
 		{"is none", "", "", "GET", alicesShelf, nil, 401, "invalid_token", invalid},
@@ -158,6 +165,29 @@ func TestServeWithTheTokensOfAnIssuer(t *testing.T) {
 		if status != row.status || code != row.code || challenge != row.challenge {
 			t.Errorf("a token that %s: %d %s, %q; want %d %s, %q", row.what, status, code, challenge, row.status, row.code, row.challenge)
 		}
+	}
+}
+
+// A subject with a slash is a user under its encoding, and a server that is started
+// again with another encoding on this database does not start.
+func TestServeWithEncodedSubjects(t *testing.T) {
+	dir := t.TempDir()
+	t.Run("encoded", func(t *testing.T) { requireEncodedSubjects(t, dir) })
+	s, _, err := startServed(dir, os.Environ(), "--auth", "oidc", "--oidc-issuer", ourIssuer, "--oidc-audience", "welcomed", "--oidc-jwks", "keys.json")
+	if err == nil || !strings.Contains(s.log.String(), "--oidc-user-encoding: database ./welcomed.db has users") {
+		t.Errorf("it is %v\n%s", err, s.log)
+	}
+}
+
+func requireEncodedSubjects(t *testing.T, dir string) {
+	i, g := serveFrom(t, dir, "--oidc-user-encoding", "base64url")
+	token := i.sign("first", map[string]any{"sub": "a/b", "device": "phone"})
+	kp := mlstest.NewSigner(1, "alice").KeyPackage()
+	if status, code, _ := g.ask(token, "", "POST", "/v1/users/YS9i/devices/phone/key-packages", kp); status != 201 {
+		t.Errorf("%d %s", status, code)
+	}
+	if status, code, _ := g.ask(i.sign("first", map[string]any{"sub": "YS9i", "device": "phone"}), "", "GET", "/v1/users/YS9i/devices/phone/key-packages", nil); status != 403 || code != "forbidden" {
+		t.Errorf("another subject that is this one's encoding: %d %s", status, code)
 	}
 }
 

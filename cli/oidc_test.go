@@ -90,8 +90,11 @@ func TestEveryOIDCFlagIsPointedOutWithoutAuthOIDC(t *testing.T) {
 	c, _ := oidcConfig("none")
 	for _, flag := range c.oidcFlags() {
 		value := "1s"
-		if flag.Names()[0] == "oidc-algorithms" {
+		switch flag.Names()[0] {
+		case "oidc-algorithms":
 			value = "ES256"
+		case "oidc-user-encoding":
+			value = "base64url"
 		}
 		name := "--" + flag.Names()[0]
 		if _, err := oidcConfig("none", name, value); err == nil || !strings.HasPrefix(err.Error(), name+" has no effect") {

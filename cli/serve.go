@@ -164,6 +164,11 @@ func (i *instance) openStore(c *config, m *metrics.Metrics, log *slog.Logger) (*
 	if i.backups != nil {
 		i.backups.Copy, i.backups.Kept = file.Backup, file.NoteBackup
 	}
+	if c.auth == authOIDC {
+		if err := file.UseUserEncoding(context.Background(), string(c.oidc.UserEncoding)); err != nil {
+			return nil, errors.Join(fmt.Errorf("--oidc-user-encoding: %w", err), file.Close())
+		}
+	}
 	if file.Restored() {
 		log.Warn(restoredText, "db", c.db)
 	}

@@ -2,14 +2,25 @@ package delivery
 
 import (
 	"fmt"
+	"strings"
 	"time"
 )
 
-// maxIdentifier is the longest user or device id, in bytes.
-const maxIdentifier = 255
+// MaxIdentifier is the longest user or device id, in bytes.
+const MaxIdentifier = 255
 
-// A UserID is an opaque id chosen by the application: 1–255 of
-// A-Z a-z 0-9 . _ ~ @ : + = - and neither "." nor "..".
+// IdentifierExcluded are the printable ASCII characters, beside the space, that may
+// not be in a [UserID] or a device's name: those that cannot stand in a URL as they
+// are (RFC 3986), and the slash, which separates the two.
+const IdentifierExcluded = "/\\?#%\"<>^`{}"
+
+// IdentifierPattern is what a [UserID] and a device's name match, as a regular
+// expression of ECMA-262 and of Go; at most [MaxIdentifier] bytes do.
+const IdentifierPattern = `^([!$&-.0-;=@-\[\]_a-z|~]*[!$&--0-;=@-\[\]_a-z|~][!$&-.0-;=@-\[\]_a-z|~]*|\.{3,})$`
+
+// A UserID is an opaque id chosen by the application or by its identity provider:
+// 1–255 printable ASCII characters without the space and [IdentifierExcluded], and
+// neither "." nor "..". In a path it is percent-encoded where a URL wants it.
 type UserID string
 
 // A DeviceID names one MLS client (RFC 9420 §2) of a user. Both parts follow
@@ -40,29 +51,21 @@ func ValidIdentifier(s string) error {
 	switch {
 	case s == "":
 		return fmt.Errorf("%w: empty", ErrBadIdentifier)
-	case len(s) > maxIdentifier:
-		return fmt.Errorf("%w: %d bytes long, at most %d are allowed", ErrBadIdentifier, len(s), maxIdentifier)
+	case len(s) > MaxIdentifier:
+		return fmt.Errorf("%w: %d bytes long, at most %d are allowed", ErrBadIdentifier, len(s), MaxIdentifier)
 	case s == "." || s == "..":
 		return fmt.Errorf("%w: %q", ErrBadIdentifier, s)
 	}
 	for i := range len(s) {
 		if !identifierByte(s[i]) {
-			return fmt.Errorf("%w: byte 0x%02x at %d; allowed are A-Z a-z 0-9 . _ ~ @ : + = -", ErrBadIdentifier, s[i], i)
+			return fmt.Errorf("%w: byte 0x%02x at %d; allowed are printable ASCII characters but space and %s", ErrBadIdentifier, s[i], i, IdentifierExcluded)
 		}
 	}
 	return nil
 }
 
 func identifierByte(c byte) bool {
-	switch {
-	case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
-		return true
-	}
-	switch c {
-	case '.', '_', '~', '@', ':', '+', '=', '-':
-		return true
-	}
-	return false
+	return ' ' < c && c <= '~' && strings.IndexByte(IdentifierExcluded, c) < 0
 }
 
 // A Caller is who asks: a user, or a service that acts for nobody. Changing

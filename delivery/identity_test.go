@@ -2,19 +2,34 @@ package delivery
 
 import (
 	"errors"
+	"regexp"
 	"strings"
 	"testing"
 )
 
 func TestValidIdentifier(t *testing.T) {
-	for _, s := range []string{"a", "...", ".a", "..a", "AZaz09._~@:+=-", "alice@example.org", "did:key:z6Mk", strings.Repeat("x", 255)} {
+	for _, s := range []string{"a", "...", ".a", "..a", "a.", "AZaz09._~@:+=-", "alice@example.org", "did:key:z6Mk", "auth0|5f7c", "o'brien@example.org",
+		"!$&'()*,;[]", strings.Repeat("x", 255)} {
 		if err := ValidIdentifier(s); err != nil {
 			t.Errorf("%q: %v", s, err)
 		}
 	}
-	for _, s := range []string{"", ".", "..", "a/b", "a b", "a%20", "é", "a\x00", "a\n", "a*", "mimi://a", strings.Repeat("x", 256)} {
+	for _, s := range []string{"", ".", "..", "a/b", "a b", "a%20", "é", "a\x00", "a\n", "a\x7f", `a\b`, "a?", "a#", `a"`, "<a", "a>", "a^", "a`", "{a", "a}",
+		"mimi://a", strings.Repeat("x", 256)} {
 		if err := ValidIdentifier(s); !errors.Is(err, ErrBadIdentifier) {
 			t.Errorf("%q: %v", s, err)
+		}
+	}
+}
+
+// What clients are told to check by is what the server checks.
+func TestThePatternIsTheRule(t *testing.T) {
+	pattern := regexp.MustCompile(IdentifierPattern)
+	for b := range 256 {
+		for _, s := range []string{string([]byte{byte(b)}), "." + string([]byte{byte(b)}), string([]byte{'a', byte(b), '.'}), strings.Repeat(string([]byte{byte(b)}), 3)} {
+			if valid := ValidIdentifier(s) == nil; pattern.MatchString(s) != valid {
+				t.Errorf("%q is valid: %v, and matches: %v", s, valid, !valid)
+			}
 		}
 	}
 }

@@ -13,9 +13,16 @@ type aboutJSON struct {
 	Time         string            `json:"time"`
 	CipherSuites []mls.CipherSuite `json:"cipher_suites"`
 	Match        string            `json:"match"` // any, or reserved: only what the poster has reserved
+	Identifiers  identifiersJSON   `json:"identifiers"`
 	Limits       limitsJSON        `json:"limits"`
 	Budgets      budgetsJSON       `json:"budgets"`
 	Healthy      bool              `json:"healthy"`
+}
+
+// identifiersJSON says what a user id and a device id may be.
+type identifiersJSON struct {
+	MaxBytes int    `json:"max_bytes"`
+	Pattern  string `json:"pattern"` // of ECMA-262
 }
 
 // budgetsJSON are what callers may take, where there is authentication.
@@ -82,6 +89,7 @@ func (s *Server) about(w http.ResponseWriter, r *request) error {
 		Time:         utc(time.Now()),
 		CipherSuites: s.limits.CipherSuites,
 		Match:        matchName(s.limits),
+		Identifiers:  identifiersJSON{delivery.MaxIdentifier, delivery.IdentifierPattern},
 		Limits:       s.limitsJSON(),
 		Budgets: budgetsJSON{
 			Caller:  budgetJSON(s.options.Budgets.Caller),

@@ -55,6 +55,7 @@ var answers = []struct {
 
 	{errUnauthenticated, http.StatusUnauthorized, "unauthenticated"},
 	{auth.ErrInvalid, http.StatusUnauthorized, "invalid_token"},
+	{auth.ErrBadSubject, http.StatusForbidden, "bad_subject"},
 	{errForbidden, http.StatusForbidden, "forbidden"},
 	{errNotAService, http.StatusForbidden, "not_a_service"},
 	{errReadOnly, http.StatusForbidden, "read_only"},

@@ -46,6 +46,9 @@ type Header struct {
 	Shelves    Shelves   `json:"shelves"`
 	RestoredAt time.Time `json:"restored_at,omitzero"`
 	Order      uint64    `json:"order"`
+	// UserEncoding is how user ids are made of an identity provider's subjects; empty:
+	// not at all.
+	UserEncoding string `json:"user_encoding,omitzero"`
 }
 
 // A Device is one that exists, or that was removed and is not forgotten.
