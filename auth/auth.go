@@ -41,7 +41,12 @@ type Identity struct {
 	ReadOnly bool // changes nothing
 
 	IssuedAt time.Time // zero if the token does not say
-	Expires  time.Time // zero: it does not
+	Expires  time.Time // from when on it is refused; zero: never
+}
+
+// Owner is whose tokens the identity's is one of.
+func (i Identity) Owner() delivery.TokenOwner {
+	return delivery.TokenOwner{User: i.User, Device: i.Device, Service: i.Service}
 }
 
 // Valid returns [ErrNobody] with the reason unless id names a user, a user's

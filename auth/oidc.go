@@ -309,7 +309,7 @@ func (o *oidc) checkSignature(ctx context.Context, t *parsedToken) (*keySet, err
 }
 
 func (o *oidc) identify(t *parsedToken) (Identity, error) {
-	i := Identity{IssuedAt: t.registered.IssuedAt.Time(), Expires: t.registered.Expiry.Time()}
+	i := Identity{IssuedAt: t.registered.IssuedAt.Time(), Expires: t.registered.Expiry.Time().Add(o.opts.Leeway)}
 	service, err := t.claims.hasScope(o.opts.ServiceScope)
 	if err != nil {
 		return Identity{}, err

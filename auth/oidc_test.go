@@ -348,7 +348,7 @@ func TestWhomATokenStandsFor(t *testing.T) {
 			checkRefusal(t, row.sentence, i, err, row.want)
 			want := row.identity
 			if row.want == "" {
-				want.IssuedAt, want.Expires = time.Unix(d.at(-60), 0), time.Unix(d.at(300), 0)
+				want.IssuedAt, want.Expires = time.Unix(d.at(-60), 0), time.Unix(d.at(330), 0)
 			}
 			if i != want {
 				t.Errorf("%s: %+v, want %+v", row.sentence, i, want)

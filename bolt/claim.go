@@ -21,9 +21,12 @@ func (s *Store) Claim(ctx context.Context, caller delivery.Caller, id delivery.D
 	if err := caller.Valid(); err != nil {
 		return delivery.ClaimResult{}, err
 	}
-	c := claim{id: id, filter: newClaimFilter(opts)}
+	c := claim{caller: caller, id: id, filter: newClaimFilter(opts)}
 	seen, err := s.read(ctx, c.look)
 	if err != nil {
+		if waitErr := s.writer.wait(seen); waitErr != nil {
+			err = waitErr
+		}
 		return delivery.ClaimResult{}, err
 	}
 	if !c.plan.changes {
@@ -52,6 +55,7 @@ func (s *Store) Claim(ctx context.Context, caller delivery.Caller, id delivery.D
 // is settled, so it is read outside the writer: before the claim is decided, or
 // after, if it was not foreseen.
 type claim struct {
+	caller  delivery.Caller
 	id      delivery.DeviceID
 	filter  claimFilter
 	plan    claimPlan
@@ -60,14 +64,26 @@ type claim struct {
 
 // look finds out what the claim would do, in a transaction that only reads.
 func (c *claim) look(t *txn) error {
-	c.plan = t.planClaim(t.device(c.id), c.filter)
+	if err := c.decide(t, t.device(c.id)); err != nil {
+		return err
+	}
 	c.fetch(t)
+	return nil
+}
+
+func (c *claim) decide(t *txn, d *device) error {
+	if d != nil && c.caller.Outlived(c.id, d.removedAt) {
+		return delivery.ErrDeviceRemoved
+	}
+	c.plan = t.planClaim(d, c.filter)
 	return nil
 }
 
 // consume decides, and carries it out.
 func (c *claim) consume(t *txn) error {
-	c.plan = t.planClaim(t.sameDevice(c.plan.device, c.id), c.filter)
+	if err := c.decide(t, t.sameDevice(c.plan.device, c.id)); err != nil {
+		return err
+	}
 	t.claim(c.plan)
 	return nil
 }
@@ -106,7 +122,7 @@ func (c *claim) fetch(t *txn) {
 // result is the answer. What was settled and swept since the claim is left out.
 func (c *claim) result() delivery.ClaimResult {
 	p := &c.plan
-	r := delivery.ClaimResult{More: p.more, Withheld: len(p.withheld), NewlyWithheld: p.newly, Stock: p.stock}
+	r := delivery.ClaimResult{More: p.more, Withheld: len(p.withheld), NewlyWithheld: p.newly, Stock: p.stock, Exists: p.device != nil}
 	for i, m := range p.given() {
 		if d, ok := c.fetched[m.mailKey]; ok {
 			d.ExpiresAt, d.Redelivered = m.rec.Until, i >= len(p.fresh)

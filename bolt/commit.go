@@ -363,7 +363,7 @@ func (c *committer) committed(t *txn, id uint64) {
 	c.durable = id
 	c.durableCond.Broadcast()
 	c.mu.Unlock()
-	c.store.watches.wake(t.woken)
+	c.store.watches.wake(t.woken, t.revoked)
 }
 
 func (c *committer) broken() bool { return c.reason() != nil }

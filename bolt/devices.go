@@ -322,6 +322,7 @@ func (s *Store) RemoveUser(ctx context.Context, caller delivery.Caller, user del
 // removed before only the time changes: credentials may have been issued since, or
 // it was removed in a wrong future.
 func (t *txn) removeDevice(d *device) {
+	t.woken = append(t.woken, d.id)
 	if d.removed {
 		if !d.removedAt.IsZero() && !d.removedAt.Equal(t.now) {
 			d.removedAt = t.now

@@ -137,6 +137,7 @@ func (t *txn) revokeTokens(within delivery.TokenOwner) {
 }
 
 func (t *txn) forgetToken(token delivery.Token) {
+	t.revoked = append(t.revoked, token.Owner)
 	t.del(bucketTokens, []byte(token.ID))
 	t.del(bucketOwners, append(ownerKey(token.Owner, true), token.ID...))
 	if !token.Expires.IsZero() {

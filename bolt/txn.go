@@ -63,8 +63,9 @@ type txn struct {
 	writes  int // rows written so far
 	reads   int // rows looked up or scanned so far
 	opened  [len(buckets)]openBucket
-	devices map[uint64]*device // loaded, written back by flush
-	woken   []delivery.DeviceID
+	devices map[uint64]*device    // loaded, written back by flush
+	woken   []delivery.DeviceID   // may have a new Welcome, or were removed
+	revoked []delivery.TokenOwner // some of whose tokens are gone
 }
 
 func (s *Store) newTxn(tx *bbolt.Tx, rows *rowMap) *txn {

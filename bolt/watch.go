@@ -6,50 +6,72 @@ import (
 	"welcomed/delivery"
 )
 
-// watches are the devices that wait for a Welcome.
+// watches are the devices and the owners of tokens that somebody watches.
 type watches struct {
 	mu      sync.Mutex
-	waiting map[delivery.DeviceID]map[chan struct{}]struct{}
+	devices watched[delivery.DeviceID]
+	owners  watched[delivery.TokenOwner]
 }
+
+// watched are the channels of those who watch something.
+type watched[K comparable] map[K]map[chan struct{}]struct{}
 
 // Watch implements delivery.Store.
-func (s *Store) Watch(device delivery.DeviceID) (<-chan struct{}, func()) {
-	return s.watches.add(device)
+func (s *Store) Watch(device delivery.DeviceID, owner delivery.TokenOwner) (<-chan struct{}, func()) {
+	return s.watches.add(device, owner)
 }
 
-func (w *watches) add(device delivery.DeviceID) (<-chan struct{}, func()) {
+func (w *watches) add(device delivery.DeviceID, owner delivery.TokenOwner) (<-chan struct{}, func()) {
 	// One token is enough: a waiter that is woken looks at everything.
 	c := make(chan struct{}, 1)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.waiting == nil {
-		w.waiting = make(map[delivery.DeviceID]map[chan struct{}]struct{})
+	w.devices.add(device, c)
+	if owner != (delivery.TokenOwner{}) {
+		w.owners.add(owner, c)
 	}
-	if w.waiting[device] == nil {
-		w.waiting[device] = make(map[chan struct{}]struct{})
-	}
-	w.waiting[device][c] = struct{}{}
-	return c, func() { w.remove(device, c) }
-}
-
-func (w *watches) remove(device delivery.DeviceID, c chan struct{}) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	delete(w.waiting[device], c)
-	if len(w.waiting[device]) == 0 {
-		delete(w.waiting, device)
+	return c, func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.devices.remove(device, c)
+		w.owners.remove(owner, c)
 	}
 }
 
-func (w *watches) wake(devices []delivery.DeviceID) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, device := range devices {
-		for c := range w.waiting[device] {
+func (w *watched[K]) add(key K, c chan struct{}) {
+	if *w == nil {
+		*w = make(watched[K])
+	}
+	if (*w)[key] == nil {
+		(*w)[key] = make(map[chan struct{}]struct{})
+	}
+	(*w)[key][c] = struct{}{}
+}
+
+func (w watched[K]) remove(key K, c chan struct{}) {
+	delete(w[key], c)
+	if len(w[key]) == 0 {
+		delete(w, key)
+	}
+}
+
+func (w watched[K]) wake(keys []K) {
+	for _, key := range keys {
+		for c := range w[key] {
 			select {
 			case c <- struct{}{}:
 			default:
 			}
 		}
 	}
+}
+
+// wake wakes those who watch these devices, or owners some of whose tokens were
+// revoked.
+func (w *watches) wake(devices []delivery.DeviceID, owners []delivery.TokenOwner) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.devices.wake(devices)
+	w.owners.wake(owners)
+
 }

@@ -111,13 +111,17 @@ type Store interface {
 	// first. For each it consumes the KeyPackage that the Welcome names, in the
 	// same transaction: once Claim returns nil, both survive a power cut and no
 	// other call will match either. Welcomes claimed earlier and not settled
-	// are returned again, least recently given first.
+	// are returned again, least recently given first. It refuses with
+	// ErrDeviceRemoved: see Caller.Bound.
 	Claim(ctx context.Context, caller Caller, device DeviceID, opts ClaimOptions) (ClaimResult, error)
 
-	// Watch returns a channel that receives after a commit that may have given
-	// device a new Welcome. To wait without missing one: Watch, then Claim,
-	// then receive. The channel is never closed; stop ends the watch.
-	Watch(device DeviceID) (wake <-chan struct{}, stop func())
+	// Watch returns a channel that receives after each commit, in whatever
+	// process it was made, that may have given device a new Welcome, has removed
+	// it, or has revoked a token of exactly owner (zero: nobody's). It may receive
+	// without a reason, and does not when a token expires. To wait without
+	// missing anything: Watch, then Claim, then receive and look at everything
+	// again. The channel is never closed; stop ends the watch.
+	Watch(device DeviceID, owner TokenOwner) (wake <-chan struct{}, stop func())
 
 	// RatchetTree returns the ratchet tree that was posted with a Welcome that
 	// device was given. It refuses with ErrNotFound or ErrNotDelivered.
@@ -428,6 +432,8 @@ type ClaimResult struct {
 	// NewlyWithheld counts those of Withheld that never were before.
 	NewlyWithheld int
 	Stock         Stock
+	// Exists: the device has published something and was not removed since.
+	Exists bool
 }
 
 // New reports whether a Welcome is among the deliveries that the device has

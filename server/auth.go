@@ -159,15 +159,6 @@ func (r *request) permit() error {
 	return nil
 }
 
-// stillPermitted asks again while a request waits: a token may have been
-// revoked since.
-func (s *Server) stillPermitted(r *request) error {
-	if err := s.authenticate(r); err != nil {
-		return err
-	}
-	return r.permit()
-}
-
 // challenge says in the header of a 401 what is missing (RFC 6750 §3).
 func challenge(err error) string {
 	if errors.Is(err, auth.ErrInvalid) {

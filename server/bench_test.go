@@ -40,7 +40,7 @@ type instantStore struct {
 
 func (s *instantStore) Failed() <-chan struct{} { return nil }
 
-func (s *instantStore) Watch(delivery.DeviceID) (<-chan struct{}, func()) {
+func (s *instantStore) Watch(delivery.DeviceID, delivery.TokenOwner) (<-chan struct{}, func()) {
 	return make(chan struct{}, 1), func() {}
 }
 

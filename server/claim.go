@@ -68,41 +68,18 @@ func (s *Server) claim(w http.ResponseWriter, r *request) error {
 	return s.answerObjects(w, r, deliveredBytes(result), func() any { return frame.claim(result) })
 }
 
-// awaitWelcomes claims, and as long as there is only what the device was given
-// before it waits and claims again. The answer is that of the last claim, so
-// what a claim consumed is always in it.
-func (s *Server) awaitWelcomes(r *request, opts delivery.ClaimOptions, wait time.Duration) (delivery.ClaimResult, error) {
-	if wait == 0 {
-		return s.claimNow(r, opts)
-	}
-	wake, stop := s.store.Watch(r.device)
-	defer stop()
-	enough := time.NewTimer(wait)
-	defer enough.Stop()
-	for waits := false; ; waits = true {
-		result, err := s.claimNow(r, opts)
-		if err != nil || result.New() {
-			return result, err
-		}
-		if !waits {
-			if err := s.beginWait(r); err != nil {
-				return result, err
-			}
-			defer r.visit.endWait()
-		}
-		select {
-		case <-wake:
-			if err := s.stillPermitted(r); err != nil {
-				return delivery.ClaimResult{}, err
-			}
-		case <-enough.C:
-			return result, nil
-		case <-s.draining:
-			return result, nil
-		case <-r.Context().Done():
-			return result, r.Context().Err()
-		}
-	}
+// awaitWelcomes claims until there is a Welcome that the device was not given
+// before, or the wait is over. The answer is that of the last claim, so what a
+// claim consumed is always in it.
+func (s *Server) awaitWelcomes(r *request, opts delivery.ClaimOptions, wait time.Duration) (result delivery.ClaimResult, err error) {
+	existed := false
+	err = s.await(r, wait, func(bool) (bool, error) {
+		result, err = s.claimNow(r, opts)
+		removed := existed && !result.Exists
+		existed = result.Exists
+		return removed || result.New(), err
+	})
+	return result, err
 }
 
 func (s *Server) claimNow(r *request, opts delivery.ClaimOptions) (delivery.ClaimResult, error) {

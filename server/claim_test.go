@@ -267,7 +267,9 @@ type callerStore struct {
 
 func (s *callerStore) Failed() <-chan struct{} { return nil }
 
-func (s *callerStore) Watch(delivery.DeviceID) (<-chan struct{}, func()) { return nil, func() {} }
+func (s *callerStore) Watch(delivery.DeviceID, delivery.TokenOwner) (<-chan struct{}, func()) {
+	return nil, func() {}
+}
 
 func (s *callerStore) Claim(_ context.Context, _ delivery.Caller, d delivery.DeviceID, o delivery.ClaimOptions) (delivery.ClaimResult, error) {
 	s.claimed, s.device = o, d

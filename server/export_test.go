@@ -14,6 +14,9 @@ func (s *Server) Body(d time.Duration) { s.times.body = d }
 // Write bounds how long an answer of any size may take.
 func (s *Server) Write(d time.Duration) { s.times.write, s.times.rate = d, 1<<30 }
 
+// Late bounds how long a body may take before credentials are looked at again.
+func (s *Server) Late(d time.Duration) { s.times.late = d }
+
 // Grace bounds how long running requests may take after the server is stopped.
 func (s *Server) Grace(d time.Duration) { s.times.grace = d }
 

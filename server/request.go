@@ -54,6 +54,11 @@ type request struct {
 	body  io.Reader
 	limit int
 	room  int // bytes that are accounted for
+
+	// permitted looks at the credentials again, where they were looked at; a body
+	// that comes only after this time needs it.
+	permitted func() error
+	late      time.Time
 }
 
 func (s *Server) newRequest(w *response, hr *http.Request, rt *route) *request {
@@ -230,12 +235,21 @@ func (r *request) readBody(b *bytes.Buffer) error {
 		n, err := r.body.Read(b.AvailableBuffer()[:min(b.Available(), r.room-b.Len())])
 		b.Write(b.AvailableBuffer()[:n]) // in place
 		if err == io.EOF {
-			return nil
+			return r.stillMay()
 		}
 		if err != nil {
 			return r.bodyError(err)
 		}
 	}
+}
+
+// stillMay looks at the credentials again if the body took long: whoever sends it
+// slowly could otherwise act for as long after a revocation.
+func (r *request) stillMay() error {
+	if r.permitted == nil || time.Now().Before(r.late) {
+		return nil
+	}
+	return r.permitted()
 }
 
 // firstRoom is what a body gets before some of it has come, whatever was

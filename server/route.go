@@ -187,6 +187,7 @@ func (s *Server) run(w http.ResponseWriter, r *request, params httprouter.Params
 		if err = r.readQuery(); err != nil {
 			return err
 		}
+		r.permitted, r.late = func() error { return s.stillPermitted(r) }, time.Now().Add(s.times.late)
 	}
 	return r.route.handle(s, w, r)
 }

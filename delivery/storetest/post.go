@@ -445,9 +445,9 @@ var holdPromises = []promise{
 	}},
 	{"post and release wake the device, a hold does not", func(w *world) {
 		a, b := w.one(phone), w.one(phone)
-		wake, stop := w.store.Watch(phone)
+		wake, stop := w.store.Watch(phone, owner{})
 		defer stop()
-		also, stopAlso := w.store.Watch(phone)
+		also, stopAlso := w.store.Watch(phone, owner{})
 		defer stopAlso()
 		id := w.post(bob, welcome(a), hold).ID
 		w.asleep(wake)
@@ -463,7 +463,7 @@ var holdPromises = []promise{
 	{"who watches before looking misses nothing", func(w *world) {
 		items := w.shelf(phone, 20)
 		for _, k := range items {
-			wake, stop := w.store.Watch(phone)
+			wake, stop := w.store.Watch(phone, owner{})
 			w.nothing(phone)
 			posted := make(chan error, 1)
 			go func() {
@@ -479,8 +479,8 @@ var holdPromises = []promise{
 		}
 	}},
 	{"a watch that was stopped stops nobody else", func(w *world) {
-		_, stop := w.store.Watch(phone)
-		wake, stopOther := w.store.Watch(phone)
+		_, stop := w.store.Watch(phone, owner{})
+		wake, stopOther := w.store.Watch(phone, owner{})
 		defer stopOther()
 		stop()
 		stop()

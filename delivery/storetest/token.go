@@ -144,6 +144,42 @@ var tokenPromises = []promise{
 		w.sweep()
 		w.token(ofAlice)
 	}},
+	{"a revocation wakes those who watch the token's owner, and nobody else", func(w *world) {
+		for _, o := range []owner{ofAlice, ofPhone, ofBackend} {
+			t := w.token(o)
+			wake, stop := w.store.Watch(tablet, o)
+			other, stopOther := w.store.Watch(phone, owner{User: "bob"})
+			w.asleep(wake)
+			w.must(w.store.RevokeToken(w.ctx, owner{}, t.ID))
+			w.woken(wake)
+			w.asleep(other)
+			stop()
+			stopOther()
+		}
+		t := w.token(ofPhone)
+		wake, stop := w.store.Watch(phone, ofAlice)
+		defer stop()
+		w.must(w.store.RevokeToken(w.ctx, owner{}, t.ID))
+		w.asleep(wake)
+	}},
+	{"a removal wakes those who watch the device, and the owners of tokens that it revokes", func(w *world) {
+		for _, remove := range []func() error{
+			func() error { return w.store.RemoveDevice(w.ctx, self(phone), phone) },
+			func() error { return w.store.RemoveUser(w.ctx, nobody, "alice") },
+		} {
+			w.one(phone)
+			w.token(ofPhone)
+			wake, stop := w.store.Watch(phone, ofBackend)
+			byOwner, stopOwner := w.store.Watch(tablet, ofPhone)
+			same(w, "exists", w.claim(phone).Exists, true)
+			w.must(remove())
+			w.woken(wake)
+			w.woken(byOwner)
+			same(w, "exists", w.claim(phone).Exists, false)
+			stop()
+			stopOwner()
+		}
+	}},
 	{"removing a device revokes its tokens, whether or not it was ever here", func(w *world) {
 		w.one(phone)
 		p, tab, a := w.token(ofPhone), w.token(owner{User: "alice", Device: "tablet"}), w.token(ofAlice)
@@ -160,7 +196,7 @@ var tokenPromises = []promise{
 		w.valid(b, s)
 		same(w, "tokens", len(w.tokensWithin(ofAlice)), 0)
 	}},
-	{"credentials of a device that was removed after they were issued bring it back no more", func(w *world) {
+	{"credentials of a device that was removed after they were issued bring it back no more, and claim nothing", func(w *world) {
 		bound := self(phone)
 		bound.Bound = w.clock.Now()
 		w.publishAs(bound, phone, keyPackage())
@@ -228,6 +264,8 @@ func (w *world) outlived(caller delivery.Caller) {
 	_, err := w.store.Publish(w.ctx, caller, d, []kp{keyPackage()})
 	w.refused(err, delivery.ErrDeviceRemoved)
 	_, err = w.store.Replace(w.ctx, caller, d, 0, []kp{keyPackage()})
+	w.refused(err, delivery.ErrDeviceRemoved)
+	_, err = w.store.Claim(w.ctx, caller, d, claimOptions())
 	w.refused(err, delivery.ErrDeviceRemoved)
 	same(w, "devices", deviceNames(w.devices(caller.User)), before)
 }

@@ -170,6 +170,7 @@ func (w *world) withdraw() {
 func (w *world) removeDevice() {
 	d := pick(w, "device", devices)
 	before := w.book.rows()
+	w.sleep()
 	gotErr := w.store.RemoveDevice(w.ctx, self(d), d)
 	if w.tooEarly(gotErr) {
 		return
@@ -180,6 +181,7 @@ func (w *world) removeDevice() {
 func (w *world) removeUser() {
 	user := pick(w, "user", users)
 	before := w.book.rows()
+	w.sleep()
 	gotErr := w.store.RemoveUser(w.ctx, nobody, user)
 	if w.tooEarly(gotErr) {
 		return
@@ -192,6 +194,11 @@ func (w *world) removeUser() {
 // and then it is not noted again.
 func (w *world) removed(what, before string, gotErr error, remove func(), of ...delivery.DeviceID) {
 	open := slices.ContainsFunc(of, func(d delivery.DeviceID) bool { return w.book.devices[d] == nil && w.book.mayForgetRemoval(d) })
+	for _, d := range of {
+		if w.book.devices[d] != nil {
+			w.wokenOne(d)
+		}
+	}
 	if remove(); open {
 		w.wrote()
 		before = ""
@@ -356,14 +363,17 @@ func (w *world) sleep() map[delivery.DeviceID]int {
 // woken expects that the devices for which a Welcome has come are woken.
 func (w *world) woken(before map[delivery.DeviceID]int) {
 	for d, n := range w.arrived() {
-		if n <= before[d] {
-			continue
+		if n > before[d] {
+			w.wokenOne(d)
 		}
-		select {
-		case <-w.wakes[d]:
-		case <-time.After(patience):
-			w.t.Fatalf("%v was not woken", d)
-		}
+	}
+}
+
+func (w *world) wokenOne(d delivery.DeviceID) {
+	select {
+	case <-w.wakes[d]:
+	case <-time.After(patience):
+		w.t.Fatalf("%v was not woken", d)
 	}
 }
 

@@ -278,6 +278,7 @@ func (b *book) claim(id delivery.DeviceID, opts delivery.ClaimOptions) (r delive
 	if b.devices[id] == nil {
 		return r
 	}
+	r.Exists = true
 	fresh := b.wanted(b.parcels(id, delivery.Pending), opts, &r)
 	again := b.parcels(id, delivery.Delivered)
 	slices.SortStableFunc(again, func(x, y parcel) int { return cmp.Compare(x.turn, y.turn) })

@@ -186,7 +186,7 @@ func (w *world) open() {
 	w.tried.opened++
 	w.store, w.stops, w.wakes = store, nil, map[delivery.DeviceID]<-chan struct{}{}
 	for _, d := range devices {
-		wake, stop := store.Watch(d)
+		wake, stop := store.Watch(d, delivery.TokenOwner{User: d.User, Device: d.Name})
 		w.wakes[d], w.stops = wake, append(w.stops, stop)
 	}
 	w.watch.open()

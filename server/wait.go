@@ -1,0 +1,86 @@
+package server
+
+import (
+	"time"
+)
+
+// await looks for something to answer a long request with, until there is
+// something, or the wait is over: after the time that the client gave it, or
+// because the server stops. Every long request waits here, and nowhere else.
+//
+// look reports whether there is something. It is told whether the wait is over;
+// then what it has found is the answer, whatever it is. It is called at once, and
+// again whenever the store says that it may find more.
+//
+// Credentials are looked at again before each look but the first, so that what
+// comes after a revocation is not taken, and after the last one, so that it is
+// not answered either. A revocation, a removal and the end of the credentials'
+// time wake it.
+func (s *Server) await(r *request, wait time.Duration, look func(over bool) (found bool, err error)) error {
+	if wait == 0 {
+		_, err := look(true)
+		return err
+	}
+	wake, stop := s.store.Watch(r.device, r.identity.Owner())
+	defer stop()
+	found, err := look(false)
+	if err != nil || found {
+		return err
+	}
+	if err := s.beginWait(r); err != nil {
+		return err
+	}
+	defer r.visit.endWait()
+	enough := time.NewTimer(wait)
+	defer enough.Stop()
+	for over := false; !found && !over; {
+		expired, forget := r.expiry()
+		select {
+		case <-wake:
+		case <-expired:
+		case <-enough.C:
+			over = true
+		case <-s.draining:
+			over = true
+		case <-r.Context().Done():
+			err = r.Context().Err()
+		}
+		forget()
+		if err == nil {
+			err = s.stillPermitted(r)
+		}
+		if err == nil {
+			found, err = look(over)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return s.stillPermitted(r)
+}
+
+// clocksApart is how long credentials are believed at most after they have
+// expired by this clock, because the store or the issuer has another.
+const clocksApart = time.Second
+
+// expiry returns a channel that receives when the credentials of the request may
+// have expired.
+func (r *request) expiry() (expired <-chan time.Time, forget func() bool) {
+	if r.identity.Expires.IsZero() {
+		return nil, func() bool { return false }
+	}
+	left := time.Until(r.identity.Expires)
+	if left <= 0 {
+		left = clocksApart
+	}
+	timer := time.NewTimer(left)
+	return timer.C, timer.Stop
+}
+
+// stillPermitted asks again whether the client may do what it asked for.
+func (s *Server) stillPermitted(r *request) error {
+	if err := s.authenticate(r); err != nil {
+		return err
+	}
+	return r.permit()
+}
