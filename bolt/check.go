@@ -165,6 +165,9 @@ func (c *checker) all() (err error) {
 		return err
 	}
 	c.totals()
+	if c.store.format == formatVersion && c.get(bucketMeta, keyRestoreEpoch) == nil {
+		c.repairable(putRow(bucketMeta, keyRestoreEpoch, newEpoch()), "the restore epoch is missing, without which nothing can be published that was made before the last restore")
+	}
 	return nil
 }
 

@@ -17,7 +17,6 @@ type deviceCheck struct {
 	live      map[uint64]*keyPackage // those that Welcomes may wait for
 	numbers   []uint64               // of all KeyPackages
 	initKeys  []initKey
-	doubts    bool
 	tombs     bool
 	unparsed  map[uint64]bool // KeyPackages whose bytes are none, of all devices
 	shelfEnds time.Time       // of the first on the shelf, last resorts left out
@@ -53,10 +52,7 @@ func (c *checker) deviceRow(key, v []byte) {
 		c.mailRow(kind, decodeMail(readMailKey(rest), v))
 	case kind == rowInitKeys:
 		c.initKeys = append(c.initKeys, decodeInitKeys(key, v)...)
-	case kind == rowDoubts:
-		if c.doubts = true; len(v)%refPrefix != 0 {
-			c.wrong("what device %s may have published before a restore cannot be read", c.d.id)
-		}
+	case kind == rowDoubts && c.store.format < formatVersion:
 	case kind == rowKeyPackage, kind == rowTombstone, kind&^byte(lastShelf) == rowShelf:
 		c.keyPackageRow(kind, decodeKeyPackage(kind, readNumber(rest), v))
 	default:
@@ -348,7 +344,7 @@ func (c *checker) alarms(d *device, own *device) {
 	if !d.live.set.IsZero() {
 		c.hasTimer(timerDevice, d.live.set, numberKey(n), "device %s", d.id)
 	}
-	if (c.tombs || c.doubts) && d.tombstones.set.IsZero() {
+	if c.tombs && d.tombstones.set.IsZero() {
 		seen := c.want.seen
 		c.repairable(func(t *txn) { d := t.deviceByNumber(n); d.tombstones.at(seen); t.changed(d) }, "what is over of device %s is never put away", d.id)
 	}

@@ -21,7 +21,6 @@ const (
 	rowTombstone  = 0x40
 	rowInitKeys   = 0x50
 	rowShelf      = 0x60 // to 0x6f, see shelf
-	rowDoubts     = 0x70
 )
 
 // A device is the row 0x00. It counts what every claim and publication asks
@@ -339,7 +338,6 @@ func (t *txn) removeDevice(d *device) {
 		t.closeMail(d, m)
 	}
 	d.removed, d.removedAt = true, t.now
-	t.forgetDoubts(d)
 	t.changed(d)
 	t.purge(d)
 }

@@ -19,7 +19,8 @@
 //	              is not merged, latest time seen, totals, KeyPackages on each
 //	              kind of shelf, which version 3 has not;
 //	              "restored" → present until an opening has retired all shelves;
-//	              "restored_at" → when that was, the last time;
+//	              "restored_at" → when that was, the last time; "restore_epoch" →
+//	              the text that says which restore that was, see delivery.Restore;
 //	              "user_encoding" → how user ids are made of an identity provider's
 //	              subjects, from version 5 on;
 //	              "backed_up_at" → when the last backup was known to be safe;
@@ -48,8 +49,6 @@
 //	                                     hash of its init_key(8)
 //	                0x6s kp            → state of a KeyPackage on the shelf; s is its
 //	                                     suite, doubled, + 1 for a last resort
-//	                0x70               → after a restore: starts of refs(8) that the
-//	                                     device may have published before it
 //	              'r' first 8 bytes of a KeyPackageRef → device, kp, s
 //	              'i' first 16 bytes of a WelcomeID → welcome
 //	              'p' welcome → what has become of the Welcome

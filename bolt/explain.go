@@ -75,7 +75,7 @@ func (t *txn) deviceHistory(id delivery.DeviceID, most int) (h delivery.DeviceHi
 	}
 	h = delivery.DeviceHistory{
 		At: t.now, Device: d.id, Removed: d.removed, RemovedAt: d.removedAt, SeenAt: d.seenAt,
-		Stock: t.stock(d), Doubted: len(t.get(bucketDevices, d.key(rowDoubts))) / refPrefix,
+		Stock: t.stock(d),
 	}
 	inventory := t.inventory(d)
 	h.Counts, h.LastResort = inventory.Counts, inventory.LastResort

@@ -153,9 +153,8 @@ func (e *exporter) header(final bool) error {
 	if final && e.get(bucketMeta, keyRestored) == nil {
 		h.Shelves = archive.Keep
 	}
-	if at := e.get(bucketMeta, keyRestoredAt); len(at) == numberBytes {
-		h.RestoredAt = fromMillis(readNumber(at))
-	}
+	restore := lastRestore(e.tx.Bucket(bucketMeta.name))
+	h.RestoredAt, h.RestoreEpoch = restore.At, restore.Epoch
 	h.UserEncoding = string(e.get(bucketMeta, keyUserEncoding))
 	return e.emit(h)
 }
@@ -190,9 +189,6 @@ func (e *exporter) exportDevice(number uint64) error {
 	}
 	r := &archive.Device{
 		User: d.id.User, Device: d.id.Name, SeenAt: d.seenAt, ClaimOrder: d.claimed, Removed: d.removed, RemovedAt: d.removedAt,
-	}
-	for start := range slices.Chunk(e.get(bucketDevices, d.key(rowDoubts)), refPrefix) {
-		r.Doubts = append(r.Doubts, archive.Start(start))
 	}
 	if err := e.emit(r); err != nil {
 		return err
@@ -248,7 +244,7 @@ func (e *exporter) exportKeyPackage(d *device, k *keyPackage, hash initHash) err
 		State: archive.KeyPackageState(r.State), NotBefore: r.Lifetime.NotBefore, NotAfter: r.Lifetime.NotAfter,
 		PublishedAt: r.PublishedAt, ShelfUntil: r.ShelfUntil, MatchableUntil: r.MatchableUntil,
 		ReservedBy: r.ReservedBy, ReservedAt: r.ReservedAt, Abandoned: r.Abandoned, HandedOutAt: r.HandedOutAt,
-		EndedAt: r.EndedAt, ClosedAt: k.closed, Open: r.Open, InitKey: archive.Start(hash),
+		EndedAt: r.EndedAt, ClosedAt: k.closed, Open: r.Open, BeforeRestore: r.BeforeRestore, InitKey: archive.Start(hash),
 	}
 	if k.payload {
 		record.Bytes = cloneBytes(e.get(bucketKeyPackages, numberKey(k.number)))

@@ -271,13 +271,17 @@ func TestARestoredFileRetiresItsShelves(t *testing.T) {
 	must(t, err)
 	must(t, s.Close())
 
-	// The mark is gone: what is published after the restore stays on the shelf.
+	// The mark is gone: what is made after the restore stays on the shelf.
 	s = open(t, restored, bolt.Options{})
-	_, err = s.Publish(t.Context(), delivery.Unauthenticated(), alice, []delivery.NewKeyPackage{newKeyPackage(t, signer)})
+	inv, err := s.Inventory(t.Context(), delivery.Unauthenticated(), alice)
+	must(t, err)
+	fresh := newKeyPackage(t, signer)
+	fresh.RestoreEpoch = inv.RestoreEpoch
+	_, err = s.Publish(t.Context(), delivery.Unauthenticated(), alice, []delivery.NewKeyPackage{fresh})
 	must(t, err)
 	must(t, s.Close())
 	s = open(t, restored, bolt.Options{})
-	inv, err := s.Inventory(t.Context(), delivery.Unauthenticated(), alice)
+	inv, err = s.Inventory(t.Context(), delivery.Unauthenticated(), alice)
 	must(t, err)
 	if inv.Counts[0].Available != 2 {
 		t.Errorf("counts %+v, want 2 available", inv.Counts)

@@ -47,7 +47,10 @@ var newcomer = delivery.DeviceID{User: "erin", Name: "phone"}
 func (v *villager) publish(id delivery.DeviceID, options ...mlstest.Option) delivery.NewKeyPackage {
 	v.t.Helper()
 	item := newKeyPackage(v.t, mlstest.NewSigner(mls.CipherSuite(1+len(v.Refs)%2), string(id.User)), options...)
-	_, err := v.s.Publish(v.t.Context(), delivery.Caller{User: id.User, Device: id.Name}, id, []delivery.NewKeyPackage{item})
+	inv, err := v.s.Inventory(v.t.Context(), delivery.Unauthenticated(), id)
+	must(v.t, err)
+	item.RestoreEpoch = inv.RestoreEpoch
+	_, err = v.s.Publish(v.t.Context(), delivery.Caller{User: id.User, Device: id.Name}, id, []delivery.NewKeyPackage{item})
 	must(v.t, err)
 	v.Refs = append(v.Refs, item.Ref.String())
 	v.clock.Advance(time.Minute)

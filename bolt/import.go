@@ -123,11 +123,16 @@ func (im *importer) begin(part string, header *archive.Header, limits delivery.L
 	}
 	s.db.NoSync = true // one sync at the end is enough
 	im.store, im.header = s, header
-	if err := s.UseUserEncoding(im.ctx, header.UserEncoding); err != nil || header.RestoredAt.IsZero() {
+	if err := s.UseUserEncoding(im.ctx, header.UserEncoding); err != nil {
 		return err
 	}
 	return s.writer.do(im.ctx, 0, func(t *txn) error {
-		t.put(bucketMeta, keyRestoredAt, appendNumber(nil, millis(header.RestoredAt)))
+		if !header.RestoredAt.IsZero() {
+			t.put(bucketMeta, keyRestoredAt, appendNumber(nil, millis(header.RestoredAt)))
+		}
+		if header.RestoreEpoch != "" {
+			t.put(bucketMeta, keyRestoreEpoch, []byte(header.RestoreEpoch))
+		}
 		return nil
 	})
 }
@@ -215,31 +220,17 @@ func (i *importTxn) addDevice(r *archive.Device) error {
 	i.keep(d)
 	i.changed(d)
 	if d.removed {
-		i.putAway(d, i.keepRemoved(d))
+		d.tombstones.at(later(i.now, i.keepRemoved(d)))
 	}
-	i.addDoubts(d, r.Doubts)
 	i.owner, i.search = d.number, initKeySearch{}
 	return nil
 }
 
-// putAway has what is over of a device be looked at. Of one that was only ever
-// doubted it is not known when it was removed.
-func (i *importTxn) putAway(d *device, due time.Time) {
-	if due.Before(i.now) {
-		due = i.now
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
 	}
-	d.tombstones.at(due)
-}
-
-func (i *importTxn) addDoubts(d *device, starts []archive.Start) {
-	var row []byte
-	for _, start := range starts {
-		row = append(row, start[:]...)
-	}
-	if len(row) > 0 {
-		i.put(bucketDevices, d.key(rowDoubts), row)
-		i.putAway(d, i.head.RestoredAt.Add(i.limits.ShelfAge))
-	}
+	return a
 }
 
 // mailToCome is in the row of a KeyPackage whose Welcome comes later. No Welcome has
@@ -262,7 +253,7 @@ func (i *importTxn) addKeyPackage(r *archive.KeyPackage) error {
 			Ref: mls.KeyPackageRef(r.Ref), Suite: r.Suite, LastResort: r.LastResort, State: delivery.KeyPackageState(r.State),
 			Lifetime: mls.Lifetime{NotBefore: r.NotBefore, NotAfter: r.NotAfter}, PublishedAt: r.PublishedAt, ShelfUntil: r.ShelfUntil,
 			MatchableUntil: r.MatchableUntil, ReservedBy: r.ReservedBy, ReservedAt: r.ReservedAt, Abandoned: r.Abandoned,
-			HandedOutAt: r.HandedOutAt, EndedAt: r.EndedAt, Open: r.Open,
+			HandedOutAt: r.HandedOutAt, EndedAt: r.EndedAt, Open: r.Open, BeforeRestore: r.BeforeRestore,
 		},
 		payload: len(r.Bytes) > 0,
 		closed:  r.ClosedAt,

@@ -43,6 +43,7 @@ func (t *txn) inventory(d *device) (inv delivery.Inventory) {
 	slices.SortFunc(inv.Counts, func(a, b delivery.SuiteCounts) int { return cmp.Compare(a.Suite, b.Suite) })
 	slices.Sort(inv.Refs)
 	inv.Digest = digestOf(inv.Refs)
+	inv.RestoreEpoch = t.store.restore.Epoch
 	return inv
 }
 

@@ -85,7 +85,7 @@ func decodeKeyPackage(kind byte, number uint64, row []byte) *keyPackage {
 	}
 	r.Suite, r.LastResort = k.shelf.suite(), k.shelf.lastResort()
 	var matched, reserved bool
-	d.flags(&k.payload, &r.Abandoned, &matched, &reserved)
+	d.flags(&k.payload, &r.Abandoned, &matched, &reserved, &r.BeforeRestore)
 	r.Ref = mls.KeyPackageRef(d.string())
 	r.Lifetime.NotBefore, r.Lifetime.NotAfter = d.number(), d.number()-1
 	d.times(&r.PublishedAt, &r.ShelfUntil, &r.MatchableUntil, &r.ReservedAt, &r.HandedOutAt, &r.EndedAt, &k.closed)
@@ -109,7 +109,7 @@ func (k *keyPackage) encode() []byte {
 	e.byte(byte(r.State))
 	e.byte(byte(k.shelf))
 	matched, reserved := k.mail != mailKey{}, r.ReservedBy != ""
-	e.flags(k.payload, r.Abandoned, matched, reserved)
+	e.flags(k.payload, r.Abandoned, matched, reserved, r.BeforeRestore)
 	e.string(string(r.Ref))
 	// The usual end, 2^64-1, takes one byte.
 	e.number(r.Lifetime.NotBefore)
@@ -259,11 +259,20 @@ func (t *txn) liveKeyPackages(d *device) []*keyPackage {
 	return live
 }
 
+// newRecord is the row of one that is published now and is not known here.
+func (t *txn) newRecord(item delivery.NewKeyPackage) delivery.KeyPackageRecord {
+	rec := t.limits.NewKeyPackageRecord(item, t.now)
+	if t.store.restore.Forgot(item) {
+		rec.AcrossRestore(*t.limits, t.now)
+	}
+	return rec
+}
+
 // addKeyPackage stores a new one.
 func (t *txn) addKeyPackage(d *device, item delivery.NewKeyPackage) *keyPackage {
 	k := &keyPackage{
 		keyPackageKey: keyPackageKey{t.next(), shelfOf(item.Suite, item.LastResort)},
-		rec:           t.limits.NewKeyPackageRecord(item, t.now),
+		rec:           t.newRecord(item),
 		payload:       true,
 	}
 	t.put(bucketKeyPackages, numberKey(k.number), item.Bytes)

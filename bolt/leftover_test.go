@@ -11,7 +11,6 @@ import (
 
 	"welcomed/delivery"
 	"welcomed/delivery/storetest"
-	"welcomed/mls"
 )
 
 // What is over leaves nothing in the file: a service that makes tokens for a year
@@ -53,44 +52,27 @@ func restoredStore(t *testing.T, opts Options) *Store {
 	return s
 }
 
-func syncOnce(t *testing.T, s *Store, refs ...mls.KeyPackageRef) {
-	t.Helper()
-	inv, err := s.Inventory(t.Context(), delivery.Unauthenticated(), phone)
-	must(t, err)
-	_, err = s.Sync(t.Context(), delivery.Unauthenticated(), phone, inv.Digest, append(inv.Refs, refs...))
-	must(t, err)
-}
-
-// After a restore a device could name what it is about to publish, again and
-// again, and all of it would be kept beside its shelf.
-func TestWhatIsDoubtedCountsAsRetired(t *testing.T) {
+// After a restore a device could publish old KeyPackages without end, and all of
+// them would be kept beside its shelf. They are no part of its shelf.
+func TestWhatIsNotAfterARestoreCountsAsRetired(t *testing.T) {
 	limits := delivery.DefaultLimits()
-	limits.RetiredPerDevice = 3
+	limits.RetiredPerDevice, limits.KeyPackagesPerDevice = 3, 2
 	s := restoredStore(t, Options{Limits: limits, Clock: storetest.NewClock()})
-	publish := func(n int) error {
+	publish := func(n int, epoch string) error {
 		item := unsigned(n)
-		syncOnce(t, s, item.Ref)
+		item.RestoreEpoch = epoch
 		_, err := s.Publish(t.Context(), delivery.Unauthenticated(), phone, []delivery.NewKeyPackage{item})
 		return err
 	}
 	for n := range limits.RetiredPerDevice {
-		must(t, publish(n))
+		must(t, publish(n, ""))
 	}
-	full, ok := errors.AsType[*delivery.StockFullError](publish(9))
+	full, ok := errors.AsType[*delivery.StockFullError](publish(9, ""))
 	if !ok || full.Full != delivery.FullRetired {
 		t.Errorf("one more: %v", full)
 	}
-}
-
-func TestASyncOfWhatIsNoRefLeavesNoDevice(t *testing.T) {
-	s := restoredStore(t, Options{Limits: delivery.DefaultLimits(), Clock: storetest.NewClock()})
-	syncOnce(t, s, "short")
-	must(t, s.view(t.Context(), func(x *txn) error {
-		if x.device(phone) != nil {
-			t.Error("there is a device")
-		}
-		return nil
-	}))
+	must(t, publish(10, s.restore.Epoch))
+	must(t, publish(11, s.restore.Epoch))
 }
 
 // A store that gives up after its writer has started takes it along.

@@ -3,6 +3,7 @@ package bolt
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -78,7 +79,7 @@ type Store struct {
 	restored bool          // the file was a copy when it was opened
 	format   uint32        // of the file
 	upgraded Upgrade       // when it was opened
-	doubts   time.Time     // until then, see doubts.go
+	restore  delivery.Restore
 
 	walkMu sync.Mutex
 	walk   shelfWalk
@@ -306,9 +307,26 @@ func (s *Store) start() (err error) {
 	if restored {
 		err = s.retireShelves()
 	}
-	s.endDoubts()
-	return err
+	if err != nil {
+		return err
+	}
+	return s.db.View(func(tx *bbolt.Tx) error {
+		s.restore = lastRestore(tx.Bucket(bucketMeta.name))
+		return nil
+	})
 }
+
+// lastRestore reads when the store was last put back to a backup.
+func lastRestore(meta *bbolt.Bucket) (r delivery.Restore) {
+	if at := meta.Get(keyRestoredAt); len(at) == numberBytes {
+		r.At = fromMillis(readNumber(at))
+	}
+	r.Epoch = string(meta.Get(keyRestoreEpoch))
+	return r
+}
+
+// newEpoch returns a text that no store has had as its restore epoch.
+func newEpoch() []byte { return []byte(rand.Text()[:16]) }
 
 // startWriter reads the log and begins to take events.
 func (s *Store) startWriter() error {
@@ -369,10 +387,11 @@ func (s *Store) create(tx *bbolt.Tx) error {
 	s.state.Store(&state{seen: s.opts.Clock.Now(), merged: 1})
 	s.format = formatVersion
 	meta := tx.Bucket(bucketMeta.name)
-	if err := meta.Put(keyFormat, binary.BigEndian.AppendUint32(nil, formatVersion)); err != nil {
-		return err
-	}
-	return meta.Put(keyState, s.state.Load().encode())
+	return errors.Join(
+		meta.Put(keyFormat, binary.BigEndian.AppendUint32(nil, formatVersion)),
+		meta.Put(keyState, s.state.Load().encode()),
+		meta.Put(keyRestoreEpoch, newEpoch()),
+	)
 }
 
 // retireShelves does what MarkRestored asked for and takes the mark away. It
@@ -384,6 +403,7 @@ func (s *Store) retireShelves() error {
 			if from == nil {
 				t.del(bucketMeta, keyRestored)
 				t.put(bucketMeta, keyRestoredAt, appendNumber(nil, millis(t.now)))
+				t.put(bucketMeta, keyRestoreEpoch, newEpoch())
 			}
 			return nil
 		})
@@ -422,8 +442,8 @@ func (t *txn) retireShelvesFrom(from []byte) (next []byte) {
 
 func (t *txn) retireShelf(d *device) {
 	for _, k := range t.onShelf(d, 0) {
-		if !k.rec.LastResort && k.rec.StateAt(t.sure) == delivery.Available {
-			k.rec.Retire(*t.limits, t.now)
+		if k.rec.StateAt(t.sure) == delivery.Available {
+			k.rec.AcrossRestore(*t.limits, t.now)
 			t.saveKeyPackage(d, k)
 		}
 	}

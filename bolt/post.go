@@ -208,9 +208,6 @@ func (t *txn) match(caller delivery.Caller, suite mls.CipherSuite, v *verdict) {
 		return
 	}
 	v.status = v.kp.rec.Match(*t.limits, suite, caller, t.now)
-	if v.status == delivery.StatusNotReserved && v.kp.rec.StateAt(t.now) == delivery.Retired && t.doubtful() {
-		v.status = "" // a backup does not know who has reserved it since
-	}
 	v.show = t.reservedBy(caller, v.kp)
 	if v.status != delivery.StatusTaken && v.status != delivery.StatusConsumed {
 		return

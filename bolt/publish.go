@@ -126,7 +126,6 @@ func (t *txn) addKeyPackages(d *device, p publication, items []int) map[int]*key
 	for n, i := range items {
 		added[i] = t.addKeyPackage(d, p.items[i])
 		t.retireLastResort(d, added[i])
-		t.retireDoubted(d, added[i])
 		initKeys[n] = initKey{added[i].number, p.seen.search.hashes[i]}
 	}
 	if len(items) > 0 {
@@ -233,7 +232,7 @@ func (t *txn) checkRoom(p publication, plan publishPlan) error {
 		}
 	}
 	for _, i := range plan.added {
-		if !p.items[i].LastResort {
+		if !p.items[i].LastResort && !t.store.restore.Forgot(p.items[i]) {
 			adding++
 		}
 	}
@@ -276,15 +275,14 @@ func (t *txn) checkRetired(p publication, plan publishPlan, room int) error {
 }
 
 // retiring is how many more would be retired: what a replacement takes off the
-// shelf, last resorts that a newer one follows, and new ones that are too
-// short-lived for the shelf or may have been handed out before a restore.
+// shelf, last resorts that a newer one follows, and new ones that do not come to
+// the shelf.
 func (t *txn) retiring(p publication, plan publishPlan) int {
 	retiring, lastResorts := len(plan.retired), make(map[mls.CipherSuite]bool)
 	for _, i := range plan.added {
 		item := p.items[i]
-		rec := t.limits.NewKeyPackageRecord(item, t.now)
 		switch {
-		case rec.State == delivery.Retired, t.doubted(plan.device, item.Ref, item.LastResort):
+		case t.newRecord(item).State == delivery.Retired:
 			retiring++
 		case item.LastResort && lastResorts[item.Suite]:
 			retiring++ // by the one behind it
@@ -326,7 +324,7 @@ func (t *txn) retireLastResort(d *device, newest *keyPackage) {
 }
 
 func (t *txn) published(p publication, plan publishPlan, added map[int]*keyPackage, d *device) delivery.Publications {
-	answer := delivery.Publications{Items: make([]delivery.Published, len(p.items))}
+	answer := delivery.Publications{Items: make([]delivery.Published, len(p.items)), RestoreEpoch: t.store.restore.Epoch}
 	byRef := make(map[mls.KeyPackageRef]delivery.Published, len(p.items))
 	for i, item := range p.items {
 		if plan.again[i] {
@@ -342,6 +340,9 @@ func (t *txn) published(p publication, plan publishPlan, added map[int]*keyPacka
 			if t.spent(k) {
 				status = delivery.Spent
 			}
+		}
+		if k.rec.BeforeRestore && !k.rec.LastResort && k.rec.StateAt(t.now) == delivery.Retired {
+			status = delivery.NotAfterRestore
 		}
 		answer.Items[i] = delivery.Published{
 			Ref: item.Ref, Suite: item.Suite, LastResort: item.LastResort, Lifetime: item.Lifetime,

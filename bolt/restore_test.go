@@ -57,18 +57,32 @@ type caller = delivery.Caller
 
 func (w *town) publish(p *ownPhone, n int) {
 	w.t.Helper()
+	inv, err := w.s.Inventory(w.t.Context(), w.self(p), p.id)
+	must(w.t, err)
 	var items []delivery.NewKeyPackage
 	for range n {
-		item := newKeyPackage(w.t, p.signer)
-		p.keys[item.Ref] = item
-		items = append(items, item)
+		items = append(items, newKeyPackage(w.t, p.signer))
 	}
 	if w.rand.IntN(4) == 0 {
 		items = append(items, newKeyPackage(w.t, p.signer, mlstest.LastResort()))
-		p.keys[items[n].Ref] = items[n]
 	}
-	_, err := w.s.Publish(w.t.Context(), w.self(p), p.id, items)
+	for i := range items {
+		items[i].RestoreEpoch = inv.RestoreEpoch
+		p.keys[items[i].Ref] = items[i]
+	}
+	_, err = w.s.Publish(w.t.Context(), w.self(p), p.id, items)
 	must(w.t, err)
+}
+
+// publishAll is what a client does that does not ask what is there.
+func (w *town) publishAll(p *ownPhone) {
+	w.t.Helper()
+	for _, item := range p.keys {
+		_, err := w.s.Publish(w.t.Context(), w.self(p), p.id, []delivery.NewKeyPackage{item})
+		if !errors.Is(err, delivery.ErrKeyPackageSpent) {
+			must(w.t, err)
+		}
+	}
 }
 
 // reserve has somebody reserve from all devices, and returns what was handed
@@ -230,7 +244,10 @@ func testRestore(w *town, copy func(*town, string)) {
 
 	// Adders post what they had reserved, whatever the records say.
 	order := w.rand.Perm(len(w.phones))
-	for _, i := range order[:len(order)/2] {
+	for n, i := range order[:len(order)/2] {
+		if n%2 == 0 {
+			w.publishAll(w.phones[i])
+		}
 		w.sync(w.phones[i])
 	}
 	for _, ref := range slices.Concat(reservedBefore, lost) {
@@ -313,54 +330,126 @@ func (w *town) copyByHand(to string) {
 	w.s = open(w.t, w.path, w.opts)
 }
 
-// A device that came after the backup holds KeyPackages of which nobody knows
-// any more to whom they were handed out.
-func TestADeviceThatCameAfterTheBackupIsDoubtedToo(t *testing.T) {
-	path, opts := filepath.Join(t.TempDir(), "welcomed.db"), bolt.Options{Limits: delivery.DefaultLimits()}
-	must(t, open(t, path, opts).Close())
-	must(t, bolt.MarkRestored(t.Context(), path))
-	s := open(t, path, opts)
-	defer s.Close()
-	id, self := delivery.DeviceID{User: "alice", Name: "phone"}, delivery.Caller{User: "alice"}
-	signer := mlstest.NewSigner(1, "alice")
-	old, fresh := newKeyPackage(t, signer), newKeyPackage(t, signer)
-
-	inventory, err := s.Inventory(t.Context(), self, id)
+// A device publishes more after the backup than its shelf holds at a time, because
+// others take what lies on it, and is in step with the server after the restore.
+func TestWhatWasHandedOutIsKnownHoweverMuchItWas(t *testing.T) {
+	limits := delivery.DefaultLimits()
+	limits.KeyPackagesPerDevice = 20
+	path, opts := filepath.Join(t.TempDir(), "welcomed.db"), bolt.Options{Limits: limits}
+	s, err := bolt.Open(path, opts)
 	must(t, err)
-	synced, err := s.Sync(t.Context(), self, id, inventory.Digest, []mls.KeyPackageRef{old.Ref})
-	must(t, err)
-	if len(synced.Unknown) != 1 {
-		t.Fatalf("%d are unknown", len(synced.Unknown))
-	}
-	if devices, err := s.Devices(t.Context(), self, "alice"); err != nil || len(devices) != 0 {
-		t.Fatalf("a sync made a device: %v, %v", devices, err)
-	}
-	_, err = s.Publish(t.Context(), self, id, []delivery.NewKeyPackage{old, fresh})
-	must(t, err)
-	for _, want := range []mls.KeyPackageRef{fresh.Ref, ""} {
-		r, err := s.Reserve(t.Context(), delivery.Caller{User: "bob"}, delivery.ReserveRequest{Users: []delivery.UserID{"alice"}})
+	id, self, signer := delivery.DeviceID{User: "alice", Name: "phone"}, delivery.Caller{User: "alice"}, mlstest.NewSigner(1, "alice")
+	var held []delivery.NewKeyPackage
+	publish := func(items ...delivery.NewKeyPackage) {
+		_, err := s.Publish(t.Context(), self, id, items)
 		must(t, err)
-		got := mls.KeyPackageRef("")
-		if kp := r.Users[0].Devices[0].KeyPackage; kp != nil {
-			got = kp.Ref
+	}
+	make := func(n int) {
+		for range n {
+			held = append(held, newKeyPackage(t, signer))
 		}
-		if got != want {
-			t.Fatalf("%s was handed out, want %q", got, want)
+		publish(held[len(held)-n:]...)
+	}
+	given := map[mls.KeyPackageRef]bool{}
+	reserve := func(n int) {
+		t.Helper()
+		for range n {
+			r, err := s.Reserve(t.Context(), delivery.Caller{User: "bob"}, delivery.ReserveRequest{Users: []delivery.UserID{"alice"}})
+			must(t, err)
+			if kp := r.Users[0].Devices[0].KeyPackage; kp != nil {
+				if given[kp.Ref] {
+					t.Fatalf("%s was handed out twice", kp.Ref)
+				}
+				given[kp.Ref] = true
+			}
 		}
 	}
+	make(1)
+	w := &town{t: t, s: s, path: path}
+	restored := filepath.Join(t.TempDir(), "restored.db")
+	f, err := s.Backup(t.Context())
+	must(t, err)
+	w.save(f, restored)
+	make(19)
+	reserve(16)
+	make(15)
 	must(t, s.Close())
-	must(t, bolt.Check(t.Context(), path))
+	s, err = bolt.Open(restored, opts)
+	must(t, err)
+	defer s.Close()
+	inv, err := s.Inventory(t.Context(), self, id)
+	must(t, err)
+	var refs []mls.KeyPackageRef
+	for _, item := range held[:34] {
+		refs = append(refs, item.Ref)
+	}
+	_, err = s.Sync(t.Context(), self, id, inv.Digest, refs)
+	must(t, err)
+	for items := range slices.Chunk(held, 5) {
+		publish(items...)
+	}
+	reserve(14)
+	held = nil
+	fresh := newKeyPackage(t, signer)
+	fresh.RestoreEpoch = inv.RestoreEpoch
+	publish(fresh)
+	if reserve(1); !given[fresh.Ref] {
+		t.Error("what was made after the restore is not handed out")
+	}
 }
 
-// With --match reserved too, a Welcome is matched whose KeyPackage was reserved
-// after the backup: nobody can say any more that it was not.
+// An epoch is that of one restore: what was made before the next does not name it.
+func TestEveryRestoreHasAnEpoch(t *testing.T) {
+	path, opts := filepath.Join(t.TempDir(), "welcomed.db"), bolt.Options{Limits: delivery.DefaultLimits()}
+	id, self, signer := delivery.DeviceID{User: "alice", Name: "phone"}, delivery.Caller{User: "alice"}, mlstest.NewSigner(1, "alice")
+	epochs := []string{""}
+	for restores := range 3 {
+		if restores > 0 {
+			must(t, bolt.MarkRestored(t.Context(), path))
+		}
+		for range 2 { // an opening changes nothing
+			s := open(t, path, opts)
+			inv, err := s.Inventory(t.Context(), self, id)
+			must(t, err)
+			if again := inv.RestoreEpoch == epochs[len(epochs)-1]; again {
+				must(t, s.Close())
+				continue
+			}
+			if slices.Contains(epochs, inv.RestoreEpoch) {
+				t.Fatalf("%q is the epoch again", inv.RestoreEpoch)
+			}
+			epochs = append(epochs, inv.RestoreEpoch)
+			for i, epoch := range epochs {
+				item := newKeyPackage(t, signer)
+				item.RestoreEpoch = epoch
+				p, err := s.Publish(t.Context(), self, id, []delivery.NewKeyPackage{item})
+				must(t, err)
+				want := delivery.NotAfterRestore
+				if restores == 0 || i == len(epochs)-1 {
+					want = delivery.Stored
+				}
+				if got := p.Items[0].Status; got != want || p.RestoreEpoch != inv.RestoreEpoch {
+					t.Errorf("after %d restores, one that names epoch %d is %s, want %s; the epoch is %q", restores, i, got, want, p.RestoreEpoch)
+				}
+			}
+			must(t, s.Close())
+		}
+		if len(epochs) != restores+2 {
+			t.Fatalf("%d restores, %d epochs", restores, len(epochs)-1)
+		}
+	}
+}
+
+// With --match reserved too, a Welcome is matched whose KeyPackage may have been
+// reserved after the backup: nobody can say any more that it was not.
 func TestWhatWasReservedAfterTheBackupIsMatched(t *testing.T) {
 	path, opts := filepath.Join(t.TempDir(), "welcomed.db"), bolt.Options{Limits: delivery.DefaultLimits()}
 	opts.Limits.MatchReserved = true
 	s, err := bolt.Open(path, opts)
 	must(t, err)
 	id, signer := delivery.DeviceID{User: "alice", Name: "phone"}, mlstest.NewSigner(1, "alice")
-	before, after := newKeyPackage(t, signer), newKeyPackage(t, signer)
+	before, last := newKeyPackage(t, signer), newKeyPackage(t, signer, mlstest.LastResort())
+	lost, fresh := newKeyPackage(t, signer), newKeyPackage(t, signer)
 	publish := func(kp delivery.NewKeyPackage) {
 		_, err := s.Publish(t.Context(), delivery.Caller{User: "alice"}, id, []delivery.NewKeyPackage{kp})
 		must(t, err)
@@ -372,14 +461,21 @@ func TestWhatWasReservedAfterTheBackupIsMatched(t *testing.T) {
 		return err
 	}
 	publish(before)
+	publish(last)
 	must(t, s.Close())
 	must(t, bolt.MarkRestored(t.Context(), path))
 	s, err = bolt.Open(path, opts)
 	must(t, err)
 	defer s.Close()
-	publish(after)
-	must(t, post(before))
-	if err := post(after); !errors.Is(err, delivery.ErrNoMatchingKeyPackage) {
+	inv, err := s.Inventory(t.Context(), delivery.Unauthenticated(), id)
+	must(t, err)
+	fresh.RestoreEpoch = inv.RestoreEpoch
+	publish(lost)
+	publish(fresh)
+	for _, kp := range []delivery.NewKeyPackage{before, last, lost} {
+		must(t, post(kp))
+	}
+	if err := post(fresh); !errors.Is(err, delivery.ErrNoMatchingKeyPackage) {
 		t.Errorf("one on the shelf that nobody has reserved: %v", err)
 	}
 }

@@ -47,7 +47,8 @@ func runSuite(t *testing.T, opts bolt.Options, between func(t *testing.T, path s
 				last = s
 				return s
 			},
-			Commits: func() int { return closed + last.Commits() },
+			Commits:      func() int { return closed + last.Commits() },
+			MarkRestored: func(t *testing.T) { must(t, bolt.MarkRestored(t.Context(), path)) },
 		}
 	})
 }

@@ -247,7 +247,6 @@ func (t *txn) fireTombstones(timer timer, r *delivery.SweepResult) {
 		t.forgetInitKeys(d, forgotten)
 		r.ForgottenKeyPackage += len(forgotten)
 	}
-	t.settleDoubts(d)
 	t.purge(d)
 }
 

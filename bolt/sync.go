@@ -53,7 +53,6 @@ type deviceSync struct {
 	done            int                 // next, before this transaction
 	withdrawn       []mls.KeyPackageRef // before it
 	open            openMails
-	doubtful        bool // something is unknown that may have been handed out before a restore
 	result          delivery.SyncResult
 }
 
@@ -75,13 +74,12 @@ func (c *deviceSync) look(t *txn) (changes bool, err error) {
 		}
 		held[ref] = true
 	}
-	c.doubtful = len(c.result.Unknown) > 0 && t.doubtful()
 	for _, k := range live {
 		if !held[k.rec.Ref] && t.withdrawable(k, t.current(c.open, d, k)) {
 			c.withdraw = append(c.withdraw, k.keyPackageKey)
 		}
 	}
-	return len(c.withdraw) > 0 || c.doubtful, nil
+	return len(c.withdraw) > 0, nil
 }
 
 // neededOf are the refs of those whose private keys the device still needs, sorted.
@@ -116,9 +114,6 @@ func (c *deviceSync) begin(t *txn) error {
 	}
 	if number != c.number || changes != c.changes {
 		return errMoved
-	}
-	if c.doubtful {
-		t.doubt(c.id, d, c.result.Unknown)
 	}
 	c.withdrawNext(t, d)
 	return nil

@@ -224,7 +224,9 @@ var (
 	keyRestored = []byte("restored")
 	// keyRestoredAt is when it was gone the last time.
 	keyRestoredAt = []byte("restored_at")
-	keyBackedUpAt = []byte("backed_up_at")
+	// keyRestoreEpoch is delivery.Restore's.
+	keyRestoreEpoch = []byte("restore_epoch")
+	keyBackedUpAt   = []byte("backed_up_at")
 )
 
 // A state is the row that every commit writes: what can not be found without

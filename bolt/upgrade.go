@@ -21,11 +21,11 @@ import (
 const oldestFormat = 3
 
 // migrations lead from a format to the next, from oldestFormat on: a later one is
-// one more entry. Each finds the file as the one before has left it, t.rows with
-// what is in the log, and writes through bbolt: nothing is logged.
+// one more entry. Each finds the file as the one before has left it, with the log
+// merged, and writes through bbolt: nothing is logged.
 var migrations = [...]func(t *txn) error{
 	countShelves, // 3 → 4
-	widenRows,    // 4 → 5
+	nameRestore,  // 4 → 5
 }
 
 // An Upgrade is what was done to a file of an older format when it was opened.
@@ -59,7 +59,10 @@ func (s *Store) upgrade() error {
 
 func (s *Store) migrate(tx *bbolt.Tx) error {
 	t := &txn{tx: tx, store: s, state: *s.state.Load(), rows: newRowMap()}
-	loadLog(tx.Bucket(bucketLog.name), t.state.merged, t.rows)
+	t.state.merged = loadLog(tx.Bucket(bucketLog.name), t.state.merged, t.rows).next()
+	for _, row := range nextChanges(t.rows, nil, t.rows.Len()) {
+		t.merge(row)
+	}
 	for _, migration := range migrations[s.format-oldestFormat:] {
 		if err := migration(t); err != nil {
 			return err
@@ -87,10 +90,28 @@ func countShelves(t *txn) error {
 	return nil
 }
 
-// widenRows has nothing to rewrite: what format 5 has added to rows is behind flags
-// that rows of format 4 do not set, or behind their end. The number of the format
-// keeps an older welcomed from reading the new rows.
-func widenRows(*txn) error { return nil }
+// rowDoubts is the kind of a row that format 5 has no more: after a restore, starts
+// of refs that a device might have published before it.
+const rowDoubts = 0x70
+
+// nameRestore gives the file a restore epoch and removes the rows that this
+// replaces. What else format 5 has added to rows is behind flags that rows of format
+// 4 do not set, or behind their end. The number of the format keeps an older
+// welcomed from reading the new rows.
+func nameRestore(t *txn) error {
+	var gone [][]byte
+	for key := range t.scan(bucketDevices, nil, nil) {
+		if len(key) > numberBytes && key[numberBytes] == rowDoubts {
+			gone = append(gone, appendRowKey(nil, bucketDevices, key))
+		}
+	}
+	for _, key := range gone {
+		if err := t.base(bucketRows).Delete(key); err != nil {
+			return err
+		}
+	}
+	return t.base(bucketMeta).Put(keyRestoreEpoch, newEpoch())
+}
 
 // keepCopy keeps a copy of the file under the name path, with a number behind it
 // if another copy has that name, and returns the name. One of a start that was

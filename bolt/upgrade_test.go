@@ -2,6 +2,7 @@ package bolt_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -244,4 +245,32 @@ func TestANotedBackupIsKept(t *testing.T) {
 	if stats.DiskFreeBytes == 0 || stats.DiskFreeBytes < -1 {
 		t.Errorf("%d bytes are free on the disk", stats.DiskFreeBytes)
 	}
+}
+
+// A file of format 4 that was restored has rows, merged and in the log, that format 5
+// has no more.
+func TestRowsOfDoubtsAreRemoved(t *testing.T) {
+	path, v := oldVillage(t, 4)
+	damage(t, path, func(tx *bbolt.Tx) error {
+		rows, log := tx.Bucket([]byte("rows")), tx.Bucket([]byte("log"))
+		var keys [][]byte // of two devices
+		c := rows.Cursor()
+		for k, _ := c.Seek([]byte{'d'}); len(keys) < 2 && k[0] == 'd'; k, _ = c.Next() {
+			if k[7] == 0 {
+				keys = append(keys, append(bytes.Clone(k[:7]), 0x70))
+			}
+		}
+		newest, slot := uint64(0), uint32(0)
+		must(t, log.ForEach(func(k, v []byte) error {
+			newest = max(newest, binary.BigEndian.Uint64(v))
+			slot = max(slot, binary.BigEndian.Uint32(k))
+			return nil
+		}))
+		piece := append(binary.BigEndian.AppendUint64(nil, newest+1), byte(len(keys[1])))
+		piece = append(append(piece, keys[1]...), 9, 1, 2, 3, 4, 5, 6, 7, 8)
+		return errors.Join(rows.Put(keys[0], make([]byte, 8)), log.Put(binary.BigEndian.AppendUint32(nil, slot+1), piece))
+	})
+	must(t, bolt.Check(t.Context(), path))
+	must(t, v.open(t, path).Close())
+	must(t, bolt.Check(t.Context(), path))
 }

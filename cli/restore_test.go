@@ -151,8 +151,12 @@ func TestABackupUnderLoadIsRestoredAfterAKill(t *testing.T) {
 	}
 	r.rejoin(given, later, shelf)
 	for i := range users {
+		var inventory struct {
+			Epoch string `json:"restore_epoch"`
+		}
+		r.ask("GET", shelf(i), nil, &inventory)
 		fresh := signers[i].KeyPackage()
-		if status := r.ask("POST", shelf(i), fresh, nil); status != 201 {
+		if status := r.ask("POST", shelf(i)+"?restore_epoch="+inventory.Epoch, fresh, nil); status != 201 {
 			t.Fatalf("published after the restore: %d", status)
 		}
 		if ref, _ := r.reserve(fmt.Sprintf("u%d", i)); ref != refOf(fresh) {

@@ -63,9 +63,6 @@ type DeviceHistory struct {
 	Counts     []SuiteCounts // by suite
 	LastResort []LastResort
 	Stock      Stock
-	// Doubted counts the KeyPackages that the device said it holds after a restore
-	// and that were not in the copy: published again, they go straight off the shelf.
-	Doubted int
 
 	Pending, Held, Delivered int   // Welcomes, also those left out below
 	WaitingBytes             int64 // pending and held, as delivered

@@ -55,6 +55,9 @@ type NewKeyPackage struct {
 	Lifetime   mls.Lifetime
 	InitKey    []byte
 	Bytes      []byte // bare
+	// RestoreEpoch is one that the device had read before it made the KeyPackage;
+	// empty if it does not say.
+	RestoreEpoch string
 }
 
 // Publication returns kp as an item of a publication. It shares kp's bytes.
@@ -105,6 +108,9 @@ type KeyPackageRecord struct {
 	EndedAt        time.Time
 	Welcome        WelcomeID // that matched it last
 	Open           int       // Welcomes for it that have not ended (last resort: any number)
+	// BeforeRestore: it may have been handed out before the store was restored, and
+	// nobody knows to whom.
+	BeforeRestore bool
 }
 
 // NewKeyPackageRecord returns the row of kp when it is published at now. One
@@ -181,7 +187,7 @@ func (r *KeyPackageRecord) Match(l Limits, suite mls.CipherSuite, caller Caller,
 			return StatusTaken
 		}
 	}
-	if l.MatchReserved && !r.reservedFor(caller) {
+	if l.MatchReserved && !r.BeforeRestore && !r.reservedFor(caller) {
 		return StatusNotReserved
 	}
 	return ""

@@ -30,7 +30,8 @@ import (
 type Store interface {
 	// Publish puts KeyPackages on the device's shelf, all or none. The first
 	// publication creates the device. Bytes that this device published before
-	// are answered with what became of them and change nothing.
+	// are answered with what became of them and change nothing. After a restore,
+	// what may have been handed out before it is retired at once: see [Restore].
 	//
 	// It refuses with ErrInvalidKeyPackage, ErrNotYours, ErrKeyPackageSpent,
 	// ErrStockFull, ErrDeviceLimit, or ErrDeviceRemoved: see Caller.Bound.
@@ -192,6 +193,9 @@ const (
 	Stored        PublishedStatus = "stored"         // now on the shelf
 	AlreadyStored PublishedStatus = "already_stored" // published before, a Welcome may still name it
 	Spent         PublishedStatus = "spent"          // published before, its end has come
+	// NotAfterRestore: kept and matched, but never handed out, because it may have
+	// been handed out before the store was restored. Its device makes new ones.
+	NotAfterRestore PublishedStatus = "not_after_restore"
 )
 
 // A Published is the answer for one item of a publication.
@@ -208,6 +212,8 @@ type Published struct {
 type Publications struct {
 	Items []Published
 	Stock Stock
+	// RestoreEpoch is that of the store, see [Restore].
+	RestoreEpoch string
 }
 
 // A Stock is what a device has left to be handed out, last resort not counted.
@@ -242,6 +248,8 @@ type Inventory struct {
 	// Refs are those whose private key the device still needs, sorted bytewise.
 	Refs   []mls.KeyPackageRef
 	Digest Digest
+	// RestoreEpoch is that of the store, see [Restore].
+	RestoreEpoch string
 }
 
 // A SyncResult says what a sync did. Unknown refs should be published, the

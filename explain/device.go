@@ -44,7 +44,11 @@ func (x explainer) neverPublished() finding {
 	if x.Device != "" {
 		verb = " has never published a KeyPackage here"
 	}
-	return finding{NeverPublished, 88, x.Now, what + verb + ", so nobody can add it.", x.publishAdvice()}
+	says := what + verb + ", so nobody can add it"
+	if !x.RestoredAt.IsZero() {
+		says += fmt.Sprintf("; a backup was restored at %s, and what was published after that backup was made is not known", ago(x.RestoredAt, x.Now))
+	}
+	return finding{NeverPublished, 88, x.Now, says + ".", x.publishAdvice()}
 }
 
 func (x explainer) publishAdvice() []Advice {
@@ -57,7 +61,7 @@ func (x explainer) publishAdvice() []Advice {
 
 // device says what may keep a device from joining; at least that nothing does.
 func (x explainer) device(d Device) []finding {
-	if !d.Known {
+	if !d.Known || d.Removed && d.RemovedAt.IsZero() {
 		f, refused := x.neverPublished(), x.refusals(d)
 		f.says = d.Device.String() + " has never published a KeyPackage here, so nobody can add it."
 		if len(refused) > 0 {
@@ -88,11 +92,6 @@ func (x explainer) unremarkable(d Device) finding {
 }
 
 func (x explainer) removed(d Device) finding {
-	if d.RemovedAt.IsZero() {
-		return finding{Restored, 88, x.RestoredAt,
-			fmt.Sprintf("%s is not in the copy that was restored at %s, and has published nothing since.", d.Device, ago(x.RestoredAt, x.Now)),
-			[]Advice{{Developer, "a device publishes what a sync calls unknown, and new KeyPackages."}, {User, "open the app once, with a network."}}}
-	}
 	return finding{Removed, 88, d.RemovedAt,
 		fmt.Sprintf("%s was removed at %s: what it had was withdrawn, and nobody can add it until it publishes again.", d.Device, ago(d.RemovedAt, x.Now)),
 		[]Advice{
@@ -304,6 +303,10 @@ func (x explainer) empty(d Device) finding {
 	case !x.RestoredAt.IsZero() && !publishedSince(d, x) && where[delivery.Retired] > 0:
 		f.cause = Restored
 		f.says = begin + fmt.Sprintf("it was emptied at %s, when a backup was restored, and the device has not filled it again.", ago(x.RestoredAt, x.Now))
+	case last.BeforeRestore && last.State == delivery.Retired:
+		f.cause = Restored
+		f.says = begin + fmt.Sprintf("a backup was restored at %s, and what the device has published since may have been handed out before (`not_after_restore`).", ago(x.RestoredAt, x.Now))
+		f.advice = []Advice{{Developer, "make new KeyPackages, and publish them with the `restore_epoch` that the device had read from the server before it made them."}}
 	case len(d.KeyPackages) == 0:
 		f.cause = AllExpired
 		f.says = begin + "whatever it published has ended so long ago that it is forgotten."

@@ -63,9 +63,6 @@ func (x explainer) stateOfDevice(d Device) []string {
 	if d.Delivered > 0 {
 		now = append(now, plural(d.Delivered, "Welcome")+" given to the device and not acknowledged")
 	}
-	if d.Doubted > 0 {
-		now = append(now, plural(d.Doubted, "KeyPackage")+" that it held before the restore go straight off the shelf when it publishes them again")
-	}
 	if d.Removed {
 		return append(now, "removed")
 	}

@@ -208,8 +208,10 @@ var cases = []struct {
 		AllRetired, []string{"4 KeyPackages came off it"}, User},
 	{"a shelf that a restore has emptied", born(90*day).has(4, delivery.Retired, 90*day).facts().changed(func(f *Facts) { f.RestoredAt = now.Add(-day) }),
 		Restored, []string{"when a backup was restored"}, User},
-	{"a device that is not in the copy that was restored", born(day).with(func(d *Device) { d.Removed = true }).facts().changed(func(f *Facts) { f.RestoredAt = now.Add(-day) }),
-		Restored, []string{"is not in the copy that was restored"}, Developer},
+	{"a shelf that a restore has emptied, and that old KeyPackages do not fill",
+		born(90*day).has(2, delivery.Retired, time.Hour, func(r *delivery.KeyPackageRecord) { r.BeforeRestore, r.PublishedAt = true, now.Add(-time.Hour) }).
+			facts().changed(func(f *Facts) { f.RestoredAt = now.Add(-day) }),
+		Restored, []string{"may have been handed out before", "not_after_restore"}, Developer},
 	{"only other cipher suites",
 		healthy().with(func(d *Device) {
 			d.Unserved = []Refusal{unmatched("incompatible", "carol", "", time.Hour)}

@@ -30,6 +30,7 @@ type inventoryJSON struct {
 	LastResort []lastResortJSON `json:"last_resort"`
 	Refs       []string         `json:"refs"`
 	Digest     string           `json:"digest"`
+	Epoch      string           `json:"restore_epoch"`
 }
 
 // inventory handles GET /v1/users/:user/devices/:device/key-packages.
@@ -45,6 +46,7 @@ func (s *Server) inventory(w http.ResponseWriter, r *request) error {
 		LastResort: newLastResort(inv.LastResort),
 		Refs:       refStrings(inv.Refs),
 		Digest:     hex.EncodeToString(inv.Digest[:]),
+		Epoch:      inv.RestoreEpoch,
 	})
 	if err != nil {
 		return err

@@ -37,6 +37,7 @@ type shelfJSON struct {
 type publicationsJSON struct {
 	KeyPackages []publishedJSON `json:"key_packages"`
 	Stock       shelfJSON       `json:"stock"`
+	Epoch       string          `json:"restore_epoch"`
 }
 
 // publish handles POST /v1/users/:user/devices/:device/key-packages.
@@ -107,7 +108,11 @@ func (s *Server) readPublication(r *request) ([]delivery.NewKeyPackage, error) {
 	if body.KeyPackages == nil {
 		return nil, nil
 	}
-	return s.verify(r, body.KeyPackages)
+	items, err := s.verify(r, body.KeyPackages)
+	for i := range items {
+		items[i].RestoreEpoch = r.query.Get("restore_epoch") // any other than the store's is like none
+	}
+	return items, err
 }
 
 func newPublications(p delivery.Publications) publicationsJSON {
@@ -115,7 +120,7 @@ func newPublications(p delivery.Publications) publicationsJSON {
 	for i, k := range p.Items {
 		list[i] = publishedJSON{newKeyPackage(k.Ref, k.Suite, k.LastResort, k.Lifetime, k.ExpiresAt), k.Status}
 	}
-	return publicationsJSON{list, shelfJSON{newStock(p.Stock), p.Stock.Room}}
+	return publicationsJSON{list, shelfJSON{newStock(p.Stock), p.Stock.Room}, p.RestoreEpoch}
 }
 
 func newKeyPackage(ref mls.KeyPackageRef, suite mls.CipherSuite, lastResort bool, life mls.Lifetime, expiresAt time.Time) keyPackageJSON {

@@ -33,8 +33,8 @@ type route struct {
 var routes = []route{
 	{"GET", "/v1", anyone, (*Server).about, nil, ""},
 
-	{"POST", shelfPath, theDevice, (*Server).publish, publicationBody, ""},
-	{"PUT", shelfPath, theDevice, (*Server).replace, publicationBody, "cipher_suite"},
+	{"POST", shelfPath, theDevice, (*Server).publish, publicationBody, "restore_epoch"},
+	{"PUT", shelfPath, theDevice, (*Server).replace, publicationBody, "cipher_suite restore_epoch"},
 	{"GET", shelfPath, theDevice, (*Server).inventory, nil, ""},
 	{"POST", shelfPath + "/sync", theDevice, (*Server).sync, syncBody, "all"},
 	{"DELETE", shelfPath + "/:ref", theDevice, (*Server).withdraw, nil, ""},

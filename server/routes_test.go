@@ -33,13 +33,15 @@ func TestEveryRouteDoesWhatItSays(t *testing.T) {
 	same(t, "not_after", published.text("key_packages", 0, "not_after"), "18446744073709551615")
 	same(t, "expires_at", published.text("key_packages", 0, "expires_at"), "2027-03-01T12:00:00Z")
 	same(t, "stock", words(published.at("stock")), "map[available:4 low:true room:496]")
-	s.call("POST", tablet+"/key-packages", signer.KeyPackage()).want(201)
+	epoch := published.text("restore_epoch")
+	s.call("POST", tablet+"/key-packages?restore_epoch="+epoch, signer.KeyPackage()).want(201)
 
 	devices := s.call("GET", "/v1/users/alice/devices", nil).want(200)
 	same(t, "devices", devices.text("devices", 0, "device")+" "+devices.text("devices", 1, "device"), "phone tablet")
 
 	inventory := s.call("GET", shelf, nil).want(200)
 	same(t, "refs", len(inventory.list("refs")), 4)
+	same(t, "restore_epoch", inventory.text("restore_epoch"), epoch)
 	same(t, "counts", words(inventory.at("counts", 0)), "map[available:4 cipher_suite:1 delivered:0 matched:0 reserved:0 retired:0]")
 	digest := inventory.text("digest")
 	compared := s.call("POST", shelf+"/sync", object{"digest": digest}).want(200)

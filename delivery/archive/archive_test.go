@@ -43,13 +43,13 @@ func records() []Record {
 	}
 	tombstone := KeyPackage{
 		User: "alice", Device: "phone", Ref: Ref(strings.Repeat("\x01", 32)), Suite: 2, State: KeyPackageState(delivery.Withdrawn),
-		NotAfter: 1<<64 - 1, PublishedAt: noon, EndedAt: noon, ClosedAt: noon, InitKey: Start{1},
+		BeforeRestore: true, NotAfter: 1<<64 - 1, PublishedAt: noon, EndedAt: noon, ClosedAt: noon, InitKey: Start{1},
 	}
 	tree := []byte("a tree")
 	id := Hash{1, 2, 3}
 	return []Record{
-		&Header{SeenAt: noon, Shelves: Retire, RestoredAt: noon, Order: 20},
-		&Device{User: "alice", Device: "phone", SeenAt: noon, ClaimOrder: 19, Doubts: []Start{{1, 2}, {3}}},
+		&Header{SeenAt: noon, Shelves: Retire, RestoredAt: noon, RestoreEpoch: "AN EPOCH", Order: 20},
+		&Device{User: "alice", Device: "phone", SeenAt: noon, ClaimOrder: 19},
 		&published,
 		&tombstone,
 		&Device{User: "alice", Device: "tablet", SeenAt: noon, Removed: true, RemovedAt: noon},
@@ -172,12 +172,12 @@ func TestWhatCannotBeIsRefusedInItsLine(t *testing.T) {
 		wantWords string
 	}{
 		"another format":                       {1, `"format":"welcomed-archive"`, `"format":"tar"`, "it is no archive of welcomed"},
-		"a later version":                      {1, `"version":1`, `"version":2`, "of version 2 and this welcomed knows 1"},
+		"a later version":                      {1, `"version":2`, `"version":3`, "of version 3 and this welcomed knows 2"},
 		"shelves that are lent":                {1, `"shelves":"retire"`, `"shelves":"lend"`, "keep or retire"},
 		"a field that nobody knows":            {2, `"user"`, `"owner"`, `unknown field "owner"`},
 		"a device without a name":              {2, `"phone"`, `""`, "bad identifier"},
 		"an order that has not come":           {2, `"claim_order":19`, `"claim_order":21`, "above the header's, 20"},
-		"upper-case hex":                       {2, `"0102`, `"0A02`, "no lower-case hex"},
+		"upper-case hex":                       {4, `"ref":"0101`, `"ref":"0A01`, "no lower-case hex"},
 		"a KeyPackage of another device":       {3, `"device":"phone"`, `"device":"tablet"`, "not behind its device"},
 		"a ref that is too short":              {3, `"cipher_suite":1`, `"cipher_suite":7`, "not as long"},
 		"a suite that nobody knows":            {3, `"cipher_suite":1`, `"cipher_suite":9`, "cipher suite is unknown"},

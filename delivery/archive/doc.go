@@ -1,6 +1,6 @@
 // Package archive writes down everything that a store holds, so that another one
 // can take it up, of the same kind or not. It knows nothing of how either keeps
-// it, and this comment is the format, version 1.
+// it, and this comment is the format, version 2.
 //
 // An archive is text: one JSON object a line, each of which begins with its type,
 // in this order.
@@ -41,8 +41,8 @@
 //   - open: how many recipients that have not ended wait for the KeyPackage.
 //   - last, forgotten: whether the KeyPackage says that this Welcome matched it last,
 //     and whether it is not here any more, as that was long ago.
-//   - doubts: the first 8 bytes of refs that the device may have published, and
-//     others been given, before the store went back to a backup.
+//   - before_restore: the KeyPackage may have been handed out before the store went
+//     back to a backup, and to whom is not known.
 //   - size: how many bytes of a mailbox a recipient takes.
 //   - key, request: the first 16 bytes of SHA-256(caller, 0x00, Idempotency-Key)
 //     and the SHA-256 of the request, as [delivery.Store] has them compared.
@@ -68,6 +68,7 @@
 // can notice is one archive that is imported twice, into stores that both serve:
 // an archive that says keep is for one store.
 //
-// restored_at is when the store itself was last put back to a backup: its doubts
-// go on for as long as they would have.
+// restored_at is when the store itself was last put back to a backup, and
+// restore_epoch says which restore that was: see [delivery.Restore]. A store that
+// treats the archive as a restored backup sets both anew.
 package archive

@@ -9,7 +9,7 @@ import (
 
 const (
 	formatName    = "welcomed-archive"
-	formatVersion = 1
+	formatVersion = 2
 
 	// PieceBytes is how much of a payload one Data has at most.
 	PieceBytes = 192 << 10
@@ -45,7 +45,9 @@ type Header struct {
 	SeenAt     time.Time `json:"seen_at"`
 	Shelves    Shelves   `json:"shelves"`
 	RestoredAt time.Time `json:"restored_at,omitzero"`
-	Order      uint64    `json:"order"`
+	// RestoreEpoch is that of the store, see [delivery.Restore].
+	RestoreEpoch string `json:"restore_epoch,omitzero"`
+	Order        uint64 `json:"order"`
 	// UserEncoding is how user ids are made of an identity provider's subjects; empty:
 	// not at all.
 	UserEncoding string `json:"user_encoding,omitzero"`
@@ -59,7 +61,6 @@ type Device struct {
 	ClaimOrder uint64          `json:"claim_order,omitzero"`
 	Removed    bool            `json:"removed,omitzero"`
 	RemovedAt  time.Time       `json:"removed_at,omitzero"` // the last time; it may be back
-	Doubts     []Start         `json:"doubts,omitempty"`
 }
 
 // ID returns the device's name.
@@ -86,6 +87,7 @@ type KeyPackage struct {
 	EndedAt        time.Time       `json:"ended_at,omitzero"`
 	ClosedAt       time.Time       `json:"closed_at,omitzero"`
 	Open           int             `json:"open,omitzero"`
+	BeforeRestore  bool            `json:"before_restore,omitzero"`
 	InitKey        Start           `json:"init_key"`
 	Bytes          []byte          `json:"bytes,omitempty"` // bare
 }

@@ -22,6 +22,9 @@ type Fixture struct {
 	// Commits returns how many transactions were committed so far, -1 if that
 	// is not known. It may be nil.
 	Commits func() int
+	// MarkRestored makes the store, which is closed, one that was put back to a
+	// backup. It may be nil.
+	MarkRestored func(t *testing.T)
 }
 
 // A promise is a test whose name is a sentence.
@@ -63,6 +66,7 @@ var chapters = []struct {
 	{"FirstStart", firstStartPromises},
 	{"Lifetime", lifetimePromises},
 	{"Calendar", calendarPromises},
+	{"Restore", restorePromises},
 	{"Stats", statsPromises},
 	{"Durability", durabilityPromises},
 	{"Concurrency", concurrencyPromises},

@@ -29,9 +29,8 @@ type book struct {
 	unsure      map[delivery.DeviceID]bool      // they were again, when that may have been forgotten
 	tokens      []delivery.Token                // in the order of their making
 
-	restoredAt time.Time                      // last; zero if never
-	doubtsEnd  time.Time                      // a shelf's age after that
-	doubts     map[delivery.DeviceID][]string // starts of refs that were unknown after it
+	restoredAt time.Time // last; zero if never
+	epoch      string    // that says which restore it was
 }
 
 // A device exists from its first publication until it is removed.
@@ -51,6 +50,7 @@ type keyPackage struct {
 	reserved, handedOut, ended         time.Time
 	closed                             time.Time           // ended, and no Welcome for it is open
 	abandoned                          bool                // counted as such
+	forgotten                          bool                // to whom it was handed out, by a restore
 	letter                             *delivery.WelcomeID // that matched it last
 }
 
@@ -91,13 +91,13 @@ type repeat struct {
 }
 
 func newBook(limits delivery.Limits) *book {
-	return &book{limits: limits, devices: map[delivery.DeviceID]*device{}, repeats: map[string]*repeat{}, doubts: map[delivery.DeviceID][]string{}, removed: map[delivery.DeviceID]time.Time{}, unsure: map[delivery.DeviceID]bool{}}
+	return &book{limits: limits, devices: map[delivery.DeviceID]*device{}, repeats: map[string]*repeat{}, removed: map[delivery.DeviceID]time.Time{}, unsure: map[delivery.DeviceID]bool{}}
 }
 
 // copy is what a backup holds.
 func (b *book) copy() *book {
 	c := *b
-	c.devices, c.repeats, c.doubts = maps.Clone(b.devices), maps.Clone(b.repeats), maps.Clone(b.doubts)
+	c.devices, c.repeats = maps.Clone(b.devices), maps.Clone(b.repeats)
 	c.removed, c.unsure, c.tokens = maps.Clone(b.removed), maps.Clone(b.unsure), slices.Clone(b.tokens)
 	for id, d := range c.devices {
 		c.devices[id] = again(d)
@@ -330,7 +330,7 @@ func (b *book) withdraw(k *keyPackage) (changed bool) {
 // heard of is left out.
 func (b *book) rows() string {
 	var rows strings.Builder
-	fmt.Fprintln(&rows, len(b.devices), b.doubts, b.removed, b.tokens)
+	fmt.Fprintln(&rows, len(b.devices), b.removed, b.tokens)
 	for _, k := range b.keyPackages {
 		fmt.Fprintln(&rows, k.state, k.usableUntil, k.reservedBy, k.reserved, k.handedOut, k.ended, k.letter)
 	}

@@ -73,6 +73,9 @@ func (w *world) newItem() delivery.NewKeyPackage {
 			item.Lifetime.NotBefore, item.Lifetime.NotAfter = item.Lifetime.NotAfter, item.Lifetime.NotBefore
 		}
 	}
+	if w.oneIn(2, "names an epoch") { // one that its device has read by now
+		item.RestoreEpoch = pick(w, "epoch", w.epochs)
+	}
 	if len(w.made) > 0 && w.oneIn(12, "same init_key") {
 		item.InitKey = pick(w, "init_key of", w.made).InitKey
 	}
@@ -99,7 +102,11 @@ var spans = []time.Duration{
 func (w *world) items() (items []delivery.NewKeyPackage) {
 	for range 1 + w.upTo(2, "more items") {
 		if len(w.made) > 0 && w.oneIn(4, "published before") {
-			items = append(items, pick(w, "item", w.made))
+			item := pick(w, "item", w.made)
+			if w.oneIn(3, "names none") {
+				item.RestoreEpoch = ""
+			}
+			items = append(items, item)
 		} else {
 			items = append(items, w.newItem())
 		}

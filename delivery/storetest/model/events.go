@@ -80,6 +80,11 @@ func (w *world) publish() {
 	}
 	want, wantErr := w.book.publish(d, items, false, 0)
 	w.refusedItems(gotErr, wantErr)
+	for _, item := range got.Items {
+		if item.Status == delivery.NotAfterRestore {
+			w.tried.notAfter++
+		}
+	}
 	w.happened(fmt.Sprintf("Publish %v %s", d, brief(items)), before, got, want, gotErr, wantErr)
 }
 
@@ -283,6 +288,33 @@ func (w *world) reserveBy(a asked) {
 	}
 	want, wantErr := w.book.reserve(caller, req)
 	w.happened(fmt.Sprintf("Reserve by %+v of %s", caller, text(req)), before, got, want, gotErr, wantErr)
+	if !got.Repeated {
+		w.handOut(got)
+	}
+}
+
+// handOut notes what was handed out. Whatever was restored meanwhile, nothing is
+// twice, and nothing that a Welcome was accepted for.
+func (w *world) handOut(r delivery.Reservation) {
+	for _, user := range r.Users {
+		for _, d := range user.Devices {
+			if d.Status != delivery.DeviceReserved {
+				continue
+			}
+			k := d.KeyPackage
+			if before, is := w.used[k.Ref]; is && !w.unforeseen(k.Lifetime, before) {
+				w.t.Fatalf("%s was handed out, or a Welcome for it accepted, at %v, and is handed out again", text(k.Ref), before.at)
+			}
+			w.used[k.Ref] = use{w.book.now, w.book.epoch}
+		}
+	}
+}
+
+// unforeseen reports whether a restore could not tell that a KeyPackage had been
+// used, because a wrong clock showed an earlier time at the restore than at the use.
+func (w *world) unforeseen(life mls.Lifetime, before use) bool {
+	restored := w.book.restoredAt
+	return before.epoch != w.book.epoch && before.at.After(restored) && endOf(life.NotBefore).After(restored)
 }
 
 func (w *world) post() {
@@ -322,6 +354,9 @@ func (w *world) postBy(p posted) {
 	for _, r := range got.Recipients {
 		if r.Matched && !p.posting.DryRun && !got.Repeated {
 			w.tried.matched++
+			if k := w.book.find(r.Ref); k.begun(w.book.now) { // else nobody can have been shown it
+				w.used[r.Ref] = use{w.book.now, w.book.epoch}
+			}
 		}
 	}
 }
@@ -626,7 +661,18 @@ func (w *world) restore() {
 	w.book, w.watch.disk = w.backup.book.copy(), w.backup.disk
 	w.tried.restored++
 	w.open()
-	w.book.restored()
+	if slices.Contains(w.epochs, w.epoch()) {
+		w.t.Fatalf("the restore epoch is %s again", w.epoch())
+	}
+	w.epochs = append(w.epochs, w.epoch())
+	w.book.restored(w.epoch())
+}
+
+// epoch reads the restore epoch as a device does.
+func (w *world) epoch() string {
+	inv, err := w.store.Inventory(w.ctx, nobody, devices[0])
+	w.same("an inventory", nil, nil, err, nil)
+	return inv.RestoreEpoch
 }
 
 func (w *world) compact() {

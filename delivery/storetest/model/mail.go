@@ -100,8 +100,8 @@ func (b *book) verdict(k *keyPackage, caller delivery.Caller, suite mls.CipherSu
 		return delivery.StatusTaken
 	case !b.limits.MatchReserved, k.item.LastResort && !k.handedOut.IsZero():
 		return ""
-	case state == delivery.Retired && b.now.Before(b.doubtsEnd):
-		return "" // who has reserved it since the backup is not known
+	case k.forgotten:
+		return "" // who has reserved it is not known
 	case k.item.LastResort, state != delivery.Reserved:
 		return delivery.StatusNotReserved
 	case caller.ID() != "" && caller.ID() != k.reservedBy:

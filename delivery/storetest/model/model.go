@@ -81,11 +81,12 @@ type tally struct {
 	sequences, events, refused, compared int
 	matched, delivered                   int
 	opened, killed, restored, moved      int
+	notAfter                             int // items not after a restore
 }
 
 func (c tally) String() string {
-	return fmt.Sprintf("%d sequences, %d events (%d of them refused), %d answers compared; %d Welcomes matched, %d deliveries, %d moves of the clock, %d openings, %d kills, %d restores",
-		c.sequences, c.events, c.refused, c.compared, c.matched, c.delivered, c.moved, c.opened, c.killed, c.restored)
+	return fmt.Sprintf("%d sequences, %d events (%d of them refused), %d answers compared; %d Welcomes matched, %d deliveries, %d moves of the clock, %d openings, %d kills, %d restores, %d KeyPackages not after one",
+		c.sequences, c.events, c.refused, c.compared, c.matched, c.delivered, c.moved, c.opened, c.killed, c.restored, c.notAfter)
 }
 
 // A world is one sequence.
@@ -110,6 +111,16 @@ type world struct {
 	posted []posted
 	asked  []asked
 	tokens []string // ids that were tried
+
+	used   map[mls.KeyPackageRef]use // in the whole sequence: a restore does not forget it
+	epochs []string                  // restore epochs, in the order in which devices have read them
+}
+
+// A use is when a KeyPackage was handed out last, or a Welcome for it accepted, and
+// the restore epoch then.
+type use struct {
+	at    time.Time
+	epoch string
 }
 
 // A backup is a copy of the store, and what the reference was then.
@@ -145,7 +156,7 @@ var starts = []time.Time{
 }
 
 func newWorld(t *rapid.T, f Fixture, tried *tally) *world {
-	w := &world{t: t, ctx: context.Background(), fixture: f, tried: tried, clock: storetest.NewClock()}
+	w := &world{t: t, ctx: context.Background(), fixture: f, tried: tried, clock: storetest.NewClock(), used: map[mls.KeyPackageRef]use{}}
 	w.limits = drawLimits(t)
 	w.trust = rapid.IntRange(0, 4).Draw(t, "trust clock") == 0
 	start := rapid.SampledFrom(starts).Draw(t, "start")
@@ -157,6 +168,8 @@ func newWorld(t *rapid.T, f Fixture, tried *tally) *world {
 	w.watch = &watch{clock: w.clock, trust: w.trust, disk: w.clock.Now()}
 	w.book = newBook(w.limits)
 	w.open()
+	w.book.epoch = w.epoch()
+	w.epochs = append(w.epochs, w.book.epoch)
 	return w
 }
 

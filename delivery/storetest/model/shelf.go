@@ -127,7 +127,7 @@ func (b *book) checkRoom(id delivery.DeviceID, fresh []delivery.NewKeyPackage, r
 		}
 	}
 	for _, item := range fresh {
-		if !item.LastResort {
+		if !item.LastResort && !b.forgot(item) {
 			coming++
 		}
 	}
@@ -171,7 +171,7 @@ func (b *book) offTheShelf(id delivery.DeviceID, fresh []delivery.NewKeyPackage,
 	newest := map[mls.CipherSuite]bool{}
 	for _, item := range fresh {
 		switch {
-		case come(endOf(item.Lifetime.NotAfter).Add(-b.limits.LifetimeMargin), b.now), b.doubted(id, item), item.LastResort && newest[item.Suite]:
+		case come(endOf(item.Lifetime.NotAfter).Add(-b.limits.LifetimeMargin), b.now), b.forgot(item) && !item.LastResort, item.LastResort && newest[item.Suite]:
 			n++
 		case item.LastResort:
 			newest[item.Suite] = true
@@ -219,30 +219,16 @@ func (b *book) add(id delivery.DeviceID, item delivery.NewKeyPackage) {
 			b.retire(o)
 		}
 	}
-	if b.doubted(id, item) && k.state == delivery.Available {
+	if k.forgotten = b.forgot(item); k.forgotten && !item.LastResort && k.state == delivery.Available {
 		b.retire(k)
 	}
 	b.keyPackages = append(b.keyPackages, k)
 }
 
-// doubted reports whether an item may have been handed out before the restore.
-func (b *book) doubted(id delivery.DeviceID, item delivery.NewKeyPackage) bool {
-	return !item.LastResort && b.now.Before(b.doubtsEnd) && slices.Contains(b.doubts[id], string(item.Ref[:8]))
-}
-
-// doubt notes what a device holds and nobody knows, as much as a shelf has room
-// for.
-func (b *book) doubt(id delivery.DeviceID, unknown []mls.KeyPackageRef) {
-	if !b.now.Before(b.doubtsEnd) {
-		return
-	}
-	doubts := slices.Clone(b.doubts[id])
-	for _, ref := range unknown {
-		if len(ref) >= 8 && !slices.Contains(doubts, string(ref[:8])) {
-			doubts = append(doubts, string(ref[:8]))
-		}
-	}
-	b.doubts[id] = doubts[max(0, len(doubts)-b.limits.KeyPackagesPerDevice):]
+// forgot reports whether an item that is not known here may have been handed out
+// before the restore.
+func (b *book) forgot(item delivery.NewKeyPackage) bool {
+	return !b.restoredAt.IsZero() && item.RestoreEpoch != b.epoch && !endOf(item.Lifetime.NotBefore).After(b.restoredAt)
 }
 
 func (b *book) published(id delivery.DeviceID, items, fresh []delivery.NewKeyPackage) (p delivery.Publications) {
@@ -256,13 +242,16 @@ func (b *book) published(id delivery.DeviceID, items, fresh []delivery.NewKeyPac
 		case !isNew && over(k.stateAt(b.now)):
 			status = delivery.Spent
 		}
+		if k.forgotten && !item.LastResort && k.stateAt(b.now) == delivery.Retired {
+			status = delivery.NotAfterRestore
+		}
 		seen[item.Ref] = true
 		p.Items = append(p.Items, delivery.Published{
 			Ref: item.Ref, Suite: item.Suite, LastResort: item.LastResort, Lifetime: item.Lifetime,
 			ExpiresAt: b.expiresAt(k).ExpiresAt, Status: status,
 		})
 	}
-	p.Stock = b.stock(id)
+	p.Stock, p.RestoreEpoch = b.stock(id), b.epoch
 	return p
 }
 
@@ -330,7 +319,7 @@ func (b *book) inventory(id delivery.DeviceID) (inv delivery.Inventory) {
 	for _, ref := range inv.Refs {
 		h.Write([]byte(ref))
 	}
-	inv.Digest = delivery.Digest(h.Sum(nil))
+	inv.Digest, inv.RestoreEpoch = delivery.Digest(h.Sum(nil)), b.epoch
 	return inv
 }
 
@@ -373,7 +362,6 @@ func (b *book) sync(id delivery.DeviceID, digest delivery.Digest, refs []mls.Key
 			r.Spent = append(r.Spent, ref)
 		}
 	}
-	b.doubt(id, r.Unknown)
 	for _, k := range b.of(id) {
 		if !slices.Contains(refs, k.item.Ref) && b.withdraw(k) {
 			r.Withdrawn = append(r.Withdrawn, k.item.Ref)
@@ -429,7 +417,6 @@ func (b *book) removeDevice(id delivery.DeviceID) {
 		}
 	}
 	delete(b.devices, id)
-	delete(b.doubts, id)
 }
 
 func (b *book) removeUser(user delivery.UserID) {
@@ -487,11 +474,13 @@ func (b *book) keyPackage(caller delivery.Caller, ref mls.KeyPackageRef) (s deli
 }
 
 // restored retires what was on the shelves when a copy was made.
-func (b *book) restored() {
-	b.restoredAt = b.now
-	b.doubtsEnd = b.now.Add(b.limits.ShelfAge)
+func (b *book) restored(epoch string) {
+	b.restoredAt, b.epoch = b.now, epoch
 	for _, k := range b.keyPackages {
-		if !k.item.LastResort && k.stateAt(b.sure) == delivery.Available {
+		if k.stateAt(b.sure) != delivery.Available {
+			continue
+		}
+		if k.forgotten = true; !k.item.LastResort {
 			b.retire(k)
 		}
 	}
