@@ -6,7 +6,7 @@ BINARY := build/welcomed
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null)
 
-.PHONY: build man completion test race vet fuzz bad-input model-test interop bench bench-compare bench-growth simulation footprint kill-test disk-test connections-test drain-test s3-test image-test compose-check caddy-test status-test status-screenshot observe-test demo readme release release-check package-test operate-test arm-test ci clean
+.PHONY: build man completion test race vet fuzz bad-input model-test interop bench bench-compare bench-growth simulation footprint kill-test disk-test connections-test drain-test s3-test image-test compose-check proxy-test status-test status-screenshot observe-test demo readme release release-check package-test operate-test arm-test ci clean
 
 build: $(BINARY)
 
@@ -180,10 +180,11 @@ image-test:
 compose-check:
 	acceptance/image/compose
 
-# The real server behind Debian's caddy with deploy/caddy/Caddyfile.
-caddy-test: $(BINARY)
-	@command -v caddy >/dev/null || { echo "make caddy-test needs caddy, which is not installed"; exit 1; }
-	WELCOMED_CADDY_TEST=$(CURDIR)/$(BINARY) $(GO) test ./acceptance/caddy -count=1 -v
+# The real server behind Debian's caddy, nginx and haproxy with the configurations of
+# deploy/.
+proxy-test: $(BINARY)
+	@for p in caddy nginx haproxy; do command -v $$p >/dev/null || { echo "make proxy-test needs $$p, which is not installed"; exit 1; }; done
+	WELCOMED_PROXY_TEST=$(CURDIR)/$(BINARY) $(GO) test ./acceptance/proxy -count=1 -v
 
 # A real Prometheus on a real server: every query of deploy/prometheus and
 # deploy/grafana has data, alerts fire and end. About 80 seconds.

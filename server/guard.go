@@ -11,8 +11,12 @@ import (
 
 // direct refuses a request that did not begin on this machine: a reverse proxy
 // makes a loopback address public, and so does the browser of somebody who
-// visits a page whose name resolves to one (DNS rebinding).
+// visits a page whose name resolves to one (DNS rebinding). nginx adds no header
+// unless it is told to, but speaks HTTP/1.0, which no client of today does.
 func direct(r *http.Request) error {
+	if !r.ProtoAtLeast(1, 1) {
+		return fmt.Errorf("%w: it is %s, which reverse proxies speak", errProxied, r.Proto)
+	}
 	for name := range r.Header {
 		if proxyHeader(name) {
 			return fmt.Errorf("%w: it has the header %s", errProxied, name)

@@ -51,6 +51,9 @@ func TestWithoutAuthenticationOnlyThisMachineIsServed(t *testing.T) {
 		}
 	}
 	same(t, "no host", raw(t, s.api, "GET /v1 HTTP/1.0\r\n\r\n").StatusCode, 403)
+	const asNginx = "GET /v1 HTTP/1.0\r\nHost: 127.0.0.1:9420\r\nConnection: close\r\n\r\n"
+	same(t, "HTTP/1.0", raw(t, s.api, asNginx).StatusCode, 403)
+	same(t, "HTTP/1.0, where proxies are allowed", raw(t, open.api, asNginx).StatusCode, 200)
 }
 
 func (s *service) adminGet(path string, host string) reply {

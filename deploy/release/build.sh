@@ -90,7 +90,7 @@ package() {
   put <(debian_changelog) $doc/changelog.Debian.gz
   put README.md $doc/README.md
   put deploy/systemd/low-port.conf $doc/examples/low-port.conf
-  for file in $(find deploy/prometheus deploy/grafana deploy/caddy -type f ! -name '*_test.yml'); do
+  for file in $(find deploy/prometheus deploy/grafana deploy/caddy deploy/nginx deploy/haproxy -type f ! -name '*_test.yml'); do
     put "$file" "$doc/examples/${file#deploy/}"
   done
   put "$common/welcomed.1" /usr/share/man/man1/welcomed.1.gz

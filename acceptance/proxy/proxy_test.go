@@ -1,18 +1,17 @@
-// Package caddy tests the real server behind a real Caddy with the Caddyfile of
-// deploy/: make caddy-test.
-package caddy
+// Package proxy tests the real server behind the real reverse proxies for which deploy/
+// has a configuration: make proxy-test.
+package proxy
 
 import (
 	"bytes"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -22,42 +21,53 @@ import (
 	"welcomed/mls/mlstest"
 )
 
-const variable = "WELCOMED_CADDY_TEST"
+const variable = "WELCOMED_PROXY_TEST"
 
-// A site is Caddy in front of a server.
+// needProxies skips a test unless make has said where the server's program is.
+func needProxies(t *testing.T) (binary string) {
+	t.Helper()
+	if binary = os.Getenv(variable); binary == "" {
+		t.Skip("make proxy-test runs this")
+	}
+	return binary
+}
+
+// eachProxy runs a test behind each proxy.
+func eachProxy(t *testing.T, test func(t *testing.T, p proxy)) {
+	needProxies(t)
+	for _, p := range proxies {
+		t.Run(p.name, func(t *testing.T) { t.Parallel(); test(t, p) })
+	}
+}
+
+// A site is a proxy in front of a server.
 type site struct {
 	t      *testing.T
 	url    string
 	client *http.Client
 }
 
-// newSite starts both. What they write is shown when the test fails.
-func newSite(t *testing.T, host string, flags ...string) *site {
+// newSite starts a server and a proxy. What they write is shown when the test fails.
+func newSite(t *testing.T, p proxy, host string, flags ...string) *site {
 	t.Helper()
-	binary := os.Getenv(variable)
-	if binary == "" {
-		t.Skip("make caddy-test runs this")
-	}
-	dir := t.TempDir()
-	api, secure, plain, admin := freePort(t), freePort(t), freePort(t), freePort(t)
-	run(t, dir, nil, binary, append([]string{"serve", "--listen", api, "--admin-listen", freePort(t),
-		"--insecure-no-auth", "--trusted-proxies", "127.0.0.1"}, flags...)...)
-	file, err := filepath.Abs("../../deploy/caddy/Caddyfile")
-	if err != nil {
-		t.Fatal(err)
-	}
-	domain := host + ":" + port(secure)
-	if ip := net.ParseIP(host); ip != nil {
-		domain = "https://" + domain
-	}
-	run(t, dir, []string{"HOME=" + dir, "XDG_DATA_HOME=" + dir, "XDG_CONFIG_HOME=" + dir, "CADDY_ADMIN=" + admin,
-		"DOMAIN=" + domain, "WELCOMED=" + api, "HTTP_PORT=" + port(plain), "HTTPS_PORT=" + port(secure)},
-		"caddy", "run", "--adapter", "caddyfile", "--config", file)
+	api := freePort(t)
+	run(t, t.TempDir(), nil, needProxies(t), append([]string{"serve", "--listen", api, "--admin-listen", freePort(t)}, flags...)...)
+	return inFrontOf(t, p, api, host)
+}
+
+// inFrontOf starts a proxy in front of what listens on an address.
+func inFrontOf(t *testing.T, p proxy, upstream, host string) *site {
+	t.Helper()
+	secure := freePort(t)
+	roots := p.start(t, t.TempDir(), place{host: host, secure: port(secure), upstream: upstream})
 	s := &site{t: t, url: "https://" + host + ":" + port(secure)}
-	s.client = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: rootOf(t, dir)}, ForceAttemptHTTP2: true}}
+	s.client = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: true}}
 	s.wait()
 	return s
 }
+
+// public are flags for a server that may be asked through a proxy.
+var public = []string{"--insecure-no-auth", "--trusted-proxies", "127.0.0.1"}
 
 func freePort(t *testing.T) string {
 	t.Helper()
@@ -92,21 +102,6 @@ func run(t *testing.T, dir string, env []string, name string, args ...string) {
 	})
 }
 
-// rootOf waits for the certificate of the authority that Caddy makes.
-func rootOf(t *testing.T, dir string) *x509.CertPool {
-	t.Helper()
-	file := filepath.Join(dir, "caddy", "pki", "authorities", "local", "root.crt")
-	for range 300 {
-		pem, err := os.ReadFile(file)
-		if pool := x509.NewCertPool(); err == nil && pool.AppendCertsFromPEM(pem) {
-			return pool
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
-	t.Fatalf("Caddy makes no certificate at %s", file)
-	return nil
-}
-
 // wait waits until the server answers through Caddy.
 func (s *site) wait() {
 	s.t.Helper()
@@ -115,7 +110,7 @@ func (s *site) wait() {
 		resp, err := s.client.Get(s.url + "/v1")
 		if err == nil {
 			resp.Body.Close()
-			if resp.StatusCode == http.StatusOK {
+			if resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusForbidden {
 				return
 			}
 			last = resp.Status
@@ -124,7 +119,7 @@ func (s *site) wait() {
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
-	s.t.Fatalf("nothing answers through Caddy: %v", last)
+	s.t.Fatalf("nothing answers through the proxy: %v", last)
 }
 
 // do sends an object, or nothing, and returns the answer.
@@ -164,7 +159,11 @@ func (s *site) publish() (keyPackage []byte) {
 }
 
 func TestAWelcomeOfTheLargestSizeGoesThrough(t *testing.T) {
-	s := newSite(t, "localhost")
+	eachProxy(t, requireLargest)
+}
+
+func requireLargest(t *testing.T, p proxy) {
+	s := newSite(t, p, "localhost", public...)
 	var about struct {
 		Limits struct {
 			WelcomeBytes int `json:"welcome_bytes"`
@@ -192,7 +191,11 @@ func TestAWelcomeOfTheLargestSizeGoesThrough(t *testing.T) {
 }
 
 func TestAClaimThatWaitsIsAnsweredWhenAWelcomeComes(t *testing.T) {
-	s := newSite(t, "localhost")
+	eachProxy(t, requireWait)
+}
+
+func requireWait(t *testing.T, p proxy) {
+	s := newSite(t, p, "localhost", public...)
 	keyPackage := s.publish()
 	type answer struct {
 		status int
@@ -204,7 +207,7 @@ func TestAClaimThatWaitsIsAnsweredWhenAWelcomeComes(t *testing.T) {
 		status, _ := s.do("POST", alice+"/claim?wait=50s", nil, "Accept: message/mls")
 		claimed <- answer{status, time.Since(start)}
 	}()
-	const pause = 12 * time.Second // longer than any timeout that would cut it
+	const pause = 12 * time.Second
 	time.Sleep(pause)
 	posted := time.Now()
 	if status, body := s.do("POST", "/v1/welcomes", mls.Wrap(mls.WireFormatWelcome, mlstest.WelcomeFor(keyPackage))); status != http.StatusCreated {
@@ -216,38 +219,45 @@ func TestAClaimThatWaitsIsAnsweredWhenAWelcomeComes(t *testing.T) {
 	}
 }
 
-// TestTheClientsAddressArrives has a client whose address is not loopback, of
-// which one claim may wait. If the server saw Caddy's address, or believed the
-// client, two could.
-func TestTheClientsAddressArrives(t *testing.T) {
-	host := outsideAddress(t)
-	s := newSite(t, host, "--max-waits-per-caller", "1")
-	waiting := make(chan int, 1)
-	go func() {
-		status, _ := s.do("POST", alice+"/claim?wait=8s", nil)
-		waiting <- status
-	}()
-	time.Sleep(2 * time.Second)
-	status, body := s.do("POST", "/v1/users/bob/devices/phone/claim?wait=1s", nil, "X-Forwarded-For: 203.0.113.9")
-	if status != http.StatusTooManyRequests || !bytes.Contains(body, []byte("too_many")) {
-		t.Errorf("a second claim that waits: %d %s", status, body)
-	}
-	if first := <-waiting; first >= 300 {
-		t.Errorf("the first: %d", first)
-	}
+// A claim waits as long as the server lets it, which is longer than proxies wait for an
+// answer unless they are told otherwise.
+func TestTheLongestWaitIsNotCutOff(t *testing.T) {
+	eachProxy(t, func(t *testing.T, p proxy) {
+		s := newSite(t, p, "localhost", append(public, "--long-poll", "65s")...)
+		s.publish()
+		if status, body := s.do("POST", alice+"/claim?wait=65s", nil); status != http.StatusOK {
+			t.Errorf("%d %s", status, body)
+		}
+	})
 }
 
-func outsideAddress(t *testing.T) string {
-	t.Helper()
-	addresses, err := net.InterfaceAddrs()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, a := range addresses {
-		if ip, ok := a.(*net.IPNet); ok && ip.IP.To4() != nil && !ip.IP.IsLoopback() {
-			return ip.IP.String()
+// The proxy says who asks, whatever the client says about it.
+func TestTheClientsAddressArrives(t *testing.T) {
+	eachProxy(t, func(t *testing.T, p proxy) {
+		seen := make(chan []string, 100)
+		upstream := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			seen <- append(r.Header.Values("X-Forwarded-For"), r.Proto)
+		}))
+		defer upstream.Close()
+		s := inFrontOf(t, p, strings.TrimPrefix(upstream.URL, "http://"), "localhost")
+		for len(seen) > 0 {
+			<-seen
+		}
+		s.do("GET", "/v1", nil, "X-Forwarded-For: 203.0.113.9")
+		if got := strings.Join(<-seen, " "); got != "127.0.0.1 HTTP/1.1" && got != "::1 HTTP/1.1" {
+			t.Errorf("the server is told %q", got)
+		}
+	})
+}
+
+// A server without authentication serves nobody through a proxy.
+func TestWithoutAuthenticationNobodyIsServedThroughAProxy(t *testing.T) {
+	requireRefused := func(t *testing.T, p proxy) {
+		s := newSite(t, p, "localhost")
+		if status, body := s.do("POST", alice+"/claim", nil); status != http.StatusForbidden || !bytes.Contains(body, []byte("proxied_without_auth")) {
+			t.Errorf("%d %s", status, body)
 		}
 	}
-	t.Skip("this machine has only loopback addresses")
-	return ""
+	eachProxy(t, requireRefused)
+	t.Run("nginx as it is installed", func(t *testing.T) { requireRefused(t, proxy{"nginx", startPlainNginx}) })
 }
