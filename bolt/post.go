@@ -217,22 +217,6 @@ func (t *txn) match(caller delivery.Caller, suite mls.CipherSuite, v *verdict) {
 	}
 }
 
-// Owners implements delivery.Store.
-func (s *Store) Owners(ctx context.Context, caller delivery.Caller, refs []mls.KeyPackageRef) (owners []delivery.Owner, err error) {
-	if err := caller.Valid(); err != nil {
-		return owners, err
-	}
-	_, err = s.read(ctx, func(t *txn) error {
-		for _, ref := range refs {
-			if d, k := t.refOwner(ref); k != nil {
-				owners = append(owners, delivery.Owner{User: d.id.User, Reserved: t.reservedBy(caller, k), LastResort: k.rec.LastResort})
-			}
-		}
-		return nil
-	})
-	return owners, err
-}
-
 func (t *txn) reservedBy(caller delivery.Caller, k *keyPackage) bool {
 	return !caller.Unrestricted() && k.rec.ReservedBy == caller.ID()
 }

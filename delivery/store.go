@@ -83,6 +83,11 @@ type Store interface {
 	// bytes than the request allows; then nothing was reserved.
 	Reserve(ctx context.Context, caller Caller, req ReserveRequest) (Reservation, error)
 
+	// BeforeReserve returns what is known of a reservation before it is made. It
+	// refuses as Reserve does. A repeated answer is durable; for the rest it does
+	// not wait for what is on its way to the disk.
+	BeforeReserve(ctx context.Context, caller Caller, req ReserveRequest) (ReserveLook, error)
+
 	// Post decides for each recipient of a Welcome whether it matches a
 	// KeyPackage, and keeps the Welcome for those; from then on no other
 	// Welcome matches these KeyPackages, except last-resort ones. Posting the
@@ -91,10 +96,10 @@ type Store interface {
 	// ErrTooMany. Devices that wait are woken after the commit.
 	Post(ctx context.Context, caller Caller, p Posting) (Outcome, error)
 
-	// Owners returns whose the KeyPackages with these refs are, those left out
-	// that are unknown here, in no order. It does not wait for what is on its
-	// way to the disk.
-	Owners(ctx context.Context, caller Caller, refs []mls.KeyPackageRef) ([]Owner, error)
+	// BeforePost returns what is known of a Welcome with this id and these
+	// recipients before it is posted. It does not wait for what is on its way to
+	// the disk.
+	BeforePost(ctx context.Context, caller Caller, id WelcomeID, refs []mls.KeyPackageRef) (PostLook, error)
 
 	// Outcome returns what became of a Welcome. One of another caller is
 	// ErrNotFound, here and in Release and Cancel.
@@ -374,6 +379,20 @@ type Reservation struct {
 	Suite    mls.CipherSuite // 0 if nothing was reserved
 	Users    []ReservedUser  // in the order of the request
 	Repeated bool            // a retry: this is the first answer again
+}
+
+// A ReserveLook is what is known of a reservation before it is made.
+type ReserveLook struct {
+	// Repeated is the answer that the same request got before; nil if it got none.
+	Repeated *Reservation
+	// Devices is how many devices there are of each user of whom one is asked for.
+	Devices map[UserID]int
+}
+
+// A PostLook is what is known of a Welcome before it is posted.
+type PostLook struct {
+	Posted bool    // by this caller, some time
+	Owners []Owner // of the recipients that are known here, in no order
 }
 
 // An Owner is whose a KeyPackage is.

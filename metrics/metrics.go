@@ -87,7 +87,7 @@ const reservationAbandoned delivery.DeviceReserveStatus = "abandoned"
 // check and store, as package server names it.
 type budget string
 
-var allBudgets = []budget{"caller", "pair", "target", "check_time", "publish", "store"}
+var allBudgets = []budget{"caller", "pair", "list", "target", "check_time", "publish", "store"}
 
 // A place is where it was found that a KeyPackage cannot open a Welcome.
 type place string

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 	"sync"
@@ -90,20 +91,106 @@ func TestNoBurstIsNoLimit(t *testing.T) {
 	}
 }
 
-// TestBucketsAreBounded: a million keys take the room of those that are kept.
-func TestBucketsAreBounded(t *testing.T) {
-	b, _ := newTestBuckets(10, 7200)
+// TestABucketThatIsNotFullIsNeverForgotten: many others are charged, and only those
+// that are full again are forgotten.
+func TestABucketThatIsNotFullIsNeverForgotten(t *testing.T) {
+	b, clock := newTestBuckets(10, 3600)
+	b.take("alice", 10)
+	const others = 200_000
 	before := heapInUse()
-	for i := range 1_000_000 {
+	for i := range others {
 		b.take(fmt.Sprint("caller", i), 1)
 	}
-	if n := b.byKey.Len(); n != bucketsKept {
-		t.Errorf("%d keys, want %d", n, bucketsKept)
+	if n := b.left("alice"); n != 0 {
+		t.Errorf("%d are left for alice", n)
 	}
-	if grown := heapInUse() - before; grown > bucketsKept*400 {
-		t.Errorf("%d bytes for a key", grown/bucketsKept)
+	if n := len(b.of); n != others+1 {
+		t.Errorf("%d buckets, want %d", n, others+1)
+	}
+	if grown := heapInUse() - before; grown > others*80 {
+		t.Errorf("%d bytes for a key", grown/others)
+	}
+	clock.advance(2 * time.Second)
+	for i := range others {
+		b.take(fmt.Sprint("later", i), 1)
+	}
+	if n := len(b.of); n > others+pruneFrom || n < others {
+		t.Errorf("%d buckets, want those of the last two seconds", n)
+	}
+	if n := b.left("alice"); n != 2 {
+		t.Errorf("%d are left for alice, want 2", n)
 	}
 	runtime.KeepAlive(b)
+}
+
+// TestNamesArePaidInATableOfTheirOwner: whoever makes up names is refused when
+// their own table is full, and nobody else is. What they have taken of one is not
+// forgotten.
+func TestNamesArePaidInATableOfTheirOwner(t *testing.T) {
+	clock := new(handClock)
+	p := newPairs(10, 3600, clock.Now)
+	p.size = 3000
+	take := func(owner, name string, n int) error {
+		_, _, err := p.takeAll(owner, map[string]int{name: n}, false)
+		return err
+	}
+	if err := take("mallory", "alice", 10); err != nil {
+		t.Fatal(err)
+	}
+	made := 1
+	for ; made < 5000 && take("mallory", fmt.Sprint("nobody", made), 1) == nil; made++ {
+	}
+	if made < 900 || made > 1000 {
+		t.Errorf("mallory has %d buckets, want a third of all", made)
+	}
+	if err := take("mallory", "alice", 1); !errors.Is(err, errPairBudget) {
+		t.Errorf("of alice, of whom enough was taken: %v", err)
+	}
+	if _, wait, err := p.takeAll("mallory", map[string]int{"another": 1}, false); !errors.Is(err, errTooManyNames) || wait != time.Second {
+		t.Errorf("one more name: %v, wait %v", err, wait)
+	}
+	for i := range 500 {
+		if err := take("bob", fmt.Sprint("friend", i), 1); err != nil {
+			t.Fatalf("bob's friend %d: %v", i, err)
+		}
+	}
+	clock.advance(2 * time.Second)
+	if err := take("mallory", "another", 1); err != nil {
+		t.Errorf("when the names are full again: %v", err)
+	}
+	if p.used > 502 {
+		t.Errorf("%d buckets, want those that are not full", p.used)
+	}
+	if n := p.left("mallory", "alice"); n != 2 {
+		t.Errorf("mallory may take %d of alice, want 2", n)
+	}
+}
+
+func TestAllOfManyNamesArePaidOrNone(t *testing.T) {
+	clock := new(handClock)
+	p := newPairs(10, 3600, clock.Now)
+	_, _, _ = p.takeAll("bob", map[string]int{"alice": 8}, false)
+	name, wait, err := p.takeAll("bob", map[string]int{"alice": 4, "carol": 4}, false)
+	if name != "alice" || wait != 2*time.Second || !errors.Is(err, errPairBudget) {
+		t.Errorf("got %q, %v, %v", name, wait, err)
+	}
+	if n := p.left("bob", "carol"); n != 10 {
+		t.Errorf("%d are left of carol", n)
+	}
+	if _, _, err := p.takeAll("bob", map[string]int{"carol": 11}, false); err == nil {
+		t.Error("more than a bucket holds was taken")
+	}
+	if _, _, err := p.takeAll("bob", map[string]int{"carol": 11}, true); err != nil {
+		t.Errorf("owed: %v", err)
+	}
+	if _, wait, _ := p.takeAll("bob", map[string]int{"carol": 1}, false); wait != 2*time.Second {
+		t.Errorf("after the debt: %v", wait)
+	}
+	p.charge("bob", "carol", -11)
+	p.charge("bob", "alice", -8)
+	if p.used != 0 || len(p.of) != 0 {
+		t.Errorf("%d buckets of %d owners are kept", p.used, len(p.of))
+	}
 }
 
 func heapInUse() int64 {

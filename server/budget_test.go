@@ -95,8 +95,8 @@ func TestOneUserTakesSoManyOfAnother(t *testing.T) {
 	}
 }
 
-// TestARefusedReservationTakesOfNobody: which of the named is charged first is
-// left to chance, so it is repeated.
+// TestARefusedReservationTakesOfNobody: an application that repeats the very same
+// request loses nothing by it.
 func TestARefusedReservationTakesOfNobody(t *testing.T) {
 	m := startMarket(t, server.Budgets{Pair: server.Budget{Burst: 3, PerHour: 1}, Caller: server.Budget{Burst: 60, PerHour: 1}})
 	m.user("alice", 5)
@@ -105,13 +105,13 @@ func TestARefusedReservationTakesOfNobody(t *testing.T) {
 	for range 3 {
 		m.reserve(bob, "alice").want(200)
 	}
-	for range 27 {
+	for range 100 {
 		m.reserve(bob, "alice", "carol").over("pair_budget", "3600")
 	}
 	for range 3 {
 		same(t, "of the other", m.reserve(bob, "carol").reserved(), "reserved")
 	}
-	m.reserve(bob, "carol").refused(429, "caller_budget") // which has paid for refusals
+	m.reserve(bob, "dave").want(200) // nor has the caller's own budget paid for refusals
 }
 
 func TestAUserOfManyDevicesIsChargedForEach(t *testing.T) {
@@ -121,10 +121,21 @@ func TestAUserOfManyDevicesIsChargedForEach(t *testing.T) {
 		m.call("POST", "/v1/users/alice/devices/"+device+"/key-packages", publication{newKeyPackages(5)}, alice...).want(201)
 	}
 	bob := m.token(ofUser("bob"))
-	for range 3 { // 4 each, the last of which is owed in part
+	for range 2 {
 		m.reserve(bob, "alice").want(200)
 	}
-	m.reserve(bob, "alice").over("pair_budget", "10800") // 2 owed, and 1 for the next
+	m.reserve(bob, "alice").over("pair_budget", "7200") // 2 are left, 4 are asked for
+	m.call("POST", "/v1/key-packages/reserve", object{"devices": []object{{"user": "alice", "device": "watch"}}}, bob...).want(200)
+	m.advance(3 * time.Hour)
+	m.reserve(bob, "alice").want(200)
+
+	// One with more devices than a full bucket holds can be added all the same.
+	small := startMarket(t, server.Budgets{Pair: server.Budget{Burst: 1, PerHour: 1}, Target: server.Budget{Burst: 1, PerHour: 1}})
+	dave, _ := small.user("dave", 5)
+	small.call("POST", "/v1/users/dave/devices/tablet/key-packages", publication{newKeyPackages(5)}, dave...).want(201)
+	carol := small.token(ofUser("carol"))
+	same(t, "reserved", small.reserve(carol, "dave").reserved(), "reserved")
+	small.reserve(carol, "dave").over("pair_budget", "7200") // 1 owed, and 1 for the next
 }
 
 func TestARetryOfAReservationCostsNothing(t *testing.T) {
@@ -140,7 +151,7 @@ func TestARetryOfAReservationCostsNothing(t *testing.T) {
 	for range 2 {
 		same(t, "reserved", m.reserve(bob, "alice").reserved(), "reserved")
 	}
-	m.reserve(bob, "alice").over("caller_budget", "3600")
+	m.reserve(bob, "alice").over("caller_budget", "7200")
 }
 
 func TestTenListedCountAsOneTaken(t *testing.T) {
@@ -158,9 +169,8 @@ func TestTenListedCountAsOneTaken(t *testing.T) {
 	same(t, "listed", n, 12)
 	n, next = listed(list(bob, "?after="+next))
 	same(t, "listed, as far as the budget goes", n, 18)
-	list(bob, "?after="+next).over("pair_budget", "360")
-	m.reserve(bob, "alice").over("pair_budget", "3600")
-	m.advance(time.Hour)
+	list(bob, "?after="+next).over("list_budget", "360")
+	same(t, "exceeded", m.sawExceeded(), "list")
 	same(t, "reserved", m.reserve(bob, "alice").reserved(), "reserved")
 	n, _ = listed(list(alice, ""))
 	same(t, "one's own", n, 49)
@@ -216,9 +226,9 @@ func TestEveryNamedKeyPackageIsCharged(t *testing.T) {
 	m.call("POST", "/v1/welcomes", mlstest.WelcomeFor(kps...), bob...).want(201)
 	m.reserve(bob, "alice").want(200)
 	m.reserve(bob, "alice").over("caller_budget", "60")
-	m.call("GET", "/v1/users/alice/key-packages", nil, bob...).over("caller_budget", "60")
+	m.call("GET", "/v1/users/alice/key-packages", nil, bob...).want(200) // listings have budgets of their own
 	m.call("POST", "/v1/welcomes", junk, m.token(ofUser("carol"))...).refused(409, "no_matching_key_package")
-	same(t, "exceeded", m.sawExceeded(), "caller caller caller")
+	same(t, "exceeded", m.sawExceeded(), "caller caller")
 }
 
 // TestAShelfIsNotTakenByOneWelcome: what was only listed is charged when it is
@@ -266,8 +276,7 @@ func TestWhoIsNotCharged(t *testing.T) {
 	}
 }
 
-// TestAListingCostsItsCallerOne: a listing of nobody makes the server remember
-// two names, and forget two others.
+// TestAListingCostsItsCallerOne: so does one of a name that nobody has.
 func TestAListingCostsItsCallerOne(t *testing.T) {
 	m := startMarket(t, server.Budgets{Caller: server.Budget{Burst: 3, PerHour: 1}})
 	alice, _ := m.user("alice", 25)
@@ -276,9 +285,9 @@ func TestAListingCostsItsCallerOne(t *testing.T) {
 	for _, nobody := range []string{"x", "y", "z"} {
 		list(alice, nobody).want(200)
 	}
-	list(alice, "x").over("caller_budget", "3600")
+	list(alice, "x").over("list_budget", "3600")
 	same(t, "listed", len(list(bob, "alice").want(200).list("devices", 0, "key_packages")), 25)
-	list(bob, "x").over("caller_budget", "1800") // half of one is left
+	list(bob, "x").over("list_budget", "1800") // half of one is left
 }
 
 // TestARefusedPostNamesNobody: who knows a ref is not told whose it is.
@@ -299,4 +308,73 @@ func TestARefusedPostNamesNobody(t *testing.T) {
 	refused(post("bob", kps[1]), "pair_budget")
 	post("dave", kps[2]).want(201)
 	refused(post("erin", kps[2]), "target_budget")
+}
+
+// TestAReadOnlyTokenKeepsNobodyFromReserving: whoever has one can list its user out
+// of listings, and of nothing else.
+func TestAReadOnlyTokenKeepsNobodyFromReserving(t *testing.T) {
+	one := server.Budget{Burst: 2, PerHour: 1}
+	m := startMarket(t, server.Budgets{Caller: one, Pair: one, Target: one})
+	m.user("alice", 25)
+	reads := m.tokenWith(ofUser("bob"), func(t *delivery.Token) { t.ReadOnly = true })
+	m.call("GET", "/v1/users/alice/key-packages", nil, reads...).want(200)
+	m.call("GET", "/v1/users/alice/key-packages", nil, reads...).refused(429, "list_budget")
+	bob := m.token(ofUser("bob"))
+	for range 2 {
+		same(t, "reserved", m.reserve(bob, "alice").reserved(), "reserved")
+	}
+	m.reserve(bob, "alice").refused(429, "caller_budget")
+}
+
+// TestARepeatIsFree: also when nothing is left in any budget, and also for a Welcome.
+func TestARepeatIsFree(t *testing.T) {
+	one := server.Budget{Burst: 2, PerHour: 1}
+	m := &market{}
+	m.service = startWithTokens(t, func(o *server.Options) {
+		o.Budgets = server.Budgets{Caller: one, Pair: one, Target: one}
+		o.Storage = server.Budget{Burst: 1, PerHour: 1} // the first one owes it
+		o.BudgetClock = func() time.Time { return time.Unix(0, m.now.Load()) }
+	})
+	m.user("alice", 3)
+	bob := m.token(ofUser("bob"))
+	keyed := func() reply {
+		return m.call("POST", "/v1/key-packages/reserve", object{"users": []string{"alice"}}, append(bob, "Idempotency-Key", "k")...)
+	}
+	first := keyed().want(200).bytes("users", 0, "devices", 0, "key_package", "bytes")
+	m.call("POST", "/v1/key-packages/reserve", object{"users": []string{"alice"}}, append(bob, "Idempotency-Key", "l")...).refused(429, "too_much_stored")
+	m.reserve(bob, "alice").want(200)
+	m.reserve(bob, "alice").refused(429, "caller_budget")
+	for range 5 {
+		again := keyed().want(200).bytes("users", 0, "devices", 0, "key_package", "bytes")
+		same(t, "the same one", string(again) == string(first), true)
+	}
+
+	dave := m.token(ofUser("dave"))
+	left := newKeyPackages(1)[0]
+	m.call("POST", "/v1/users/erin/devices/phone/key-packages", publication{[][]byte{left}}, m.token(ofUser("erin"))...).want(201)
+	welcome := mlstest.WelcomeFor(left)
+	m.call("POST", "/v1/welcomes", welcome, dave...).want(201)
+	for range 5 {
+		m.call("POST", "/v1/welcomes", welcome, dave...).want(200)
+	}
+}
+
+// TestANameThatNobodyHasCostsWhatAnyNameCosts: what is charged does not tell whether
+// there is such a user.
+func TestANameThatNobodyHasCostsWhatAnyNameCosts(t *testing.T) {
+	m := startMarket(t, server.Budgets{Caller: server.Budget{Burst: 6, PerHour: 1}, Pair: server.Budget{Burst: 2, PerHour: 1}, Target: server.Budget{Burst: 50, PerHour: 1}})
+	m.user("alice", 5)
+	m.user("empty", 1)
+	m.reserve(m.token(ofUser("carol")), "empty").want(200)
+	for by, name := range map[string]string{"bob": "alice", "dave": "nobody", "erin": "empty"} {
+		headers := m.token(ofUser(by))
+		for range 2 {
+			m.reserve(headers, name).want(200)
+		}
+		m.reserve(headers, name).over("pair_budget", "3600")
+		for _, other := range []string{"v", "w", "x", "y"} {
+			m.reserve(headers, other).want(200)
+		}
+		m.reserve(headers, "z").over("caller_budget", "3600")
+	}
 }

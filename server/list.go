@@ -69,7 +69,7 @@ func (s *Server) listed(r *request, opts delivery.ListOptions) (page delivery.Li
 	}
 	page, err = s.store.List(r.Context(), r.caller, r.user, opts)
 	if err == nil {
-		s.budgets.endList(r.caller, r.user, opts, page)
+		s.budgets.endList(r.caller, r.user, page)
 	}
 	return page, err
 }

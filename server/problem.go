@@ -92,6 +92,8 @@ var answers = []struct {
 	{errTooMuchStored, http.StatusTooManyRequests, "too_much_stored"},
 	{errTooManyPublications, http.StatusTooManyRequests, "too_many_publications"},
 	{errCallerBudget, http.StatusTooManyRequests, "caller_budget"},
+	{errTooManyNames, http.StatusTooManyRequests, "caller_budget"},
+	{errListBudget, http.StatusTooManyRequests, "list_budget"},
 	{errPairBudget, http.StatusTooManyRequests, "pair_budget"},
 	{errTargetBudget, http.StatusTooManyRequests, "target_budget"},
 	{errTooManyRequests, http.StatusTooManyRequests, "too_many_requests"},

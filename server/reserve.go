@@ -46,9 +46,8 @@ func (s *Server) reserve(w http.ResponseWriter, r *request) error {
 	return s.answerObjects(w, r, reservedBytes(reservation), func() any { return frame.reservation(reservation) })
 }
 
-// reserved reserves what the budgets have left. How many devices the named users
-// have shows only then, so a user's reservations take turns: a hundred at once
-// would all find the budget as it was.
+// reserved reserves what the budgets have left. A user's reservations take turns:
+// each may name a thousand users.
 func (s *Server) reserved(r *request, req delivery.ReserveRequest) (reservation delivery.Reservation, err error) {
 	if r.caller.User != "" {
 		done, err := s.reservations.take(r.Context(), string(r.caller.User))
@@ -57,15 +56,25 @@ func (s *Server) reserved(r *request, req delivery.ReserveRequest) (reservation 
 		}
 		defer done()
 	}
+	// A repeat is recognised before anything is charged, and what is asked for is
+	// counted, so that all of it is charged before it is taken.
+	before, err := s.store.BeforeReserve(r.Context(), r.caller, req)
+	if err != nil {
+		return reservation, err
+	}
+	if before.Repeated != nil {
+		return *before.Repeated, nil
+	}
 	err = s.stored(r.caller.User, namedSize(req), func() (int, error) {
-		if err := s.budgets.beginReserve(r.caller, &req); err != nil {
-			return 0, err
-		}
-		reservation, err = s.store.Reserve(r.Context(), r.caller, req)
+		bill, err := s.budgets.beginReserve(r.caller, &req, before.Devices)
 		if err != nil {
 			return 0, err
 		}
-		s.budgets.endReserve(r.caller, req, reservation)
+		reservation, err = s.store.Reserve(r.Context(), r.caller, req)
+		bill.end(reservation, err)
+		if err != nil {
+			return 0, err
+		}
 		s.rememberUnserved(r, req, reservation)
 		return rememberedSize(req, reservation), nil
 	})

@@ -44,10 +44,7 @@ func (s *Server) post(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	if err := s.chargePost(r, posting.Welcome.Secrets); err != nil {
-		return err
-	}
-	outcome, err := s.postStored(r, posting)
+	outcome, err := s.postCharged(r, posting)
 	if refused, ok := errors.AsType[*delivery.NoMatchError](err); ok && !posting.DryRun {
 		s.rememberMismatches(r, refused.Recipients)
 	}
@@ -68,6 +65,29 @@ func (s *Server) post(w http.ResponseWriter, r *request) error {
 		ID         string          `json:"id"`
 		Recipients []recipientJSON `json:"recipients"`
 	}{outcome.ID.String(), recipientsJSON(outcome.Recipients)})
+}
+
+// postCharged charges for a Welcome and posts it. One that this caller has posted
+// before takes nothing and costs nothing.
+func (s *Server) postCharged(r *request, p delivery.Posting) (delivery.Outcome, error) {
+	if r.caller.User == "" {
+		return s.postStored(r, p)
+	}
+	refs := make([]mls.KeyPackageRef, len(p.Welcome.Secrets))
+	for i, secret := range p.Welcome.Secrets {
+		refs[i] = secret.NewMember
+	}
+	before, err := s.store.BeforePost(r.Context(), r.caller, delivery.IDOf(r.caller, p.Welcome.Bytes()), refs)
+	if err != nil {
+		return delivery.Outcome{}, err
+	}
+	if before.Posted {
+		return s.store.Post(r.Context(), r.caller, p)
+	}
+	if err := s.budgets.chargePost(r.caller, before.Owners, len(refs)); err != nil {
+		return delivery.Outcome{}, err
+	}
+	return s.postStored(r, p)
 }
 
 // postStored posts what the poster may still have stored.

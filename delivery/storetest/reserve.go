@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
+	"reflect"
 	"slices"
 	"time"
 
@@ -473,8 +474,9 @@ var spentPromises = []promise{
 		w.reserveOne(bob, phone, items[0])
 		refs := append(refsOf(items...), last.Ref, keyPackage().Ref, "")
 		owners := func(c delivery.Caller) []delivery.Owner {
-			o, err := w.store.Owners(w.ctx, c, refs)
+			look, err := w.store.BeforePost(w.ctx, c, welcomeID{}, refs)
 			w.must(err)
+			o := look.Owners
 			slices.SortFunc(o, func(a, b delivery.Owner) int { return cmp.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
 			return o
 		}
@@ -482,5 +484,36 @@ var spentPromises = []promise{
 		same(w, "for carol", owners(carol), []delivery.Owner{{User: "alice"}, {User: "alice"}, {User: "dave", LastResort: true}})
 		w.send(bob, items[0])
 		same(w, "after it was matched", owners(bob)[1].Reserved, true)
+	}},
+	{"whether a Welcome was posted by the caller can be asked", func(w *world) {
+		id := w.send(bob, w.one(phone))
+		for _, c := range []delivery.Caller{bob, carol} {
+			look, err := w.store.BeforePost(w.ctx, c, id, nil)
+			w.must(err)
+			same(w, c.ID(), look.Posted, c == bob)
+		}
+	}},
+	{"how many devices a reservation asks for can be asked, and whether it is a repeat", func(w *world) {
+		k, _ := w.one(phone), w.one(tablet)
+		w.one(dave)
+		req := delivery.ReserveRequest{
+			Users: []delivery.UserID{"alice", "none"}, Devices: []deviceID{dave, {User: "dave", Name: "none"}, tablet}, IdempotencyKey: "1",
+		}
+		look, err := w.store.BeforeReserve(w.ctx, bob, req)
+		w.must(err)
+		same(w, "devices", fmt.Sprint(look.Devices), fmt.Sprint(map[delivery.UserID]int{"alice": 2, "dave": 1}))
+		same(w, "repeated", look.Repeated, nil)
+		first := w.reserve(bob, req)
+		w.states(delivery.Reserved, k)
+		look, err = w.store.BeforeReserve(w.ctx, bob, req)
+		w.must(err)
+		first.Repeated = true
+		same(w, "the same as before", reflect.DeepEqual(*look.Repeated, first), true)
+		look, err = w.store.BeforeReserve(w.ctx, carol, req)
+		w.must(err)
+		same(w, "by another", look.Repeated, nil)
+		req.Users = req.Users[:1]
+		_, err = w.store.BeforeReserve(w.ctx, bob, req)
+		w.refused(err, delivery.ErrIdempotencyKeyReused)
 	}},
 }

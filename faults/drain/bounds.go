@@ -22,25 +22,9 @@ func (b budget) within(d time.Duration) int {
 	return b.burst + int(math.Ceil(float64(b.perHour)*d.Hours()))
 }
 
-// atATime is how many reservations of one caller a server has under way; the
-// others wait.
-const atATime = 2
-
-// overshoot is by how much one attacker may be beyond a budget. A Store may
-// overshoot a limit by its concurrent callers, and so may a budget: a reservation
-// is charged for one KeyPackage of each user before, and for those of the user's
-// other devices when it is known how many there are, so that what is under way may
-// be owed. What a Welcome names is all charged before.
-func (a attack) overshoot() int {
-	if a.way == listAndPost {
-		return 0
-	}
-	return min(a.connections, atATime) * (a.devices - 1)
-}
-
-// most is what may be gone of the one user and of all after a time.
+// most is what may be gone of the one user and of all after a time: all that is
+// taken is charged before it is handed out, so no budget is ever exceeded.
 func (a attack) most(d time.Duration) (one, all int) {
-	n, beyond := a.attackers, a.overshoot()
-	one = min(n*(pairBudget.within(d)+beyond), targetBudget.within(d)+n*beyond)
-	return one, n * (callerBudget.within(d) + beyond)
+	one = min(a.attackers*pairBudget.within(d), targetBudget.within(d))
+	return one, a.attackers * callerBudget.within(d)
 }

@@ -64,7 +64,6 @@ func printTable(out io.Writer, c config, p *population, results []result) {
 			milliseconds(r.lastTaken), r.requests, r.refused, r.joined, milliseconds(r.longest))
 	}
 	t.Flush()
-	fmt.Fprintf(out, "may be gone: %d+%d/h of one user by one attacker, %d+%d/h by all, %d+%d/h of all users by one attacker; and by each\n"+
-		"who reserves so many more as the one user has devices beyond the first, for each of the %d reservations that a server has under way\n",
-		pairBudget.burst, pairBudget.perHour, targetBudget.burst, targetBudget.perHour, callerBudget.burst, callerBudget.perHour, atATime)
+	fmt.Fprintf(out, "may be gone: %d+%d/h of one user by one attacker, %d+%d/h by all, %d+%d/h of all users by one attacker\n",
+		pairBudget.burst, pairBudget.perHour, targetBudget.burst, targetBudget.perHour, callerBudget.burst, callerBudget.perHour)
 }

@@ -279,9 +279,13 @@ func (w *world) limit(req *delivery.ReserveRequest) {
 
 func (w *world) reserveBy(a asked) {
 	caller, req, before := a.caller, a.req, w.book.rows()
+	look, lookErr := w.store.BeforeReserve(w.ctx, caller, req)
 	got, gotErr := w.store.Reserve(w.ctx, caller, req)
 	if w.tooEarly(gotErr) {
 		return
+	}
+	if gotErr == nil && (lookErr != nil || (look.Repeated != nil) != got.Repeated || got.Repeated && text(*look.Repeated) != text(got)) {
+		w.t.Fatalf("BeforeReserve by %+v of %s: %s, %v, and then %s", caller, text(req), text(look), lookErr, text(got))
 	}
 	if gotErr == nil && !got.Repeated && w.book.outlived(caller, req) {
 		delete(w.book.repeats, repeatKey(caller, req))
@@ -535,9 +539,9 @@ func (w *world) ask() {
 	w.forgetOwners(o.Recipients, outcome.Recipients)
 	w.same(fmt.Sprintf("Outcome for %+v: %s", caller, text(id)), o, outcome, gotErr, wantErr)
 	refs := []mls.KeyPackageRef{ref, w.ref("ref"), w.ref("ref")}
-	whose, err := w.store.Owners(w.ctx, caller, refs)
-	sortOwners(whose)
-	w.same(fmt.Sprintf("Owners for %+v: %s", caller, text(refs)), whose, w.book.owners(caller, refs), err, nil)
+	look, err := w.store.BeforePost(w.ctx, caller, id, refs)
+	sortOwners(look.Owners)
+	w.same(fmt.Sprintf("BeforePost by %+v of %s", caller, text(refs)), look, delivery.PostLook{Posted: wantErr == nil, Owners: w.book.owners(caller, refs)}, err, nil)
 }
 
 // giveUp has a caller go away before the event begins.
