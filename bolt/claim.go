@@ -122,7 +122,7 @@ func (c *claim) fetch(t *txn) {
 // result is the answer. What was settled and swept since the claim is left out.
 func (c *claim) result() delivery.ClaimResult {
 	p := &c.plan
-	r := delivery.ClaimResult{More: p.more, Withheld: len(p.withheld), NewlyWithheld: p.newly, Stock: p.stock, Exists: p.device != nil}
+	r := delivery.ClaimResult{More: p.more, Withheld: len(p.withheld), NewlyWithheld: p.newly, Stock: p.stock, Unsettled: p.unsettled, Exists: p.device != nil}
 	for i, m := range p.given() {
 		if d, ok := c.fetched[m.mailKey]; ok {
 			d.ExpiresAt, d.Redelivered = m.rec.Until, i >= len(p.fresh)
@@ -139,10 +139,12 @@ type claimFilter struct {
 	skip  map[delivery.WelcomeID]bool
 	max   int
 	bytes int64
+
+	newOnly bool
 }
 
 func newClaimFilter(opts delivery.ClaimOptions) claimFilter {
-	f := claimFilter{max: orUnlimited(opts.Max), bytes: int64(orUnlimited(opts.Bytes))}
+	f := claimFilter{max: orUnlimited(opts.Max), bytes: int64(orUnlimited(opts.Bytes)), newOnly: opts.NewOnly}
 	if len(opts.Skip) > 0 {
 		f.skip = make(map[delivery.WelcomeID]bool, len(opts.Skip))
 	}
@@ -165,12 +167,14 @@ type claimPlan struct {
 	fresh    []*mail // given for the first time
 	again    []*mail // given before, not settled
 	withheld []*mail // the device holds no key for
-	newly    int     // withheld that never were before
-	more     bool
-	reorder  bool // some of those given before had no room: the next claim begins with them
-	overdue  int  // left pending
-	changes  bool
-	stock    delivery.Stock
+	// unsettled names what would have been given again.
+	unsettled []delivery.Unsettled
+	newly     int // withheld that never were before
+	more      bool
+	reorder   bool // some of those given before had no room: the next claim begins with them
+	overdue   int  // left pending
+	changes   bool
+	stock     delivery.Stock
 }
 
 // given are the mails that are delivered, new ones first.
@@ -204,6 +208,12 @@ func (t *txn) planClaim(d *device, f claimFilter) (plan claimPlan) {
 		}
 	}
 	plan.more = room.refused
+	if f.newOnly && len(plan.fresh) == 0 {
+		for _, m := range plan.again {
+			plan.unsettled = append(plan.unsettled, delivery.Unsettled{ID: t.idOf(m), Ref: t.refOf(d, m)})
+		}
+		plan.again, plan.more = nil, false
+	}
 	plan.reorder = plan.reorder && len(plan.again) > 0
 	plan.overdue = d.pending - len(plan.fresh)
 	plan.changes = len(plan.fresh) > 0 || plan.newly > 0 || plan.reorder || plan.overdue != d.overdue || t.seenLong(d)

@@ -185,7 +185,7 @@ func (i *instance) serverOptions(c *config, m *metrics.Metrics, log *slog.Logger
 	o.Store, o.Socket = i.store, i.socket
 	o.Observe, o.OverBudget = m.ObserveRequest, m.ObserveOverBudget
 	o.Refused = func(by server.Cap) { m.ObserveRefusal(string(by)) }
-	o.Problem = countProblems(m)
+	o.Problem, o.GivenOften = countProblems(m), m.ObserveGivenOften
 	o.Status = server.StatusSource{History: i.history, SweptAt: m.SweptAt, SweepEvery: c.sweepEvery}
 	if i.backups != nil {
 		o.Status.BackupEvery = c.backups.every

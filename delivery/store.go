@@ -431,7 +431,9 @@ type ClaimOptions struct {
 	Skip  []WelcomeID // those in hand
 	Max   int         // Welcomes; 0: any number
 	Bytes int         // of Welcomes; one is returned however large it is; 0: any
-
+	// NewOnly: nothing is returned again, and nothing changes, unless there is
+	// something that the device was not given before.
+	NewOnly bool
 }
 
 // A Delivery is a Welcome as one device gets it.
@@ -451,6 +453,12 @@ type Delivery struct {
 // TreeInline is the largest ratchet tree that comes with a Delivery, in bytes.
 const TreeInline = 64 << 10
 
+// An Unsettled names what a device was given and has not settled.
+type Unsettled struct {
+	ID  WelcomeID
+	Ref mls.KeyPackageRef
+}
+
 // A ClaimResult answers a claim.
 type ClaimResult struct {
 	Deliveries []Delivery
@@ -459,6 +467,9 @@ type ClaimResult struct {
 	// NewlyWithheld counts those of Withheld that never were before.
 	NewlyWithheld int
 	Stock         Stock
+	// Unsettled are those that would have been returned without NewOnly, in that
+	// order; none if there are Deliveries.
+	Unsettled []Unsettled
 	// Exists: the device has published something and was not removed since.
 	Exists bool
 }

@@ -37,6 +37,7 @@ type Metrics struct {
 	mismatches *prometheus.CounterVec  // at, reason
 	claims     family[claimOutcome]    // outcome
 	rejections family[delivery.Reason] // reason
+	givenOften prometheus.Counter
 	unclaimed  prometheus.Counter
 	lapsed     prometheus.Counter
 	swept      prometheus.Gauge
@@ -118,6 +119,8 @@ func (m *Metrics) countDelivery() {
 		"Welcomes that claims returned, and looks into a mailbox that returned none (empty).", "outcome"), claimOutcomes)
 	m.rejections = newFamily(m.counters("welcome_rejections_total",
 		"Recipients that could not join, by the device's reason.", "reason"), delivery.Reasons)
+	m.givenOften = m.counter("welcomes_given_often_total",
+		"Welcomes that a device was given three times since the start and has not settled; replies are lost, or not acknowledged.")
 	m.unclaimed = m.counter("welcomes_expired_unclaimed_total",
 		"Recipients that never claimed their Welcome.")
 	m.lapsed = m.counter("welcomes_lapsed_total",
@@ -176,6 +179,10 @@ func (m *Metrics) ObserveRequest(route, method string, code int, took time.Durat
 
 // ObserveOverBudget counts a request that was beyond a budget.
 func (m *Metrics) ObserveOverBudget(name string) { m.exceeded.of(budget(name)).Inc() }
+
+// ObserveGivenOften counts a Welcome that a device was given three times and has
+// not settled.
+func (m *Metrics) ObserveGivenOften() { m.givenOften.Inc() }
 
 // ObserveSweep counts what a sweep did.
 func (m *Metrics) ObserveSweep(r delivery.SweepResult) {

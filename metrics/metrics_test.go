@@ -125,7 +125,7 @@ func TestEverySeriesExistsFromTheStart(t *testing.T) {
 		"welcome_rejections_total{reason=no_matching_key_package}", "welcome_rejections_total{reason=undecryptable}",
 		"welcome_rejections_total{reason=declined}", "welcome_rejections_total{reason=unsupported}",
 		"welcome_rejections_total{reason=other}",
-		"welcomes_expired_unclaimed_total", "welcomes_lapsed_total",
+		"welcomes_given_often_total", "welcomes_expired_unclaimed_total", "welcomes_lapsed_total",
 		"key_packages{state=available}", "key_packages{state=reserved}", "key_packages{state=retired}",
 		"key_packages{state=matched}", "key_packages{state=consumed}", "key_packages{state=expired}", "key_packages{state=withdrawn}",
 		"welcomes{state=held}", "welcomes{state=pending}", "welcomes{state=delivered}", "welcomes{state=acknowledged}",

@@ -16,8 +16,19 @@ type aboutJSON struct {
 	Identifiers  identifiersJSON   `json:"identifiers"`
 	Limits       limitsJSON        `json:"limits"`
 	Budgets      budgetsJSON       `json:"budgets"`
+	Proxy        proxyJSON         `json:"proxy"`
 	Healthy      bool              `json:"healthy"`
 }
+
+// proxyJSON is what a proxy between a client and this server has to allow.
+type proxyJSON struct {
+	ResponseSeconds int64 `json:"response_seconds"` // from a request to the first byte of its answer
+	RequestBytes    int64 `json:"request_bytes"`    // of a body
+	HeaderBytes     int   `json:"header_bytes"`     // of a request
+}
+
+// beyondTheWait is how long a claim may take to be answered once its wait is over.
+const beyondTheWait = 15 * time.Second
 
 // identifiersJSON says what a user id and a device id may be.
 type identifiersJSON struct {
@@ -97,6 +108,11 @@ func (s *Server) about(w http.ResponseWriter, r *request) error {
 			Target:  budgetJSON(s.options.Budgets.Target),
 			Publish: budgetJSON(s.options.Publish),
 			Store:   budgetJSON(s.options.Storage),
+		},
+		Proxy: proxyJSON{
+			ResponseSeconds: int64((s.times.poll + beyondTheWait) / time.Second),
+			RequestBytes:    s.largestBody,
+			HeaderBytes:     s.caps.HeaderBytes,
 		},
 		Healthy: s.store.Ready(r.Context()) == nil,
 	})

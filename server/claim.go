@@ -69,16 +69,30 @@ func (s *Server) claim(w http.ResponseWriter, r *request) error {
 }
 
 // awaitWelcomes claims until there is a Welcome that the device was not given
-// before, or the wait is over. The answer is that of the last claim, so what a
-// claim consumed is always in it.
+// before, or one that it was given a while ago and has not settled: a proxy may
+// have cut the reply off. At the end of the wait it is answered what there is then.
 func (s *Server) awaitWelcomes(r *request, opts delivery.ClaimOptions, wait time.Duration) (result delivery.ClaimResult, err error) {
-	existed := false
-	err = s.await(r, wait, func(bool) (bool, error) {
+	existed, begun := false, time.Now()
+	err = s.await(r, wait, func(over bool) (found bool, next time.Time, err error) {
+		if !over {
+			opts.NewOnly = true
+			if result, err = s.claimNow(r, opts); err != nil {
+				return false, next, err
+			}
+			removed := existed && !result.Exists
+			existed = result.Exists
+			next = s.given.next(r.device, result.Unsettled, begun, s.times.again)
+			if removed || result.New() || next.IsZero() || time.Now().Before(next) {
+				return removed || result.New(), next, nil
+			}
+		}
+		opts.NewOnly = false
 		result, err = s.claimNow(r, opts)
-		removed := existed && !result.Exists
-		existed = result.Exists
-		return removed || result.New(), err
+		return len(result.Deliveries) > 0, time.Time{}, err
 	})
+	if err == nil {
+		s.given.note(r.device, result.Deliveries)
+	}
 	return result, err
 }
 

@@ -14,6 +14,9 @@ func (s *Server) Body(d time.Duration) { s.times.body = d }
 // Write bounds how long an answer of any size may take.
 func (s *Server) Write(d time.Duration) { s.times.write, s.times.rate = d, 1<<30 }
 
+// Again sets after how long a waiting claim is given again what is not settled.
+func (s *Server) Again(d time.Duration) { s.times.again = d }
+
 // Late bounds how long a body may take before credentials are looked at again.
 func (s *Server) Late(d time.Duration) { s.times.late = d }
 

@@ -21,6 +21,7 @@ type timeouts struct {
 	poll   time.Duration // a claim waits at most
 	lull   time.Duration // that a connection is idle before it is closed, when the server stops
 	grace  time.Duration // for requests under way then
+	again  time.Duration // after which a waiting claim is given once more what the device has not settled
 	late   time.Duration // that a body may take before the credentials are looked at again
 }
 
@@ -34,6 +35,7 @@ func newTimeouts(o Options) timeouts {
 		poll:   cmp.Or(o.LongPoll, 50*time.Second),
 		lull:   250 * time.Millisecond,
 		grace:  20 * time.Second,
+		again:  20 * time.Second,
 		late:   time.Second,
 	}
 }

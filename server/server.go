@@ -84,6 +84,9 @@ type Options struct {
 	OverBudget func(budget string)
 	// Problem is told of each request that was answered with a problem.
 	Problem func(ProblemKind)
+	// GivenOften is told of each Welcome that a device has been given three times
+	// and has not settled.
+	GivenOften func()
 	// Refused is told of each time that one of the Caps refuses something.
 	Refused func(Cap)
 }
@@ -112,6 +115,9 @@ type Server struct {
 	reservations turns // by user who reserves
 
 	refusals *refusals // lately
+	given    *given
+
+	largestBody int64
 
 	draining chan struct{} // closed when the server is told to stop
 	drain    func()
@@ -137,6 +143,9 @@ func New(o Options) *Server {
 	if o.Observe == nil {
 		o.Observe = func(string, string, int, time.Duration) {}
 	}
+	if o.GivenOften == nil {
+		o.GivenOften = func() {}
+	}
 	if o.Refused == nil {
 		o.Refused = func(Cap) {}
 	}
@@ -154,6 +163,8 @@ func New(o Options) *Server {
 
 		checkTime:    newCheckTime(o),
 		refusals:     newRefusals(o.BudgetClock),
+		given:        newGiven(o.GivenOften),
+		largestBody:  LargestBody(o.Limits),
 		publications: newBuckets(o.Publish.Burst, o.Publish.PerHour, o.BudgetClock),
 		storage:      newBuckets(o.Storage.Burst, o.Storage.PerHour, o.BudgetClock),
 	}

@@ -8,22 +8,23 @@ import (
 // something, or the wait is over: after the time that the client gave it, or
 // because the server stops. Every long request waits here, and nowhere else.
 //
-// look reports whether there is something. It is told whether the wait is over;
-// then what it has found is the answer, whatever it is. It is called at once, and
-// again whenever the store says that it may find more.
+// look reports whether there is something, and if not, when it is to be called
+// again at the latest (zero: when it is woken). It is told whether the wait is
+// over; then what it has found is the answer, whatever it is. It is called at
+// once, and again whenever the store says that it may find more.
 //
 // Credentials are looked at again before each look but the first, so that what
 // comes after a revocation is not taken, and after the last one, so that it is
 // not answered either. A revocation, a removal and the end of the credentials'
 // time wake it.
-func (s *Server) await(r *request, wait time.Duration, look func(over bool) (found bool, err error)) error {
+func (s *Server) await(r *request, wait time.Duration, look func(over bool) (found bool, next time.Time, err error)) error {
 	if wait == 0 {
-		_, err := look(true)
+		_, _, err := look(true)
 		return err
 	}
 	wake, stop := s.store.Watch(r.device, r.identity.Owner())
 	defer stop()
-	found, err := look(false)
+	found, next, err := look(false)
 	if err != nil || found {
 		return err
 	}
@@ -34,10 +35,10 @@ func (s *Server) await(r *request, wait time.Duration, look func(over bool) (fou
 	enough := time.NewTimer(wait)
 	defer enough.Stop()
 	for over := false; !found && !over; {
-		expired, forget := r.expiry()
+		again, forget := alarm(next, r.identity.Expires)
 		select {
 		case <-wake:
-		case <-expired:
+		case <-again:
 		case <-enough.C:
 			over = true
 		case <-s.draining:
@@ -50,7 +51,7 @@ func (s *Server) await(r *request, wait time.Duration, look func(over bool) (fou
 			err = s.stillPermitted(r)
 		}
 		if err == nil {
-			found, err = look(over)
+			found, next, err = look(over)
 		}
 		if err != nil {
 			return err
@@ -59,19 +60,24 @@ func (s *Server) await(r *request, wait time.Duration, look func(over bool) (fou
 	return s.stillPermitted(r)
 }
 
-// clocksApart is how long credentials are believed at most after they have
-// expired by this clock, because the store or the issuer has another.
-const clocksApart = time.Second
+// breath is the shortest time between two looks that nothing but time has asked
+// for: credentials may have expired by this clock and not by their issuer's.
+const breath = time.Second
 
-// expiry returns a channel that receives when the credentials of the request may
-// have expired.
-func (r *request) expiry() (expired <-chan time.Time, forget func() bool) {
-	if r.identity.Expires.IsZero() {
+// alarm returns a channel that receives at the first of these times that is set.
+func alarm(times ...time.Time) (at <-chan time.Time, forget func() bool) {
+	var first time.Time
+	for _, t := range times {
+		if !t.IsZero() && (first.IsZero() || t.Before(first)) {
+			first = t
+		}
+	}
+	if first.IsZero() {
 		return nil, func() bool { return false }
 	}
-	left := time.Until(r.identity.Expires)
+	left := time.Until(first)
 	if left <= 0 {
-		left = clocksApart
+		left = breath
 	}
 	timer := time.NewTimer(left)
 	return timer.C, timer.Stop

@@ -172,3 +172,69 @@ func TestABodyThatComesLateIsFromValidCredentials(t *testing.T) {
 	f.ended.Store(false)
 	same(t, "published", words(s.call("GET", shelf, nil, anyToken...).want(200).at("refs")), "[]")
 }
+
+// givingAgain starts a server that gives a waiting claim again at once what is not
+// settled, and counts what was given often.
+func givingAgain(t *testing.T) (s *service, often *atomic.Int64) {
+	often = new(atomic.Int64)
+	return start(t, func(o *server.Options) { o.GivenOften = func() { often.Add(1) } },
+		func(s *server.Server) { s.Again(time.Millisecond) }), often
+}
+
+// A proxy cuts each wait and loses a reply: what it had in it comes again, although
+// no wait reaches its end.
+func TestAWaitEndsForWhatWasNotSettledInTime(t *testing.T) {
+	s, often := givingAgain(t)
+	kps := s.stock(2)
+	id, _ := s.post("", kps[0])
+	commits := int64(0)
+	for i, redelivered := range []bool{false, true, true, true} {
+		claimed := s.call("POST", phone+longest, nil).want(200)
+		same(t, "claimed", words(claimed.text("welcomes", 0, "id"), claimed.at("welcomes", 0, "redelivered")), words(id, redelivered))
+		if i == 0 {
+			commits = s.commits.Load()
+		}
+	}
+	same(t, "given three times", often.Load(), 1)
+	same(t, "commits", s.commits.Load(), commits)
+
+	polling := s.later("POST", phone+longest, object{"skip": []string{id}})
+	other, _ := s.post("", kps[1])
+	same(t, "without the one in hand", wait(t, "the other", polling).want(200).text("welcomes", 0, "id"), other)
+	s.call("POST", phone+"/welcomes/"+id+"/ack", nil).want(204)
+	s.call("POST", phone+"/welcomes/"+other+"/ack", nil).want(204)
+	same(t, "settled", words(s.call("POST", phone+"/claim?wait=5ms", nil).want(200).at("welcomes")), "[]")
+}
+
+// What this server did not give, it gives again some time after the wait began.
+func TestAWaitEndsForWhatAnotherProcessGave(t *testing.T) {
+	s, _ := givingAgain(t)
+	id, _ := s.post("", s.stock(1)[0])
+	device := delivery.DeviceID{User: "alice", Name: "phone"}
+	_, err := s.store.Claim(t.Context(), delivery.Unauthenticated(), device, delivery.ClaimOptions{})
+	must(t, err)
+	same(t, "claimed", s.call("POST", phone+longest, nil).want(200).text("welcomes", 0, "id"), id)
+}
+
+// The answer is the state at the end of the wait: what was acknowledged meanwhile
+// is not in it, and what was published is.
+func TestAWaitAnswersWhatThereIsAtItsEnd(t *testing.T) {
+	s := start(t, nil)
+	id, _ := s.post("", s.stock(1)[0])
+	s.call("POST", phone+"/claim", nil).want(200)
+	wait(t, "the claim", s.store.claimed)
+	polling := s.later("POST", phone+longest, nil)
+	wait(t, "the claim that waits", s.store.claimed)
+	s.call("POST", phone+"/welcomes/"+id+"/ack", nil).want(204)
+	s.stock(1)
+	s.stop()
+	claimed := wait(t, "the answer", polling).want(200)
+	same(t, "answer", words(claimed.at("welcomes"), claimed.at("stock", "available")), "[] 1")
+}
+
+func TestAProxyIsToldWhatToAllow(t *testing.T) {
+	s := start(t, func(o *server.Options) { o.LongPoll = 30 * time.Second })
+	proxy := s.call("GET", "/v1", nil).want(200)
+	same(t, "proxy", words(proxy.at("proxy", "response_seconds"), proxy.at("proxy", "request_bytes"), proxy.at("proxy", "header_bytes")),
+		words(45, server.LargestBody(delivery.DefaultLimits()), 32<<10))
+}

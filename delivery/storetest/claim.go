@@ -80,6 +80,22 @@ var claimPromises = []promise{
 		same(w, "new", []welcomeID{given[0].ID, given[1].ID, given[2].ID}, fresh)
 		same(w, "again", []bool{given[2].Redelivered, given[3].Redelivered, given[4].Redelivered}, []bool{false, true, true})
 	}},
+	{"a claim for new ones only returns nothing again, names what is not settled, and changes nothing", func(w *world) {
+		newOnly := func(o *delivery.ClaimOptions) { o.NewOnly = true }
+		a, b := w.one(phone), w.one(phone)
+		first, second := w.send(bob, a), w.send(bob, b)
+		w.first(phone, first, second)
+		w.idle("a look", func() {
+			r := w.claim(phone, newOnly, atMost(1))
+			w.given(r)
+			same(w, "not settled", r.Unsettled, []delivery.Unsettled{{ID: first, Ref: refsOf(a)[0]}})
+			same(w, "not settled, not in hand", w.claim(phone, newOnly, skip(first)).Unsettled, []delivery.Unsettled{{ID: second, Ref: refsOf(b)[0]}})
+		})
+		third := w.send(bob, w.one(phone))
+		r := w.claim(phone, newOnly)
+		w.given(r, third, first, second)
+		same(w, "not settled", len(r.Unsettled), 0)
+	}},
 	{"after them come those least recently given", func(w *world) {
 		var ids []welcomeID
 		for _, k := range w.shelf(phone, 3) {

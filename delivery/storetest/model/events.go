@@ -444,6 +444,7 @@ func (w *world) cancel() {
 func (w *world) claim() {
 	d := w.waiting()
 	opts := delivery.ClaimOptions{Max: pick(w, "max", []int{0, 0, 1, 2}), Bytes: pick(w, "bytes", []int{0, 0, 0, 1})}
+	opts.NewOnly = w.oneIn(3, "new ones only")
 	if w.oneIn(3, "refs") {
 		opts.Refs = []mls.KeyPackageRef{}
 		for range w.upTo(3, "how many refs") {

@@ -283,6 +283,7 @@ func (b *book) claim(id delivery.DeviceID, opts delivery.ClaimOptions) (r delive
 	again := b.parcels(id, delivery.Delivered)
 	slices.SortStableFunc(again, func(x, y parcel) int { return cmp.Compare(x.turn, y.turn) })
 	again = b.wanted(again, opts, &r)
+	newOnly := opts.NewOnly && len(fresh) == 0
 	room := len(fresh) + len(again)
 	if opts.Max > 0 {
 		room = min(room, opts.Max)
@@ -294,11 +295,17 @@ func (b *book) claim(id delivery.DeviceID, opts delivery.ClaimOptions) (r delive
 	left := len(again)
 	fresh = fresh[:min(room, len(fresh))]
 	again = again[:min(room-len(fresh), len(again))]
+	if newOnly {
+		for _, p := range again {
+			r.Unsettled = append(r.Unsettled, delivery.Unsettled{ID: p.letter.id, Ref: p.ref})
+		}
+		again, r.More = nil, false
+	}
 	for _, p := range fresh {
 		b.give(p.entry)
 		r.Deliveries = append(r.Deliveries, b.deliver(p, false))
 	}
-	for _, p := range again {
+	for _, p := range again { // none if newOnly
 		if len(again) < left {
 			b.turns++
 			p.turn = b.turns
