@@ -134,7 +134,7 @@ func TestEverySeriesExistsFromTheStart(t *testing.T) {
 		"welcomes_overdue", "holds_overdue", "oldest_pending_welcome_seconds",
 		"store_used_bytes", "store_free_bytes", "store_limit_bytes", "store_open_read_transactions",
 		"store_commit_seconds", "store_commit_events",
-		"budget_exceeded_total{budget=caller}", "budget_exceeded_total{budget=pair}", "budget_exceeded_total{budget=target}",
+		"budget_exceeded_total{budget=caller}", "budget_exceeded_total{budget=list}", "budget_exceeded_total{budget=pair}", "budget_exceeded_total{budget=target}",
 		"budget_exceeded_total{budget=check_time}", "budget_exceeded_total{budget=publish}", "budget_exceeded_total{budget=store}",
 		"http_problems_total{code=404,problem=not_found}", "http_problems_total{code=503,problem=overloaded}",
 		"refused_requests_total{cap=connections}", "refused_requests_total{cap=connections_per_address}",
