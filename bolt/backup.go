@@ -163,6 +163,10 @@ func present(path string) error {
 	return nil
 }
 
-// Restored reports whether the file was a copy when it was opened, so that all
-// shelves were retired.
-func (s *Store) Restored() bool { return s.restored }
+// Restored reports whether the file was a copy when it was opened, or another state
+// than was served before, so that all shelves were retired.
+func (s *Store) Restored() bool { return s.restored != "" }
+
+// RestoredBecause says why, in a sentence without its end; it is empty if they were
+// not.
+func (s *Store) RestoredBecause() string { return s.restored }

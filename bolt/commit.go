@@ -260,16 +260,29 @@ func (c *committer) try(batch []*event, alone bool) error {
 	if err := c.store.checkPlace(); err != nil {
 		return err
 	}
-	if err := c.store.touch(); err != nil {
-		return c.store.unreadable(err)
+	if err := c.store.unchanged(); err != nil {
+		return err
 	}
 	return c.holding(func() error { return c.transact(batch, alone) })
 }
 
-func (c *committer) transact(batch []*event, alone bool) error {
+// begin begins the transaction after the one that was committed last.
+func (c *committer) begin() (*bbolt.Tx, error) {
 	tx, err := c.store.db.Begin(true)
 	if err != nil {
-		return fmt.Errorf("begin a transaction: %w", err)
+		return nil, fmt.Errorf("begin a transaction: %w", err)
+	}
+	if uint64(tx.ID()) != c.store.witness.Load().id+1 {
+		_ = tx.Rollback()
+		return nil, c.store.overwritten()
+	}
+	return tx, nil
+}
+
+func (c *committer) transact(batch []*event, alone bool) error {
+	tx, err := c.begin()
+	if err != nil {
+		return err
 	}
 	t := c.store.newTxn(tx, c.rows.Copy())
 	t.logged = c.buffer[:0]
@@ -326,6 +339,10 @@ func (c *committer) persist(t *txn, merge func() int) error {
 		_ = t.tx.Rollback()
 		return errors.Join(errRetryAlone, err)
 	}
+	if err := c.store.unchanged(); err != nil {
+		_ = t.tx.Rollback()
+		return err
+	}
 	id := uint64(t.tx.ID())
 	c.store.fileSize.Store(t.tx.Size())
 	// A reader may see the commit before Commit returns.
@@ -333,6 +350,9 @@ func (c *committer) persist(t *txn, merge func() int) error {
 	if err := t.tx.Commit(); err != nil {
 		c.log.rollback()
 		return c.commitFailed(id, err)
+	}
+	if err := c.store.bearWitness(id); err != nil {
+		return c.store.overwritten()
 	}
 	c.rows = t.rows
 	c.committed(t, id)
@@ -428,8 +448,8 @@ func (s *Store) read(ctx context.Context, fn func(*txn) error) (seen uint64, err
 	if s.writer.isLocked() {
 		return 0, delivery.ErrOutcomeUnknown
 	}
-	if err := s.touch(); err != nil {
-		return 0, s.unreadable(err)
+	if err := s.unchanged(); err != nil {
+		return 0, err
 	}
 	var tx *bbolt.Tx
 	var rows *rowMap
@@ -446,6 +466,9 @@ func (s *Store) read(ctx context.Context, fn func(*txn) error) (seen uint64, err
 	err = s.newTxn(tx, rows).run(fn)
 	seen = uint64(tx.ID())
 	_ = tx.Rollback()
+	if changed := s.unchanged(); changed != nil {
+		return 0, changed
+	}
 	return seen, err
 }
 
@@ -493,15 +516,20 @@ type layer struct {
 // beginRead returns a transaction and the changed rows that belong to it.
 func (s *Store) beginRead() (*bbolt.Tx, *rowMap, error) {
 	for {
+		before := s.layers.Load()
 		tx, err := s.db.Begin(false)
 		if err != nil {
 			return nil, nil, err
 		}
-		for _, l := range s.layers.Load() {
+		after := s.layers.Load()
+		for _, l := range after {
 			if l.id == uint64(tx.ID()) {
 				return tx, l.rows, nil
 			}
 		}
-		_ = tx.Rollback() // two commits came between: look again
+		_ = tx.Rollback()
+		if before == after { // and not two commits that came between
+			return nil, nil, s.overwritten()
+		}
 	}
 }

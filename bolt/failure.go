@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"runtime/debug"
-	"sync/atomic"
 	"syscall"
 
 	"welcomed/delivery"
@@ -45,28 +44,12 @@ func (c *committer) holding(fn func() error) (err error) {
 			if _, fault := p.(interface{ Addr() uintptr }); fault {
 				p = errUnreadable
 			}
-			c.lockedOnce.Do(func() { close(c.locked) })
+			c.lock()
 			err = c.fail(fmt.Errorf("%w: %s: %v", delivery.ErrOutcomeUnknown, c.store.path, p))
 		}
 	}()
 	return fn()
 }
-
-// touch reads from the meta pages. bbolt does so with locks held that it does not
-// give back when that is a fault.
-func (s *Store) touch() error {
-	s.headMu.RLock()
-	defer s.headMu.RUnlock()
-	return recovering(func() error {
-		for at := 0; at < len(s.head); at += pageSize {
-			touched.Store(uint32(s.head[at]))
-		}
-		return nil
-	})
-}
-
-// touched keeps the reads of touch from being left out.
-var touched atomic.Uint32
 
 // unreadable is what a caller is told of a fault.
 func (s *Store) unreadable(err error) error {
@@ -75,6 +58,9 @@ func (s *Store) unreadable(err error) error {
 	}
 	return cmp.Or(s.checkPlace(), fmt.Errorf("read %s: %w", s.path, err))
 }
+
+// lock has nobody ask bbolt for anything any more.
+func (c *committer) lock() { c.lockedOnce.Do(func() { close(c.locked) }) }
 
 // isLocked reports whether bbolt may not be asked any more.
 func (c *committer) isLocked() bool {
@@ -112,7 +98,7 @@ func (c *committer) commitFailed(id uint64, cause error) error {
 
 // visible returns the transaction that a reader sees now.
 func (c *committer) visible() (id uint64) {
-	if err := c.store.touch(); err != nil {
+	if _, err := c.store.readHead(); err != nil {
 		return ^uint64(0)
 	}
 	tx, err := c.store.db.Begin(false)
@@ -127,6 +113,12 @@ func (c *committer) visible() (id uint64) {
 // that was removed or replaced nothing is written any more: it would be gone
 // after the next start. It can be put back, or copied while the process lives.
 func (s *Store) checkPlace() error {
+	err := s.place()
+	s.looker.misplaced(s, err)
+	return err
+}
+
+func (s *Store) place() error {
 	info, err := os.Stat(s.path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
@@ -138,8 +130,7 @@ func (s *Store) checkPlace() error {
 		return fmt.Errorf("%w: %s was replaced by another file; while process %d runs, /proc/%d/fd/%d is the one in use", delivery.ErrUnavailable,
 			s.path, os.Getpid(), os.Getpid(), s.file.Fd())
 	case info.Size() < s.fileSize.Load():
-		return s.writer.fail(fmt.Errorf("%w: %s was cut short while it was in use, %d bytes are missing; restore a backup", delivery.ErrOutcomeUnknown,
-			s.path, s.fileSize.Load()-info.Size()))
+		return s.overwritten()
 	}
 	return nil
 }

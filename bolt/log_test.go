@@ -125,6 +125,7 @@ func TestRowsAreWhatWasLastWritten(t *testing.T) {
 // ends first, as it looks at the file now and then.
 func crash(t *testing.T, s *Store) {
 	t.Helper()
+	s.looker.stop()
 	s.writer.close()
 	must(t, s.db.Close())
 }

@@ -54,7 +54,7 @@ func (c *committer) mergeIdle() bool {
 		c.merging = false
 		return false
 	}
-	err := c.store.checkPlace()
+	err := cmp.Or(c.store.checkPlace(), c.store.unchanged())
 	if err == nil {
 		err = c.holding(c.mergePart)
 	}
@@ -72,7 +72,7 @@ func (c *committer) mergeIdle() bool {
 }
 
 func (c *committer) mergePart() error {
-	tx, err := c.store.db.Begin(true)
+	tx, err := c.begin()
 	if err != nil {
 		return err
 	}

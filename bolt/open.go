@@ -2,6 +2,7 @@ package bolt
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -51,8 +52,13 @@ type Options struct {
 	// shared it and how long it took.
 	ObserveCommit func(events int, took time.Duration)
 
+	// Misplaced, if not nil, is told why the file cannot be written any more: it is
+	// not where it was. It is told again when that was over in between.
+	Misplaced func(error)
+
 	fresh     bool          // in the place of whatever is at the path
 	idleAfter time.Duration // shorter in tests
+	lookEvery time.Duration // other in tests
 	// observeEvent, if not nil, is told how many rows each event has read and
 	// written inside the writer, in tests.
 	observeEvent func(reads, writes int)
@@ -68,6 +74,8 @@ type Store struct {
 	info     os.FileInfo // of the file when it was opened
 	headMu   sync.RWMutex
 	head     []byte // its meta pages, mapped
+	witness  atomic.Pointer[witness]
+	looker   looker
 	guard    *delivery.ClockGuard
 	writer   *committer
 	state    atomic.Pointer[state]    // as last committed
@@ -76,7 +84,7 @@ type Store struct {
 	fileSize atomic.Int64 // bytes, at the last commit
 	watches  watches
 	copying  chan struct{} // holds a token while a copy is made
-	restored bool          // the file was a copy when it was opened
+	restored string        // why the file counts as a restored one since it was opened; empty: it does not
 	format   uint32        // of the file
 	upgraded Upgrade       // when it was opened
 	restore  delivery.Restore
@@ -124,6 +132,7 @@ func Open(path string, opts Options) (*Store, error) {
 
 // abandon gives up a store that did not start.
 func (s *Store) abandon(why error) {
+	s.looker.stop()
 	if s.writer != nil {
 		s.writer.close()
 	}
@@ -303,9 +312,21 @@ func (s *Store) start() (err error) {
 	if err := s.startWriter(); err != nil {
 		return err
 	}
-	s.restored = restored
+	other, err := s.anotherState()
+	if err != nil {
+		return err
+	}
 	if restored {
+		s.restored = "it is a copy"
+	}
+	if other {
+		s.restored = "it is not what the server before had committed to it"
+	}
+	if s.restored != "" {
 		err = s.retireShelves()
+	}
+	if err == nil && other {
+		err = s.forgetCommitted()
 	}
 	if err != nil {
 		return err
@@ -338,10 +359,14 @@ func (s *Store) startWriter() error {
 	id, rows := uint64(tx.ID()), newRowMap()
 	log := loadLog(tx.Bucket(bucketLog.name), s.state.Load().merged, rows)
 	s.fileSize.Store(tx.Size())
-	s.layers.Store(&[2]layer{{id, rows}})
+	s.layers.Store(&[2]layer{{id, rows}, {id, rows}})
+	if err := s.bearWitness(id); err != nil {
+		return err
+	}
 	s.writer = newCommitter(s, id, log, rows)
 	s.writer.keepHeadroom()
 	go s.writer.loop()
+	s.looker.start(cmp.Or(s.opts.lookEvery, lookEvery), s.look)
 	return nil
 }
 
@@ -457,8 +482,11 @@ func (s *Store) Commits() int { return int(s.commits.Load()) }
 
 // Ready implements delivery.Store.
 func (s *Store) Ready(ctx context.Context) error {
-	if err := s.checkPlace(); err != nil {
+	if err := s.writer.reason(); err != nil {
 		return err
+	}
+	if err := s.checkPlace(); err != nil {
+		return cmp.Or(s.writer.reason(), err)
 	}
 	err := s.view(ctx, func(t *txn) error {
 		if !bytes.Equal(t.get(bucketMeta, keyFormat), binary.BigEndian.AppendUint32(nil, formatVersion)) {
@@ -467,7 +495,7 @@ func (s *Store) Ready(ctx context.Context) error {
 		return nil
 	})
 	if err != nil {
-		return err
+		return cmp.Or(s.writer.reason(), err)
 	}
 	if look := s.guard.Look(); look.Behind {
 		return look.Doubt()
@@ -481,6 +509,7 @@ func (s *Store) Failed() <-chan struct{} { return s.writer.failed }
 // Close implements delivery.Store.
 func (s *Store) Close() error {
 	s.closing.Do(func() {
+		s.looker.stop()
 		s.writer.close()
 		s.closeErr = s.writer.reason()
 		if !s.writer.isLocked() {

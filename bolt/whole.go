@@ -55,13 +55,19 @@ func newestMeta(f *os.File) (page int, newest []byte, err error) {
 	if n, err := f.ReadAt(head, 0); err != nil {
 		return 0, nil, fmt.Errorf("%w: only %d bytes long", berrors.ErrInvalid, n)
 	}
+	page, newest = newestOf(head)
+	return page, newest, nil
+}
+
+// newestOf is newestMeta of the first two pages.
+func newestOf(head []byte) (page int, newest []byte) {
 	for i := range 2 {
 		meta := head[i*pageSize+metaHeader:][:metaSize]
 		if validMeta(meta) && (newest == nil || binary.NativeEndian.Uint64(meta[metaTxn:]) >= binary.NativeEndian.Uint64(newest[metaTxn:])) {
 			page, newest = i, meta
 		}
 	}
-	return page, newest, nil
+	return page, newest
 }
 
 func validMeta(meta []byte) bool {

@@ -94,7 +94,7 @@ type instance struct {
 	beatEvery   time.Duration // 0: nobody wants to hear
 }
 
-const restoredText = "the database is a copy: what was on its shelves is not handed out again, devices have to refill them; tokens that were revoked since are valid again"
+const restoredText = "the database counts as a restored backup: what was on its shelves is not handed out again, devices have to refill them; tokens that were revoked since are valid again"
 
 // assemble opens what an instance needs. On an error nothing stays open. What is
 // kept up to date is so until ctx is done.
@@ -156,7 +156,7 @@ func assemble(ctx context.Context, c *config, log *slog.Logger) (_ *instance, er
 
 // openStore opens the database, and says what was special about it.
 func (i *instance) openStore(c *config, m *metrics.Metrics, log *slog.Logger) (*bolt.Store, error) {
-	file, err := openFile(c, m)
+	file, err := openFile(c, m, log)
 	if err != nil {
 		return nil, err
 	}
@@ -170,7 +170,7 @@ func (i *instance) openStore(c *config, m *metrics.Metrics, log *slog.Logger) (*
 		}
 	}
 	if file.Restored() {
-		log.Warn(restoredText, "db", c.db)
+		log.Warn(restoredText, "db", c.db, "because", file.RestoredBecause())
 	}
 	if up, ok := file.Upgraded(); ok {
 		log.Info("the database was brought to a new format, and a copy of it as it was is kept; to go back to the welcomed before, restore that copy with it", "db", c.db, "from", up.From, "to", up.To, "copy", up.Copy)
@@ -307,7 +307,7 @@ func (i *instance) closeListeners() {
 	}
 }
 
-func openFile(c *config, m *metrics.Metrics) (*bolt.Store, error) {
+func openFile(c *config, m *metrics.Metrics, log *slog.Logger) (*bolt.Store, error) {
 	if err := safefile.MakeDirectory(filepath.Dir(c.db)); err != nil {
 		return nil, fmt.Errorf("make the directory of --db: %w", err)
 	}
@@ -316,6 +316,7 @@ func openFile(c *config, m *metrics.Metrics) (*bolt.Store, error) {
 		TrustClock:    c.trustClock,
 		MaxSize:       c.maxSize,
 		ObserveCommit: m.ObserveCommit,
+		Misplaced:     func(why error) { log.Error("nothing can be written", "error", why) },
 	})
 }
 

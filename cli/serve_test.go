@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -130,6 +131,47 @@ func TestAStoreThatFailsEndsTheServerWithItsReason(t *testing.T) {
 	if s := sentence(err); strings.Contains(s, "\n") {
 		t.Errorf("%q is more than a line", s)
 	}
+}
+
+// A copy over the file of a server ends it by itself, and the next start does not take
+// what it finds for what was there.
+func TestACopyOverTheDatabaseEndsTheServer(t *testing.T) {
+	dir := t.TempDir()
+	db := filepath.Join(dir, "welcomed.db")
+	s, _, err := startServed(dir, os.Environ())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.signal(t)
+	<-s.done
+	older, err := os.ReadFile(db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s, _, err = startServed(dir, os.Environ()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Process.Kill() })
+	out, err := exec.Command("welcomed", "token", "add", "--db", db, "--service", "app").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if err := os.WriteFile(db, older, 0o600); err != nil { // as cp does
+		t.Fatal(err)
+	}
+	exit, ok := errors.AsType[*exec.ExitError](<-s.done)
+	if !ok || exit.ExitCode() != 1 {
+		t.Errorf("it ended with %v", exit)
+	}
+	lines := strings.Split(strings.TrimSpace(s.log.String()), "\n")
+	if last := lines[len(lines)-1]; !strings.HasPrefix(last, "welcomed: ") || !strings.Contains(last, "was overwritten or cut short") {
+		t.Errorf("it said\n%s", s.log)
+	}
+	if s, _, err = startServed(dir, os.Environ()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Process.Kill() })
+	s.log.wait(t, "counts as a restored backup")
 }
 
 func TestAnAssemblyThatFailsLeavesNothingOpen(t *testing.T) {

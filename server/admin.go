@@ -106,10 +106,10 @@ func profile(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// alive fails when only a restart helps.
-func (s *Server) alive(w http.ResponseWriter, _ *http.Request) {
+// alive fails when only a restart helps, and says why.
+func (s *Server) alive(w http.ResponseWriter, r *http.Request) {
 	if closed(s.store.Failed()) {
-		plain(w, http.StatusServiceUnavailable, "the store has failed\n")
+		s.ready(w, r)
 		return
 	}
 	plain(w, http.StatusOK, "ok\n")
@@ -117,12 +117,17 @@ func (s *Server) alive(w http.ResponseWriter, _ *http.Request) {
 
 // ready asks the store.
 func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
-	if closed(s.draining) {
+	failed := closed(s.store.Failed())
+	if closed(s.draining) && !failed {
 		plain(w, http.StatusServiceUnavailable, "shutting down\n")
 		return
 	}
 	if err := s.store.Ready(r.Context()); err != nil {
 		plain(w, http.StatusServiceUnavailable, strings.ReplaceAll(err.Error(), "\n", " ")+"\n")
+		return
+	}
+	if failed {
+		plain(w, http.StatusServiceUnavailable, "the store has failed\n")
 		return
 	}
 	plain(w, http.StatusOK, "ok\n")

@@ -132,13 +132,16 @@ func TestAProfileOutlivesTheTimeForAnAnswer(t *testing.T) {
 
 func TestAFailedStoreIsNotAlive(t *testing.T) {
 	failed := make(chan struct{})
-	admin := server.New(server.Options{Store: &watchedStore{failed: failed}}).Admin()
+	why := errors.New("somebody wrote to the file")
+	admin := server.New(server.Options{Store: &watchedStore{failed: failed, ready: func() error { return why }}}).Admin()
 	for _, want := range []int{200, 503} {
 		w := httptest.NewRecorder()
 		admin.ServeHTTP(w, httptest.NewRequest("GET", "/livez", nil))
 		same(t, "status", w.Code, want)
 		if want == 200 {
 			close(failed)
+			continue
 		}
+		same(t, "why", w.Body.String(), why.Error()+"\n")
 	}
 }

@@ -49,6 +49,10 @@ func (t timeouts) writing(size int) time.Duration {
 // Close returns.
 var errStoreFailed = errors.New("the store cannot go on")
 
+// failedGrace is for requests under way when the store has failed: some of them may
+// never end.
+const failedGrace = 2 * time.Second
+
 // Serve answers on both listeners and the admin socket until ctx is done, which
 // is no error, or the store has failed. Then it takes no new connections, ends
 // the waiting of claims with what they have, answers what is on its way over
@@ -74,15 +78,16 @@ func (s *Server) Serve(ctx context.Context, api, admin net.Listener) error {
 	serving.Go(func() { ended <- adminServer.Serve(admin) })
 
 	var err error
+	grace := s.times.grace
 	select {
 	case <-ctx.Done():
 	case <-s.store.Failed():
-		err = errStoreFailed
+		err, grace = errStoreFailed, min(grace, failedGrace)
 	case err = <-ended:
 		err = fmt.Errorf("serve: %w", err)
 	}
 	s.farewell(api, open)
-	err = errors.Join(err, s.stopAPI(apiServer), stop(socketServer, s.times.grace))
+	err = errors.Join(err, s.stopAPI(apiServer, grace), stop(socketServer, grace))
 	_ = stop(adminServer, time.Second) // nothing is lost when a scrape is cut off
 	serving.Wait()
 	return err

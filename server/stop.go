@@ -101,7 +101,7 @@ const goAway = 1500 * time.Millisecond
 // stopAPI stops srv, and closes what has no request under way after a while:
 // net/http waits for a connection of HTTP/2 whose handshake ended while it was
 // stopping, and tells it nothing.
-func (s *Server) stopAPI(srv *http.Server) error {
+func (s *Server) stopAPI(srv *http.Server, grace time.Duration) error {
 	stopped := make(chan struct{})
 	var closing sync.WaitGroup
 	closing.Go(func() {
@@ -114,7 +114,7 @@ func (s *Server) stopAPI(srv *http.Server) error {
 			}
 		}
 	})
-	err := stop(srv, s.times.grace)
+	err := stop(srv, grace)
 	close(stopped)
 	closing.Wait()
 	return err

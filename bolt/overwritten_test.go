@@ -1,0 +1,154 @@
+package bolt
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"welcomed/delivery"
+	"welcomed/delivery/storetest"
+)
+
+// An overwrite is a way to write to a database that a server has open. It is given
+// the path, and the file as it was in the middle of what was published.
+type overwrite struct {
+	name string
+	do   func(t *testing.T, path string, older []byte)
+	keep bool // the file can be opened afterwards, and is an older or another state
+}
+
+var overwrites = []overwrite{
+	{"cp of an older copy", func(t *testing.T, path string, older []byte) { must(t, os.WriteFile(path, older, 0o600)) }, true},
+	{"dd of an older copy", func(t *testing.T, path string, older []byte) { writeAt(t, path, older, 0) }, true},
+	{"dd of the meta pages of an older copy", func(t *testing.T, path string, older []byte) { writeAt(t, path, older[:2*pageSize], 0) }, false},
+	{"dd of zeros over the meta pages", func(t *testing.T, path string, _ []byte) { writeAt(t, path, make([]byte, 2*pageSize), 0) }, false},
+	{"cp of another database", func(t *testing.T, path string, _ []byte) {
+		other := filepath.Join(memory(t), "other.db")
+		publishSome(t, other, Options{Clock: storetest.NewClock()}, 3)
+		must(t, os.WriteFile(path, readFile(t, other), 0o600))
+	}, true},
+	{"cp of a later state", func(t *testing.T, path string, _ []byte) {
+		later := filepath.Join(memory(t), "later.db")
+		must(t, os.WriteFile(later, readFile(t, path), 0o600))
+		publishSome(t, later, Options{Clock: storetest.NewClock()}, 3)
+		must(t, os.WriteFile(path, readFile(t, later), 0o600))
+	}, true},
+	{"a second server that no lock keeps away", func(t *testing.T, path string, _ []byte) {
+		later := filepath.Join(memory(t), "later.db")
+		must(t, os.WriteFile(later, readFile(t, path), 0o600))
+		publishSome(t, later, Options{Clock: storetest.NewClock()}, 1)
+		writeAt(t, path, readFile(t, later), 0)
+	}, true},
+	{"truncate to nothing and back", func(t *testing.T, path string, _ []byte) {
+		size := int64(len(readFile(t, path)))
+		must(t, errors.Join(os.Truncate(path, 0), os.Truncate(path, size)))
+	}, false},
+	{"cp of a text", func(t *testing.T, path string, _ []byte) { must(t, os.WriteFile(path, []byte("a text\n"), 0o600)) }, false},
+}
+
+func writeAt(t *testing.T, path string, b []byte, off int64) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	must(t, err)
+	_, err = f.WriteAt(b, off)
+	must(t, errors.Join(err, f.Close()))
+}
+
+func readFile(t *testing.T, path string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	must(t, err)
+	return b
+}
+
+func publishSome(t *testing.T, path string, opts Options, n int) {
+	t.Helper()
+	opts.Limits = delivery.DefaultLimits()
+	s, err := Open(path, opts)
+	must(t, err)
+	for range n {
+		must(t, publishNext(s))
+	}
+	must(t, s.Close())
+}
+
+// publishNext publishes a KeyPackage that was not published before.
+func publishNext(s *Store) error {
+	item := unsigned(int(nextItem.Add(1)))
+	_, err := s.Publish(context.Background(), delivery.Unauthenticated(), phone, []delivery.NewKeyPackage{item})
+	return err
+}
+
+var nextItem atomic.Int64
+
+// A store whose file somebody writes to, in whatever way, answers nothing from it
+// any more and writes nothing to it: it ends with one sentence, by itself where
+// nobody asks it for anything.
+func TestAFileThatIsOverwrittenEndsTheStore(t *testing.T) {
+	uses := map[string]func(s *Store) error{
+		"writing":   publishNext,
+		"reading":   func(s *Store) error { _, err := s.Inventory(t.Context(), delivery.Unauthenticated(), phone); return err },
+		"readiness": func(s *Store) error { return s.Ready(t.Context()) },
+		"idle":      nil,
+	}
+	for _, o := range overwrites {
+		for what, use := range uses {
+			t.Run(o.name+"/"+what, func(t *testing.T) {
+				path := filepath.Join(memory(t), "welcomed.db")
+				opts := Options{Limits: delivery.DefaultLimits(), Clock: storetest.NewClock(), lookEvery: time.Hour, idleAfter: time.Hour}
+				if use == nil {
+					opts.lookEvery = time.Millisecond
+				}
+				publishSome(t, path, opts, 5)
+				older := readFile(t, path)
+				s, err := Open(path, opts)
+				must(t, err)
+				for range 5 {
+					must(t, publishNext(s))
+				}
+				o.do(t, path, older)
+				if use != nil {
+					if err := use(s); !errors.Is(err, delivery.ErrOutcomeUnknown) {
+						t.Errorf("got %v", err)
+					}
+				}
+				<-s.Failed()
+				if err := s.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), path) {
+					t.Errorf("it is ready: %v", err)
+				}
+				before := readFile(t, path)
+				err = s.Close()
+				if !errors.Is(err, delivery.ErrOutcomeUnknown) || !strings.Contains(err.Error(), "overwritten or cut short") || strings.Contains(err.Error(), "\n") {
+					t.Errorf("Close says %v", err)
+				}
+				if string(readFile(t, path)) != string(before) {
+					t.Error("it was written to")
+				}
+				if o.keep {
+					isARestore(t, path, opts)
+				}
+			})
+		}
+	}
+}
+
+// isARestore opens the file at path, which is not what a server had committed to it.
+func isARestore(t *testing.T, path string, opts Options) {
+	t.Helper()
+	moved := filepath.Join(memory(t), "welcomed.db") // the old store keeps its lock
+	must(t, os.WriteFile(moved, readFile(t, path), 0o600))
+	must(t, os.Rename(path+committedSuffix, moved+committedSuffix))
+	for _, want := range []bool{true, false} {
+		s, err := Open(moved, opts)
+		must(t, err)
+		if s.Restored() != want {
+			t.Errorf("taken for a restored one: %v, want %v", s.Restored(), want)
+		}
+		must(t, s.Close())
+	}
+}
