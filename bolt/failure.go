@@ -29,7 +29,7 @@ func recovering(fn func() error) (err error) {
 				err = errUnreadable
 				return
 			}
-			err = fmt.Errorf("panic in a transaction: %v\n%s", p, debug.Stack())
+			err = delivery.NewPanicError(p)
 		}
 	}()
 	return fn()

@@ -162,8 +162,12 @@ func (s *Server) fail(w *response, r *request, err error) {
 	p := problemOf(err)
 	s.options.Problem(ProblemKind{p.Status, p.Code})
 	if p.Status == http.StatusInternalServerError {
-		s.log.Error("request failed", slog.String("route", r.route.path), slog.String("method", knownMethod(r.Method)),
-			slog.String("request_id", r.id), slog.String("client", r.client.String()), slog.Any("error", err))
+		fields := []any{slog.String("route", r.route.path), slog.String("method", knownMethod(r.Method)),
+			slog.String("request_id", r.id), slog.String("client", r.client.String()), slog.Any("error", err)}
+		if p, ok := errors.AsType[*delivery.PanicError](err); ok {
+			fields = append(fields, slog.String("stack", p.Stack))
+		}
+		s.log.Error("request failed", fields...)
 	}
 	if w.status != 0 {
 		panic(http.ErrAbortHandler) // half an answer must not look like a whole one

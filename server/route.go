@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"runtime/debug"
 	"time"
 
 	"github.com/julienschmidt/httprouter"
@@ -201,7 +200,7 @@ func (s *Server) recover(w *response, r *request) {
 	if err, ok := v.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 		panic(v)
 	}
-	s.fail(w, r, fmt.Errorf("panic: %v\n%s", v, debug.Stack()))
+	s.fail(w, r, delivery.NewPanicError(v))
 }
 
 // knownMethod returns method if it is a standard one: what a client makes up

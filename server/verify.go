@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"sync/atomic"
 
 	"welcomed/delivery"
@@ -54,7 +53,7 @@ func (v verifiers) call(ctx context.Context, check func(i int), i int) (err erro
 	}
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+			err = delivery.NewPanicError(p)
 		}
 		<-v
 	}()
