@@ -123,7 +123,7 @@ func MarkRestored(ctx context.Context, path string) error {
 func mark(db *bbolt.DB) error {
 	return db.Update(func(tx *bbolt.Tx) error {
 		meta := tx.Bucket(bucketMeta.name)
-		return errors.Join(meta.Put(keyRestored, []byte{1}), meta.Delete(keyMoved))
+		return errors.Join(meta.Put(keyRestored, []byte{1}), meta.Delete(keyMoved), numberCommit(tx))
 	})
 }
 

@@ -1,6 +1,7 @@
 package bolt
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
 
 	"welcomed/delivery"
 	"welcomed/mls"
@@ -31,6 +33,9 @@ type Report struct {
 	Repairable int    // of those
 	Repaired   int    // by Repair
 	Copy       string // that Repair has kept
+	// LostCommit: the last commit is not on the disk as a whole, and the state before
+	// it is sound. Repair puts that in its place, as a restored backup.
+	LostCommit bool
 }
 
 // Sound reports whether nothing was found.
@@ -51,12 +56,30 @@ func Examine(ctx context.Context, path string, opts CheckOptions) (*Report, erro
 	err := withFile(path, true, opts.Progress, func(db *bbolt.DB, rows int64) error {
 		return db.View(func(tx *bbolt.Tx) error { return r.examine(ctx, tx, opts, rows) })
 	})
+	if lost(path, err) {
+		r, err = lostReport(err), nil
+	}
 	return r, err
+}
+
+// lost reports whether err says that the last commit is not there as a whole, and the
+// one before is.
+func lost(path string, err error) bool {
+	damaged := errors.Is(err, errLostCommit) || errors.Is(err, berrors.ErrInvalid) || errors.Is(err, errCorrupt)
+	return damaged && soundBehind(path)
+}
+
+func lostReport(why error) *Report {
+	text := fmt.Sprintf("%v: the state before the last commit is there", cmp.Or(errors.Unwrap(why), why))
+	return &Report{Found: 1, Repairable: 1, LostCommit: true, Findings: []Finding{{Text: text, Repairable: true}}}
 }
 
 func (r *Report) examine(ctx context.Context, tx *bbolt.Tx, opts CheckOptions, rows int64) error {
 	*r = Report{Repaired: r.Repaired, Copy: r.Copy}
 	if err := new(Store).checkFormat(tx); err != nil {
+		return err
+	}
+	if err := wholeCommit(tx); err != nil {
 		return err
 	}
 	opts.Progress.Begin("looking at pages", progress.Items, 0)
@@ -138,7 +161,9 @@ func checkRows(ctx context.Context, tx *bbolt.Tx, r *Report, opts CheckOptions) 
 	t := &txn{tx: tx, store: s, rows: newRowMap()}
 	c := &checker{txn: t, ctx: ctx, opts: opts, report: r, limits: delivery.DefaultLimits(), want: *s.state.Load(), waiting: map[byte][]uint64{}}
 	err = recovering(func() error {
-		loadLog(tx.Bucket(bucketLog.name), c.want.merged, t.rows)
+		if log := loadLog(tx.Bucket(bucketLog.name), c.want.merged, t.rows); !wholeLog(tx, log) {
+			return errLostCommit
+		}
 		return c.all()
 	})
 	r.Devices = c.devicesN
@@ -158,7 +183,7 @@ func (c *checker) all() (err error) {
 	if c.scanRows(nil, nil, func(k, v []byte) bool { err = c.guarded(c.row, k, v); return err == nil }); err != nil {
 		return err
 	}
-	if err := recovering(func() error { c.endDevice(); return nil }); err != nil && !errors.Is(err, errCorrupt) {
+	if err := recovering(func() error { c.endDevice(); return nil }); err != nil && !isDamage(err) {
 		return err
 	}
 	if err := c.payloadRows(); err != nil {
@@ -181,12 +206,19 @@ func (c *checker) guarded(look func(k, v []byte), k, v []byte) error {
 	}
 	c.devices = nil // remembers none: there may be millions
 	err := recovering(func() error { look(k, v); return nil })
-	if errors.Is(err, errCorrupt) {
+	if isDamage(err) {
 		c.unreadable++
 		c.wrong("row %x, or one that it names, cannot be read", k)
 		return nil
 	}
 	return err
+}
+
+// isDamage reports whether err says that a row is not what it should be: crafted ones
+// may have any defect, so that a panic is one too.
+func isDamage(err error) bool {
+	_, odd := errors.AsType[*delivery.PanicError](err)
+	return odd || errors.Is(err, errCorrupt)
 }
 
 // wrong notes what nobody can repair.

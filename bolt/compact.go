@@ -101,7 +101,8 @@ func copyRows(ctx context.Context, source *bbolt.Tx, target *bbolt.DB, p *progre
 			}
 		}
 		return target.Update(func(tx *bbolt.Tx) error {
-			return tx.Bucket(bucketMeta.name).Put(keyState, state.encode())
+			meta := tx.Bucket(bucketMeta.name)
+			return errors.Join(meta.Put(keyState, state.encode()), meta.Put(keyCommit, encodeCommit(tx, state.merged)))
 		})
 	})
 }

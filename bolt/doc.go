@@ -18,6 +18,8 @@
 //	meta          "format" → uint32; "state" → sequence, first piece of the log that
 //	              is not merged, latest time seen, totals, KeyPackages on each
 //	              kind of shelf, which version 3 has not;
+//	              "commit" → number of the last transaction(8), and of the piece after
+//	              the last one of the log(8); formats 3 and 4 have none;
 //	              "restored" → present until an opening has retired all shelves;
 //	              "restored_at" → when that was, the last time; "restore_epoch" →
 //	              the text that says which restore that was, see delivery.Restore;

@@ -70,7 +70,7 @@ func (f *File) sound(ctx context.Context, path string, readOnly bool, do func(*b
 
 func markMoved(db *bbolt.DB, now time.Time) error {
 	return db.Update(func(tx *bbolt.Tx) error {
-		return tx.Bucket(bucketMeta.name).Put(keyMoved, appendNumber(nil, millis(now)))
+		return errors.Join(tx.Bucket(bucketMeta.name).Put(keyMoved, appendNumber(nil, millis(now))), numberCommit(tx))
 	})
 }
 
@@ -89,6 +89,9 @@ func refuseMoved(tx *bbolt.Tx) error {
 func Moved(path string) (at time.Time, err error) {
 	if err := present(path); err != nil {
 		return at, err
+	}
+	if _, err := checkTree(path, nil); err != nil {
+		return at, openError(path, err)
 	}
 	db, err := openFile(path, Options{LockTimeout: time.Second})
 	if err != nil {

@@ -62,6 +62,9 @@ func look(path string) (found Outlook, err error) {
 	s := new(Store)
 	err = db.View(func(tx *bbolt.Tx) error {
 		found.Restored, err = s.load(tx)
+		if err == nil && wholeCommit(tx) != nil {
+			found.Restored = true
+		}
 		return err
 	})
 	if errors.Is(err, errEmpty) {

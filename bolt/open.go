@@ -56,6 +56,7 @@ type Options struct {
 	// not where it was. It is told again when that was over in between.
 	Misplaced func(error)
 
+	anyCommit bool          // whether or not the last one is on the disk as a whole
 	fresh     bool          // in the place of whatever is at the path
 	idleAfter time.Duration // shorter in tests
 	lookEvery time.Duration // other in tests
@@ -114,18 +115,43 @@ func Open(path string, opts Options) (*Store, error) {
 	if opts.MaxSize == 0 {
 		opts.MaxSize = mappable()
 	}
+	s, err := openStore(path, opts)
+	if errors.Is(err, errLostCommit) {
+		return openBehind(path, opts)
+	}
+	return s, openError(path, err)
+}
+
+// openBehind opens a file whose last commit is not on the disk as a whole: the state
+// before it, or else what is there, either as a restored backup.
+func openBehind(path string, opts Options) (*Store, error) {
+	kept, err := stepBack(context.Background(), path, nil)
+	why := "the disk had not kept the last commit, and the state before it is served; the file as it was is " + kept
+	if err != nil {
+		opts.anyCommit = true
+		why = "the disk had not kept the last commit, and what may be an older state is served: " + err.Error()
+	}
+	s, err := openStore(path, opts)
+	if err != nil {
+		return nil, openError(path, err)
+	}
+	s.restored = why
+	return s, nil
+}
+
+func openStore(path string, opts Options) (*Store, error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	if err := newFile(path, opts); err != nil {
-		return nil, openError(path, err)
+		return nil, err
 	}
 	db, file, err := openAhead(path, opts)
 	if err != nil {
-		return nil, openError(path, err)
+		return nil, err
 	}
 	s := &Store{path: path, opts: opts, db: db, file: file, copying: make(chan struct{}, 1)}
 	if err := s.start(); err != nil {
 		s.abandon(err)
-		return nil, openError(path, err)
+		return nil, err
 	}
 	return s, nil
 }
@@ -265,6 +291,9 @@ func Unused(path string) error {
 }
 
 func openError(path string, err error) error {
+	if err == nil {
+		return nil
+	}
 	abs, absErr := filepath.Abs(path)
 	if absErr != nil {
 		abs = path
@@ -272,7 +301,10 @@ func openError(path string, err error) error {
 	switch {
 	case errors.Is(err, berrors.ErrTimeout):
 		return fmt.Errorf("database %s is %w", abs, ErrInUse)
-	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum), errors.Is(err, berrors.ErrVersionMismatch), errors.Is(err, errCorrupt):
+	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum), errors.Is(err, berrors.ErrVersionMismatch), isDamage(err):
+		if soundBehind(path) {
+			return fmt.Errorf("database %s is corrupt: %w; it was left as it is; the state before its last commit is there, and welcomed check --repair puts that in its place", abs, err)
+		}
 		return fmt.Errorf("database %s is corrupt or not a database: %w; it was left as it is, restore a backup", abs, err)
 	case errors.Is(err, errUnsound):
 		return fmt.Errorf("database %s was left as it is: %w", abs, err)
@@ -297,10 +329,16 @@ func (s *Store) start() (err error) {
 		if restored, err = s.load(tx); err == nil {
 			err = refuseMoved(tx)
 		}
+		if err == nil && !s.opts.anyCommit {
+			err = wholeCommit(tx)
+		}
 		return err
 	})
 	if errors.Is(err, errEmpty) {
 		err = s.db.Update(s.create)
+	}
+	if err == nil && s.opts.anyCommit {
+		restored, err = true, mark(s.db)
 	}
 	if err == nil && s.format < formatVersion {
 		err = s.upgrade()
@@ -358,6 +396,9 @@ func (s *Store) startWriter() error {
 	defer tx.Rollback()
 	id, rows := uint64(tx.ID()), newRowMap()
 	log := loadLog(tx.Bucket(bucketLog.name), s.state.Load().merged, rows)
+	if !s.opts.anyCommit && !wholeLog(tx, log) {
+		return errLostCommit
+	}
 	s.fileSize.Store(tx.Size())
 	s.layers.Store(&[2]layer{{id, rows}, {id, rows}})
 	if err := s.bearWitness(id); err != nil {
@@ -415,6 +456,7 @@ func (s *Store) create(tx *bbolt.Tx) error {
 	return errors.Join(
 		meta.Put(keyFormat, binary.BigEndian.AppendUint32(nil, formatVersion)),
 		meta.Put(keyState, s.state.Load().encode()),
+		meta.Put(keyCommit, encodeCommit(tx, 1)),
 		meta.Put(keyRestoreEpoch, newEpoch()),
 	)
 }

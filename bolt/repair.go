@@ -1,6 +1,7 @@
 package bolt
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -21,7 +22,22 @@ const repairRounds = 50
 // does no harm. The report says what is left.
 func Repair(ctx context.Context, path string, opts CheckOptions) (*Report, error) {
 	r := &Report{}
-	err := withFile(path, false, opts.Progress, func(db *bbolt.DB, rows int64) error {
+	err := r.repairFile(ctx, path, opts)
+	if !lost(path, err) {
+		return r, err
+	}
+	kept, err := stepBack(ctx, path, opts.Progress)
+	if err != nil {
+		return r, openError(path, err)
+	}
+	*r = Report{Copy: kept, Repaired: 1}
+	err = r.repairFile(ctx, path, opts)
+	r.LostCommit = true
+	return r, err
+}
+
+func (r *Report) repairFile(ctx context.Context, path string, opts CheckOptions) error {
+	return withFile(path, false, opts.Progress, func(db *bbolt.DB, rows int64) error {
 		if err := db.View(func(tx *bbolt.Tx) error { return r.examine(ctx, tx, opts, rows) }); err != nil || r.Repairable == 0 {
 			return err
 		}
@@ -29,10 +45,9 @@ func Repair(ctx context.Context, path string, opts CheckOptions) (*Report, error
 		if err != nil {
 			return fmt.Errorf("a copy could not be kept, and nothing was repaired: %w", full(err))
 		}
-		r.Copy = kept
+		r.Copy = cmp.Or(r.Copy, kept)
 		return full(r.repair(ctx, db, opts, rows))
 	})
-	return r, err
 }
 
 func (r *Report) repair(ctx context.Context, db *bbolt.DB, opts CheckOptions, rows int64) error {

@@ -41,17 +41,36 @@ func checkTree(path string, p *progress.Progress) (rows int64, err error) {
 	if err := checkWhole(path); err != nil {
 		return 0, err
 	}
+	return treeOf(path, p, false)
+}
+
+// treeOf is checkTree of the state before the last commit, or of the last one.
+func treeOf(path string, p *progress.Progress, before bool) (rows int64, err error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return 0, err
 	}
 	defer f.Close()
-	_, meta, err := newestMeta(f)
+	page, meta, err := newestMeta(f)
 	if err != nil {
 		return 0, err
 	}
+	if before && meta != nil {
+		meta, err = metaOf(f, 1-page)
+		if err != nil {
+			return 0, err
+		}
+	}
 	if meta == nil {
 		return 0, berrors.ErrInvalid
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	// What a meta page says is believed as far as the file goes.
+	if number(meta[metaPages:]) > uint64(info.Size())/pageSize {
+		return 0, fmt.Errorf("%w: a meta page says that there are %d pages, and there are %d", berrors.ErrInvalid, number(meta[metaPages:]), info.Size()/pageSize)
 	}
 	t := &tree{file: f, pages: number(meta[metaPages:]), seen: map[uint64]bool{}, p: p}
 	p.Begin("looking at the file", progress.Bytes, int64(t.pages)*pageSize)
@@ -119,41 +138,62 @@ func (t *tree) entries(id uint64, b []byte) error {
 	default:
 		return torn(id, "is of another kind")
 	}
+	// bbolt writes what entries point to in their order. Were it allowed to overlap, a
+	// small file could keep a check busy for ever.
+	end := entryBytes * (count + 1)
 	for i := range count {
-		if err := check(id, b[entryBytes*(i+1):]); err != nil {
+		at := entryBytes * (i + 1)
+		entry := b[at:]
+		if at+int(binary.NativeEndian.Uint32(entry[t.offset(b):])) < end {
+			return torn(id, "has rows that overlap")
+		}
+		size, err := check(id, entry)
+		if err != nil {
 			return err
 		}
+		end = at + size
 	}
 	return nil
 }
 
-// branch checks an entry, from which on the page is given.
-func (t *tree) branch(id uint64, entry []byte) error {
-	at, size := binary.NativeEndian.Uint32(entry), binary.NativeEndian.Uint32(entry[4:])
-	if uint64(at)+uint64(size) > uint64(len(entry)) {
-		return torn(id, "has a key outside")
+// offset is where in an entry of a page it stands at how many bytes behind the entry
+// its key begins.
+func (t *tree) offset(page []byte) int {
+	if binary.NativeEndian.Uint16(page[pageKind:]) == kindBranch {
+		return 0
 	}
-	return t.visit(number(entry[8:]))
+	return 4
 }
 
-func (t *tree) leaf(id uint64, entry []byte) error {
+// branch checks an entry, from which on the page is given, and returns how far it
+// goes.
+func (t *tree) branch(id uint64, entry []byte) (size int, err error) {
+	at, key := uint64(binary.NativeEndian.Uint32(entry)), uint64(binary.NativeEndian.Uint32(entry[4:]))
+	if at+key > uint64(len(entry)) {
+		return 0, torn(id, "has a key outside")
+	}
+	return int(at + key), t.visit(number(entry[8:]))
+}
+
+func (t *tree) leaf(id uint64, entry []byte) (int, error) {
 	t.rows++
 	isBucket := binary.NativeEndian.Uint32(entry)&1 == 1
 	at, key, size := uint64(binary.NativeEndian.Uint32(entry[4:])), uint64(binary.NativeEndian.Uint32(entry[8:])), uint64(binary.NativeEndian.Uint32(entry[12:]))
-	if at+key+size > uint64(len(entry)) {
-		return torn(id, "has a row outside")
+	all := at + key + size
+	if all > uint64(len(entry)) {
+		return 0, torn(id, "has a row outside")
 	}
 	if !isBucket {
-		return nil
+		return int(all), nil
 	}
-	bucket := entry[at+key : at+key+size]
+	bucket := entry[at+key : all]
 	if len(bucket) < entryBytes {
-		return torn(id, "has a bucket that is cut off")
+		return 0, torn(id, "has a bucket that is cut off")
 	}
 	if root := number(bucket); root != 0 {
-		return t.visit(root)
+		return int(all), t.visit(root)
 	}
-	return t.entries(id, bucket[entryBytes:])
+	return int(all), t.entries(id, bucket[entryBytes:])
 }
 
 // freelist checks the list of free pages: none of them is in use.

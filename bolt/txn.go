@@ -215,6 +215,7 @@ func (t *txn) flush(log *changeLog, merge func() int) error {
 	}
 	t.state.merged = log.first
 	t.put(bucketMeta, keyState, t.state.encode())
+	t.put(bucketMeta, keyCommit, encodeCommit(t.tx, log.next()))
 	return nil
 }
 

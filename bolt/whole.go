@@ -42,10 +42,13 @@ func checkWhole(path string) error {
 	if err != nil || meta == nil {
 		return err // bbolt says what is wrong
 	}
-	if want := binary.NativeEndian.Uint64(meta[metaPages:]) * pageSize; want > uint64(info.Size()) {
-		return fmt.Errorf("%w: %d bytes long, %d are missing", berrors.ErrInvalid, info.Size(), want-uint64(info.Size()))
+	// Not in bytes, which would not fit: a meta page may say anything.
+	if want, pages := number(meta[metaPages:]), uint64(info.Size())/pageSize; want > pages {
+		return fmt.Errorf("%w: %d bytes long, %d pages of %d bytes are missing", berrors.ErrInvalid, info.Size(), want-pages, pageSize)
 	}
-	return nil
+	// bbolt makes room for as many free pages as the list of them says.
+	t := &tree{file: f, pages: number(meta[metaPages:]), seen: map[uint64]bool{}}
+	return t.freelist(number(meta[metaFreelist:]))
 }
 
 // newestMeta returns which of the first two pages has the meta that bbolt would
@@ -68,6 +71,18 @@ func newestOf(head []byte) (page int, newest []byte) {
 		}
 	}
 	return page, newest
+}
+
+// metaOf returns the meta of one of the first two pages, nil if it is not valid.
+func metaOf(f *os.File, page int) ([]byte, error) {
+	meta := make([]byte, metaSize)
+	if _, err := f.ReadAt(meta, int64(page)*pageSize+metaHeader); err != nil {
+		return nil, err
+	}
+	if !validMeta(meta) {
+		return nil, nil
+	}
+	return meta, nil
 }
 
 func validMeta(meta []byte) bool {

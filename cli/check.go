@@ -73,6 +73,9 @@ func (c *check) say(r *bolt.Report) error {
 	if more := r.Found - len(r.Findings); more > 0 {
 		fmt.Fprintf(out, "and %s more\n", thousands(more))
 	}
+	if r.Copy != "" && r.LostCommit {
+		fmt.Fprintln(out, "the state before the last commit is in its place, and counts as a restored backup: what is on its shelves will not be handed out")
+	}
 	if r.Copy != "" {
 		fmt.Fprintf(out, "%s repairs were made; the file as it was is %s\n", thousands(r.Repaired), r.Copy)
 	}
@@ -91,6 +94,8 @@ func (c *check) advise(r *bolt.Report) error {
 		found = c.db + ": one finding"
 	}
 	switch left := r.Found - r.Repairable; {
+	case r.LostCommit && !c.repair:
+		return fmt.Errorf("%s: welcomed check --repair puts the state before the last commit in its place, as a restored backup", found)
 	case left == 0:
 		return fmt.Errorf("%s, which welcomed check --repair mends without loss", found)
 	case c.repair:

@@ -1,0 +1,129 @@
+package bolt
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"go.etcd.io/bbolt"
+
+	"welcomed/progress"
+	"welcomed/safefile"
+)
+
+// Some disks say that they have written what they have not. After a power cut the
+// meta page of the last commit may be on such a disk, and pages of it are not: there
+// are zeros in their place, or what was there before, which may be pages of an older
+// state. The other meta page then still has the state before that commit, whose pages
+// the commit has not touched.
+
+// keyCommit is the number of the last transaction(8) and that of the piece after the
+// last one of the log(8). Every commit writes it, so that it is on a page of its own
+// commit. A file of format 4 has none.
+var keyCommit = []byte("commit")
+
+// errLostCommit: the last commit is not on the disk as a whole.
+var errLostCommit = errors.New("the last commit is not on the disk as a whole, as after a power cut with a disk that says too early that it has written")
+
+func encodeCommit(tx *bbolt.Tx, next uint64) []byte {
+	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, uint64(tx.ID())), next)
+}
+
+// numberCommit is for a transaction that does not change the log.
+func numberCommit(tx *bbolt.Tx) error {
+	meta := tx.Bucket(bucketMeta.name)
+	if row := meta.Get(keyCommit); len(row) == 16 {
+		return meta.Put(keyCommit, encodeCommit(tx, readU64(row[8:])))
+	}
+	return nil
+}
+
+// wholeCommit returns errLostCommit if what a transaction sees is another than the
+// meta page says.
+func wholeCommit(tx *bbolt.Tx) error {
+	row := tx.Bucket(bucketMeta.name).Get(keyCommit)
+	if len(row) == 16 && readU64(row) != uint64(tx.ID()) {
+		return errLostCommit
+	}
+	return nil
+}
+
+// wholeLog reports whether the log ends with the last commit.
+func wholeLog(tx *bbolt.Tx, log *changeLog) bool {
+	row := tx.Bucket(bucketMeta.name).Get(keyCommit)
+	return len(row) != 16 || readU64(row[8:]) == log.next()
+}
+
+// soundBehind reports whether the pages of the state before the last commit hang
+// together in the file at path.
+func soundBehind(path string) bool {
+	_, err := treeOf(path, nil, true)
+	return err == nil
+}
+
+// stepBack puts the state before the last commit in the place of the file at path,
+// as a restored backup, and returns what the file as it was is called then. That
+// state was checked; if it is not sound, nothing has changed.
+func stepBack(ctx context.Context, path string, p *progress.Progress) (kept string, err error) {
+	if !soundBehind(path) {
+		return "", fmt.Errorf("%w, and nor is the state before it", errLostCommit)
+	}
+	part := path + ".before-last-commit"
+	defer os.Remove(part)
+	if err := copyBehind(path, part); err != nil {
+		return "", fmt.Errorf("a copy could not be kept, and nothing was changed: %w", full(err))
+	}
+	if err := MarkRestored(ctx, part); err != nil {
+		return "", fmt.Errorf("the state before the last commit: %w", err)
+	}
+	if kept, err = freeName(path + ".before-repair"); err != nil {
+		return "", err
+	}
+	if err := os.Link(path, kept); err != nil { // a file system on which a file has one name
+		if err := os.Rename(path, kept); err != nil {
+			return "", err
+		}
+	}
+	return kept, safefile.Rename(part, path)
+}
+
+// copyBehind copies the file without the meta page of its last commit.
+func copyBehind(from, to string) error {
+	source, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer source.Close()
+	newest, _, err := newestMeta(source)
+	if err != nil {
+		return err
+	}
+	info, err := source.Stat()
+	if err != nil {
+		return err
+	}
+	target, err := safefile.Create(to, info.Mode().Perm())
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(target, source)
+	if err == nil {
+		// It stays a meta page, and its checksum is wrong.
+		_, err = target.WriteAt(make([]byte, metaSize-metaChecksum), int64(newest)*pageSize+metaHeader+metaChecksum)
+	}
+	return errors.Join(err, target.Sync(), target.Close())
+}
+
+// freeName is path, or path with a number behind it if something has that name.
+func freeName(path string) (string, error) {
+	for name, n := path, 2; ; name, n = fmt.Sprintf("%s.%d", path, n), n+1 {
+		if _, err := os.Lstat(name); errors.Is(err, os.ErrNotExist) {
+			return name, nil
+		} else if err != nil {
+			return "", err
+		}
+	}
+}
