@@ -105,7 +105,8 @@ var ErrEncrypted = errors.New("it is encrypted")
 // Plain returns the database that is in a backup, however it was written: that is
 // seen by its first bytes.
 func Plain(r io.Reader, with Identities) (io.ReadCloser, error) {
-	b := bufio.NewReaderSize(r, 64<<10)
+	read := &counted{Reader: r}
+	b := bufio.NewReaderSize(read, 64<<10)
 	if begins(b, magicEncrypted) {
 		if len(with) == 0 {
 			return nil, fmt.Errorf("%w, and there is no private key", ErrEncrypted)
@@ -126,7 +127,40 @@ func Plain(r io.Reader, with Identities) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	return plain.IOReadCloser(), nil
+	return &bounded{ReadCloser: plain.IOReadCloser(), read: read}, nil
+}
+
+// A few bytes can be said to be very many. Databases become a fifth of their size at
+// the best, as most of what is in them is random.
+const (
+	mostGrowth = 1000     // times what was read
+	freeGrowth = 64 << 20 // bytes that are not looked at
+)
+
+type counted struct {
+	io.Reader
+	n int64
+}
+
+func (c *counted) Read(b []byte) (int, error) {
+	n, err := c.Reader.Read(b)
+	c.n += int64(n)
+	return n, err
+}
+
+// bounded fails where what is unpacked is no database, by its size.
+type bounded struct {
+	io.ReadCloser
+	read *counted
+	n    int64
+}
+
+func (p *bounded) Read(b []byte) (int, error) {
+	n, err := p.ReadCloser.Read(b)
+	if p.n += int64(n); p.n > freeGrowth+mostGrowth*p.read.n {
+		return 0, fmt.Errorf("%d bytes were unpacked from %d: no backup of a database is packed so well", p.n, p.read.n)
+	}
+	return n, err
 }
 
 func begins(b *bufio.Reader, magic []byte) bool {

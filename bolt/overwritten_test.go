@@ -91,8 +91,11 @@ var nextItem atomic.Int64
 // nobody asks it for anything.
 func TestAFileThatIsOverwrittenEndsTheStore(t *testing.T) {
 	uses := map[string]func(s *Store) error{
-		"writing":   publishNext,
-		"reading":   func(s *Store) error { _, err := s.Inventory(t.Context(), delivery.Unauthenticated(), phone); return err },
+		"writing": publishNext,
+		"reading": func(s *Store) error {
+			_, err := s.Inventory(t.Context(), delivery.Unauthenticated(), phone)
+			return err
+		},
 		"readiness": func(s *Store) error { return s.Ready(t.Context()) },
 		"idle":      nil,
 	}
