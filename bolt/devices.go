@@ -37,6 +37,7 @@ type device struct {
 	waitingBytes int64     // their sizes as delivered
 	pending      int       // Welcomes pending
 	delivered    int       // Welcomes delivered and not settled
+	validFrom    time.Time // from then on all that were ever put on the shelf are valid
 	retired      int       // KeyPackages that are, as written, last resort counted
 	overdue      int       // pending although the device has claimed since
 	claimed      uint64    // the sequence at its last claim
@@ -74,11 +75,29 @@ func (d *device) stockLevel(l *delivery.Limits) stockLevel {
 // stock is what the device, which may be nil, has left to be handed out. The
 // room is not told.
 func (t *txn) stock(d *device) delivery.Stock {
-	available := 0
+	var stock delivery.Stock
 	if d != nil {
-		available = t.available(d)
+		all := t.available(d)
+		stock.Available = t.usable(d, all)
+		stock.NotYetValid = all - stock.Available
 	}
-	return delivery.Stock{Available: available, Low: available < t.limits.LowWatermark}
+	stock.Low = stock.Available+stock.NotYetValid < t.limits.LowWatermark
+	return stock
+}
+
+// usable counts those of all on the shelf whose lifetimes have begun. It looks at
+// them only if the device has published one whose lifetime has not.
+func (t *txn) usable(d *device, all int) int {
+	if !t.now.Before(d.validFrom) {
+		return all
+	}
+	n := 0
+	for _, k := range t.onShelf(d, 0) {
+		if !k.rec.LastResort && k.rec.OnShelf(t.now) {
+			n++
+		}
+	}
+	return n
 }
 
 // available counts the shelf as it is now. What the row says is right until the
@@ -157,7 +176,7 @@ func (t *txn) deviceByNumber(number uint64) *device {
 	d.retired = int(dec.number())
 	d.waitingBytes, d.overdue, d.claimed, d.changes = int64(dec.number()), int(dec.number()), dec.number(), dec.number()
 	d.level = stockLevel(dec.number()) - 1
-	dec.times(&d.live.set, &d.tombstones.set, &d.removedAt)
+	dec.times(&d.live.set, &d.tombstones.set, &d.removedAt, &d.validFrom)
 	d.live.due, d.tombstones.due = d.live.set, d.tombstones.set
 	d.was = d.overdue
 	t.keep(d)
@@ -232,7 +251,7 @@ func (t *txn) flushDevice(d *device) {
 	e.number(d.claimed)
 	e.number(d.changes)
 	e.number(uint64(level + 1))
-	e.times(d.live.set, d.tombstones.set, d.removedAt)
+	e.times(d.live.set, d.tombstones.set, d.removedAt, d.validFrom)
 	t.put(bucketDevices, d.key(rowDevice), e)
 }
 

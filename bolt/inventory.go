@@ -32,9 +32,9 @@ func (t *txn) inventory(d *device) (inv delivery.Inventory) {
 				inv.Refs = append(inv.Refs, k.rec.Ref)
 			}
 			if k.rec.LastResort && state == delivery.Available {
-				inv.LastResort = append(inv.LastResort, delivery.LastResort{Ref: k.rec.Ref, Suite: k.rec.Suite, HandedOutAt: k.rec.HandedOutAt})
+				inv.LastResort = append(inv.LastResort, delivery.LastResort{Ref: k.rec.Ref, Suite: k.rec.Suite, HandedOutAt: k.rec.HandedOutAt, UsableFrom: k.rec.UsableFrom(t.now)})
 			}
-			countState(counts, k.rec.Suite, state)
+			countState(counts, k.rec.Suite, state, k.rec.OnShelf(t.now))
 		}
 	}
 	for _, c := range counts {
@@ -49,14 +49,18 @@ func (t *txn) inventory(d *device) (inv delivery.Inventory) {
 
 // countState counts a live row: one that is consumed waits for its Welcome to
 // be settled. A suite in which nothing is counted is not listed.
-func countState(counts map[mls.CipherSuite]*delivery.SuiteCounts, suite mls.CipherSuite, s delivery.KeyPackageState) {
+func countState(counts map[mls.CipherSuite]*delivery.SuiteCounts, suite mls.CipherSuite, s delivery.KeyPackageState, usable bool) {
 	c := counts[suite]
 	if c == nil {
 		c = &delivery.SuiteCounts{Suite: suite}
 	}
 	switch s {
 	case delivery.Available:
-		c.Available++
+		if usable {
+			c.Available++
+		} else {
+			c.NotYetValid++
+		}
 	case delivery.Reserved:
 		c.Reserved++
 	case delivery.Retired:
@@ -135,7 +139,7 @@ func (s *Store) KeyPackage(ctx context.Context, caller delivery.Caller, ref mls.
 		r := k.rec
 		status = delivery.KeyPackageStatus{
 			Ref: r.Ref, Device: owner.id, Suite: r.Suite, LastResort: r.LastResort, State: r.StateAt(t.now), Lifetime: r.Lifetime,
-			PublishedAt: r.PublishedAt, ReservedAt: r.ReservedAt, HandedOutAt: r.HandedOutAt, EndedAt: r.EndedAt,
+			PublishedAt: r.PublishedAt, ReservedAt: r.ReservedAt, HandedOutAt: r.HandedOutAt, UsableFrom: r.UsableFrom(t.now), EndedAt: r.EndedAt,
 		}
 		if matching != nil && (owns || poster) {
 			status.Welcome = &matching.id

@@ -171,6 +171,9 @@ func (t *txn) countKeyPackage(d *device, k *keyPackage) {
 	}
 	if d.available += n; is {
 		d.ages(k.rec.ShelfUntil)
+		if from := k.rec.NotBefore(); from.After(d.validFrom) {
+			d.validFrom = from
+		}
 	}
 }
 

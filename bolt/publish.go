@@ -329,13 +329,15 @@ func (t *txn) published(p publication, plan publishPlan, added map[int]*keyPacka
 	for i, item := range p.items {
 		if plan.again[i] {
 			answer.Items[i] = byRef[item.Ref]
-			if answer.Items[i].Status == delivery.Stored {
+			if answer.Items[i].New() {
 				answer.Items[i].Status = delivery.AlreadyStored
 			}
 			continue
 		}
 		k, status := added[i], delivery.Stored
-		if k == nil {
+		if k != nil {
+			k, status = t.storedAs(d, k)
+		} else {
 			k, status = plan.known[i], delivery.AlreadyStored
 			if t.spent(k) {
 				status = delivery.Spent
@@ -346,13 +348,31 @@ func (t *txn) published(p publication, plan publishPlan, added map[int]*keyPacka
 		}
 		answer.Items[i] = delivery.Published{
 			Ref: item.Ref, Suite: item.Suite, LastResort: item.LastResort, Lifetime: item.Lifetime,
-			ExpiresAt: k.rec.ExpiresAt(*t.limits), Status: status,
+			ExpiresAt: k.rec.ExpiresAt(*t.limits), UsableFrom: k.rec.UsableFrom(t.now), Status: status,
 		}
 		byRef[item.Ref] = answer.Items[i]
 	}
 	answer.Stock = t.stock(d)
-	answer.Stock.Room, _ = t.room(answer.Stock.Available, p.seen.beside)
+	answer.Stock.Room, _ = t.room(answer.Stock.Available+answer.Stock.NotYetValid, p.seen.beside)
 	return answer
+}
+
+// storedAs says whether a KeyPackage that is new can be handed out now, later or
+// never. The row may have changed since it was added: a last resort that came behind
+// it in the same publication took its place.
+func (t *txn) storedAs(d *device, k *keyPackage) (*keyPackage, delivery.PublishedStatus) {
+	if k.rec.LastResort {
+		k = t.keyPackage(d, k.keyPackageKey)
+	}
+	switch {
+	case k.rec.TooShortLived():
+		return k, delivery.TooShortLived
+	case k.rec.LastResort && k.rec.State == delivery.Retired:
+		return k, delivery.Superseded
+	case !k.rec.UsableFrom(t.now).IsZero():
+		return k, delivery.NotYetValid
+	}
+	return k, delivery.Stored
 }
 
 // refusals gathers the refused items of a publication. The gravest kind is what

@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"fmt"
 	"math"
 	"time"
 
@@ -81,13 +82,21 @@ func (l Limits) Judge(kp NewKeyPackage, now time.Time) (code ItemCode, detail st
 	case !l.Accepts(kp.Suite):
 		return ItemUnsupportedCipherSuite, "cipher suite " + kp.Suite.String() + " is not accepted here", false
 	case !now.Before(end):
-		return ItemExpired, "not_after was " + end.Format(time.RFC3339), false
+		return ItemExpired, "not_after was " + roughly(now.Sub(end)) + " ago, at " + end.Format(time.RFC3339), false
 	case start.After(now.Add(l.ClockSkew)):
-		return ItemNotYetValid, "not_before is " + start.Format(time.RFC3339), false
+		return ItemNotYetValid, "not_before is " + roughly(start.Sub(now)) + " ahead of the server's clock, at " + start.Format(time.RFC3339), false
 	case l.MaxLifetime > 0 && width > uint64(l.MaxLifetime/time.Second):
 		return ItemLifetimeTooLong, "the lifetime exceeds " + l.MaxLifetime.String(), false
 	}
 	return "", "", true
+}
+
+// roughly is d in words that people read, to the hour from two days on.
+func roughly(d time.Duration) string {
+	if d < 2*day {
+		return d.Round(time.Second).String()
+	}
+	return fmt.Sprintf("%d days", d/day)
 }
 
 // A KeyPackageRecord is the state row of one KeyPackage. Its methods decide
@@ -114,7 +123,8 @@ type KeyPackageRecord struct {
 }
 
 // NewKeyPackageRecord returns the row of kp when it is published at now. One
-// that has too little of its lifetime left to be handed out starts as retired.
+// that has too little of its lifetime left to be handed out, or will have when that begins,
+// starts as retired.
 func (l Limits) NewKeyPackageRecord(kp NewKeyPackage, now time.Time) KeyPackageRecord {
 	r := KeyPackageRecord{
 		Ref: kp.Ref, Suite: kp.Suite, LastResort: kp.LastResort, Lifetime: kp.Lifetime,
@@ -122,11 +132,17 @@ func (l Limits) NewKeyPackageRecord(kp NewKeyPackage, now time.Time) KeyPackageR
 	}
 	r.ShelfUntil = earlier(r.NotAfter().Add(-l.LifetimeMargin), now.Add(l.ShelfAge))
 	r.MatchableUntil = earlier(r.NotAfter(), r.ShelfUntil.Add(l.RetiredFor))
-	if !r.ShelfUntil.After(now) {
+	if r.TooShortLived() {
 		r.State = Retired
 		r.MatchableUntil = earlier(r.NotAfter(), now.Add(l.RetiredFor))
 	}
 	return r
+}
+
+// TooShortLived reports whether the KeyPackage had too little of its lifetime left when
+// it was published, or will have when that begins.
+func (r *KeyPackageRecord) TooShortLived() bool {
+	return !r.ShelfUntil.After(later(r.PublishedAt, r.NotBefore()))
 }
 
 // NotAfter is the end of the lifetime, at most the year 9999.
@@ -156,6 +172,15 @@ func (r *KeyPackageRecord) StateAt(now time.Time) KeyPackageState {
 // is available and its lifetime has begun.
 func (r *KeyPackageRecord) OnShelf(now time.Time) bool {
 	return r.StateAt(now) == Available && !r.NotBefore().After(now)
+}
+
+// UsableFrom is when an available KeyPackage can be handed out; zero if that is now,
+// or never.
+func (r *KeyPackageRecord) UsableFrom(now time.Time) (at time.Time) {
+	if from := r.NotBefore(); r.StateAt(now) == Available && from.After(now) {
+		at = from
+	}
+	return at
 }
 
 // NotBefore is the start of the lifetime, at most the year 9999.

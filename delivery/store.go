@@ -201,6 +201,14 @@ const (
 	// NotAfterRestore: kept and matched, but never handed out, because it may have
 	// been handed out before the store was restored. Its device makes new ones.
 	NotAfterRestore PublishedStatus = "not_after_restore"
+	// NotYetValid: now on the shelf, and handed out from UsableFrom on.
+	NotYetValid PublishedStatus = "not_yet_valid"
+	// TooShortLived: now kept off the shelf and never handed out, because it has too
+	// little of its lifetime left, or will have when that begins.
+	TooShortLived PublishedStatus = "too_short_lived"
+	// Superseded: now kept off the shelf, because a newer last resort of its suite came
+	// in the same publication.
+	Superseded PublishedStatus = "superseded"
 )
 
 // A Published is the answer for one item of a publication.
@@ -210,7 +218,18 @@ type Published struct {
 	LastResort bool
 	Lifetime   mls.Lifetime
 	ExpiresAt  time.Time // off the shelf at the latest
+	UsableFrom time.Time // when its lifetime begins, if it is on the shelf until then; else zero
 	Status     PublishedStatus
+}
+
+// New reports whether this publication stored the KeyPackage. Of one that is
+// NotAfterRestore that is not known.
+func (p Published) New() bool {
+	switch p.Status {
+	case Stored, NotYetValid, TooShortLived, Superseded:
+		return true
+	}
+	return false
 }
 
 // Publications answers a publication, in the order of its items.
@@ -224,8 +243,13 @@ type Publications struct {
 // A Stock is what a device has left to be handed out, last resort not counted.
 type Stock struct {
 	Available int
-	Low       bool // below the low watermark
-	Room      int  // how many more the shelf takes, as told to who publishes; else 0
+	// NotYetValid are on the shelf as well, and can be handed out once their lifetimes
+	// begin.
+	NotYetValid int
+	// Low: both together are below the low watermark. A device whose clock is ahead
+	// need not publish more and more.
+	Low  bool
+	Room int // how many more the shelf takes, as told to who publishes; else 0
 }
 
 // A Digest is the SHA-256 over the raw refs of an inventory, sorted bytewise
@@ -233,10 +257,12 @@ type Stock struct {
 type Digest [32]byte
 
 // SuiteCounts counts a device's KeyPackages of one cipher suite by state.
-// Delivered are the consumed ones whose Welcome is not settled.
+// Available are those that can be handed out now; NotYetValid are in the same state,
+// and their lifetimes have not begun. Delivered are the consumed ones whose Welcome is
+// not settled.
 type SuiteCounts struct {
-	Suite                                            mls.CipherSuite
-	Available, Reserved, Retired, Matched, Delivered int
+	Suite                                                         mls.CipherSuite
+	Available, NotYetValid, Reserved, Retired, Matched, Delivered int
 }
 
 // A LastResort is a last-resort KeyPackage on the shelf.
@@ -244,6 +270,7 @@ type LastResort struct {
 	Ref         mls.KeyPackageRef
 	Suite       mls.CipherSuite
 	HandedOutAt time.Time // zero if never; the owner should rotate it
+	UsableFrom  time.Time // when its lifetime begins, if it has not; else zero
 }
 
 // An Inventory is what a device has here.
@@ -496,6 +523,7 @@ type KeyPackageStatus struct {
 	PublishedAt time.Time
 	ReservedAt  time.Time
 	HandedOutAt time.Time
+	UsableFrom  time.Time // when its lifetime begins, if it is on the shelf until then
 	EndedAt     time.Time
 	// Welcome matched it last. Set for its owner and for that Welcome's poster.
 	Welcome *WelcomeID

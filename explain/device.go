@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"welcomed/delivery"
 	"welcomed/mls"
@@ -113,7 +114,11 @@ func (x explainer) refusals(d Device) (found []finding) {
 		case r.publishes() && (empty || !d.Known), r.claims() && waits:
 			weight = 90
 		}
-		found = append(found, finding{Refused, x.recent(r.Last, weight), r.Last,
+		cause := Refused
+		if r.Item == delivery.ItemNotYetValid {
+			cause = ClockAhead
+		}
+		found = append(found, finding{cause, x.recent(r.Last, weight), r.Last,
 			fmt.Sprintf("%s is refused: %s.", d.Device, r.words(x)), codeAdvice(r)})
 	}
 	for _, r := range latest(d.Strangers) {
@@ -174,6 +179,8 @@ func codeAdvice(r Refusal) []Advice {
 	switch {
 	case r.Code == "device_removed":
 		return []Advice{{Operator, "the device was removed after its token was issued: give it a new one (`welcomed token add`)."}, {User, "sign in again on that device."}}
+	case r.Item == delivery.ItemNotYetValid:
+		return clockAdvice
 	case r.Status == 401:
 		return []Advice{
 			{Operator, "see with `welcomed token list` whether the token was revoked or has expired; with --auth oidc, whether issuer, audience and clocks agree."},
@@ -269,7 +276,13 @@ func (x explainer) postedSince(d Device, r Refusal) bool {
 func (x explainer) shelf(d Device) []finding {
 	refill := Advice{Developer, fmt.Sprintf("a device publishes new KeyPackages when `stock.low` says so in the answers to its claims (below %d), and one last-resort KeyPackage, which is never used up.", x.Limits.LowWatermark)}
 	open := Advice{User, "open the app on that device, with a network: it fills its shelf again."}
+	early, ok := x.clockAhead(d)
 	switch {
+	case ok && usableNow(d) == 0:
+		early.weight = 65
+		return []finding{early}
+	case ok:
+		return []finding{early}
 	case d.Stock.Available == 0 && len(d.LastResort) == 0:
 		f := x.empty(d)
 		f.advice = append(f.advice, refill, open)
@@ -280,6 +293,46 @@ func (x explainer) shelf(d Device) []finding {
 			[]Advice{refill, open}}}
 	}
 	return nil
+}
+
+// usableNow counts what can be handed out, last resorts too.
+func usableNow(d Device) int {
+	return sum(d.Counts, func(c delivery.SuiteCounts) int { return c.Available })
+}
+
+// clockAdvice is what to do about a device whose clock is ahead.
+var clockAdvice = []Advice{
+	{Operator, "compare this server's clock with others (`timedatectl`): if it is behind, every device seems to be ahead."},
+	{Developer, "begin lifetimes an hour or a day before now: clocks differ (RFC 9420 §7.2)."},
+	{User, "have the device set its date and time by itself, and open the app again."},
+}
+
+// clockAhead says of a device with KeyPackages that are not yet valid by how much its
+// clock was ahead at least: no client dates a lifetime later than now.
+func (x explainer) clockAhead(d Device) (f finding, ok bool) {
+	var last delivery.KeyPackageRecord // of those that were published last the one that begins last
+	var first time.Time
+	n := 0
+	for _, r := range d.KeyPackages {
+		at := r.NotBefore()
+		if r.State != delivery.Available || !at.After(x.Now) {
+			continue
+		}
+		n++
+		if first.IsZero() || at.Before(first) {
+			first = at
+		}
+		if ahead := r.NotBefore().Sub(r.PublishedAt); last.Ref == "" || ahead > last.NotBefore().Sub(last.PublishedAt) {
+			last = r
+		}
+	}
+	if n == 0 {
+		return f, false
+	}
+	f = finding{ClockAhead, 34, x.Now, fmt.Sprintf(
+		"the clock of %s was at least %s ahead of this server's when it published at %s: %s of it cannot be handed out before %s.",
+		d.Device, span(last.NotBefore().Sub(last.PublishedAt)), stamp(last.PublishedAt), plural(n, "KeyPackage"), stamp(first)), clockAdvice}
+	return f, true
 }
 
 // empty finds out where all KeyPackages of a device have gone.
@@ -396,7 +449,14 @@ func (x explainer) stock(d Device) string {
 		}
 	}
 	for _, l := range d.LastResort {
-		parts = append(parts, fmt.Sprintf("a last resort (cipher suite %d)", l.Suite))
+		later := ""
+		if !l.UsableFrom.IsZero() {
+			later = " that will be valid later"
+		}
+		parts = append(parts, fmt.Sprintf("a last resort (cipher suite %d)%s", l.Suite, later))
+	}
+	if n := d.Stock.NotYetValid; n > 0 {
+		parts = append(parts, plural(n, "KeyPackage")+" that will be valid later")
 	}
 	if len(parts) == 0 {
 		return "nothing on the shelf"
@@ -410,7 +470,7 @@ func (x explainer) stock(d Device) string {
 
 func lastResorts(d Device, suite mls.CipherSuite) (n int) {
 	for _, l := range d.LastResort {
-		if l.Suite == suite {
+		if l.Suite == suite && l.UsableFrom.IsZero() {
 			n++
 		}
 	}

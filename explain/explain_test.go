@@ -54,6 +54,11 @@ func (l *life) has(n int, s delivery.KeyPackageState, ago time.Duration, change 
 		}
 		switch c := &l.Counts[0]; s {
 		case delivery.Available:
+			if r.NotBefore().After(now) {
+				c.NotYetValid++
+				l.Stock.NotYetValid++
+				continue
+			}
 			c.Available++
 			if r.LastResort {
 				l.LastResort = append(l.LastResort, delivery.LastResort{Ref: r.Ref, Suite: 1})
@@ -97,6 +102,11 @@ func (l *life) gets(s delivery.WelcomeState, ago time.Duration, change ...func(*
 	}
 	l.Welcomes = append([]delivery.MailHistory{m}, l.Welcomes...)
 	return l
+}
+
+// from is a lifetime that begins so long after now.
+func from(ahead time.Duration) func(*delivery.KeyPackageRecord) {
+	return func(r *delivery.KeyPackageRecord) { r.Lifetime.NotBefore = uint64(now.Add(ahead).Unix()) }
 }
 
 func (l *life) overdue(m *delivery.MailHistory) { m.Overdue = true; l.Overdue++ }
@@ -164,6 +174,15 @@ var cases = []struct {
 	says     []string // in the headline
 	advises  Reader
 }{
+	{"the clock of a device is ahead", born(time.Hour).has(3, delivery.Available, time.Hour, from(5*time.Hour)).facts(),
+		ClockAhead, []string{"the clock of alice/phone was at least 6 hours ahead", "3 KeyPackages of it cannot be handed out before 2030-03-04T17:00:00Z"}, User},
+	{"the clock of a device is ahead, and something is left", healthy().has(3, delivery.Available, time.Hour, from(5*time.Hour)).facts(),
+		ClockAhead, []string{"at least 6 hours ahead"}, Operator},
+	{"the clock of a device is so far ahead that it is refused", born(day).with(func(d *Device) {
+		r := refusal("POST …/key-packages", 422, "invalid_key_package", time.Hour)
+		r.Item, r.Detail = delivery.ItemNotYetValid, "item 0: not_before is 3 days ahead of the server's clock"
+		d.Refused = []Refusal{r}
+	}).facts(), ClockAhead, []string{"3 days ahead of the server's clock"}, User},
 	{"a user nobody has heard of never published", Facts{Question: Question{User: "alice"}},
 		NeverPublished, []string{`no device of "alice" has ever published`}, Operator},
 	{"a device nobody has heard of never published", Facts{Question: Question{User: "alice", Device: "phone"}},

@@ -79,6 +79,7 @@ type Refusal struct {
 	Request     string // "POST …/claim"
 	Status      int    // 0: it was no error, but not what was wanted
 	Code        string
+	Item        delivery.ItemCode // of the first KeyPackage of a publication that was refused
 	Detail      string            // may have a stranger's words in it
 	Ref         mls.KeyPackageRef // if it was about one
 }

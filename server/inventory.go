@@ -11,18 +11,20 @@ import (
 )
 
 type countsJSON struct {
-	Suite     mls.CipherSuite `json:"cipher_suite"`
-	Available int             `json:"available"`
-	Reserved  int             `json:"reserved"`
-	Retired   int             `json:"retired"`
-	Matched   int             `json:"matched"`
-	Delivered int             `json:"delivered"`
+	Suite       mls.CipherSuite `json:"cipher_suite"`
+	Available   int             `json:"available"`
+	NotYetValid int             `json:"not_yet_valid,omitzero"`
+	Reserved    int             `json:"reserved"`
+	Retired     int             `json:"retired"`
+	Matched     int             `json:"matched"`
+	Delivered   int             `json:"delivered"`
 }
 
 type lastResortJSON struct {
 	Ref         string          `json:"ref"`
 	Suite       mls.CipherSuite `json:"cipher_suite"`
 	HandedOutAt *string         `json:"handed_out_at"`
+	UsableFrom  string          `json:"usable_from,omitzero"`
 }
 
 type inventoryJSON struct {
@@ -66,7 +68,7 @@ func newCounts(counts []delivery.SuiteCounts) []countsJSON {
 func newLastResort(keyPackages []delivery.LastResort) []lastResortJSON {
 	list := make([]lastResortJSON, len(keyPackages))
 	for i, k := range keyPackages {
-		list[i] = lastResortJSON{Ref: k.Ref.String(), Suite: k.Suite}
+		list[i] = lastResortJSON{Ref: k.Ref.String(), Suite: k.Suite, UsableFrom: utc(k.UsableFrom)}
 		if !k.HandedOutAt.IsZero() {
 			at := utc(k.HandedOutAt)
 			list[i].HandedOutAt = &at

@@ -21,12 +21,14 @@ type keyPackageJSON struct {
 
 type publishedJSON struct {
 	keyPackageJSON
-	Status delivery.PublishedStatus `json:"status"`
+	UsableFrom string                   `json:"usable_from,omitzero"`
+	Status     delivery.PublishedStatus `json:"status"`
 }
 
 type stockJSON struct {
-	Available int  `json:"available"`
-	Low       bool `json:"low"`
+	Available   int  `json:"available"`
+	NotYetValid int  `json:"not_yet_valid,omitzero"`
+	Low         bool `json:"low"`
 }
 
 type shelfJSON struct {
@@ -118,7 +120,7 @@ func (s *Server) readPublication(r *request) ([]delivery.NewKeyPackage, error) {
 func newPublications(p delivery.Publications) publicationsJSON {
 	list := make([]publishedJSON, len(p.Items))
 	for i, k := range p.Items {
-		list[i] = publishedJSON{newKeyPackage(k.Ref, k.Suite, k.LastResort, k.Lifetime, k.ExpiresAt), k.Status}
+		list[i] = publishedJSON{newKeyPackage(k.Ref, k.Suite, k.LastResort, k.Lifetime, k.ExpiresAt), utc(k.UsableFrom), k.Status}
 	}
 	return publicationsJSON{list, shelfJSON{newStock(p.Stock), p.Stock.Room}, p.RestoreEpoch}
 }
@@ -127,7 +129,7 @@ func newKeyPackage(ref mls.KeyPackageRef, suite mls.CipherSuite, lastResort bool
 	return keyPackageJSON{ref.String(), suite, lastResort, life.NotBefore, life.NotAfter, utc(expiresAt)}
 }
 
-func newStock(s delivery.Stock) stockJSON { return stockJSON{s.Available, s.Low} }
+func newStock(s delivery.Stock) stockJSON { return stockJSON{s.Available, s.NotYetValid, s.Low} }
 
 type keyPackageStatusJSON struct {
 	keyPackageJSON
@@ -137,6 +139,7 @@ type keyPackageStatusJSON struct {
 	PublishedAt string          `json:"published_at,omitzero"`
 	ReservedAt  string          `json:"reserved_at,omitzero"`
 	HandedOutAt string          `json:"handed_out_at,omitzero"`
+	UsableFrom  string          `json:"usable_from,omitzero"`
 	EndedAt     string          `json:"ended_at,omitzero"`
 	Welcome     string          `json:"welcome,omitempty"`
 }
@@ -155,6 +158,7 @@ func (s *Server) keyPackage(w http.ResponseWriter, r *request) error {
 		PublishedAt:    utc(k.PublishedAt),
 		ReservedAt:     utc(k.ReservedAt),
 		HandedOutAt:    utc(k.HandedOutAt),
+		UsableFrom:     utc(k.UsableFrom),
 		EndedAt:        utc(k.EndedAt),
 	}
 	if k.Welcome != nil {

@@ -145,8 +145,13 @@ func (s *Server) remember(r *request, params httprouter.Params, err error) {
 		return
 	}
 	p := classify(err)
+	var item delivery.ItemCode
+	if refused, ok := errors.AsType[*delivery.PublishError](err); ok && len(refused.Items) > 0 {
+		item = refused.Items[0].Code
+	}
 	n := s.refusals.newNote(r.device, explain.Refusal{
-		Who: r.caller.ID(), Request: r.route.name(), Status: p.Status, Code: p.Code, Detail: strings.TrimPrefix(p.Detail, strings.ReplaceAll(p.Code, "_", " ")+": "),
+		Item: item,
+		Who:  r.caller.ID(), Request: r.route.name(), Status: p.Status, Code: p.Code, Detail: strings.TrimPrefix(p.Detail, strings.ReplaceAll(p.Code, "_", " ")+": "),
 	})
 	if s.mayWrite(r, err) {
 		s.refusals.own.write(string(r.device.User), n)

@@ -53,7 +53,7 @@ func (s *Server) published(r *request, items []delivery.NewKeyPackage, publish f
 		return newlyStored(items, answer), err
 	})
 	for _, item := range answer.Items {
-		if item.Status == delivery.Stored {
+		if item.New() {
 			n--
 		}
 	}
@@ -71,7 +71,7 @@ func publicationSize(items []delivery.NewKeyPackage) (n int) {
 // newlyStored is how many bytes of the items were not there before.
 func newlyStored(items []delivery.NewKeyPackage, p delivery.Publications) (n int) {
 	for i, item := range p.Items {
-		if item.Status == delivery.Stored {
+		if item.New() {
 			n += len(items[i].Bytes)
 		}
 	}

@@ -156,12 +156,42 @@ var publishPromises = []promise{
 	}},
 	{"a not_before ahead by less than clocks differ is kept off the shelf until then", func(w *world) {
 		k := keyPackage(w.lasting(23*time.Hour, 90*day))
-		same(w, "status", w.publish(phone, k).Items[0].Status, delivery.Stored)
+		from := w.clock.Now().Add(23 * time.Hour)
+		p := w.publish(phone, k)
+		same(w, "status", p.Items[0].Status, delivery.NotYetValid)
+		at(w, "usable", p.Items[0].UsableFrom, from)
 		same(w, "listed", w.listed("alice"), []ref{})
 		same(w, "reserved", reservedRefs(w.reserve(bob, delivery.ReserveRequest{Users: []delivery.UserID{"alice"}})), []ref{})
 		w.clock.Advance(23*time.Hour + time.Second)
 		same(w, "listed", w.listed("alice"), refsOf(k))
 		w.reserveOne(bob, phone, k)
+	}},
+	{"what is not yet valid is not available, and nobody has to publish more because of it", func(w *world) {
+		early := keyPackages(10, w.lasting(5*time.Hour, 90*day))
+		last := keyPackage(mlstest.LastResort(), w.lasting(5*time.Hour, 90*day))
+		want := delivery.Stock{NotYetValid: 10, Room: 490}
+		same(w, "stock", w.publish(phone, append(early, last)...).Stock, want)
+		again := w.publish(phone, early[0])
+		same(w, "status", again.Items[0].Status, delivery.AlreadyStored)
+		at(w, "usable", again.Items[0].UsableFrom, time.Unix(int64(early[0].Lifetime.NotBefore), 0))
+		same(w, "counts", w.inventory(phone).Counts, []delivery.SuiteCounts{{Suite: 1, NotYetValid: 11}})
+		same(w, "last resort", w.inventory(phone).LastResort[0].UsableFrom.IsZero(), false)
+		w.one(phone)
+		want.Available, want.Room = 1, 0
+		same(w, "told to a claim", w.claim(phone).Stock, want)
+		w.clock.Advance(5 * time.Hour)
+		same(w, "then", w.claim(phone).Stock, delivery.Stock{Available: 11})
+		same(w, "counts", w.inventory(phone).Counts, []delivery.SuiteCounts{{Suite: 1, Available: 12}})
+		same(w, "last resort", w.inventory(phone).LastResort[0].UsableFrom.IsZero(), true)
+	}},
+	{"what has too little of its lifetime to be handed out says so, and is off the shelf", func(w *world) {
+		short, never := keyPackage(w.lasting(-day, 23*time.Hour)), keyPackage(w.lasting(12*time.Hour, 30*time.Hour))
+		p := w.publish(phone, short, never, short)
+		same(w, "statuses", publishedStatuses(p), []delivery.PublishedStatus{delivery.TooShortLived, delivery.TooShortLived, delivery.AlreadyStored})
+		same(w, "stock", p.Stock, delivery.Stock{Low: true, Room: 500})
+		w.states(delivery.Retired, short, never)
+		same(w, "statuses", publishedStatuses(w.publish(phone, short)), []delivery.PublishedStatus{delivery.AlreadyStored})
+		w.first(phone, w.send(bob, short))
 	}},
 	{"a Welcome may name a KeyPackage before its not_before, for clocks differ", func(w *world) {
 		k := keyPackage(w.lasting(23*time.Hour, 90*day))

@@ -333,7 +333,8 @@ var lastResortPromises = []promise{
 		same(w, "last resort", len(w.inventory(phone).LastResort), 2)
 	}},
 	{"two last-resort KeyPackages in one publication leave one on the shelf", func(w *world) {
-		w.publish(phone, keyPackages(2, mlstest.LastResort())...)
+		p := w.publish(phone, keyPackages(2, mlstest.LastResort())...)
+		same(w, "statuses", publishedStatuses(p), []delivery.PublishedStatus{delivery.Superseded, delivery.Stored})
 		same(w, "last resort", len(w.inventory(phone).LastResort), 1)
 		same(w, "listed", len(w.listed("alice")), 1)
 	}},

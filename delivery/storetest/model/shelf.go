@@ -6,6 +6,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"time"
 
 	"welcomed/delivery"
 	"welcomed/mls"
@@ -171,7 +172,7 @@ func (b *book) offTheShelf(id delivery.DeviceID, fresh []delivery.NewKeyPackage,
 	newest := map[mls.CipherSuite]bool{}
 	for _, item := range fresh {
 		switch {
-		case come(endOf(item.Lifetime.NotAfter).Add(-b.limits.LifetimeMargin), b.now), b.forgot(item) && !item.LastResort, item.LastResort && newest[item.Suite]:
+		case b.tooShort(item), b.forgot(item) && !item.LastResort, item.LastResort && newest[item.Suite]:
 			n++
 		case item.LastResort:
 			newest[item.Suite] = true
@@ -185,6 +186,13 @@ func (b *book) offTheShelf(id delivery.DeviceID, fresh []delivery.NewKeyPackage,
 	return n
 }
 
+// tooShort reports whether an item is never handed out: when it could be first, too
+// little of its lifetime is left.
+func (b *book) tooShort(item delivery.NewKeyPackage) bool {
+	off := first(endOf(item.Lifetime.NotAfter).Add(-b.limits.LifetimeMargin), b.now.Add(b.limits.ShelfAge))
+	return come(off, b.now) || come(off, endOf(item.Lifetime.NotBefore))
+}
+
 // available counts the shelf, last resorts left out.
 func (b *book) available(id delivery.DeviceID) (n int) {
 	for _, k := range b.of(id) {
@@ -196,9 +204,14 @@ func (b *book) available(id delivery.DeviceID) (n int) {
 }
 
 func (b *book) stock(id delivery.DeviceID) delivery.Stock {
-	n := b.available(id)
+	n, early := b.available(id), 0
+	for _, k := range b.of(id) {
+		if !k.item.LastResort && !b.usableFrom(k).IsZero() {
+			early++
+		}
+	}
 	room, _ := b.room(id, 0)
-	return delivery.Stock{Available: n, Low: n < b.limits.LowWatermark, Room: room}
+	return delivery.Stock{Available: n - early, NotYetValid: early, Low: n < b.limits.LowWatermark, Room: room}
 }
 
 // add puts a KeyPackage on the shelf, unless it could not be handed out. Of the
@@ -211,7 +224,7 @@ func (b *book) add(id delivery.DeviceID, item delivery.NewKeyPackage) {
 	k := &keyPackage{item: item, owner: id, state: delivery.Available, published: b.now}
 	k.shelfUntil = first(ends.Add(-b.limits.LifetimeMargin), b.now.Add(b.limits.ShelfAge))
 	k.usableUntil = first(ends, k.shelfUntil.Add(b.limits.RetiredFor))
-	if come(k.shelfUntil, b.now) {
+	if b.tooShort(item) {
 		b.retire(k)
 	}
 	for _, o := range b.of(id) {
@@ -231,6 +244,14 @@ func (b *book) forgot(item delivery.NewKeyPackage) bool {
 	return !b.restoredAt.IsZero() && item.RestoreEpoch != b.epoch && !endOf(item.Lifetime.NotBefore).After(b.restoredAt)
 }
 
+// usableFrom is when one on the shelf becomes valid; zero if it is.
+func (b *book) usableFrom(k *keyPackage) (at time.Time) {
+	if k.stateAt(b.now) == delivery.Available && !k.begun(b.now) {
+		at = endOf(k.item.Lifetime.NotBefore)
+	}
+	return at
+}
+
 func (b *book) published(id delivery.DeviceID, items, fresh []delivery.NewKeyPackage) (p delivery.Publications) {
 	seen := map[mls.KeyPackageRef]bool{}
 	for _, item := range items {
@@ -242,13 +263,21 @@ func (b *book) published(id delivery.DeviceID, items, fresh []delivery.NewKeyPac
 		case !isNew && over(k.stateAt(b.now)):
 			status = delivery.Spent
 		}
-		if k.forgotten && !item.LastResort && k.stateAt(b.now) == delivery.Retired {
+		switch {
+		case k.forgotten && !item.LastResort && k.stateAt(b.now) == delivery.Retired:
 			status = delivery.NotAfterRestore
+		case status != delivery.Stored:
+		case b.tooShort(item):
+			status = delivery.TooShortLived
+		case item.LastResort && k.state == delivery.Retired:
+			status = delivery.Superseded
+		case !k.begun(b.now):
+			status = delivery.NotYetValid
 		}
 		seen[item.Ref] = true
 		p.Items = append(p.Items, delivery.Published{
 			Ref: item.Ref, Suite: item.Suite, LastResort: item.LastResort, Lifetime: item.Lifetime,
-			ExpiresAt: b.expiresAt(k).ExpiresAt, Status: status,
+			ExpiresAt: b.expiresAt(k).ExpiresAt, UsableFrom: b.usableFrom(k), Status: status,
 		})
 	}
 	p.Stock, p.RestoreEpoch = b.stock(id), b.epoch
@@ -309,7 +338,7 @@ func (b *book) inventory(id delivery.DeviceID) (inv delivery.Inventory) {
 		}
 	}
 	for _, k := range b.lastResorts(id) {
-		inv.LastResort = append(inv.LastResort, delivery.LastResort{Ref: k.item.Ref, Suite: k.item.Suite, HandedOutAt: k.handedOut})
+		inv.LastResort = append(inv.LastResort, delivery.LastResort{Ref: k.item.Ref, Suite: k.item.Suite, HandedOutAt: k.handedOut, UsableFrom: b.usableFrom(k)})
 	}
 	for _, suite := range slices.Sorted(maps.Keys(counts)) {
 		inv.Counts = append(inv.Counts, *counts[suite])
@@ -342,6 +371,9 @@ func (b *book) count(counts map[mls.CipherSuite]*delivery.SuiteCounts, k *keyPac
 		delivery.Available: &c.Available, delivery.Reserved: &c.Reserved, delivery.Retired: &c.Retired,
 		delivery.Matched: &c.Matched, delivery.Consumed: &c.Delivered,
 	}[state]
+	if !b.usableFrom(k).IsZero() {
+		column = &c.NotYetValid
+	}
 	if column != nil {
 		*column++
 		counts[k.item.Suite] = c
@@ -465,7 +497,7 @@ func (b *book) keyPackage(caller delivery.Caller, ref mls.KeyPackageRef) (s deli
 	}
 	s = delivery.KeyPackageStatus{
 		Ref: ref, Device: k.owner, Suite: k.item.Suite, LastResort: k.item.LastResort, State: k.stateAt(b.now), Lifetime: k.item.Lifetime,
-		PublishedAt: k.published, ReservedAt: k.reserved, HandedOutAt: k.handedOut, EndedAt: k.ended,
+		PublishedAt: k.published, ReservedAt: k.reserved, HandedOutAt: k.handedOut, UsableFrom: b.usableFrom(k), EndedAt: k.ended,
 	}
 	if matched != nil && (owns || posted) {
 		s.Welcome = &matched.id
