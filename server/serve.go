@@ -103,7 +103,7 @@ func (s *Server) serveAPI(srv *http.Server, l net.Listener) error {
 
 func (s *Server) httpServer(h http.Handler) *http.Server {
 	return &http.Server{
-		Handler:           h,
+		Handler:           closeChunked(h),
 		ReadHeaderTimeout: s.times.header,
 		IdleTimeout:       s.times.idle,
 		MaxHeaderBytes:    s.caps.HeaderBytes,
@@ -112,6 +112,20 @@ func (s *Server) httpServer(h http.Handler) *http.Server {
 
 		DisableGeneralOptionsHandler: true, // OPTIONS * is a request as any other
 	}
+}
+
+// closeChunked ends a connection with the answer to a chunked request. If it had a
+// Content-Length too, it may be an attempt to have two requests taken for one, and
+// the connection has to be closed (RFC 9112 §6.1). net/http drops that field
+// before a handler sees it, so all chunked requests are answered so: they are few,
+// as clients know how long what they send is.
+func closeChunked(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if len(r.TransferEncoding) > 0 {
+			w.Header().Set("Connection", "close")
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // http2 bounds what a connection of HTTP/2 holds besides its requests: what has

@@ -128,3 +128,36 @@ func TestASlowHeaderIsCutOff(t *testing.T) {
 		}
 	}
 }
+
+// TestTwoLengthsEndTheConnection: a request with Content-Length and
+// Transfer-Encoding is answered, and nothing that comes behind it is read (RFC 9112
+// §6.1). On all listeners, and for all that is chunked.
+func TestTwoLengthsEndTheConnection(t *testing.T) {
+	s := start(t, nil)
+	const next = "GET /v1 HTTP/1.1\r\nHost: localhost\r\n\r\n"
+	for _, row := range []struct{ what, addr, first string }{
+		{"both", s.api, "POST /v1/users/alice/devices/phone/claim HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 7\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"},
+		{"the body is not read", s.api, "GET /v1 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"},
+		{"on the admin listener", s.admin, "GET /livez HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"},
+	} {
+		c := dial(t, row.addr)
+		_, err := io.WriteString(c, row.first+next)
+		must(t, err)
+		first := c.answer()
+		same(t, row.what, first.StatusCode, 200)
+		same(t, row.what+": closes", first.Close, true)
+		_, err = io.Copy(io.Discard, first.Body)
+		must(t, err)
+		rest, _ := io.ReadAll(c.r) // the peer may reset
+		same(t, row.what+": what comes behind it", string(rest), "")
+	}
+	c := dial(t, s.api)
+	_, err := io.WriteString(c, next+next)
+	must(t, err)
+	for range 2 {
+		answer := c.answer()
+		same(t, "without, it goes on", answer.Close, false)
+		_, err = io.Copy(io.Discard, answer.Body)
+		must(t, err)
+	}
+}
