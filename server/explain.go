@@ -74,7 +74,12 @@ func (s *Server) explain(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	done, err := s.reads.take(r.Context(), "explain")
+	if err != nil {
+		return err
+	}
 	e, err := s.explained(r.Context(), question)
+	done()
 	if err != nil {
 		return err
 	}

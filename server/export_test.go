@@ -46,6 +46,20 @@ func Routes() (all []string) {
 	return all
 }
 
+// TurnClasses returns how each route takes turns, and all routes, with those of the
+// admin socket.
+func TurnClasses() (classes map[string]string, all []string) {
+	classes = make(map[string]string)
+	for route, class := range turnsOf {
+		classes[route] = string(class)
+	}
+	all = Routes()
+	for _, r := range socketRoutes {
+		all = append(all, r.method+" "+r.path)
+	}
+	return classes, all
+}
+
 // ReadWait returns how long a claim with this query waits.
 func (s *Server) ReadWait(query string) (time.Duration, error) {
 	r := &request{Request: &http.Request{URL: &url.URL{RawQuery: query}}, route: &route{query: "wait"}}

@@ -101,7 +101,13 @@ func (s *Server) compareInventory(w http.ResponseWriter, r *request, text string
 	if err != nil {
 		return err
 	}
+	object, _ := ofTheUser.object(r)
+	done, err := s.reads.take(r.Context(), object)
+	if err != nil {
+		return err
+	}
 	inv, err := s.store.Inventory(r.Context(), r.caller, r.device)
+	done()
 	if err != nil {
 		return err
 	}

@@ -57,13 +57,8 @@ func (s *Server) list(w http.ResponseWriter, r *request) error {
 }
 
 // listed lists what the budgets have left. What a listing costs shows only then,
-// so a caller's listings take turns.
+// so a caller's listings take turns, see turnsOf.
 func (s *Server) listed(r *request, opts delivery.ListOptions) (page delivery.Listing, err error) {
-	done, err := s.lists.take(r.Context(), memoryParty(r))
-	if err != nil {
-		return page, err
-	}
-	defer done()
 	if err := s.budgets.beginList(r.caller, r.user, &opts); err != nil {
 		return page, err
 	}

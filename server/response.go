@@ -23,7 +23,8 @@ type response struct {
 	http.ResponseWriter
 	times    *timeouts
 	draining <-chan struct{}
-	status   int // 0: nothing was written
+	status   int    // 0: nothing was written
+	begins   func() // is called when the answer is made; nil: nothing is
 }
 
 // Values of headers that every answer has; net/http only reads them.
@@ -49,6 +50,9 @@ func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 func (w *response) WriteHeader(status int) {
 	if w.status == 0 && status >= 200 {
 		w.status = status
+		if w.begins != nil {
+			w.begins()
+		}
 		w.lastAnswer()
 		size, _ := strconv.Atoi(w.Header().Get("Content-Length"))
 		w.setDeadline(size)

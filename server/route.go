@@ -188,7 +188,7 @@ func (s *Server) run(w http.ResponseWriter, r *request, params httprouter.Params
 		}
 		r.permitted, r.late = func() error { return s.stillPermitted(r) }, time.Now().Add(s.times.late)
 	}
-	return r.route.handle(s, w, r)
+	return s.inTurn(w, r)
 }
 
 // recover answers a panic of a handler; it is deferred.

@@ -110,7 +110,7 @@ type Server struct {
 	pools       pools
 	connections *connections
 	claims      turns // by user
-	lists       turns // by who lists
+	reads       turns // what is costly to read, see turnsOf
 
 	reservations turns // by user who reserves
 

@@ -3,9 +3,11 @@ package server_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 
 	"welcomed/delivery"
+	"welcomed/mls"
 	"welcomed/server"
 )
 
@@ -64,4 +66,105 @@ func TestWhoLeavesTakesNoTurn(t *testing.T) {
 		done()
 	}
 	same(t, "objects", turns.Objects(), 0)
+}
+
+// TestEveryRouteSaysHowItTakesTurns: a route that is new has to say so.
+func TestEveryRouteSaysHowItTakesTurns(t *testing.T) {
+	classes, routes := server.TurnClasses()
+	for _, route := range routes {
+		if classes[route] == "" {
+			t.Errorf("%s does not say how it takes turns: see turnsOf", route)
+		}
+		delete(classes, route)
+	}
+	for route := range classes {
+		t.Errorf("there is no route %s", route)
+	}
+}
+
+// A slowReader tells of each costly read and lets it go on only when it is told.
+type slowReader struct {
+	callerStore
+	began chan string
+	goOn  chan struct{}
+}
+
+func (s *slowReader) read(ctx context.Context, what string) error {
+	s.began <- what
+	select {
+	case <-s.goOn:
+		return delivery.ErrNotFound
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (s *slowReader) Devices(ctx context.Context, _ delivery.Caller, _ delivery.UserID) ([]delivery.DeviceInfo, error) {
+	return nil, s.read(ctx, "devices")
+}
+
+func (s *slowReader) Inventory(ctx context.Context, _ delivery.Caller, _ delivery.DeviceID) (delivery.Inventory, error) {
+	return delivery.Inventory{}, s.read(ctx, "inventory")
+}
+
+func (s *slowReader) List(ctx context.Context, _ delivery.Caller, _ delivery.UserID, _ delivery.ListOptions) (delivery.Listing, error) {
+	return delivery.Listing{}, s.read(ctx, "list")
+}
+
+func (s *slowReader) Outcome(ctx context.Context, _ delivery.Caller, _ delivery.WelcomeID) (delivery.Outcome, error) {
+	return delivery.Outcome{}, s.read(ctx, "outcome")
+}
+
+func (s *slowReader) KeyPackage(ctx context.Context, _ delivery.Caller, _ mls.KeyPackageRef) (delivery.KeyPackageStatus, error) {
+	return delivery.KeyPackageStatus{}, s.read(ctx, "key package")
+}
+
+func (s *slowReader) RatchetTree(ctx context.Context, _ delivery.Caller, _ delivery.DeviceID, _ delivery.WelcomeID) ([]byte, error) {
+	return nil, s.read(ctx, "ratchet tree")
+}
+
+// TestCostlyReadsTakeTurns: whatever a user reads, two at a time are read for them,
+// and another user does not wait.
+func TestCostlyReadsTakeTurns(t *testing.T) {
+	id := strings.Repeat("0", 64)
+	digest := object{"digest": id}
+	for what, row := range map[string]struct {
+		method, path string
+		body         any
+	}{
+		"devices":      {"GET", "/v1/users/USER/devices", nil},
+		"inventory":    {"GET", "/v1/users/USER/devices/phone/key-packages", nil},
+		"sync":         {"POST", "/v1/users/USER/devices/phone/key-packages/sync", digest},
+		"list":         {"GET", "/v1/users/USER/key-packages", nil},
+		"outcome":      {"GET", "/v1/welcomes/" + id, nil},
+		"key package":  {"GET", "/v1/key-packages/" + id, nil},
+		"ratchet tree": {"GET", "/v1/users/USER/devices/phone/welcomes/" + id + "/ratchet-tree", nil},
+	} {
+		t.Run(what, func(t *testing.T) {
+			store := &slowReader{began: make(chan string, 10), goOn: make(chan struct{})}
+			s := start(t, func(o *server.Options) {
+				o.Store, o.Auth = store, issuer{"alice": {User: "alice"}, "bob": {User: "bob"}}
+			})
+			ask := func(user string) <-chan reply {
+				return s.later(row.method, strings.ReplaceAll(row.path, "USER", user), row.body, "Authorization", "Bearer "+user)
+			}
+			var answers []<-chan reply
+			for range 3 {
+				answers = append(answers, ask("alice"))
+			}
+			wait(t, "a read", store.began)
+			wait(t, "a read", store.began)
+			answers = append(answers, ask("bob"))
+			wait(t, "another user's", store.began)
+			select {
+			case <-store.began:
+				t.Error("a third is read at the same time")
+			default:
+			}
+			close(store.goOn)
+			for _, a := range answers {
+				wait(t, "an answer", a).want(404)
+			}
+		})
+	}
 }
