@@ -3,6 +3,7 @@ package explain
 import (
 	"cmp"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -96,7 +97,7 @@ func (x explainer) removed(d Device) finding {
 	return finding{Removed, 88, d.RemovedAt,
 		fmt.Sprintf("%s was removed at %s: what it had was withdrawn, and nobody can add it until it publishes again.", d.Device, ago(d.RemovedAt, x.Now)),
 		[]Advice{
-			{Operator, "if the device was not to be removed, find out who asked for DELETE /v1/users/" + string(d.Device.User) + "/devices/" + d.Device.Name + ". A token that was bound to it and issued before is refused: it needs a new one."},
+			{Operator, "if the device was not to be removed, find out who asked for DELETE /v1/users/" + url.PathEscape(string(d.Device.User)) + "/devices/" + url.PathEscape(d.Device.Name) + ". A token that was bound to it and issued before is refused: it needs a new one."},
 			{User, "sign in again on that device."},
 		}}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"mime"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -220,8 +221,8 @@ func (f framing) answerDelivery(w http.ResponseWriter, r *request, result delive
 	h.Set("Key-Package-Ref", d.Ref.String())
 	h.Set("Welcome-Redelivered", strconv.FormatBool(d.Redelivered))
 	if d.RatchetTreeSize > 0 {
-		// No character of an id needs escaping here.
-		h.Set("Link", fmt.Sprintf(`</v1/users/%s/devices/%s/welcomes/%s/ratchet-tree>; rel="ratchet-tree"`, r.device.User, r.device.Name, d.ID))
+		h.Set("Link", fmt.Sprintf(`</v1/users/%s/devices/%s/welcomes/%s/ratchet-tree>; rel="ratchet-tree"`,
+			url.PathEscape(string(r.device.User)), url.PathEscape(r.device.Name), d.ID))
 	}
 	writeBody(w, http.StatusOK, mediaMLS, f.wrap(mls.WireFormatWelcome, d.Welcome))
 	return nil
