@@ -1,6 +1,7 @@
 package bolt
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -158,7 +159,7 @@ func checkRows(ctx context.Context, tx *bbolt.Tx, r *Report, opts CheckOptions) 
 	if _, err := s.load(tx); err != nil {
 		return nil, err
 	}
-	t := &txn{tx: tx, store: s, rows: newRowMap()}
+	t := &txn{tx: tx, store: s, rows: newRowMap(), raw: true}
 	c := &checker{txn: t, ctx: ctx, opts: opts, report: r, limits: delivery.DefaultLimits(), want: *s.state.Load(), waiting: map[byte][]uint64{}}
 	err = recovering(func() error {
 		if log := loadLog(tx.Bucket(bucketLog.name), c.want.merged, t.rows); !wholeLog(tx, log) {
@@ -255,6 +256,8 @@ func (c *checker) row(k, v []byte) {
 		c.deviceRow(key, v)
 	case bucketNames.kind:
 		c.name(key, v)
+	case bucketGone.kind:
+		c.goneRow(key, v)
 	case bucketRefs.kind:
 		c.ref(key, v)
 	case bucketWelcomeIDs.kind:
@@ -278,13 +281,28 @@ func (c *checker) row(k, v []byte) {
 
 func (c *checker) name(key, v []byte) {
 	number := readNumber(v)
-	if d := c.deviceByNumber(number); d == nil || string(nameKey(d.id)) != string(key) {
+	if d := c.deviceByNumber(number); d == nil || c.isGone(d) || string(nameKey(d.id)) != string(key) {
 		for range c.scan(bucketDevices, numberKey(number), nil) {
 			if d == nil { // its rows are there, and that is said of them
 				return
 			}
 		}
 		c.repairable(delRow(bucketNames, key), "the name %q has no device", key)
+	}
+}
+
+// isGone reports whether a device is found among those that were removed.
+func (c *checker) isGone(d *device) bool { return d.removed && c.store.format == formatVersion }
+
+// goneRow checks that a device that was removed is there. A row without one says when
+// all of a user's were removed.
+func (c *checker) goneRow(key, v []byte) {
+	if bytes.IndexByte(key, 0) == len(key)-1 {
+		c.numbered(readNumber(v[min(len(v), numberBytes):]))
+		return
+	}
+	if d := c.deviceByNumber(readNumber(v)); d == nil || !d.removed || string(goneKey(d.id, d.life)) != string(key) {
+		c.repairable(delRow(bucketGone, key), "the name %q of a device that was removed has none", key)
 	}
 }
 

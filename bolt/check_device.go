@@ -35,7 +35,7 @@ func (c *checker) deviceRow(key, v []byte) {
 		c.d, c.orphans = c.deviceByNumber(number), 0
 		c.devicesN++
 		c.numbered(number)
-		c.numbered(c.d.claimed)
+		c.numbered(max(c.d.claimed, c.d.removedNo))
 		return
 	}
 	if c.d == nil || c.d.number != number {
@@ -133,7 +133,7 @@ func (c *checker) openMail(w *welcome, r *recipient, m *mail) {
 	}
 	// What had ended by itself before a withdrawal, a release or a cancellation is as
 	// it was until a sweep writes it.
-	ended := m.rec.StateAt(c.want.seen).Ended()
+	ended := m.rec.StateAt(c.want.seen).Ended() || !d.endedAt.IsZero()
 	if !k.rec.LastResort && k.rec.State != want && !ended {
 		c.wrong("Welcome %s is %s for KeyPackage %s, which is %s", w.id, s, r.ref, k.rec.State)
 	}
@@ -227,7 +227,7 @@ func (c *checker) possible(k *keyPackage) {
 		c.wrong("KeyPackage %s of device %s is a last resort and %s", r.Ref, c.d.id, r.State)
 	}
 	// One that had expired by then is as it was until a sweep writes it.
-	if c.d.removed && !r.StateAt(c.want.seen).Ended() {
+	if c.d.removed && c.d.endedAt.IsZero() && !r.StateAt(c.want.seen).Ended() {
 		c.wrong("KeyPackage %s is %s, and its device %s was removed", r.Ref, r.State, c.d.id)
 	}
 }
@@ -265,12 +265,16 @@ func (c *checker) endDevice() {
 	}
 	c.d = nil
 	c.devices = nil
-	c.state.overdue += int64(d.overdue)
+	c.state.overdue += int64(d.late())
 	if d.level >= stockOK && d.level <= stockEmpty {
 		c.state.stock[d.level]++
 	}
-	if v := c.get(bucketNames, nameKey(d.id)); v == nil || readNumber(v) != d.number {
-		c.unnamed(d, v)
+	names, name := bucketNames, nameKey(d.id)
+	if c.isGone(d) {
+		names, name = bucketGone, goneKey(d.id, d.life)
+	}
+	if v := c.get(names, name); v == nil || readNumber(v) != d.number {
+		c.unnamed(d, names, name, v)
 	}
 	c.counters(d)
 	c.waitedFor(d)
@@ -278,14 +282,14 @@ func (c *checker) endDevice() {
 	c.usedInitKeys(d)
 }
 
-func (c *checker) unnamed(d *device, v []byte) {
+func (c *checker) unnamed(d *device, names *bucket, name, v []byte) {
 	if v != nil {
-		if other := c.deviceByNumber(readNumber(v)); other != nil && other.id == d.id {
+		if other := c.deviceByNumber(readNumber(v)); other != nil && other.id == d.id && other.life == d.life {
 			c.wrong("there are two devices %s, with the numbers %d and %d", d.id, d.number, other.number)
 			return
 		}
 	}
-	c.repairable(putRow(bucketNames, nameKey(d.id), numberKey(d.number)), "device %s is not found by its name", d.id)
+	c.repairable(putRow(names, name, numberKey(d.number)), "device %s is not found by its name", d.id)
 }
 
 // counters checks what a device counts, and how it is counted.
@@ -307,7 +311,7 @@ func (c *checker) counters(d *device) {
 	if d.level > stockEmpty || none != d.removed || !none && empty != (d.available == 0) {
 		c.repairable(func(t *txn) { t.changed(t.deviceByNumber(n)) }, "device %s is counted with those that have another stock", d.id)
 	}
-	if ends := c.shelfEnds; !ends.IsZero() && (d.shelfUntil.IsZero() || d.shelfUntil.After(ends)) {
+	if ends := c.shelfEnds; !d.removed && !ends.IsZero() && (d.shelfUntil.IsZero() || d.shelfUntil.After(ends)) {
 		c.repairable(func(t *txn) { d := t.deviceByNumber(n); d.shelfUntil = ends; t.changed(d) }, "device %s expects its first KeyPackage to age later than it does", d.id)
 	}
 }
@@ -338,6 +342,12 @@ func (c *checker) waitedFor(d *device) {
 // alarms checks that the device is looked at in time.
 func (c *checker) alarms(d *device, own *device) {
 	n := d.number
+	if d.removed && !d.endedAt.IsZero() {
+		own.live = alarm{}
+		if len(c.live) > 0 && d.live.set.IsZero() { // what has ended with it is still to be written
+			own.live.due = d.endedAt
+		}
+	}
 	if due := own.live.due; !due.IsZero() && (d.live.set.IsZero() || d.live.set.After(due)) {
 		c.repairable(func(t *txn) { d := t.deviceByNumber(n); d.live.at(due); t.changed(d) }, "device %s is looked at later than something of it ends", d.id)
 	}

@@ -72,7 +72,7 @@ func (c *claim) look(t *txn) error {
 }
 
 func (c *claim) decide(t *txn, d *device) error {
-	if d != nil && c.caller.Outlived(c.id, d.removedAt) {
+	if !c.caller.Bound.IsZero() && c.caller.Outlived(c.id, t.removedAt(c.id)) {
 		return delivery.ErrDeviceRemoved
 	}
 	c.plan = t.planClaim(d, c.filter)
@@ -91,7 +91,7 @@ func (c *claim) consume(t *txn) error {
 // sameDevice is device without looking up the name of one that is known.
 func (t *txn) sameDevice(known *device, id delivery.DeviceID) *device {
 	if known != nil {
-		if d := t.deviceByNumber(known.number); d != nil && d.id == id {
+		if d := t.deviceByNumber(known.number); d != nil && d.id == id && !d.removed {
 			return d
 		}
 	}
@@ -186,7 +186,7 @@ func (p *claimPlan) given() []*mail {
 }
 
 func (t *txn) planClaim(d *device, f claimFilter) (plan claimPlan) {
-	if d == nil || d.removed {
+	if d == nil {
 		plan.stock = t.stock(nil)
 		return plan
 	}
@@ -373,7 +373,7 @@ func (s *Store) RatchetTree(ctx context.Context, caller delivery.Caller, id deli
 // received returns the device and its part of a Welcome, at least one mail.
 func (t *txn) received(id delivery.DeviceID, welcome delivery.WelcomeID) (*device, []*mail, error) {
 	d, w := t.device(id), t.welcomeByID(welcome)
-	if d == nil || d.removed || w == nil {
+	if d == nil || w == nil {
 		return nil, nil, delivery.ErrNotFound
 	}
 	mails := t.mailsOf(d, w.number)

@@ -158,7 +158,7 @@ var Damages = []Damage{
 	{"tombstones are never put away", "is never put away", true, false, changeDevice(func(d *device) { d.tombstones = alarm{} })},
 	{"a shelf ages too late", "expects its first KeyPackage to age later", true, false, changeDevice(func(d *device) { d.shelfUntil = d.shelfUntil.AddDate(1, 0, 0) })},
 	{"a removed device is counted", "is counted with those that have another stock", true, false, func(t *txn) {
-		d := t.device(delivery.DeviceID{User: "dave", Name: "gone"})
+		d := t.lastOf(delivery.DeviceID{User: "dave", Name: "gone"})
 		d.removed = false
 		t.changed(d)
 		t.flushDevice(d)

@@ -24,12 +24,20 @@ const (
 )
 
 // A device is the row 0x00. It counts what every claim and publication asks
-// for.
+// for. One that is removed and made again under its id is another device, with rows of
+// its own: what has ended stays so.
+//
+// A removal writes this row and no other of the device. From then on all that is read
+// of the device has ended, whether or not a sweep has written it: see gone.
 type device struct {
 	number       uint64
 	id           delivery.DeviceID
+	life         uint64    // how many devices with that id were there before
 	removed      bool      // known only for its tombstones
-	removedAt    time.Time // last; it may be back since
+	removedAt    time.Time // one with that id, last; credentials may outlive it
+	removedNo    uint64    // in the sequence, if it is this one
+	endedAt      time.Time // when this one was removed; zero: all its rows say so themselves
+	endedSure    time.Time // the latest trusted time then
 	seenAt       time.Time
 	available    int       // KeyPackages on the shelf, last resort not counted
 	shelfUntil   time.Time // before it none of them has aged; zero if there are none
@@ -76,7 +84,7 @@ func (d *device) stockLevel(l *delivery.Limits) stockLevel {
 // room is not told.
 func (t *txn) stock(d *device) delivery.Stock {
 	var stock delivery.Stock
-	if d != nil {
+	if d != nil && !d.removed {
 		all := t.available(d)
 		stock.Available = t.usable(d, all)
 		stock.NotYetValid = all - stock.Available
@@ -118,7 +126,7 @@ func (t *txn) available(d *device) int {
 // renewShelfUntil looks for the next KeyPackage to age once the last known time
 // has passed.
 func (t *txn) renewShelfUntil(d *device) {
-	if d.shelfUntil.IsZero() || t.now.Before(d.shelfUntil) {
+	if d.removed || d.shelfUntil.IsZero() || t.now.Before(d.shelfUntil) {
 		return
 	}
 	d.shelfUntil = time.Time{}
@@ -149,14 +157,60 @@ func userPrefix(user delivery.UserID) []byte {
 	return append([]byte(user), 0)
 }
 
-// device returns the device if it exists, or existed and has tombstones; else
-// nil.
+// device returns the device if it exists, else nil.
 func (t *txn) device(id delivery.DeviceID) *device {
 	number := t.get(bucketNames, nameKey(id))
 	if number == nil {
 		return nil
 	}
 	return t.deviceByNumber(readNumber(number))
+}
+
+// A device that was removed, and is not forgotten, has a row in gone. The last one
+// with an id comes first.
+func goneKey(id delivery.DeviceID, life uint64) []byte {
+	return appendNumber(append(nameKey(id), 0), ^life)
+}
+
+// lastOf is device, or the last one that had that id.
+func (t *txn) lastOf(id delivery.DeviceID) *device {
+	if d := t.device(id); d != nil {
+		return d
+	}
+	for _, number := range t.scan(bucketGone, append(nameKey(id), 0), nil) {
+		return t.deviceByNumber(readNumber(number))
+	}
+	return nil
+}
+
+// earlier returns those that had that id and are gone.
+func (t *txn) earlier(id delivery.DeviceID) (devices []*device) {
+	for _, number := range t.scan(bucketGone, append(nameKey(id), 0), nil) {
+		devices = append(devices, &device{number: readNumber(number), id: id})
+	}
+	return devices
+}
+
+// removedAt is when the device, or all of its user's, was removed last; zero if it
+// never was, or if that is forgotten.
+func (t *txn) removedAt(id delivery.DeviceID) (at time.Time) {
+	d := t.lastOf(id)
+	if d == nil {
+		return at
+	}
+	return t.lastRemovalOf(d)
+}
+
+// lastRemovalOf is when a device was removed last, or all of its user's: their row says
+// when, and the number that the sequence had, as a clock may have been wrong.
+func (t *txn) lastRemovalOf(d *device) time.Time {
+	if !d.removed {
+		return d.removedAt
+	}
+	if row := t.get(bucketGone, userPrefix(d.id.User)); row != nil && readNumber(row[numberBytes:]) > d.removedNo {
+		return fromMillis(readNumber(row))
+	}
+	return d.removedAt
 }
 
 func (t *txn) deviceByNumber(number uint64) *device {
@@ -177,8 +231,12 @@ func (t *txn) deviceByNumber(number uint64) *device {
 	d.waitingBytes, d.overdue, d.claimed, d.changes = int64(dec.number()), int(dec.number()), dec.number(), dec.number()
 	d.level = stockLevel(dec.number()) - 1
 	dec.times(&d.live.set, &d.tombstones.set, &d.removedAt, &d.validFrom)
+	if len(dec) > 0 {
+		d.life, d.removedNo = dec.number(), dec.number()
+		dec.times(&d.endedAt, &d.endedSure)
+	}
 	d.live.due, d.tombstones.due = d.live.set, d.tombstones.set
-	d.was = d.overdue
+	d.was = d.late()
 	t.keep(d)
 	return d
 }
@@ -191,17 +249,27 @@ func (t *txn) keep(d *device) {
 	t.devices[d.number] = d
 }
 
-// createDevice makes the device, or brings back one that was removed.
+// createDevice returns the device, which it makes if there is none.
 func (t *txn) createDevice(id delivery.DeviceID) *device {
 	d := t.device(id)
 	if d == nil {
-		d = &device{number: t.next(), id: id, level: stockNone}
+		d = &device{number: t.next(), id: id, level: stockNone, removedAt: t.removedAt(id)}
+		if before := t.lastOf(id); before != nil {
+			d.life = before.life + 1
+		}
 		t.put(bucketNames, nameKey(id), numberKey(d.number))
 		t.keep(d)
 	}
-	d.removed = false
 	t.touch(d)
 	return d
+}
+
+// late is how many Welcomes are overdue: none of a device that is gone.
+func (d *device) late() int {
+	if d.removed {
+		return 0
+	}
+	return d.overdue
 }
 
 // touch marks the device as seen.
@@ -230,8 +298,8 @@ func (t *txn) flushDevice(d *device) {
 			t.state.stock[level]++
 		}
 	}
-	t.state.overdue += int64(d.overdue - d.was)
-	d.level, d.was, d.dirty = level, d.overdue, false
+	t.state.overdue += int64(d.late() - d.was)
+	d.level, d.was, d.dirty = level, d.late(), false
 	t.setAlarm(timerDevice, d, &d.live)
 	t.setAlarm(timerTombstones, d, &d.tombstones)
 
@@ -252,21 +320,31 @@ func (t *txn) flushDevice(d *device) {
 	e.number(d.changes)
 	e.number(uint64(level + 1))
 	e.times(d.live.set, d.tombstones.set, d.removedAt, d.validFrom)
+	if d.life > 0 || !d.endedAt.IsZero() {
+		e.number(d.life)
+		e.number(d.removedNo)
+		e.times(d.endedAt, d.endedSure)
+	}
 	t.put(bucketDevices, d.key(rowDevice), e)
 }
 
-// userDevices returns the user's devices by name, those removed left out.
+// userDevices returns the user's devices by name.
 func (t *txn) userDevices(user delivery.UserID) []*device {
-	return slices.DeleteFunc(t.knownDevices(user), func(d *device) bool { return d.removed })
+	return t.devicesIn(bucketNames, user)
 }
 
-// knownDevices is userDevices with those that were removed.
-func (t *txn) knownDevices(user delivery.UserID) []*device {
+// goneDevices returns those of the user's that were removed and are not forgotten.
+func (t *txn) goneDevices(user delivery.UserID) []*device {
+	return t.devicesIn(bucketGone, user)
+}
+
+func (t *txn) devicesIn(b *bucket, user delivery.UserID) (devices []*device) {
 	var numbers []uint64
-	for _, number := range t.scan(bucketNames, userPrefix(user), nil) {
-		numbers = append(numbers, readNumber(number))
+	for key, number := range t.scan(b, userPrefix(user), nil) {
+		if len(key) > len(user)+1 { // not the user's own
+			numbers = append(numbers, readNumber(number))
+		}
 	}
-	var devices []*device
 	for _, n := range numbers {
 		if d := t.deviceByNumber(n); d != nil {
 			devices = append(devices, d)
@@ -308,57 +386,95 @@ func (s *Store) RemoveDevice(ctx context.Context, caller delivery.Caller, id del
 	}
 	owner := delivery.TokenOwner{User: id.User, Device: id.Name}
 	return s.decide(ctx, 0, func(t *txn) (changes bool, err error) {
-		return t.device(id) != nil || len(t.tokenIDs(owner)) > 0, nil
+		d := t.lastOf(id)
+		return d != nil && !(d.removed && t.removedAt(id).Equal(t.now)) || len(t.tokenIDs(owner)) > 0, nil
 	}, func(t *txn) error {
 		t.revokeTokens(owner)
-		if d := t.device(id); d != nil {
+		switch d := t.lastOf(id); {
+		case d == nil:
+		case !d.removed:
 			t.removeDevice(d)
+		case !t.removedAt(id).Equal(t.now):
+			// Credentials may have been issued since, or it was removed in a wrong future.
+			d.removedAt, d.removedNo = t.now, t.next()
+			t.changed(d)
 		}
 		return nil
 	})
 }
 
-// RemoveUser implements delivery.Store.
+// RemoveUser implements delivery.Store. Of devices that were removed before only the
+// time changes, in one row for all of them.
 func (s *Store) RemoveUser(ctx context.Context, caller delivery.Caller, user delivery.UserID) error {
 	if err := caller.Valid(); err != nil {
 		return err
 	}
 	owner := delivery.TokenOwner{User: user}
+	again := false // some that were removed before are
 	return s.decide(ctx, 0, func(t *txn) (changes bool, err error) {
-		return len(t.keys(bucketNames, userPrefix(user), 1)) > 0 || len(t.tokenIDs(owner)) > 0, nil
+		again = slices.ContainsFunc(t.goneDevices(user), func(d *device) bool { return !t.removedAt(d.id).Equal(t.now) })
+		return again || len(t.keys(bucketNames, userPrefix(user), 1)) > 0 || len(t.tokenIDs(owner)) > 0, nil
 	}, func(t *txn) error {
 		t.revokeTokens(owner)
-		for _, d := range t.knownDevices(user) {
+		if again {
+			t.put(bucketGone, userPrefix(user), appendNumber(numberKey(millis(t.now)), t.next()))
+		}
+		for _, d := range t.userDevices(user) {
 			t.removeDevice(d)
 		}
 		return nil
 	})
 }
 
-// removeDevice withdraws what can be withdrawn. Welcomes that were delivered
-// can no longer be settled by a device that is gone: they lapse. Of one that was
-// removed before only the time changes: credentials may have been issued since, or
-// it was removed in a wrong future.
+// removeDevice ends a device: its KeyPackages are withdrawn, and so are Welcomes that
+// were not delivered. Those that were can no longer be settled by a device that is
+// gone: they lapse. Sweeps write that.
 func (t *txn) removeDevice(d *device) {
 	t.woken = append(t.woken, d.id)
-	if d.removed {
-		if !d.removedAt.IsZero() && !d.removedAt.Equal(t.now) {
-			d.removedAt = t.now
-			t.changed(d)
-		}
-		return
-	}
-	open := t.openMails(d)
-	for _, k := range t.liveKeyPackages(d) {
-		t.withdrawWith(d, k, t.current(open, d, k))
-	}
-	for _, m := range t.mails(d, rowDelivered) {
-		m.rec.End(delivery.Lapsed, t.now)
-		t.closeMail(d, m)
-	}
-	d.removed, d.removedAt = true, t.now
+	d.removed, d.removedAt, d.removedNo, d.endedAt, d.endedSure = true, t.now, t.next(), t.now, t.sure
+	d.live.at(t.sure) // also if it is removed in a wrong future
+	t.del(bucketNames, nameKey(d.id))
+	t.put(bucketGone, goneKey(d.id, d.life), numberKey(d.number))
 	t.changed(d)
-	t.purge(d)
+}
+
+// gone makes a KeyPackage of a device that was removed what it is since then.
+func (t *txn) gone(d *device, k *keyPackage) *keyPackage {
+	if k == nil || t.raw || d.endedAt.IsZero() || k.row == rowTombstone {
+		return k
+	}
+	d.end(k)
+	return k
+}
+
+// end ends a KeyPackage with its device, unless it had ended before.
+func (d *device) end(k *keyPackage) {
+	if !k.rec.StateAt(d.endedSure).Ended() {
+		k.rec.End(delivery.Withdrawn, d.endedAt)
+	}
+	if k.rec.Open = 0; k.rec.State.Ended() {
+		k.closed, k.rec.ShelfUntil, k.rec.MatchableUntil = d.endedAt, time.Time{}, time.Time{} // as in a tombstone
+	}
+}
+
+// goneMail does so with what the device got.
+func (t *txn) goneMail(d *device, m *mail) *mail {
+	if m == nil || t.raw || d.endedAt.IsZero() || m.rec.State.Ended() {
+		return m
+	}
+	d.endMail(m)
+	return m
+}
+
+func (d *device) endMail(m *mail) {
+	switch m.rec.StateAt(d.endedSure) {
+	case delivery.Held, delivery.Pending:
+		m.rec.End(delivery.WelcomeWithdrawn, d.endedAt)
+	case delivery.WelcomeExpired:
+		m.rec.End(delivery.WelcomeExpired, m.rec.Until)
+	default:
+		m.rec.End(delivery.Lapsed, d.endedAt)
+	}
 }
 
 // purge forgets a removed device once its last row is gone and no credentials
@@ -377,14 +493,18 @@ func (t *txn) purge(d *device) {
 	}
 	t.flushDevice(d) // takes it out of the counts
 	t.del(bucketDevices, d.key(rowDevice))
-	t.del(bucketNames, nameKey(d.id))
+	t.del(bucketGone, goneKey(d.id, d.life))
 	delete(t.devices, d.number)
+	user := userPrefix(d.id.User)
+	if left := t.keys(bucketGone, user, 2); len(left) == 1 && bytes.Equal(left[0], user) {
+		t.del(bucketGone, user)
+	}
 }
 
 // keepRemoved is how long it is remembered that a device was removed, so that
 // credentials which had been issued to it before do not bring it back.
 func (t *txn) keepRemoved(d *device) time.Time {
-	return roundUp(d.removedAt.Add(t.limits.TombstoneKept), tombstoneExact)
+	return roundUp(t.lastRemovalOf(d).Add(t.limits.TombstoneKept), tombstoneExact)
 }
 
 func cloneBytes(b []byte) []byte {

@@ -37,9 +37,13 @@
 //	              EncryptedGroupSecrets
 //	              welcome 0x03 piece(3) → encrypted_group_info, if it is larger than a
 //	              piece
-//	rows          'n' user 0x00 device → number of the device
+//	rows          'n' user 0x00 device → number of the device that exists
+//	              'g' user 0x00 device 0x00 ^life(6) → number of a device that was removed;
+//	                  life counts those with that id before it
+//	              'g' user 0x00 → when all devices of a user were removed, some again
 //	              'd' device kind …, all rows of one device:
-//	                0x00               → the device
+//	                0x00               → the device; if it was removed, its other rows
+//	                                     say what they were until a sweep has ended them
 //	                0x10 welcome index → state of a (Welcome, ref) that is pending
 //	                0x11 welcome index → … that is delivered and not settled
 //	                0x20 kp            → state of a KeyPackage whose private key the

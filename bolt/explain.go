@@ -44,18 +44,13 @@ func told[T any](err error, h *T) (T, error) {
 
 func (t *txn) userHistory(user delivery.UserID, most int) delivery.UserHistory {
 	h := delivery.UserHistory{At: t.now}
-	for _, d := range t.knownDevices(user) {
-		h.Devices = append(h.Devices, delivery.KnownDevice{Name: d.id.Name, Removed: d.removed})
-	}
-	slices.SortStableFunc(h.Devices, func(a, b delivery.KnownDevice) int {
-		switch {
-		case a.Removed == b.Removed:
-			return 0
-		case a.Removed:
-			return 1
+	named := make(map[string]bool)
+	for _, d := range slices.Concat(t.userDevices(user), t.goneDevices(user)) {
+		if !named[d.id.Name] {
+			h.Devices = append(h.Devices, delivery.KnownDevice{Name: d.id.Name, Removed: d.removed})
 		}
-		return -1
-	})
+		named[d.id.Name] = true
+	}
 	h.Devices, h.More = firstOf(h.Devices, most)
 	return h
 }
@@ -69,12 +64,12 @@ func firstOf[T any](list []T, most int) (first []T, more int) {
 }
 
 func (t *txn) deviceHistory(id delivery.DeviceID, most int) (h delivery.DeviceHistory, err error) {
-	d := t.device(id)
+	d := t.lastOf(id)
 	if d == nil {
 		return h, delivery.ErrNotFound
 	}
 	h = delivery.DeviceHistory{
-		At: t.now, Device: d.id, Removed: d.removed, RemovedAt: d.removedAt, SeenAt: d.seenAt,
+		At: t.now, Device: d.id, Removed: d.removed, RemovedAt: t.removedAt(id), SeenAt: d.seenAt,
 		Stock: t.stock(d),
 	}
 	inventory := t.inventory(d)
@@ -119,7 +114,7 @@ func (t *txn) keyPackageRecords(d *device, most int) (records []delivery.KeyPack
 		if kind != rowKeyPackage && kind != rowTombstone && kind&0xf0 != rowShelf {
 			continue
 		}
-		k := decodeKeyPackage(kind, readNumber(key[numberBytes+1:]), row)
+		k := t.gone(d, decodeKeyPackage(kind, readNumber(key[numberBytes+1:]), row))
 		if records = append(records, t.recordNow(d, k)); len(records) > 2*most {
 			slices.SortStableFunc(records, latest)
 			more += len(records) - most

@@ -191,7 +191,10 @@ func (e *exporter) exportDevice(number uint64) error {
 		return wrong("device %d is missing", number)
 	}
 	r := &archive.Device{
-		User: d.id.User, Device: d.id.Name, SeenAt: d.seenAt, ClaimOrder: d.claimed, Removed: d.removed, RemovedAt: d.removedAt,
+		User: d.id.User, Device: d.id.Name, Life: d.life, SeenAt: d.seenAt, ClaimOrder: d.claimed, Removed: d.removed, RemovedAt: d.removedAt,
+	}
+	if d.removed {
+		r.RemovedAt = e.lastRemovalOf(d)
 	}
 	if err := e.emit(r); err != nil {
 		return err
@@ -208,7 +211,7 @@ func (e *exporter) exportDevice(number uint64) error {
 		if !known {
 			return wrong("a KeyPackage of device %s has no init_key", d.id)
 		}
-		if err := e.exportKeyPackage(d, decodeKeyPackage(at.kind, at.number, row), hash); err != nil {
+		if err := e.exportKeyPackage(d, e.gone(d, decodeKeyPackage(at.kind, at.number, row)), hash); err != nil {
 			return err
 		}
 	}
@@ -276,6 +279,18 @@ func (e *exporter) exportWelcome(number uint64) error {
 		Context: cloneBytes(w.context), GroupInfo: len(w.groupInfo), Tree: w.treeSize,
 	}
 	copy(r.TreeHash[:], w.treeHash)
+	if w.open > 0 {
+		// What a device got has ended with it, whether or not a sweep has written it.
+		open := 0
+		e.eachMail(w, func(_ *device, m *mail) {
+			if !m.rec.State.Ended() {
+				open++
+			} else if m.rec.EndedAt.After(r.EndedAt) {
+				r.EndedAt = m.rec.EndedAt
+			}
+		})
+		r.HoldOverdue = r.HoldOverdue && open > 0
+	}
 	if w.apart {
 		r.GroupInfo = e.payloadSize(number, partGroupInfo)
 	}
@@ -338,7 +353,7 @@ func (e *exporter) exportRecipient(w *welcome, key mailKey, r *recipient) error 
 	record := &archive.Recipient{Welcome: archive.Hash(w.id), Index: int(key.index), Ref: archive.Ref(r.ref), Status: r.verdict, By: archive.Hash(r.by)}
 	d := e.deviceByNumber(r.device)
 	if d != nil {
-		record.User, record.Device = d.id.User, d.id.Name
+		record.User, record.Device, record.Life = d.id.User, d.id.Name, d.life
 	}
 	if r.verdict != "" {
 		return e.emit(record)

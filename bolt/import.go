@@ -209,20 +209,35 @@ func (i *importTxn) record(r archive.Record) error {
 
 func (i *importTxn) addDevice(r *archive.Device) error {
 	i.writeInitKeys()
-	if i.get(bucketNames, nameKey(r.ID())) != nil {
+	names, name := bucketNames, nameKey(r.ID())
+	if r.Removed {
+		names, name = bucketGone, goneKey(r.ID(), r.Life)
+	}
+	if i.get(names, name) != nil {
 		return fmt.Errorf("device %s is here twice", r.ID())
 	}
 	d := &device{
-		number: i.next(), id: r.ID(), level: stockNone, seenAt: r.SeenAt, claimed: r.ClaimOrder,
+		number: i.next(), id: r.ID(), life: r.Life, level: stockNone, seenAt: r.SeenAt, claimed: r.ClaimOrder,
 		removed: r.Removed, removedAt: r.RemovedAt,
 	}
-	i.put(bucketNames, nameKey(d.id), numberKey(d.number))
+	i.put(names, name, numberKey(d.number))
 	i.keep(d)
 	i.changed(d)
 	if d.removed {
 		d.tombstones.at(later(i.now, i.keepRemoved(d)))
 	}
 	i.owner, i.search = d.number, initKeySearch{}
+	return nil
+}
+
+// deviceOf is the device with that id before which there were so many.
+func (i *importTxn) deviceOf(id delivery.DeviceID, life uint64) *device {
+	if d := i.device(id); d != nil && d.life == life {
+		return d
+	}
+	if number := i.get(bucketGone, goneKey(id, life)); number != nil {
+		return i.deviceByNumber(readNumber(number))
+	}
 	return nil
 }
 
@@ -336,7 +351,7 @@ func (i *importTxn) addRecipient(r *archive.Recipient) error {
 		row.verdict = ""
 	}
 	if id := r.ID(); id != (delivery.DeviceID{}) {
-		d := i.device(id)
+		d := i.deviceOf(id, r.Life)
 		if d == nil {
 			return fmt.Errorf("recipient %d of Welcome %s is device %s, which is not here", r.Index, w.id, id)
 		}

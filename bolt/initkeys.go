@@ -30,7 +30,9 @@ type initKeySearch struct {
 	hashes []initHash        // of the items, by index
 	used   map[initHash]bool // those, and whether they were used before
 	filter [64]uint64        // a bit for the first 12 bits of each
-	last   uint64            // the last row that was searched; 0: there was none
+	begun  bool
+	device uint64 // whose rows are searched, behind those of earlier ones with its id; 0: there is none
+	last   uint64 // the last row of it that was searched; 0: there was none
 }
 
 func newInitKeySearch(items []delivery.NewKeyPackage) *initKeySearch {
@@ -58,13 +60,24 @@ func (s *initKeySearch) clone() *initKeySearch {
 // searchInitKeys goes on with a search. A row that is not the last one only ever
 // loses entries, and new rows come behind; if the last one is gone, the one
 // before it may have become the last and have grown.
-func (t *txn) searchInitKeys(d *device, s *initKeySearch) {
+func (t *txn) searchInitKeys(id delivery.DeviceID, s *initKeySearch) {
+	d, number := t.device(id), uint64(0)
+	if d != nil {
+		number = d.number
+	}
+	if !s.begun || s.device != number {
+		s.begun, s.device, s.last = true, number, 0
+		for _, before := range t.earlier(id) {
+			for _, row := range t.scan(bucketDevices, before.key(rowInitKeys), nil) {
+				s.look(row)
+			}
+		}
+	}
 	if d == nil {
-		s.last = 0
 		return
 	}
 	if t.get(bucketDevices, d.initKeysRow(s.last)) == nil {
-		s.last = 0 // so it is if this is another device of that name
+		s.last = 0
 	}
 	for key, row := range t.scan(bucketDevices, d.key(rowInitKeys), d.initKeysRow(s.last)) {
 		s.last = readNumber(key[numberBytes+1:])

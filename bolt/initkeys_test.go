@@ -92,7 +92,7 @@ func TestInitKeysAreForgottenOneByOne(t *testing.T) {
 		}
 	}
 	search := newInitKeySearch(items)
-	_, err := s.read(t.Context(), func(txn *txn) error { txn.searchInitKeys(txn.device(id), search); return nil })
+	_, err := s.read(t.Context(), func(txn *txn) error { txn.searchInitKeys(id, search); return nil })
 	must(t, err)
 	for i, h := range search.hashes {
 		if search.used[h] == gone[i] {

@@ -62,7 +62,7 @@ func (k *keyPackage) rowKind() byte {
 func (t *txn) keyPackage(d *device, key keyPackageKey) *keyPackage {
 	for _, kind := range [...]byte{rowKeyPackage, rowShelf | byte(key.shelf), rowTombstone} {
 		if row := t.get(bucketDevices, d.keyPackageRow(kind, key.number)); row != nil {
-			return decodeKeyPackage(kind, key.number, row)
+			return t.gone(d, decodeKeyPackage(kind, key.number, row))
 		}
 	}
 	return nil
@@ -247,7 +247,7 @@ func (t *txn) eachOnShelfFrom(d *device, suite mls.CipherSuite, from keyPackageK
 	}
 	for key, row := range t.scan(bucketDevices, numberKey(d.number), d.keyPackageRow(rowShelf|byte(from.shelf), from.number)) {
 		kind := key[numberBytes]
-		if kind > rowShelf|byte(last) || !yield(decodeKeyPackage(kind, readNumber(key[numberBytes+1:]), row)) {
+		if kind > rowShelf|byte(last) || !yield(t.gone(d, decodeKeyPackage(kind, readNumber(key[numberBytes+1:]), row))) {
 			return
 		}
 	}
@@ -257,7 +257,7 @@ func (t *txn) eachOnShelfFrom(d *device, suite mls.CipherSuite, from keyPackageK
 func (t *txn) liveKeyPackages(d *device) []*keyPackage {
 	live := t.onShelf(d, 0)
 	for key, row := range t.scan(bucketDevices, d.key(rowKeyPackage), nil) {
-		live = append(live, decodeKeyPackage(rowKeyPackage, readNumber(key[numberBytes+1:]), row))
+		live = append(live, t.gone(d, decodeKeyPackage(rowKeyPackage, readNumber(key[numberBytes+1:]), row)))
 	}
 	return live
 }

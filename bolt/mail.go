@@ -73,7 +73,7 @@ func (t *txn) mail(d *device, key mailKey) *mail {
 			continue
 		}
 		if row := t.get(bucketDevices, d.mailRow(kind, key)); row != nil {
-			return decodeMail(key, row)
+			return t.goneMail(d, decodeMail(key, row))
 		}
 	}
 	return nil
@@ -177,7 +177,7 @@ func (t *txn) mails(d *device, kind byte) []*mail {
 	}
 	var mails []*mail
 	for key, row := range t.scan(bucketDevices, d.key(kind), nil) {
-		mails = append(mails, decodeMail(readMailKey(key[numberBytes+1:]), row))
+		mails = append(mails, t.goneMail(d, decodeMail(readMailKey(key[numberBytes+1:]), row)))
 	}
 	if kind == rowDelivered {
 		slices.SortFunc(mails, func(a, b *mail) int { return cmp.Compare(a.order, b.order) })
@@ -231,7 +231,7 @@ func (t *txn) mailsOf(d *device, welcome uint64) []*mail {
 			continue
 		}
 		for key, row := range t.scan(bucketDevices, appendNumber(d.key(kind), welcome), nil) {
-			mails = append(mails, decodeMail(readMailKey(key[numberBytes+1:]), row))
+			mails = append(mails, t.goneMail(d, decodeMail(readMailKey(key[numberBytes+1:]), row)))
 		}
 	}
 	return mails

@@ -46,7 +46,7 @@ type publishLook struct {
 func (t *txn) lookAt(p publication) *publishLook {
 	l := &publishLook{search: newInitKeySearch(p.items)}
 	if len(p.items) > 0 {
-		t.searchInitKeys(t.device(p.id), l.search)
+		t.searchInitKeys(p.id, l.search)
 	}
 	for _, d := range t.userDevices(p.id.User) {
 		if d.id != p.id {
@@ -136,14 +136,14 @@ func (t *txn) addKeyPackages(d *device, p publication, items []int) map[int]*key
 
 func (t *txn) planPublication(p publication) (publishPlan, error) {
 	plan := publishPlan{device: t.device(p.id), known: map[int]*keyPackage{}, again: map[int]bool{}}
-	if d := plan.device; d != nil && p.caller.Outlived(p.id, d.removedAt) {
+	if p.caller.Outlived(p.id, t.removedAt(p.id)) {
 		return plan, delivery.ErrDeviceRemoved
 	}
 	var refusals refusals
 	seen := map[mls.KeyPackageRef]bool{}
 	search := p.seen.search
 	if len(p.items) > 0 {
-		t.searchInitKeys(plan.device, search)
+		t.searchInitKeys(p.id, search)
 	}
 	for i, item := range p.items {
 		if seen[item.Ref] {
@@ -156,7 +156,7 @@ func (t *txn) planPublication(p publication) (publishPlan, error) {
 			continue
 		}
 		if owner, k := t.refNeighbour(item.Ref); k != nil {
-			if plan.device == nil || owner.number != plan.device.number || k.rec.Ref != item.Ref {
+			if owner.id != p.id || k.rec.Ref != item.Ref {
 				refusals.add(delivery.ErrNotYours, i, item, delivery.ItemNotYours, "another device published these bytes")
 			}
 			plan.known[i] = k
@@ -217,7 +217,7 @@ func (t *txn) planRetirement(p publication, keep map[mls.KeyPackageRef]bool, pla
 // checkRoom refuses what does not fit on the shelf, on all of the user's or
 // beside them, or makes a device too many.
 func (t *txn) checkRoom(p publication, plan publishPlan) error {
-	if len(plan.added) > 0 && (plan.device == nil || plan.device.removed) {
+	if len(plan.added) > 0 && plan.device == nil {
 		if n := len(t.userDevices(p.id.User)); n >= t.limits.DevicesPerUser {
 			return fmt.Errorf("%w: %s has %d", delivery.ErrDeviceLimit, p.id.User, n)
 		}

@@ -67,7 +67,7 @@ func remember(b *testing.B, s *Store, id delivery.DeviceID, n int) {
 				keys[i] = initKey{t.next(), initHash(mlstest.Random(initHashBytes))}
 			}
 			d, s := t.device(id), newInitKeySearch(nil)
-			t.searchInitKeys(d, s)
+			t.searchInitKeys(id, s)
 			t.noteInitKeys(d, s, keys)
 			return nil
 		})

@@ -91,7 +91,7 @@ func (s settlement) withdraws(k *keyPackage) bool {
 
 func (c *settling) apply(t *txn) error {
 	d := t.sameDevice(c.device, c.name)
-	if d == nil || d.removed || d.number != c.device.number {
+	if d == nil || d.number != c.device.number {
 		return errMoved
 	}
 	c.settled = 0

@@ -129,7 +129,7 @@ func (t *txn) soonestEnd(most int) time.Time {
 func (t *txn) walkShelf(number uint64, due time.Time, w *shelfWalk) (rows int) {
 	d := t.deviceByNumber(number)
 	t.devices = nil // remembers none: there may be thousands
-	if d == nil || !d.live.set.Equal(due) {
+	if d == nil || d.removed || !d.live.set.Equal(due) {
 		return 0
 	}
 	t.eachOnShelf(d, 0, func(k *keyPackage) bool {

@@ -13,7 +13,7 @@ const (
 	// may have thousands of recipients.
 	sweepTimers   = 500
 	sweepWelcomes = 10
-	sweepWrites   = 5000 // rows
+	sweepWrites   = 1000 // rows
 	// sweepTombstones is how many of a device are put away at a time.
 	sweepTombstones = 2000
 	// seenEvery is how often an idle server notes the time in the file.
@@ -156,6 +156,10 @@ func (t *txn) fireDevice(timer timer, r *delivery.SweepResult) {
 		return
 	}
 	t.changed(d) // the alarm is set anew
+	if !d.endedAt.IsZero() {
+		t.sweepGone(d, r)
+		return
+	}
 	before := t.writes
 	for _, k := range t.liveKeyPackages(d) {
 		if t.writes-before > sweepWrites {
@@ -181,6 +185,78 @@ func (t *txn) fireDevice(timer timer, r *delivery.SweepResult) {
 			t.ageMail(d, m, r)
 		}
 	}
+}
+
+// sweepGone writes what has ended with a device that was removed: its Welcomes, and then
+// its KeyPackages. What is written lies elsewhere, so that the next sweep begins with
+// the rest.
+func (t *txn) sweepGone(d *device, r *delivery.SweepResult) {
+	before := t.writes
+	enough := func() bool {
+		if t.writes-before > sweepWrites {
+			d.live.at(t.now)
+			return true
+		}
+		return false
+	}
+	for _, kind := range openKinds {
+		for _, key := range t.keys(bucketDevices, d.key(kind), sweepWrites) {
+			if enough() {
+				return
+			}
+			t.endMailOf(d, decodeMail(readMailKey(key[numberBytes+1:]), t.get(bucketDevices, key)), r)
+		}
+	}
+	live := t.keys(bucketDevices, d.key(rowKeyPackage), sweepWrites)
+	for key := range t.scan(bucketDevices, numberKey(d.number), d.key(rowShelf)) {
+		if len(live) >= sweepWrites || key[numberBytes]&^byte(lastShelf) != rowShelf {
+			break
+		}
+		live = append(live, cloneBytes(key))
+	}
+	for _, key := range live {
+		if enough() {
+			return
+		}
+		k := decodeKeyPackage(key[numberBytes], readNumber(key[numberBytes+1:]), t.get(bucketDevices, key))
+		if d.end(k); !k.rec.State.Ended() {
+			k.rec.End(delivery.Expired, k.rec.MatchableUntil)
+			r.Expired++
+		}
+		t.saveKeyPackage(d, k)
+	}
+	if len(live) >= sweepWrites {
+		d.live.at(t.now)
+		return
+	}
+	t.purge(d)
+}
+
+func (t *txn) endMailOf(d *device, m *mail, r *delivery.SweepResult) {
+	if d.endMail(m); m.rec.State == delivery.WelcomeExpired {
+		r.ExpiredUnclaimed++
+	}
+	t.saveMail(d, m)
+	t.settled(m)
+	k := t.written(d, m.kp)
+	if k == nil {
+		panic(errCorrupt)
+	}
+	if k.rec.Open--; k.rec.State == delivery.Matched {
+		k.rec.End(delivery.Withdrawn, d.endedAt)
+	}
+	if k.rec.State.Ended() && k.rec.Open == 0 {
+		k.closed = d.endedAt
+	}
+	t.saveKeyPackage(d, k)
+}
+
+// written is a KeyPackage of a device that was removed, as its row says.
+func (t *txn) written(d *device, key keyPackageKey) *keyPackage {
+	raw := t.raw
+	t.raw = true
+	defer func() { t.raw = raw }()
+	return t.keyPackage(d, key)
 }
 
 func (t *txn) ageKeyPackage(d *device, k *keyPackage, r *delivery.SweepResult) {
@@ -299,7 +375,7 @@ func (t *txn) fireForget(timer timer, r *delivery.SweepResult) {
 	}
 	t.eachMail(w, func(d *device, m *mail) {
 		t.del(bucketDevices, d.mailRow(mailKind(m.was), m.mailKey))
-		t.state.welcomes[m.rec.State]--
+		t.state.welcomes[m.was]--
 		t.purge(d)
 	})
 	for _, key := range t.keys(bucketWelcomes, numberKey(w.number), 0) {

@@ -70,7 +70,7 @@ func (c *deviceSync) look(t *txn) (changes bool, err error) {
 	held := make(map[mls.KeyPackageRef]bool, len(c.refs))
 	for _, ref := range c.refs {
 		if !held[ref] {
-			c.classify(t, d, ref)
+			c.classify(t, ref)
 		}
 		held[ref] = true
 	}
@@ -95,10 +95,10 @@ func neededOf(live []*keyPackage, now time.Time) (refs []mls.KeyPackageRef) {
 
 // classify sorts out a ref that the device holds the key of but need not, or
 // that is not here.
-func (c *deviceSync) classify(t *txn, d *device, ref mls.KeyPackageRef) {
+func (c *deviceSync) classify(t *txn, ref mls.KeyPackageRef) {
 	owner, k := t.refOwner(ref)
 	switch {
-	case k == nil || d == nil || owner.number != d.number:
+	case k == nil || owner.id != c.id:
 		c.result.Unknown = append(c.result.Unknown, ref)
 	case !k.rec.Needed(t.now):
 		c.result.Spent = append(c.result.Spent, ref)

@@ -41,6 +41,7 @@ var (
 	bucketIdempotency = &bucket{kind: 'k'}
 	bucketTokens      = &bucket{kind: 'a'}
 	bucketOwners      = &bucket{kind: 'o'}
+	bucketGone        = &bucket{kind: 'g'}
 )
 
 // buckets are those that the file has.
@@ -56,6 +57,7 @@ type txn struct {
 	changes int     // how many those are
 	store   *Store
 	limits  *delivery.Limits
+	raw     bool      // rows of devices that are gone are read as they are written
 	now     time.Time // never before sure
 	sure    time.Time // the latest trusted time: what ends things for good goes by it
 	clock   delivery.ClockReading

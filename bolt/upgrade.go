@@ -111,7 +111,28 @@ func nameRestore(t *txn) error {
 			return err
 		}
 	}
-	return t.base(bucketMeta).Put(keyRestoreEpoch, newEpoch())
+	return errors.Join(nameGone(t), t.base(bucketMeta).Put(keyRestoreEpoch, newEpoch()))
+}
+
+// nameGone puts the names of devices that were removed among those that are gone.
+func nameGone(t *txn) error {
+	rows := t.base(bucketRows)
+	names := make(map[string][]byte)
+	for key, number := range t.scan(bucketNames, nil, nil) {
+		d := t.deviceByNumber(readNumber(number))
+		t.devices = nil // remembers none
+		if d != nil && d.removed {
+			names[string(key)] = cloneBytes(number)
+		}
+	}
+	for name, number := range names {
+		key := appendNumber(append([]byte(name), 0), ^uint64(0))
+		err := rows.Delete(appendRowKey(nil, bucketNames, []byte(name)))
+		if err = errors.Join(err, rows.Put(appendRowKey(nil, bucketGone, key), number)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // keepCopy keeps a copy of the file under the name path, with a number behind it

@@ -50,7 +50,9 @@ type Store interface {
 	// Sync withdraws every KeyPackage of the device whose ref is not in refs,
 	// except those that a claim has consumed: their Welcome may have to be
 	// delivered again. It refuses with ErrInventoryChanged unless the digest of
-	// the inventory is digest. Pending Welcomes of withdrawn KeyPackages end.
+	// the inventory is digest. Pending Welcomes of withdrawn KeyPackages end. A sync
+	// that withdraws very many may do so in several transactions; a crash between two
+	// of them leaves the rest to the next sync.
 	Sync(ctx context.Context, caller Caller, device DeviceID, digest Digest, refs []mls.KeyPackageRef) (SyncResult, error)
 
 	// Withdraw ends a KeyPackage, and with it the Welcomes that wait for it. It
@@ -62,7 +64,9 @@ type Store interface {
 	Devices(ctx context.Context, caller Caller, user UserID) ([]DeviceInfo, error)
 
 	// RemoveDevice withdraws all KeyPackages of the device, ends its Welcomes
-	// and revokes its tokens. Removing one that does not exist succeeds.
+	// and revokes its tokens. Removing one that does not exist succeeds. A device
+	// that is made again under that id is another: it settles nothing that the first
+	// one was given, and what that one has published stays spent.
 	RemoveDevice(ctx context.Context, caller Caller, device DeviceID) error
 
 	// RemoveUser removes all devices of the user and revokes all tokens of the
@@ -541,7 +545,8 @@ type SweepResult struct {
 }
 
 // Stats are what a store holds. Counts are of rows as written: what has had
-// its time is counted where it was until it is swept.
+// its time, or was of a device that was removed, is counted where it was until it is
+// swept.
 type Stats struct {
 	KeyPackages   map[KeyPackageState]int
 	Welcomes      map[WelcomeState]int // recipients

@@ -57,6 +57,7 @@ type Header struct {
 type Device struct {
 	User       delivery.UserID `json:"user"`
 	Device     string          `json:"device"`
+	Life       uint64          `json:"life,omitzero"` // how many with that id there were before
 	SeenAt     time.Time       `json:"seen_at,omitzero"`
 	ClaimOrder uint64          `json:"claim_order,omitzero"`
 	Removed    bool            `json:"removed,omitzero"`
@@ -137,6 +138,7 @@ type Recipient struct {
 	// User and Device are set where it matched, or where the poster may know.
 	User   delivery.UserID `json:"user,omitzero"`
 	Device string          `json:"device,omitzero"`
+	Life   uint64          `json:"life,omitzero"`
 	By     Hash            `json:"by,omitzero"`      // the poster's own Welcome that took the KeyPackage
 	Secret []byte          `json:"secret,omitempty"` // what follows the ref in EncryptedGroupSecrets
 	// Last: no other Welcome has matched the KeyPackage after this one.

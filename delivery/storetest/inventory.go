@@ -273,6 +273,41 @@ var removePromises = []promise{
 		w.nothing(phone)
 		w.needs(phone, fresh)
 	}},
+	{"what a device was given has lapsed for good once it is removed: made again, it settles nothing of that and reads no tree", func(w *world) {
+		k := w.one(phone)
+		id := w.post(bob, welcome(k), withTree([]byte("tree"))).ID
+		w.first(phone, id)
+		for range 2 {
+			w.must(w.store.RemoveDevice(w.ctx, self(phone), phone))
+			fresh := w.one(phone)
+			w.refused(w.store.Acknowledge(w.ctx, self(phone), phone, id, ""), delivery.ErrNotFound)
+			w.refused(w.store.Acknowledge(w.ctx, self(phone), phone, id, k.Ref), delivery.ErrNotFound)
+			_, err := w.store.Reject(w.ctx, self(phone), phone, id, k.Ref, delivery.ReasonOther, "")
+			w.refused(err, delivery.ErrNotFound)
+			_, err = w.store.RatchetTree(w.ctx, self(phone), phone, id)
+			w.refused(err, delivery.ErrNotFound)
+			w.became(bob, id, "lapsed")
+			w.needs(phone, fresh)
+			r := w.sync(phone, fresh, k)
+			sameRefs(w, "spent", r.Spent, k)
+			sameRefs(w, "unknown", r.Unknown)
+			w.sweep()
+			w.became(bob, id, "lapsed")
+		}
+	}},
+	{"a removal takes effect at once, and is counted when it was swept", func(w *world) {
+		available, matched := w.one(phone), w.one(phone)
+		id := w.send(bob, matched)
+		w.must(w.store.RemoveDevice(w.ctx, self(phone), phone))
+		w.states(delivery.Withdrawn, available, matched)
+		w.became(bob, id, "withdrawn")
+		same(w, "devices", w.stats().DevicesLow, 0)
+		w.sweep()
+		stats := w.stats()
+		same(w, "withdrawn", stats.KeyPackages[delivery.Withdrawn], 2)
+		same(w, "Welcomes withdrawn", stats.Welcomes[delivery.WelcomeWithdrawn], 1)
+		w.became(bob, id, "withdrawn")
+	}},
 	{"removing a user removes every device", func(w *world) {
 		p, t, other := w.one(phone), w.one(tablet), w.one(dave)
 		id := w.send(bob, p, t, other)

@@ -1,6 +1,7 @@
 package model
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -25,6 +26,7 @@ type book struct {
 	letters     []*letter                       // in the order of posting
 	repeats     map[string]*repeat              // by caller and idempotency key
 	turns       int                             // how often a Welcome was given
+	lives       int                             // how many devices there were
 	removed     map[delivery.DeviceID]time.Time // when they were, last; they may be back
 	unsure      map[delivery.DeviceID]bool      // they were again, when that may have been forgotten
 	tokens      []delivery.Token                // in the order of their making
@@ -37,13 +39,18 @@ type book struct {
 type device struct {
 	heard time.Time // when it last claimed, or published something new
 	last  time.Time // when it last did anything
+	life  int       // one that is made again under its id is another
 }
 
 // A keyPackage is one that was accepted and not forgotten.
 type keyPackage struct {
 	item  delivery.NewKeyPackage
 	owner delivery.DeviceID
+	life  int                      // of the owner
 	state delivery.KeyPackageState // when something last happened to it
+	// unswept is what it was when its device was removed, as it is counted until a
+	// sweep; 0 if it was not, or was swept.
+	unswept delivery.KeyPackageState
 
 	published, shelfUntil, usableUntil time.Time
 	reservedBy                         string
@@ -71,7 +78,9 @@ type entry struct {
 	ref     mls.KeyPackageRef
 	verdict delivery.Status // empty if it matched
 	device  *delivery.DeviceID
+	life    int // of the device, if it matched
 	by      *delivery.WelcomeID
+	unswept delivery.WelcomeState // as of a KeyPackage
 
 	state                                        delivery.WelcomeState
 	released, delivered, withheld, ended, closed time.Time
@@ -183,7 +192,7 @@ func (l *letter) held() bool { return l.posting.Hold && !l.released && !l.cancel
 // ended reports whether no recipient is left, and when the last of them ended.
 func (l *letter) ended() (at time.Time, ok bool) {
 	for _, e := range l.entries {
-		if e.open() {
+		if e.open() || e.unswept != 0 {
 			return at, false
 		}
 		if e.closed.After(at) {
@@ -345,6 +354,10 @@ func (b *book) rows() string {
 	}
 	return rows.String()
 }
+
+// counted is the state in which a KeyPackage is counted, and in which an entry is.
+func (k *keyPackage) counted() delivery.KeyPackageState { return cmp.Or(k.unswept, k.state) }
+func (e *entry) counted() delivery.WelcomeState         { return cmp.Or(e.unswept, e.state) }
 
 // due are the times at which something will be different, in their order.
 func (b *book) due() (due []time.Time) {

@@ -173,7 +173,7 @@ func (b *book) match(l *letter, e *entry) {
 	if !k.item.LastResort {
 		k.state = delivery.Matched
 	}
-	k.letter = &l.id
+	k.letter, e.life = &l.id, k.life
 }
 
 func (b *book) outcome(l *letter) delivery.Outcome {
@@ -377,11 +377,15 @@ func (b *book) given() (found []parcel) {
 
 // received returns a device's part of a letter.
 func (b *book) received(id delivery.DeviceID, welcome delivery.WelcomeID) (*letter, []*entry, error) {
-	l := b.letter(welcome)
-	if b.devices[id] == nil || l == nil || len(l.of(id)) == 0 {
+	l, d := b.letter(welcome), b.devices[id]
+	if d == nil || l == nil {
 		return nil, nil, delivery.ErrNotFound
 	}
-	return l, l.of(id), nil
+	got := slices.DeleteFunc(l.of(id), func(e *entry) bool { return e.life != d.life })
+	if len(got) == 0 {
+		return nil, nil, delivery.ErrNotFound
+	}
+	return l, got, nil
 }
 
 // tree is RatchetTree. Once the letter has ended it may be gone.
@@ -448,13 +452,30 @@ func (b *book) settleOne(e *entry, as delivery.WelcomeState, reason delivery.Rea
 	return true
 }
 
+// written has all that ended with its device be counted so.
+func (b *book) written() {
+	for _, k := range b.keyPackages {
+		k.unswept = 0
+	}
+	for _, l := range b.letters {
+		for _, e := range l.entries {
+			e.unswept = 0
+		}
+	}
+}
+
 // sweep is Sweep, except that it forgets no KeyPackages.
 func (b *book) sweep() (r delivery.SweepResult) {
 	for _, k := range b.keyPackages {
+		k.unswept = 0
 		b.age(k, &r)
 	}
 	for _, l := range b.letters {
 		for _, e := range l.entries {
+			if e.unswept != 0 && e.state == delivery.WelcomeExpired {
+				r.ExpiredUnclaimed++
+			}
+			e.unswept = 0
 			b.ageEntry(e, &r)
 		}
 	}
@@ -545,7 +566,7 @@ func (b *book) stats() (s delivery.Stats) {
 		s.Welcomes[state] = 0
 	}
 	for _, k := range b.keyPackages {
-		s.KeyPackages[k.state]++
+		s.KeyPackages[k.counted()]++
 	}
 	b.countShelves(&s)
 	b.countDevices(&s)
@@ -558,7 +579,7 @@ func (b *book) stats() (s delivery.Stats) {
 			if e.verdict != "" {
 				continue
 			}
-			s.Welcomes[e.state]++
+			s.Welcomes[e.counted()]++
 			if e.overdue {
 				s.Overdue++
 			}
@@ -573,7 +594,7 @@ func (b *book) stats() (s delivery.Stats) {
 func (b *book) countShelves(s *delivery.Stats) {
 	s.Shelves = map[mls.CipherSuite]delivery.Shelf{}
 	for _, k := range b.keyPackages {
-		if k.state != delivery.Available {
+		if k.counted() != delivery.Available {
 			continue
 		}
 		shelf := s.Shelves[k.item.Suite]
@@ -583,7 +604,7 @@ func (b *book) countShelves(s *delivery.Stats) {
 			shelf.Available++
 		}
 		s.Shelves[k.item.Suite] = shelf
-		if s.SoonestEnd.IsZero() || k.shelfUntil.Before(s.SoonestEnd) {
+		if d := b.devices[k.owner]; d != nil && d.life == k.life && (s.SoonestEnd.IsZero() || k.shelfUntil.Before(s.SoonestEnd)) {
 			s.SoonestEnd = k.shelfUntil
 		}
 	}
@@ -593,7 +614,7 @@ func (b *book) countDevices(s *delivery.Stats) {
 	for id := range b.devices {
 		n := 0
 		for _, k := range b.of(id) {
-			if k.state == delivery.Available && !k.item.LastResort {
+			if k.state == delivery.Available && !k.item.LastResort && k.life == b.devices[id].life {
 				n++
 			}
 		}

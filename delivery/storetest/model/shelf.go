@@ -218,10 +218,11 @@ func (b *book) stock(id delivery.DeviceID) delivery.Stock {
 // last resorts of a suite the newest stays.
 func (b *book) add(id delivery.DeviceID, item delivery.NewKeyPackage) {
 	if b.devices[id] == nil {
-		b.devices[id] = &device{}
+		b.lives++
+		b.devices[id] = &device{life: b.lives}
 	}
 	ends := endOf(item.Lifetime.NotAfter)
-	k := &keyPackage{item: item, owner: id, state: delivery.Available, published: b.now}
+	k := &keyPackage{item: item, owner: id, life: b.devices[id].life, state: delivery.Available, published: b.now}
 	k.shelfUntil = first(ends.Add(-b.limits.LifetimeMargin), b.now.Add(b.limits.ShelfAge))
 	k.usableUntil = first(ends, k.shelfUntil.Add(b.limits.RetiredFor))
 	if b.tooShort(item) {
@@ -440,15 +441,41 @@ func (b *book) removeDevice(id delivery.DeviceID) {
 	if b.devices[id] == nil {
 		return
 	}
+	keyPackages, mail := map[*keyPackage]delivery.KeyPackageState{}, map[*entry]delivery.WelcomeState{}
+	for _, k := range b.of(id) {
+		keyPackages[k] = k.state
+	}
+	for _, e := range b.mail(id) {
+		mail[e] = e.state
+	}
 	for _, k := range b.of(id) {
 		b.withdraw(k)
 	}
 	for _, e := range b.mail(id) {
-		if e.state == delivery.Delivered {
-			b.end(e, delivery.Lapsed, b.now)
+		b.endWith(e)
+	}
+	for _, k := range b.of(id) {
+		if b.close(k); k.state != keyPackages[k] {
+			k.unswept = keyPackages[k]
+		}
+	}
+	for _, e := range b.mail(id) {
+		if e.state != mail[e] {
+			e.unswept = mail[e]
 		}
 	}
 	delete(b.devices, id)
+}
+
+// endWith ends what a device got with the device. What has had its time has ended by
+// itself.
+func (b *book) endWith(e *entry) {
+	if e.open() && e.stateAt(b.sure) == delivery.WelcomeExpired {
+		e.state, e.ended, e.closed = delivery.WelcomeExpired, e.until, e.until
+	} else if e.open() {
+		e.state, e.ended, e.closed = delivery.Lapsed, b.now, b.now
+	}
+	e.overdue = false
 }
 
 func (b *book) removeUser(user delivery.UserID) {
