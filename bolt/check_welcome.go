@@ -1,8 +1,13 @@
 package bolt
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"slices"
 	"time"
+
+	"welcomed/delivery"
+	"welcomed/mls"
 )
 
 // timersOfWelcomes reads which Welcomes have a timer: when it is due, the limits
@@ -62,7 +67,10 @@ func (c *checker) posted(number uint64) {
 	}
 	n, open, lost := 0, 0, 0
 	var lastEnd time.Time
+	var secrets []byte
+	whole := true // every recipient's secret is there
 	c.eachRecipient(w, func(key mailKey, r *recipient) bool {
+		secrets, whole = append(secrets, r.encoded()...), whole && len(r.secret) > 0
 		if n++; r.verdict != "" {
 			return true
 		}
@@ -100,7 +108,10 @@ func (c *checker) posted(number uint64) {
 		}
 		return
 	}
-	c.parts(w)
+	if !whole {
+		secrets = nil
+	}
+	c.parts(w, secrets)
 }
 
 func (c *checker) overdueHold(w *welcome) {
@@ -118,14 +129,35 @@ func (c *checker) overdueHold(w *welcome) {
 	}
 }
 
-// parts checks that a Welcome that somebody may claim is all there.
-func (c *checker) parts(w *welcome) {
-	if w.apart && len(c.payloadOf(w.number, partGroupInfo)) == 0 || !w.apart && len(w.groupInfo) == 0 {
+// parts checks that a Welcome that somebody may claim is all there, and is what was
+// posted. secrets are all of it, nil if some are not kept: those of recipients that did
+// not match. Then its id says nothing of the rest.
+func (c *checker) parts(w *welcome, secrets []byte) {
+	info := w.groupInfo
+	if w.apart {
+		info = c.payloadOf(w.number, partGroupInfo)
+	}
+	switch {
+	case len(info) == 0:
 		c.wrong("the encrypted_group_info of Welcome %s is missing", w.id)
+	case len(secrets) > 0 && w.idOf(mls.SliceWelcome(w.suite, secrets, info)) != w.id:
+		c.wrong("the bytes of Welcome %s are others", w.id)
 	}
-	if tree := c.payloadOf(w.number, partTree); len(tree) != w.treeSize {
+	switch tree := c.payloadOf(w.number, partTree); {
+	case len(tree) != w.treeSize:
 		c.wrong("the ratchet tree of Welcome %s has %d bytes, and %d are there", w.id, w.treeSize, len(tree))
+	case w.treeSize > 0 && !bytes.Equal(treeHash(tree), w.treeHash):
+		c.wrong("the bytes of the ratchet tree of Welcome %s are others", w.id)
 	}
+}
+
+// idOf is delivery.IDOf for its poster.
+func (w *welcome) idOf(bare []byte) delivery.WelcomeID {
+	h := sha256.New()
+	h.Write([]byte(w.poster))
+	h.Write([]byte{0})
+	h.Write(bare)
+	return delivery.WelcomeID(h.Sum(nil))
 }
 
 func (c *checker) payloadOf(number uint64, part byte) []byte { return c.txn.payload(number, part) }

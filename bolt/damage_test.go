@@ -108,6 +108,17 @@ func openPart(part byte) func(t *txn) {
 	}
 }
 
+// flipBit damages a part of a Welcome that somebody may still claim.
+func flipBit(part byte) func(t *txn) {
+	return func(t *txn) {
+		_, m := t.someMail(rowPending)
+		key := t.keys(bucketWelcomes, partKey(m.welcome, part), 1)[0]
+		row := cloneBytes(t.get(bucketWelcomes, key))
+		row[len(row)-1] ^= 1
+		t.put(bucketWelcomes, key, row)
+	}
+}
+
 func total(change func(s *state)) func(*txn) {
 	return func(t *txn) { change(&t.state); t.writes++ }
 }
@@ -278,6 +289,9 @@ var Damages = []Damage{
 		w.groupInfo = nil
 		t.putHeader(w)
 	}},
+	{"a bit of a tree is flipped", "the bytes of the ratchet tree of Welcome", false, false, flipBit(partTree)},
+	{"a bit of an encrypted_group_info is flipped", "the bytes of Welcome", false, false, flipBit(partHeader)},
+	{"a bit of a secret is flipped", "the bytes of Welcome", false, false, flipBit(partRecipient)},
 	{"a Welcome is held that was released", "is held for device", false, false, func(t *txn) {
 		d, m := t.someMail(rowPending)
 		t.del(bucketDevices, d.mailRow(rowPending, m.mailKey))
