@@ -30,7 +30,7 @@ func (c *config) clientFlags() []cli.Flag {
 		valueFlag("max-requests-per-caller", number(&k.RequestsPerCaller, 1), "at most `N` of one caller"),
 		valueFlag("max-waits", number(&k.Waits, 1), "at most `N` claims wait at a time"),
 		valueFlag("max-waits-per-caller", number(&k.WaitsPerCaller, 1), "at most `N` of one caller"),
-		valueFlag("max-waits-per-device", number(&k.WaitsPerDevice, 1), "at most `N` of one device"),
+		valueFlag("max-waits-per-device", number(&k.WaitsPerDevice, 1), "at most `N` of one device; for one more the oldest is answered"),
 		valueFlag("max-body-memory", size(&k.BodyMemory, 1), "at most `BYTES` of bodies and answers at a time"),
 		valueFlag("max-header-size", size(&k.HeaderBytes, 1<<10), "at most `BYTES` of a request's header"),
 		valueFlag("max-headers", number(&k.Headers, 1), "at most `N` fields in it"),

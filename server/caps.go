@@ -3,7 +3,6 @@ package server
 import (
 	"cmp"
 	"fmt"
-	"math"
 	"net/http"
 	"net/netip"
 )
@@ -17,7 +16,7 @@ type Caps struct {
 	RequestsPerCaller     int   // 256
 	Waits                 int   // claims that wait; 10,000
 	WaitsPerCaller        int   // 100
-	WaitsPerDevice        int   // 4: an app, its extension, and each once more after a lost connection
+	WaitsPerDevice        int   // the oldest is answered for a new one; 4: an app, its extension, and each once more after a lost connection
 	BodyMemory            int64 // bytes of bodies and answers under way; 64 MiB
 	HeaderBytes           int   // of a request; 32 KiB
 	Headers               int   // of a request; 100
@@ -43,15 +42,13 @@ func (c Caps) orDefault() Caps {
 
 // pools are what requests share.
 type pools struct {
-	requests, waits, deviceWaits, memory pool
+	requests, waits, memory pool
 }
 
 func (p *pools) init(c Caps, refused func(Cap)) {
 	p.requests = pool{size: int64(c.Requests), most: int64(c.RequestsPerCaller), all: CapRequests, each: CapRequestsPerCaller,
 		refusal: errTooManyRequests, refused: refused}
 	p.waits = pool{size: int64(c.Waits), most: int64(c.WaitsPerCaller), all: CapWaits, each: CapWaitsPerCaller,
-		refusal: errTooManyWaits, refused: refused}
-	p.deviceWaits = pool{size: math.MaxInt64, most: int64(c.WaitsPerDevice), unfair: true, each: CapWaitsPerDevice,
 		refusal: errTooManyWaits, refused: refused}
 	p.memory = pool{size: c.BodyMemory, all: CapBodyMemory, each: CapBodyMemoryPerCaller,
 		refusal: errOverloaded, refused: refused}
@@ -79,7 +76,6 @@ func (s *Server) Load() Load {
 type visit struct {
 	request share
 	wait    share
-	device  share // of the waits of its device
 	memory  share
 	small   int64 // bytes of body and answer that are not counted yet
 }
@@ -159,10 +155,6 @@ func (v *visit) hold(n int) error {
 func (s *Server) beginWait(r *request) error {
 	v := &r.visit
 	v.wait = share{pool: &s.pools.waits, party: v.request.party}
-	v.device = share{pool: &s.pools.deviceWaits, party: r.device.String()}
-	if err := v.device.take(1); err != nil {
-		return err
-	}
 	if err := v.wait.take(1); err != nil {
 		return err
 	}
@@ -171,7 +163,4 @@ func (s *Server) beginWait(r *request) error {
 	return nil
 }
 
-func (v *visit) endWait() {
-	v.wait.release()
-	v.device.release()
-}
+func (v *visit) endWait() { v.wait.release() }

@@ -119,23 +119,53 @@ func (s *service) poll(device, from string) <-chan reply {
 	return answered
 }
 
+// One too many ends the oldest as if its time were over, and nobody is refused.
 func TestWaitsOfOneDevice(t *testing.T) {
 	s, refused := capped(t, server.Caps{WaitsPerDevice: 2})
-	kps := s.stock(2)
-	polls := []<-chan reply{s.poll("phone", alice), s.poll("phone", mallory)}
-	r := s.call("POST", phone+"/claim?wait=50s", nil)
-	r.refused(429, "too_many_waits")
-	retried(t, r)
+	kp := s.stock(1)[0]
+	oldest, newer := s.poll("phone", alice), s.poll("phone", mallory)
+	newest := s.later("POST", phone+"/claim?wait=50s", nil)
+	same(t, "the oldest", words(wait(t, "the oldest to end", oldest).want(200).at("welcomes")), "[]")
 	same(t, "counted", refused.has(server.CapWaitsPerDevice), true)
-	s.call("POST", phone+"/claim", nil).want(200) // without a wait
-	s.poll("tablet", alice)
-	s.post("", kps[0]) // for one of them: the other is given it again at most
-	eventually(t, "one to end", func() bool { return s.server.Load().Waits == 2 })
-	s.poll("phone", alice)
+	eventually(t, "two to wait", func() bool { return s.server.Load().Waits == 2 })
+	s.post("", kp)
+	same(t, "the newest", len(wait(t, "the Welcome", newest).want(200).list("welcomes")), 1)
+	same(t, "the older", s.server.Load().Waits, 1)
 	s.stop()
-	for _, p := range polls {
-		wait(t, "a poll", p).want(200)
+	wait(t, "the older", newer).want(200)
+}
+
+// TestTheNewestWaitIsWokenFirst: an older one may be of a connection that is dead.
+func TestTheNewestWaitIsWokenFirst(t *testing.T) {
+	s, _ := capped(t, server.Caps{})
+	kps := s.stock(30)
+	older := s.poll("phone", mallory)
+	for _, kp := range kps {
+		newest := s.poll("phone", alice)
+		id, _ := s.post("", kp)
+		same(t, "claimed", wait(t, "the Welcome", newest).want(200).text("welcomes", 0, "id"), id)
+		s.call("POST", phone+"/welcomes/"+id+"/ack", nil).want(204)
 	}
+	select {
+	case r := <-older:
+		t.Fatalf("the older one was answered, too: %s", r.body)
+	default:
+	}
+	s.stop()
+	same(t, "the older", words(wait(t, "the older", older).want(200).at("welcomes")), "[]")
+}
+
+// TestWhatTheNewestDoesNotWantIsForAnother: it looks first, and not alone.
+func TestWhatTheNewestDoesNotWantIsForAnother(t *testing.T) {
+	s, _ := capped(t, server.Caps{})
+	kp := s.stock(1)[0]
+	older := s.poll("phone", alice)
+	newest := s.later("POST", phone+"/claim?wait=50s", `{"refs":[]}`)
+	eventually(t, "two to wait", func() bool { return s.server.Load().Waits == 2 })
+	id, _ := s.post("", kp)
+	same(t, "claimed", wait(t, "the Welcome", older).want(200).text("welcomes", 0, "id"), id)
+	s.stop()
+	wait(t, "the newest", newest).want(200)
 }
 
 func TestWaitsOfOneCaller(t *testing.T) {

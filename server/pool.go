@@ -17,8 +17,8 @@ const (
 	CapRequestsPerCaller     Cap = "requests_per_caller"     // under way
 	CapWaits                 Cap = "waits"                   // claims that wait, in all
 	CapWaitsPerCaller        Cap = "waits_per_caller"
-	CapWaitsPerDevice        Cap = "waits_per_device"
-	CapBodyMemory            Cap = "body_memory" // bytes of bodies and answers under way
+	CapWaitsPerDevice        Cap = "waits_per_device" // the oldest is answered for a new one
+	CapBodyMemory            Cap = "body_memory"      // bytes of bodies and answers under way
 	CapBodyMemoryPerCaller   Cap = "body_memory_per_caller"
 )
 
@@ -42,7 +42,6 @@ var (
 type pool struct {
 	size      int64 // for all together
 	most      int64 // for one party; 0: no fixed limit
-	unfair    bool  // a party may hold more than half of what nobody holds
 	all, each Cap   // who refuses
 	refusal   error // of a party that has enough
 	refused   func(Cap)
@@ -76,7 +75,7 @@ func (p *pool) refuse(party string, n int64) (Cap, error) {
 		return "", nil
 	}
 	held := p.held[party] + n
-	if p.most > 0 && held > p.most || !p.unfair && held > max(1, free/2) {
+	if p.most > 0 && held > p.most || held > max(1, free/2) {
 		return p.each, fmt.Errorf("%w: %s", p.refusal, p.each)
 	}
 	return "", nil

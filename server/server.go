@@ -116,6 +116,7 @@ type Server struct {
 
 	refusals *refusals // lately
 	given    *given
+	lines    lines // of those who wait
 
 	largestBody int64
 
@@ -169,6 +170,7 @@ func New(o Options) *Server {
 		storage:      newBuckets(o.Storage.Burst, o.Storage.PerHour, o.BudgetClock),
 	}
 	s.pools.init(s.caps, o.Refused)
+	s.lines = lines{most: s.caps.WaitsPerDevice, displaced: func() { o.Refused(CapWaitsPerDevice) }}
 	s.connections = newConnections(s.caps, s.shared, o.Refused)
 	s.drain = sync.OnceFunc(func() { close(s.draining) })
 	return s

@@ -8,6 +8,9 @@ import (
 // something, or the wait is over: after the time that the client gave it, or
 // because the server stops. Every long request waits here, and nowhere else.
 //
+// Of one device the newest request looks first, and there are only so many: the
+// oldest is over when there is one too many.
+//
 // look reports whether there is something, and if not, when it is to be called
 // again at the latest (zero: when it is woken). It is told whether the wait is
 // over; then what it has found is the answer, whatever it is. It is called at
@@ -28,6 +31,8 @@ func (s *Server) await(r *request, wait time.Duration, look func(over bool) (fou
 	if err != nil || found {
 		return err
 	}
+	w := s.lines.join(r.device)
+	defer s.lines.leave(w)
 	if err := s.beginWait(r); err != nil {
 		return err
 	}
@@ -38,8 +43,18 @@ func (s *Server) await(r *request, wait time.Duration, look func(over bool) (fou
 		again, forget := alarm(next, r.identity.Expires)
 		select {
 		case <-wake:
+			forget()
+			s.lines.woken(w)
+			continue
+		case <-w.turn:
+			select {
+			case <-wake: // it looks now
+			default:
+			}
 		case <-again:
 		case <-enough.C:
+			over = true
+		case <-w.giveWay:
 			over = true
 		case <-s.draining:
 			over = true
@@ -55,6 +70,9 @@ func (s *Server) await(r *request, wait time.Duration, look func(over bool) (fou
 		}
 		if err != nil {
 			return err
+		}
+		if !found {
+			s.lines.looked(w)
 		}
 	}
 	return s.stillPermitted(r)
