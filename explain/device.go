@@ -31,10 +31,41 @@ func (x explainer) user() Explanation {
 		}
 		all = append(all, found...)
 	}
+	if len(x.Asked) > 0 {
+		e.Known = true
+		e.Parts = append(e.Parts, x.askedPart())
+		all = append(all, x.adderRefused(len(all) == 0))
+	}
 	if len(all) == 0 {
 		all = append(all, x.neverPublished())
 	}
 	return x.conclude(e, all)
+}
+
+// askedPart is what the user was refused who wanted to add others.
+func (x explainer) askedPart() Part {
+	p := Part{Title: "what " + quote(string(x.User)) + " asked of others"}
+	var l log
+	for _, r := range x.Asked {
+		l.refusal(r)
+	}
+	p.Events, p.LeftOut = l.events()
+	return p
+}
+
+// adderRefused says what keeps the user from adding others. That is the cause if
+// there is no other, and worth a line if there is.
+func (x explainer) adderRefused(only bool) finding {
+	last := x.Asked[len(x.Asked)-1]
+	weight := x.recent(last.Last, worthSaying)
+	if only {
+		weight = 90
+	}
+	says := fmt.Sprintf("%s wanted to add others, and %s was answered %d %s, last %s.", quote(string(x.User)), clean(last.Request), last.Status, clean(last.Code), ago(last.Last, x.Now))
+	return finding{AdderRefused, weight, last.Last, says, []Advice{
+		{Developer, "the detail of the answer says what to change; docs/lifecycle.md has a line for each code. After pair_budget, reserve again without the user that the detail names."},
+		{Operator, "where it is a budget that honest use needs more of, raise its flag: --pair-budget, --caller-budget, --store-budget."},
+	}}
 }
 
 func (x explainer) neverPublished() finding {

@@ -24,6 +24,7 @@ const (
 	UnknownRef     Cause = "unknown_ref"      // of a KeyPackage
 	NotPosted      Cause = "not_posted"       // the Welcome is not known here
 	Refused        Cause = "refused"          // the device's requests are
+	AdderRefused   Cause = "adder_refused"    // the user wants to add others, and that is refused
 	TokenRefused   Cause = "token_refused"    // somebody without a valid token asks for the device
 	NoKey          Cause = "no_matching_key"  // the device says that it lacks the private key
 	PassedOver     Cause = "passed_over"      // the device claims, and leaves the Welcome

@@ -23,8 +23,11 @@ type Facts struct {
 	Remembers time.Time
 
 	Question
-	Devices     []Device     // of a user, or the one that was asked about
-	MoreDevices int          // left out
+	Devices     []Device // of a user, or the one that was asked about
+	MoreDevices int      // left out
+	// Asked are requests of the user that were refused and were not for a device of
+	// theirs: they wanted to add somebody.
+	Asked       []Refusal
 	KeyPackages []KeyPackage // one, where a ref was asked about
 	Welcome     *Welcome     // where one was asked about
 }

@@ -83,6 +83,8 @@ type Memory interface {
 	Devices(user delivery.UserID) []string
 	// OfDevice is what a Device says of refusals.
 	OfDevice(d delivery.DeviceID) (refused, strangers, unmatched, unserved []Refusal)
+	// OfCaller is what Facts says of Asked.
+	OfCaller(user delivery.UserID) []Refusal
 	// OfRef is which Welcomes that named the KeyPackage were refused.
 	OfRef(ref mls.KeyPackageRef) []Refusal
 }
@@ -125,6 +127,7 @@ func (g *gathering) user() error {
 		names = append(names, d.Name)
 	}
 	if g.memory != nil {
+		g.Asked = g.memory.OfCaller(g.User)
 		for _, name := range g.memory.Devices(g.User) {
 			if !slices.Contains(names, name) {
 				names = append(names, name)

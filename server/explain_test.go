@@ -405,3 +405,30 @@ func TestARestoredServerExplainsItsEmptyShelves(t *testing.T) {
 	s = start(t, func(o *server.Options) { o.Store = again })
 	s.because("user=alice", explain.Restored)
 }
+
+// TestTheAdderIsToldWhatWasRefused: who only adds others has never published, and
+// that is not why they cannot.
+func TestTheAdderIsToldWhatWasRefused(t *testing.T) {
+	s := startWithTokens(t, func(o *server.Options) {
+		o.Budgets.Pair, o.BudgetClock = server.Budget{Burst: 1, PerHour: 1}, stillClock{}.Now
+	})
+	s.call("POST", shelf, publication{newKeyPackages(3)}, s.token(ofUser("alice"))...).want(201)
+	bob := s.token(ofUser("bob"))
+	reserve := func() reply {
+		return s.call("POST", "/v1/key-packages/reserve", object{"users": []string{"alice"}}, bob...)
+	}
+	reserve().want(200)
+	for range 3 {
+		detail := reserve().refused(429, "pair_budget").text("detail")
+		if !strings.Contains(detail, "reserve again without") {
+			t.Errorf("it does not say what to do: %s", detail)
+		}
+	}
+	e := s.because("user=bob", explain.AdderRefused)
+	if !strings.Contains(e.Text(), "POST /v1/key-packages/reserve") || !strings.Contains(e.Text(), "429 pair_budget") || !strings.Contains(e.Text(), "3 times") {
+		t.Errorf("it says %s", e.Text())
+	}
+	if text := s.explained("user=alice").Text(); strings.Contains(text, "pair_budget") {
+		t.Errorf("the other is told: %s", text)
+	}
+}

@@ -60,6 +60,9 @@ func TurnClasses() (classes map[string]string, all []string) {
 	return classes, all
 }
 
+// Advice is what is said to be done about each code.
+func Advice() map[string]string { return advice }
+
 // ReadWait returns how long a claim with this query waits.
 func (s *Server) ReadWait(query string) (time.Duration, error) {
 	r := &request{Request: &http.Request{URL: &url.URL{RawQuery: query}}, route: &route{query: "wait"}}
@@ -107,7 +110,7 @@ func (s *Server) TakeMemory(party string, n int64) error { return s.pools.memory
 // Notes returns how many refusals a server remembers.
 func Notes(s *Server) (n int) {
 	m := s.refusals
-	for _, b := range []*notebook{m.own, m.strangers, m.unmatched, m.unserved, m.unknown} {
+	for _, b := range []*notebook{m.own, m.strangers, m.unmatched, m.unserved, m.unknown, m.asked} {
 		n += len(b.find(func(note) bool { return true }))
 	}
 	return n

@@ -207,6 +207,20 @@ func problemOf(err error) problem {
 	return p
 }
 
+// advice is what to do about a refusal that ends by itself. It stands behind the
+// words of the error; Retry-After says when.
+var advice = map[string]string{
+	"pair_budget":           "reserve again without this user, and add them after Retry-After; others need not wait",
+	"caller_budget":         "wait as long as Retry-After says; a repeat with the same Idempotency-Key is free",
+	"list_budget":           "reserve instead of listing, or wait as long as Retry-After says",
+	"target_budget":         "reserve a KeyPackage of this user: that may give the last resort; or wait as long as Retry-After says",
+	"too_many_checks":       "publish fewer at a time, and wait as long as Retry-After says",
+	"too_many_publications": "wait as long as Retry-After says; what is on the shelf stays there",
+	"too_much_stored":       "wait as long as Retry-After says; a repeat of a Welcome or a reservation is free",
+	"too_many_requests":     "let other requests of yours end first",
+	"too_many_waits":        "end a claim that waits first",
+}
+
 // classify finds the status and the code. The words of an error are for the
 // client where it can do something about it, else only its name is.
 func classify(err error) problem {
@@ -217,7 +231,11 @@ func classify(err error) problem {
 		if a.status >= 500 {
 			err = a.err
 		}
-		return problem{Status: a.status, Code: a.code, Detail: clip(err.Error())}
+		detail := clip(err.Error())
+		if do := advice[a.code]; do != "" {
+			detail += ": " + do
+		}
+		return problem{Status: a.status, Code: a.code, Detail: detail}
 	}
 	if refused, ok := errors.AsType[*mls.Error](err); ok {
 		return problem{Status: http.StatusUnprocessableEntity, Code: string(refused.Code), Detail: clip(refused.Error())}

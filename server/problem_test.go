@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -126,4 +127,26 @@ func TestEveryKindOfProblemIsKnownBeforeItHappens(t *testing.T) {
 	}
 	slices.SortFunc(kinds, func(a, b server.ProblemKind) int { return strings.Compare(a.Code, b.Code) })
 	same(t, "codes with two statuses", len(slices.CompactFunc(kinds, func(a, b server.ProblemKind) bool { return a.Code == b.Code })), len(server.ProblemKinds()))
+}
+
+// TestWhatToDoStandsWithEachCode: of what ends by itself the detail says it, and the
+// guide for developers has every code of those.
+func TestWhatToDoStandsWithEachCode(t *testing.T) {
+	guide, err := os.ReadFile("../docs/lifecycle.md")
+	must(t, err)
+	known := make(map[string]bool)
+	for _, k := range server.ProblemKinds() {
+		known[k.Code] = true
+		if k.Status == 429 && server.Advice()[k.Code] == "" {
+			t.Errorf("%d %s does not say what to do", k.Status, k.Code)
+		}
+		if (k.Status == 429 || k.Status == 503) && !bytes.Contains(guide, []byte(k.Code)) {
+			t.Errorf("docs/lifecycle.md has nothing about %d %s", k.Status, k.Code)
+		}
+	}
+	for code := range server.Advice() {
+		if !known[code] {
+			t.Errorf("there is no code %s", code)
+		}
+	}
 }

@@ -30,9 +30,10 @@ type refusals struct {
 	unmatched *notebook // by poster: Welcomes, by the KeyPackage's device
 	unserved  *notebook // by reserver: devices of which there was nothing
 	unknown   *notebook // by poster: Welcomes for KeyPackages that are unknown
+	asked     *notebook // by user: their requests that are for no device of theirs
 }
 
-// All notebooks together have at most 13,000 notes, of 300 bytes where names are
+// All notebooks together have at most 15,000 notes, of 300 bytes where names are
 // short and a kilobyte where all are as long as they may be.
 func newRefusals(now func() time.Time) *refusals {
 	return &refusals{
@@ -42,6 +43,7 @@ func newRefusals(now func() time.Time) *refusals {
 		unmatched: newNotebook(256, 12),
 		unserved:  newNotebook(256, 12),
 		unknown:   newNotebook(64, 8),
+		asked:     newNotebook(256, 8),
 	}
 }
 
@@ -141,18 +143,15 @@ func (s *Server) remember(r *request, params httprouter.Params, err error) {
 	if r.device == (delivery.DeviceID{}) {
 		_ = r.readPath(params) // as it was refused before that
 	}
+	if r.device == (delivery.DeviceID{}) && r.caller.User != "" {
+		r.device.User = r.caller.User // it is about others
+		s.refusals.asked.write(string(r.caller.User), s.refusals.refused(r, err))
+		return
+	}
 	if r.device.Valid() != nil {
 		return
 	}
-	p := classify(err)
-	var item delivery.ItemCode
-	if refused, ok := errors.AsType[*delivery.PublishError](err); ok && len(refused.Items) > 0 {
-		item = refused.Items[0].Code
-	}
-	n := s.refusals.newNote(r.device, explain.Refusal{
-		Item: item,
-		Who:  r.caller.ID(), Request: r.route.name(), Status: p.Status, Code: p.Code, Detail: strings.TrimPrefix(p.Detail, strings.ReplaceAll(p.Code, "_", " ")+": "),
-	})
+	n := s.refusals.refused(r, err)
 	if s.mayWrite(r, err) {
 		s.refusals.own.write(string(r.device.User), n)
 		return
@@ -163,6 +162,19 @@ func (s *Server) remember(r *request, params httprouter.Params, err error) {
 		n.Who = r.client.String()
 	}
 	s.refusals.strangers.write(party, n)
+}
+
+// refused is a note of a request that was.
+func (m *refusals) refused(r *request, err error) note {
+	p := classify(err)
+	var item delivery.ItemCode
+	if refused, ok := errors.AsType[*delivery.PublishError](err); ok && len(refused.Items) > 0 {
+		item = refused.Items[0].Code
+	}
+	return m.newNote(r.device, explain.Refusal{
+		Item: item,
+		Who:  r.caller.ID(), Request: r.route.name(), Status: p.Status, Code: p.Code, Detail: strings.TrimPrefix(p.Detail, strings.ReplaceAll(p.Code, "_", " ")+": "),
+	})
 }
 
 // mayWrite reports whether a request is known to be of the user for whose device
@@ -254,6 +266,11 @@ func (m *refusals) Devices(user delivery.UserID) (names []string) {
 func (m *refusals) OfDevice(d delivery.DeviceID) (refused, strangers, unmatched, unserved []explain.Refusal) {
 	about := func(n note) bool { return n.device == d }
 	return told(m.own.find(about)), told(m.strangers.find(about)), told(m.unmatched.find(about)), told(m.unserved.find(about))
+}
+
+// OfCaller implements explain.Memory.
+func (m *refusals) OfCaller(user delivery.UserID) []explain.Refusal {
+	return told(m.asked.find(func(n note) bool { return n.device.User == user }))
 }
 
 // OfRef implements explain.Memory.
