@@ -273,9 +273,14 @@ func (t *txn) newRecord(item delivery.NewKeyPackage) delivery.KeyPackageRecord {
 
 // addKeyPackage stores a new one.
 func (t *txn) addKeyPackage(d *device, item delivery.NewKeyPackage) *keyPackage {
+	return t.keepKeyPackage(d, item, t.newRecord(item))
+}
+
+// keepKeyPackage is addKeyPackage with another row than one that is published has.
+func (t *txn) keepKeyPackage(d *device, item delivery.NewKeyPackage, rec delivery.KeyPackageRecord) *keyPackage {
 	k := &keyPackage{
 		keyPackageKey: keyPackageKey{t.next(), shelfOf(item.Suite, item.LastResort)},
-		rec:           t.newRecord(item),
+		rec:           rec,
 		payload:       true,
 	}
 	t.put(bucketKeyPackages, numberKey(k.number), item.Bytes)

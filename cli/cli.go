@@ -85,6 +85,7 @@ func root(env environment) *cli.Command {
 		inspectCommand(env),
 		explainCommand(env),
 		tokenCommand(env),
+		giveCommand(env),
 		backupCommand(env),
 		restoreCommand(env),
 		checkCommand(env),

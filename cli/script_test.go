@@ -266,14 +266,14 @@ func signalScript(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// logScript is "log words": the server has logged them.
+// logScript is "log words": the server has logged them, or with ! has not.
 func logScript(ts *testscript.TestScript, neg bool, args []string) {
 	v, ok := servers.Load(ts.Getenv("WORK"))
-	if neg || !ok || len(args) != 1 {
-		ts.Fatalf("usage: log words, after serve")
+	if !ok || len(args) != 1 {
+		ts.Fatalf("usage: [!] log words, after serve")
 	}
-	if log := v.(*served).log.String(); !strings.Contains(log, args[0]) {
-		ts.Fatalf("the log never says %q:\n%s", args[0], log)
+	if log := v.(*served).log.String(); strings.Contains(log, args[0]) == neg {
+		ts.Fatalf("the log says %q: %v\n%s", args[0], neg, log)
 	}
 }
 

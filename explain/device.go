@@ -213,6 +213,11 @@ func codeAdvice(r Refusal) []Advice {
 		return []Advice{{Operator, "the device was removed after its token was issued: give it a new one (`welcomed token add`)."}, {User, "sign in again on that device."}}
 	case r.Item == delivery.ItemNotYetValid:
 		return clockAdvice
+	case r.Code == "not_yours":
+		return []Advice{
+			{Operator, "another device has published the same bytes first, as somebody can who was shown them before a restore. If this device is their owner, give them back: `welcomed give REF USER/DEVICE` (`welcomed explain REF` says who has them now)."},
+			{Developer, "if one installation has two device ids, give each its own KeyPackages."},
+		}
 	case r.Status == 401:
 		return []Advice{
 			{Operator, "see with `welcomed token list` whether the token was revoked or has expired; with --auth oidc, whether issuer, audience and clocks agree."},

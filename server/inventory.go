@@ -170,6 +170,16 @@ func parseDigest(text string) (delivery.Digest, error) {
 	return delivery.Digest(b), nil
 }
 
+// give handles PUT /v1/users/:user/devices/:device/key-packages/:ref, also of the
+// admin socket, where it is without /v1.
+func (s *Server) give(w http.ResponseWriter, r *request) error {
+	if err := s.store.Give(r.Context(), r.caller, r.device, r.ref); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
 // withdraw handles DELETE /v1/users/:user/devices/:device/key-packages/:ref.
 func (s *Server) withdraw(w http.ResponseWriter, r *request) error {
 	if err := s.store.Withdraw(r.Context(), r.caller, r.device, r.ref); err != nil {

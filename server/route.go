@@ -37,6 +37,7 @@ var routes = []route{
 	{"GET", shelfPath, theDevice, (*Server).inventory, nil, ""},
 	{"POST", shelfPath + "/sync", theDevice, (*Server).sync, syncBody, "all"},
 	{"DELETE", shelfPath + "/:ref", theDevice, (*Server).withdraw, nil, ""},
+	{"PUT", shelfPath + "/:ref", aService, (*Server).give, nil, ""},
 
 	{"GET", userPath + "/devices", theUser, (*Server).devices, nil, ""},
 	{"DELETE", devicePath, theDevice, (*Server).removeDevice, nil, ""},

@@ -25,6 +25,8 @@ var socketRoutes = []route{
 	{"GET", "/explain", theOperator, (*Server).operatorAsks, nil, "user device ref q"},
 	{"POST", "/explain", theOperator, (*Server).operatorAsks, explainBody, ""},
 
+	{"PUT", "/users/:user/devices/:device/key-packages/:ref", theOperator, (*Server).give, nil, ""},
+
 	{"POST", "/tokens", theOperator, (*Server).operatorCreatesToken, smallBody, ""},
 	{"GET", "/tokens", theOperator, (*Server).operatorListsTokens, nil, "user device service"},
 	{"DELETE", "/tokens/:token", theOperator, (*Server).operatorRevokesToken, nil, ""},

@@ -56,6 +56,17 @@ func (l *Ledger) publishes(d deviceID, items []kp, err error) {
 	}
 }
 
+// Give implements delivery.Store.
+func (l *Ledger) Give(ctx context.Context, caller delivery.Caller, d deviceID, r ref) error {
+	err := l.Store.Give(ctx, caller, d, r)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if given, known := l.keyPackages[r]; known && err == nil {
+		l.keyPackages[r] = published{d, given.item}
+	}
+	return err
+}
+
 // Post implements delivery.Store.
 func (l *Ledger) Post(ctx context.Context, caller delivery.Caller, p delivery.Posting) (delivery.Outcome, error) {
 	o, err := l.Store.Post(ctx, caller, p)

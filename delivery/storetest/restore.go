@@ -109,4 +109,20 @@ var restorePromises = []promise{
 		p := w.publish(phone, naming(epoch, keyPackages(2)...)...)
 		same(w, "stock", p.Stock, delivery.Stock{Available: 2, Low: true})
 	}},
+	{"a KeyPackage that another device has published first is given back to its owner", func(w *world) {
+		k, own := w.one(dave), w.one(dave)
+		id := w.send(bob, k)
+		for range 2 {
+			w.must(w.store.Give(w.ctx, delivery.Operator(), phone, k.Ref))
+		}
+		w.became(bob, id, delivery.StatusWithdrawn)
+		w.nothing(dave)
+		w.needs(dave, own)
+		w.needs(phone, k)
+		w.states(delivery.Retired, k)
+		w.first(phone, w.send(bob, k))
+		_, err := w.store.Publish(w.ctx, self(dave), dave, []kp{k})
+		w.publishRefused(err, delivery.ErrNotYours, map[int]delivery.ItemCode{0: delivery.ItemNotYours})
+		w.refused(w.store.Give(w.ctx, delivery.Operator(), phone, keyPackage().Ref), delivery.ErrNotFound)
+	}},
 }

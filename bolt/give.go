@@ -1,0 +1,89 @@
+package bolt
+
+import (
+	"context"
+
+	"welcomed/delivery"
+	"welcomed/mls"
+)
+
+// Give implements delivery.Store.
+func (s *Store) Give(ctx context.Context, caller delivery.Caller, to delivery.DeviceID, ref mls.KeyPackageRef) error {
+	if err := caller.Valid(); err != nil {
+		return err
+	}
+	return s.decide(ctx, 0, func(t *txn) (changes bool, err error) {
+		from, k := t.refOwner(ref)
+		if k == nil {
+			return false, delivery.ErrNotFound
+		}
+		return from.id != to, nil
+	}, func(t *txn) error {
+		from, k := t.refOwner(ref)
+		if k == nil || from.id == to {
+			return errMoved
+		}
+		t.give(from, k, to)
+		return nil
+	})
+}
+
+// give forgets whose a KeyPackage was, and keeps it for another device. Without its
+// bytes nothing is kept: then the device publishes it as any other that is unknown.
+func (t *txn) give(from *device, k *keyPackage, to delivery.DeviceID) {
+	item := delivery.NewKeyPackage{Ref: k.rec.Ref, Suite: k.rec.Suite, LastResort: k.rec.LastResort, Lifetime: k.rec.Lifetime}
+	if k.payload {
+		item.Bytes = cloneBytes(t.get(bucketKeyPackages, numberKey(k.number)))
+		t.del(bucketKeyPackages, numberKey(k.number))
+	}
+	hash := t.initKeyOf(from, k.number)
+	t.endFor(from, k.keyPackageKey)
+	k = t.keyPackage(from, k.keyPackageKey) // as that has left it
+	t.forgetKeyPackage(from, k)
+	t.forgetInitKeys(from, []uint64{k.number})
+	t.changed(from)
+	if len(item.Bytes) == 0 {
+		return
+	}
+	d, last := t.createDevice(to), &initKeySearch{}
+	for key := range t.scan(bucketDevices, d.key(rowInitKeys), nil) {
+		last.last = readNumber(key[numberBytes+1:])
+	}
+	rec := t.limits.NewKeyPackageRecord(item, t.now)
+	rec.AcrossRestore(*t.limits, t.now)
+	if rec.State == delivery.Available { // a last resort: the device may have a newer one
+		rec.Retire(*t.limits, t.now)
+	}
+	kept := t.keepKeyPackage(d, item, rec)
+	t.noteInitKeys(d, last, []initKey{{kept.number, hash}})
+}
+
+// endFor ends a KeyPackage and every Welcome for it: those that its device was given
+// lapse, the others are withdrawn.
+func (t *txn) endFor(d *device, key keyPackageKey) {
+	k := t.keyPackage(d, key)
+	mails := t.current(t.openMails(d), d, k)
+	t.withdrawWith(d, k, mails)
+	for _, m := range mails {
+		if m.rec.State == delivery.Delivered {
+			m.rec.End(delivery.Lapsed, t.now)
+			t.closeMail(d, m)
+		}
+	}
+	if k = t.keyPackage(d, key); !k.rec.State.Ended() { // one that has expired meanwhile
+		k.rec.End(delivery.Withdrawn, t.now)
+		t.saveKeyPackage(d, k)
+	}
+}
+
+// initKeyOf is what is remembered of the init_key of a KeyPackage.
+func (t *txn) initKeyOf(d *device, number uint64) initHash {
+	for key, row := range t.scan(bucketDevices, d.key(rowInitKeys), nil) {
+		for _, e := range decodeInitKeys(key, row) {
+			if e.kp == number {
+				return e.hash
+			}
+		}
+	}
+	panic(errCorrupt)
+}
