@@ -12,10 +12,16 @@ var (
 	errTooMuchStored       = errors.New("this user has had as many bytes stored as may be for now")
 )
 
-// What a row takes besides the names and the payloads in it, about.
+// What rows take in the file besides the names and the payloads in them, in bytes:
+// keys, times, indices, timers, and pages that are not full. TestWhatIsStoredIsCharged
+// compares them with a file that grows.
 const (
-	mailBytes       = 256 // of a Welcome for one recipient: its verdict, its state, the KeyPackage's
-	rememberedBytes = 64  // of a user or a device in an answer that is remembered
+	deviceBytes     = 512 // of a device, which may be new
+	keyPackageBytes = 320 // of a KeyPackage and its tombstone
+	welcomeBytes    = 768 // of a Welcome
+	mailBytes       = 640 // of a Welcome for one recipient, with what may be said when it is rejected
+	answerBytes     = 320 // of an answer that is remembered
+	rememberedBytes = 64  // of a user or a device in it
 )
 
 // stored calls store, which stores size bytes for a user, unless that user owes
@@ -48,9 +54,9 @@ func (s *Server) published(r *request, items []delivery.NewKeyPackage, publish f
 		s.options.OverBudget(BudgetPublish)
 		return answer, &laterError{errTooManyPublications, wait}
 	}
-	err = s.stored(user, publicationSize(items), func() (int, error) {
+	err = s.stored(user, publicationSize(r.device, items), func() (int, error) {
 		answer, err = publish()
-		return newlyStored(items, answer), err
+		return newlyStored(r.device, items, answer), err
 	})
 	for _, item := range answer.Items {
 		if item.New() {
@@ -61,25 +67,39 @@ func (s *Server) published(r *request, items []delivery.NewKeyPackage, publish f
 	return answer, err
 }
 
-func publicationSize(items []delivery.NewKeyPackage) (n int) {
-	for _, item := range items {
-		n += len(item.Bytes)
+// publicationSize is what a publication takes if all of it is new.
+func publicationSize(device delivery.DeviceID, items []delivery.NewKeyPackage) int {
+	stored := make([]bool, len(items))
+	for i := range stored {
+		stored[i] = true
 	}
-	return n
+	return sizeOf(device, items, stored)
 }
 
-// newlyStored is how many bytes of the items were not there before.
-func newlyStored(items []delivery.NewKeyPackage, p delivery.Publications) (n int) {
+// newlyStored is what those of the items take that were not there before.
+func newlyStored(device delivery.DeviceID, items []delivery.NewKeyPackage, p delivery.Publications) int {
+	stored := make([]bool, len(items))
 	for i, item := range p.Items {
-		if item.New() {
-			n += len(items[i].Bytes)
+		stored[i] = item.New()
+	}
+	return sizeOf(device, items, stored)
+}
+
+func sizeOf(device delivery.DeviceID, items []delivery.NewKeyPackage, stored []bool) (n int) {
+	for i, item := range items {
+		if stored[i] {
+			n += len(item.Bytes) + keyPackageBytes
 		}
 	}
+	if n > 0 {
+		n += deviceBytes + 3*(len(device.User)+len(device.Name))
+	}
 	return n
 }
 
-func postingSize(p delivery.Posting) int {
-	return len(p.Welcome.Bytes()) + len(p.RatchetTree) + len(p.Context) + len(p.Welcome.Secrets)*mailBytes
+// postingSize is what a Welcome takes.
+func postingSize(p delivery.Posting, poster delivery.Caller) int {
+	return welcomeBytes + len(poster.ID()) + len(p.Welcome.Bytes()) + len(p.RatchetTree) + len(p.Context) + len(p.Welcome.Secrets)*mailBytes
 }
 
 // namedSize is what rememberedSize will be at least.
@@ -87,6 +107,7 @@ func namedSize(req delivery.ReserveRequest) (n int) {
 	if req.IdempotencyKey == "" {
 		return 0
 	}
+	n = answerBytes
 	for _, user := range req.Users {
 		n += rememberedBytes + len(user)
 	}
@@ -101,6 +122,7 @@ func rememberedSize(req delivery.ReserveRequest, r delivery.Reservation) (n int)
 	if req.IdempotencyKey == "" || r.Repeated {
 		return 0
 	}
+	n = answerBytes
 	for _, user := range r.Users {
 		n += rememberedBytes + len(user.User)
 		for _, d := range user.Devices {

@@ -86,7 +86,7 @@ func TestWelcomesArePaidByTheirPosters(t *testing.T) {
 }
 
 func TestKeyPackagesArePaidByTheirBytes(t *testing.T) {
-	m := startStorage(t, 10_000)
+	m := startStorage(t, 12_000)
 	large := newKeyPackages(3, mlstest.WithPadding(9_000))
 	alice := m.token(ofUser("alice"))
 	publish := func(kps ...[]byte) reply { return m.call("POST", shelf, publication{kps}, alice...) }

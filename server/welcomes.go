@@ -95,12 +95,12 @@ func (s *Server) postStored(r *request, p delivery.Posting) (outcome delivery.Ou
 	if p.DryRun {
 		return s.store.Post(r.Context(), r.caller, p)
 	}
-	err = s.stored(r.caller.User, postingSize(p), func() (int, error) {
+	err = s.stored(r.caller.User, postingSize(p, r.caller), func() (int, error) {
 		outcome, err = s.store.Post(r.Context(), r.caller, p)
 		if err != nil || outcome.Repeated {
 			return 0, err
 		}
-		return postingSize(p), nil
+		return postingSize(p, r.caller), nil
 	})
 	return outcome, err
 }
