@@ -1,13 +1,16 @@
 package bolt
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"hash/fnv"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/iotest"
 
 	"welcomed/delivery"
 	"welcomed/delivery/archive"
@@ -185,4 +188,32 @@ func FuzzFile(f *testing.F) {
 		}
 		readAll(t, b)
 	})
+}
+
+// What comes out of a backup is written down as far as its meta page goes. What is too
+// short to have one is left to whoever looks at it.
+func TestAStreamIsNoLongerThanItSays(t *testing.T) {
+	b := crafted(t)
+	_, meta := newestOf(b)
+	b = b[:number(meta[metaPages:])*pageSize]
+	for name, row := range map[string]struct {
+		stream []byte
+		says   string
+	}{
+		"whole":           {b, ""},
+		"short":           {[]byte("no database"), ""},
+		"longer":          {append(b[:len(b):len(b)], 0), "longer than its meta pages say"},
+		"no meta page":    {make([]byte, 3*pageSize), "no meta page"},
+		"cut off":         {b[:len(b)-1], ""},
+		"nothing":         {nil, ""},
+		"many bytes more": {append(b[:len(b):len(b)], make([]byte, 1<<20)...), "longer than its meta pages say"},
+	} {
+		got, err := io.ReadAll(Stream(iotest.OneByteReader(bytes.NewReader(row.stream))))
+		if row.says == "" && (err != nil || !bytes.Equal(got, row.stream)) {
+			t.Errorf("%s: %d bytes of %d, %v", name, len(got), len(row.stream), err)
+		}
+		if row.says != "" && (err == nil || !strings.Contains(err.Error(), row.says)) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }

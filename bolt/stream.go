@@ -33,27 +33,27 @@ func (s *stream) Read(b []byte) (int, error) {
 	// One byte more than may come tells a stream that goes on from one that ends.
 	n, err := s.from.Read(b[:min(int64(len(b)), s.left+1)])
 	if s.left -= int64(n); s.left < 0 {
-		return 0, fmt.Errorf("%w: it is longer than its meta pages say", berrors.ErrInvalid)
+		return 0, fmt.Errorf("it is corrupt or not a database: %w: it is longer than its meta pages say", berrors.ErrInvalid)
 	}
 	return n, err
 }
 
 func (s *stream) begin() error {
-	head := make([]byte, 2*pageSize)
-	n, err := io.ReadFull(s.from, head)
-	if err == io.EOF || err == io.ErrUnexpectedEOF {
-		return fmt.Errorf("%w: it has only %d bytes", berrors.ErrInvalid, n)
-	}
+	head, err := io.ReadAll(io.LimitReader(s.from, 2*pageSize))
 	if err != nil {
 		return err
 	}
+	if len(head) < 2*pageSize { // whoever looks at it says what it is not
+		s.open, s.head = true, head
+		return nil
+	}
 	_, meta := newestOf(head)
 	if meta == nil {
-		return fmt.Errorf("%w: it has no meta page", berrors.ErrInvalid)
+		return fmt.Errorf("it is corrupt or not a database: %w: it has no meta page", berrors.ErrInvalid)
 	}
 	pages := number(meta[metaPages:])
 	if pages < 2 || pages > 1<<50/pageSize {
-		return fmt.Errorf("%w: its meta page says that it has %d pages", berrors.ErrInvalid, pages)
+		return fmt.Errorf("it is corrupt or not a database: %w: its meta page says that it has %d pages", berrors.ErrInvalid, pages)
 	}
 	s.open, s.head, s.left = true, head, int64(pages-2)*pageSize
 	return nil

@@ -114,7 +114,7 @@ func (r *restore) restore(ctx context.Context, source io.Reader, identities back
 		return "", err
 	}
 	defer plain.Close()
-	err = writeDatabase(db, damaged{bolt.Stream(plain)}, func(part string) (err error) {
+	err = writeDatabase(db, bolt.Stream(damaged{plain}), func(part string) (err error) {
 		r.progress.Begin("the backup is checked", progress.Bytes, 0)
 		if err = bolt.MarkRestored(ctx, part); err == nil {
 			aside, err = putAside(db, time.Now())
