@@ -82,15 +82,15 @@ func TestEveryRouteSaysHowItTakesTurns(t *testing.T) {
 	}
 }
 
-// A slowReader tells of each costly read and lets it go on only when it is told.
+// A slowReader tells whose each costly read is and lets it go on only when it is told.
 type slowReader struct {
 	callerStore
 	began chan string
 	goOn  chan struct{}
 }
 
-func (s *slowReader) read(ctx context.Context, what string) error {
-	s.began <- what
+func (s *slowReader) read(ctx context.Context, c delivery.Caller) error {
+	s.began <- string(c.User)
 	select {
 	case <-s.goOn:
 		return delivery.ErrNotFound
@@ -99,28 +99,28 @@ func (s *slowReader) read(ctx context.Context, what string) error {
 	}
 }
 
-func (s *slowReader) Devices(ctx context.Context, _ delivery.Caller, _ delivery.UserID) ([]delivery.DeviceInfo, error) {
-	return nil, s.read(ctx, "devices")
+func (s *slowReader) Devices(ctx context.Context, c delivery.Caller, _ delivery.UserID) ([]delivery.DeviceInfo, error) {
+	return nil, s.read(ctx, c)
 }
 
-func (s *slowReader) Inventory(ctx context.Context, _ delivery.Caller, _ delivery.DeviceID) (delivery.Inventory, error) {
-	return delivery.Inventory{}, s.read(ctx, "inventory")
+func (s *slowReader) Inventory(ctx context.Context, c delivery.Caller, _ delivery.DeviceID) (delivery.Inventory, error) {
+	return delivery.Inventory{}, s.read(ctx, c)
 }
 
-func (s *slowReader) List(ctx context.Context, _ delivery.Caller, _ delivery.UserID, _ delivery.ListOptions) (delivery.Listing, error) {
-	return delivery.Listing{}, s.read(ctx, "list")
+func (s *slowReader) List(ctx context.Context, c delivery.Caller, _ delivery.UserID, _ delivery.ListOptions) (delivery.Listing, error) {
+	return delivery.Listing{}, s.read(ctx, c)
 }
 
-func (s *slowReader) Outcome(ctx context.Context, _ delivery.Caller, _ delivery.WelcomeID) (delivery.Outcome, error) {
-	return delivery.Outcome{}, s.read(ctx, "outcome")
+func (s *slowReader) Outcome(ctx context.Context, c delivery.Caller, _ delivery.WelcomeID) (delivery.Outcome, error) {
+	return delivery.Outcome{}, s.read(ctx, c)
 }
 
-func (s *slowReader) KeyPackage(ctx context.Context, _ delivery.Caller, _ mls.KeyPackageRef) (delivery.KeyPackageStatus, error) {
-	return delivery.KeyPackageStatus{}, s.read(ctx, "key package")
+func (s *slowReader) KeyPackage(ctx context.Context, c delivery.Caller, _ mls.KeyPackageRef) (delivery.KeyPackageStatus, error) {
+	return delivery.KeyPackageStatus{}, s.read(ctx, c)
 }
 
-func (s *slowReader) RatchetTree(ctx context.Context, _ delivery.Caller, _ delivery.DeviceID, _ delivery.WelcomeID) ([]byte, error) {
-	return nil, s.read(ctx, "ratchet tree")
+func (s *slowReader) RatchetTree(ctx context.Context, c delivery.Caller, _ delivery.DeviceID, _ delivery.WelcomeID) ([]byte, error) {
+	return nil, s.read(ctx, c)
 }
 
 // TestCostlyReadsTakeTurns: whatever a user reads, two at a time are read for them,
@@ -152,15 +152,11 @@ func TestCostlyReadsTakeTurns(t *testing.T) {
 			for range 3 {
 				answers = append(answers, ask("alice"))
 			}
-			wait(t, "a read", store.began)
-			wait(t, "a read", store.began)
+			same(t, "first", wait(t, "a read", store.began), "alice")
+			same(t, "second", wait(t, "a read", store.began), "alice")
+			eventually(t, "the third to wait", func() bool { return s.server.Load().Requests == 3 })
 			answers = append(answers, ask("bob"))
-			wait(t, "another user's", store.began)
-			select {
-			case <-store.began:
-				t.Error("a third is read at the same time")
-			default:
-			}
+			same(t, "third", wait(t, "a read", store.began), "bob")
 			close(store.goOn)
 			for _, a := range answers {
 				wait(t, "an answer", a).want(404)
