@@ -25,6 +25,7 @@ ARG TARGETARCH
 RUN CGO_ENABLED=0 GOOS=${TARGETOS} GOARCH=${TARGETARCH} go build -trimpath -buildvcs=false \
       -ldflags="-s -w -buildid= -X welcomed/cli.version=${VERSION}" -o /out/welcomed . \
  && install -d -m 0700 /out/owned/data \
+ && CGO_ENABLED=0 GOOS=${TARGETOS} GOARCH=${TARGETARCH} deploy/release/notices.sh > /out/THIRD-PARTY \
  && install -D -m 0644 /etc/ssl/certs/ca-certificates.crt /out/ca-certificates.crt
 
 FROM scratch
@@ -37,6 +38,8 @@ LABEL org.opencontainers.image.title="welcomed" \
 # For the keys of an OpenID Connect issuer and for backups elsewhere.
 COPY --from=build /out/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /out/welcomed /welcomed
+# The licences of what is linked into it.
+COPY --from=build /out/THIRD-PARTY /THIRD-PARTY
 # A new volume begins as a copy of /data, with its owner and mode, which COPY keeps
 # of what is in a directory and not of the directory.
 COPY --from=build --chown=65532:65532 /out/owned /

@@ -29,27 +29,13 @@ compile() {
   env "$@" "$go" build -trimpath -ldflags="-s -w -X welcomed/cli.version=$version" -o "$work/bin/$name/welcomed" .
 }
 
-# notices prints the licences of what is linked into the program.
-notices() {
-  local path version directory file
-  echo "welcomed is linked with the following. Their licences ask to be passed on."
-  "$go" list -deps -f '{{with .Module}}{{if not .Main}}{{.Path}} {{.Version}} {{.Dir}}{{end}}{{end}}' . | sort -u |
-    { cat; echo "Go $("$go" env GOVERSION) $("$go" env GOROOT)"; } |
-    while read -r path version directory; do
-      printf '\n\n==== %s %s\n' "$path" "$version"
-      for file in "$directory"/LICEN[SC]E* "$directory"/COPYING* "$directory"/NOTICE*; do
-        [ ! -f "$file" ] || { echo; cat "$file"; }
-      done
-    done
-}
-
 # packed is what comes with each binary, below $work/common.
 packed() {
   local common=$work/common shell file
   mkdir -p "$common/completion"
   cp README.md CHANGELOG.md "$common"
   for file in LICENSE*; do [ ! -f "$file" ] || cp "$file" "$common"; done
-  notices > "$common/THIRD-PARTY"
+  GO=$go deploy/release/notices.sh > "$common/THIRD-PARTY"
   cp deploy/systemd/welcomed.service "$common"
   for shell in bash zsh fish; do
     "$work/bin/host/welcomed" completion $shell > "$common/completion/$shell"
