@@ -93,6 +93,7 @@ func root(env environment) *cli.Command {
 		exportCommand(env),
 		importCommand(env),
 		healthCommand(env),
+		helpCommand(env),
 		versionCommand(env),
 		completionCommand(env),
 		manCommand(env),
@@ -100,11 +101,18 @@ func root(env environment) *cli.Command {
 	for _, c := range commands {
 		equip(env, c)
 	}
+	version := &cli.BoolFlag{Name: "version", Aliases: []string{"v"}, Usage: "say which version this is", Local: true}
 	return &cli.Command{
-		Name:            "welcomed",
-		Usage:           "keeps MLS KeyPackages and Welcomes for devices that are offline",
-		Commands:        commands,
-		Action:          noCommand,
+		Name:     "welcomed",
+		Flags:    []cli.Flag{version},
+		Usage:    "keeps MLS KeyPackages and Welcomes for devices that are offline",
+		Commands: commands,
+		Action: func(ctx context.Context, cmd *cli.Command) error {
+			if cmd.Bool(version.Name) && !cmd.Args().Present() {
+				return sayVersion(env)
+			}
+			return noCommand(ctx, cmd)
+		},
 		OnUsageError:    usageError,
 		ExitErrHandler:  func(context.Context, *cli.Command, error) {}, // Run decides
 		HideHelpCommand: true,

@@ -99,7 +99,24 @@ func defaultDB(env environment) string {
 }
 
 func (c *config) flags() []cli.Flag {
-	return slices.Concat(c.serverFlags(), c.authFlags(), c.oidcFlags(), c.socketFlags(), c.clientFlags(), c.limitFlags(), c.statusFlags(), c.backups.flags(), c.caps.flags())
+	return slices.Concat(
+		inGroup("Server", c.serverFlags(), c.socketFlags(), c.statusFlags()),
+		inGroup("Who may use it", c.authFlags()),
+		inGroup("OpenID Connect", c.oidcFlags()),
+		inGroup("TLS, proxies and clients", c.clientFlags()),
+		inGroup("KeyPackages and Welcomes", c.limitFlags()),
+		inGroup("Backups", c.backups.flags()),
+		inGroup("Caps on requests and memory", c.caps.flags()),
+	)
+}
+
+// inGroup puts flags under a heading of the help.
+func inGroup(heading string, flags ...[]cli.Flag) []cli.Flag {
+	all := slices.Concat(flags...)
+	for _, flag := range all {
+		flag.(cli.CategorizableFlag).SetCategory(heading)
+	}
+	return all
 }
 
 func (c *config) serverFlags() []cli.Flag {

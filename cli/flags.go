@@ -176,10 +176,11 @@ func formatDuration(d time.Duration) string {
 	return s
 }
 
+// units are those of a size, the largest first.
 var units = []struct {
 	name  string
 	bytes int64
-}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"B", 1}}
+}{{"GiB", 1 << 30}, {"GB", 1e9}, {"MiB", 1 << 20}, {"MB", 1e6}, {"KiB", 1 << 10}, {"KB", 1e3}, {"kB", 1e3}, {"B", 1}}
 
 // size is a number of bytes, with or without a unit, that is at least least.
 func size[T int | int64](p *T, least T) cli.Value {
@@ -202,7 +203,7 @@ func parseSize(s string) (int64, error) {
 	}
 	n, err := strconv.ParseInt(s, 10, 64)
 	if err != nil || n < 0 || n > math.MaxInt64/unit {
-		return 0, errors.New("not a size like 65536, 64KiB, 4MiB or 8GiB")
+		return 0, errors.New("not a size like 65536, 64KiB, 4MiB, 8GiB or 8GB")
 	}
 	return n * unit, nil
 }

@@ -48,7 +48,7 @@ func TestDurations(t *testing.T) {
 
 func TestSizes(t *testing.T) {
 	for text, want := range map[string]int64{
-		"0": 0, "65536": 64 << 10, "64KiB": 64 << 10, "4MiB": 4 << 20, "8GiB": 8 << 30, "10B": 10, "4 MiB": 4 << 20,
+		"0": 0, "65536": 64 << 10, "64KiB": 64 << 10, "4MiB": 4 << 20, "8GiB": 8 << 30, "10B": 10, "4 MiB": 4 << 20, "10GiB": 10 << 30, "10GB": 10e9, "4MB": 4e6, "2KB": 2000, "2kB": 2000,
 	} {
 		got, err := parseSize(text)
 		if err != nil || got != want {
@@ -58,7 +58,7 @@ func TestSizes(t *testing.T) {
 			t.Errorf("%d does not come back from %s", want, formatSize(want))
 		}
 	}
-	for _, text := range []string{"", "KiB", "4MB", "4K", "-1", "1.5MiB", "99999999999GiB", "0x10"} {
+	for _, text := range []string{"", "KiB", "4Mb", "4mb", "4K", "-1", "1.5MiB", "99999999999GiB", "0x10"} {
 		if got, err := parseSize(text); err == nil {
 			t.Errorf("%q is %d, want an error", text, got)
 		}

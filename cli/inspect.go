@@ -310,11 +310,20 @@ func (kp *keyPackage) describe(line func(name, format string, args ...any)) {
 		ref = "none, the suite's hash is not known"
 	}
 	line("ref", "%s", ref)
-	line("identity", "%s (%s)", kp.Identity, kp.Credential)
-	line("signature key", "%s", kp.SignatureKey)
+	line("identity", "%s (%s)", shortened(kp.Identity), kp.Credential)
+	line("signature key", "%s", shortened(kp.SignatureKey))
 	line("not before", "%s (%s)", formatTime(kp.NotBeforeTime), kp.NotBefore)
 	line("not after", "%s (%s)", formatTime(kp.NotAfterTime), kp.NotAfter)
 	line("last resort", "%s", map[bool]string{true: "yes", false: "no"}[kp.LastResort])
+}
+
+// shortened leaves the middle out of what no terminal shows well. --json has all.
+func shortened(text string) string {
+	const most, ends = 300, 64
+	if runes := []rune(text); len(runes) > most {
+		return fmt.Sprintf("%s… (%d characters, --json shows all) …%s", string(runes[:ends]), len(runes), string(runes[len(runes)-ends:]))
+	}
+	return text
 }
 
 func formatTime(t time.Time) string {

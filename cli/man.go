@@ -35,7 +35,7 @@ func writeManual(w io.Writer, program *cli.Command, date string) error {
 	m.section("NAME")
 	m.text("welcomed - " + program.Usage)
 	m.section("SYNOPSIS")
-	fmt.Fprintln(b, ".B welcomed\n.I command\n[\\fIflags\\fR] [\\fIarguments\\fR]")
+	fmt.Fprintln(b, ".B welcomed\n.I command\n[\\fIflags\\fR] [\\fIarguments\\fR]\n.br\n.B welcomed --version")
 	m.section("DESCRIPTION")
 	m.text(manualIntroduction)
 	m.section("COMMANDS")

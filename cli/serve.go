@@ -43,16 +43,15 @@ func serveCommand(env environment) *cli.Command {
 			ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 			defer stop()
 			log := c.logger(env.stderr)
-			told := make(chan struct{})
-			notYet := context.AfterFunc(ctx, func() {
-				defer close(told)
+			stopping := sync.OnceFunc(func() {
 				stop() // a second signal ends the process at once
 				log.Info("stopping")
 				tellManager(log, daemon.SdNotifyStopping, status("answering what is on its way"))
 			})
+			notYet := context.AfterFunc(ctx, stopping)
 			defer func() {
 				if !notYet() {
-					<-told
+					stopping() // returns when it was said
 				}
 			}()
 			c.checks = spareThread(env)
@@ -62,22 +61,38 @@ func serveCommand(env environment) *cli.Command {
 				log.Info("settings of the service that is installed here", "file", env.settings.file)
 			}
 			tellManager(log, status("opening %s", c.db))
-			return serve(ctx, c, log)
+			return serve(ctx, c, log, stopping)
 		},
 	}
 }
 
-func serve(ctx context.Context, c *config, log *slog.Logger) error {
+// serve calls stopping at the latest when the server has ended by itself.
+func serve(ctx context.Context, c *config, log *slog.Logger, stopping func()) error {
 	i, err := assemble(ctx, c, log)
 	if err != nil {
 		return err
 	}
 	log.Info("serving", "listen", i.api.Addr().String(), "admin_listen", i.admin.Addr().String(),
-		"admin_socket", c.socket.of(c.db), "db", c.db, "version", currentVersion())
+		"admin_socket", c.socket.of(c.db), "db", c.db, "version", currentVersion(),
+		"url", urlOf(i.api.Addr(), i.certificate != nil)+"v1", "status_page", urlOf(i.admin.Addr(), false))
 	tellManager(log, daemon.SdNotifyReady, status("serving on %s", i.api.Addr()))
 	err = i.run(ctx)
+	stopping()
 	log.Info("stopped")
 	return err
+}
+
+// urlOf is where a listener is reached from this machine.
+func urlOf(listener net.Addr, tls bool) string {
+	host, port, _ := net.SplitHostPort(listener.String())
+	if ip := net.ParseIP(host); ip.IsUnspecified() {
+		host = "localhost"
+	}
+	scheme := "http"
+	if tls {
+		scheme = "https"
+	}
+	return scheme + "://" + net.JoinHostPort(host, port) + "/"
 }
 
 // An instance is a server with everything that it needs.
@@ -289,12 +304,20 @@ func (i *instance) listen(c *config) (err error) {
 		return err
 	}
 	if i.api, err = net.Listen("tcp", addr.String()); err != nil {
-		return fmt.Errorf("--listen %s: %w", c.listen, reason(err))
+		return fmt.Errorf("--listen %s: %w", c.listen, taken(err))
 	}
 	if i.admin, err = net.Listen("tcp", c.adminListen); err != nil {
-		return fmt.Errorf("--admin-listen %s: %w", c.adminListen, reason(err))
+		return fmt.Errorf("--admin-listen %s: %w", c.adminListen, taken(err))
 	}
 	return nil
+}
+
+// taken is reason, and says what to do about a port that another process has.
+func taken(err error) error {
+	if err = reason(err); errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("%w: does another server run here? This flag chooses another port", err)
+	}
+	return err
 }
 
 // reason leaves out of a network error what the sentence around it says.

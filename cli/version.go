@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"slices"
+	"strings"
 
 	"github.com/urfave/cli/v3"
 )
@@ -24,11 +26,32 @@ func currentVersion() string {
 
 func versionCommand(env environment) *cli.Command {
 	return &cli.Command{
-		Name:  "version",
-		Usage: "say which version this is",
-		Action: func(context.Context, *cli.Command) error {
-			_, err := fmt.Fprintf(env.stdout, "welcomed %s %s %s/%s\n", currentVersion(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
-			return err
+		Name:   "version",
+		Usage:  "say which version this is",
+		Action: func(context.Context, *cli.Command) error { return sayVersion(env) },
+	}
+}
+
+func sayVersion(env environment) error {
+	_, err := fmt.Fprintf(env.stdout, "welcomed %s %s %s/%s\n", currentVersion(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	return err
+}
+
+// helpCommand is for those who write help where others write --help.
+func helpCommand(env environment) *cli.Command {
+	return &cli.Command{
+		Name:         "help",
+		Usage:        "say how a command is used",
+		ArgsUsage:    "[COMMAND]",
+		ArgValidator: func(context.Context, *cli.Command) error { return nil },
+		Action: func(_ context.Context, cmd *cli.Command) error {
+			names, of := cmd.Args().Slice(), cmd.Root()
+			for _, name := range names {
+				if of = of.Command(name); of == nil {
+					return fmt.Errorf("no command is called %q; see welcomed --help", strings.Join(names, " "))
+				}
+			}
+			return root(env).Run(context.Background(), slices.Concat([]string{"welcomed"}, names, []string{"--help"}))
 		},
 	}
 }

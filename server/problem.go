@@ -160,6 +160,7 @@ func (s *Server) fail(w *response, r *request, err error) {
 		return // the client is gone
 	}
 	p := problemOf(err)
+	w.problem = p.Code
 	s.options.Problem(ProblemKind{p.Status, p.Code})
 	if p.Status == http.StatusInternalServerError {
 		fields := []any{slog.String("route", r.route.path), slog.String("method", knownMethod(r.Method)),

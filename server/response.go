@@ -25,6 +25,7 @@ type response struct {
 	draining <-chan struct{}
 	status   int    // 0: nothing was written
 	begins   func() // is called when the answer is made; nil: nothing is
+	problem  string // the code of the problem that was answered with
 }
 
 // Values of headers that every answer has; net/http only reads them.

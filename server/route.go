@@ -154,7 +154,11 @@ func (s *Server) serve(rt *route, run func(http.ResponseWriter, *request, httpro
 		start := time.Now()
 		w := s.newResponse(hw, hr)
 		r := s.newRequest(w, hr, rt)
-		defer func() { s.options.Observe(rt.path, knownMethod(r.Method), w.code(), time.Since(start)) }()
+		defer func() {
+			took := time.Since(start)
+			s.options.Observe(rt.path, knownMethod(r.Method), w.code(), took)
+			s.logRequest(r, w, took)
+		}()
 		defer r.visit.leave()
 		defer s.recover(w, r)
 		if err := run(w, r, params); err != nil {

@@ -10,6 +10,32 @@ import (
 	"golang.org/x/time/rate"
 )
 
+// logRequest writes a line at debug for each request, where its Request-Id is found.
+// What a client chose is left out, but for that id and the names of who asks: neither
+// the path nor the query, nor a header.
+func (s *Server) logRequest(r *request, w *response, took time.Duration) {
+	if !s.log.Enabled(r.Context(), slog.LevelDebug) {
+		return
+	}
+	s.log.Debug("request", slog.String("request_id", r.id), slog.String("caller", r.askedBy()), slog.String("client", r.client.String()),
+		slog.String("method", knownMethod(r.Method)), slog.String("route", r.route.path), slog.Int("status", w.code()),
+		slog.String("code", w.problem), slog.Duration("took", took))
+}
+
+// askedBy is who asks, in words; empty if nobody knows.
+func (r *request) askedBy() string {
+	c := r.caller
+	switch {
+	case r.operator:
+		return "operator"
+	case c.Service != "":
+		return "service " + c.Service
+	case c.Device != "":
+		return string(c.User) + "/" + c.Device
+	}
+	return string(c.User)
+}
+
 // A webLog takes what net/http says of connections that fail, most of all in the
 // handshake of TLS. Whoever reaches the listener can cause a line with each
 // connection, so only some get into the log, and how many did not.

@@ -3,6 +3,8 @@ package server
 import (
 	"bytes"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -27,5 +29,34 @@ func TestStrangersDoNotFillTheLog(t *testing.T) {
 	web.Print("the next")
 	if text := out.String(); !strings.Contains(text, `msg="the next" omitted_before=99`) {
 		t.Errorf("the next line: %s", text)
+	}
+}
+
+// Every request has one line at debug, which its Request-Id finds and in which there
+// is no secret; at other levels it has none.
+func TestTheLogHasEachRequestAtDebug(t *testing.T) {
+	for _, level := range []slog.Level{slog.LevelDebug, slog.LevelInfo} {
+		var out bytes.Buffer
+		s := New(Options{NoAuth: NoAuthLocal, Log: slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: level}))})
+		for _, path := range []string{"/v1?token=s3cret", "/nothing/of/s3cret?token=s3cret"} {
+			out.Reset()
+			r := httptest.NewRequest(http.MethodGet, path, nil)
+			r.Host, r.RemoteAddr = "localhost", "127.0.0.1:1"
+			r.Header.Set("Request-Id", "id-7")
+			r.Header.Set("Authorization", "Bearer s3cret")
+			s.API().ServeHTTP(httptest.NewRecorder(), r)
+			lines := strings.Count(out.String(), "msg=request request_id=id-7 ")
+			if want := map[slog.Level]int{slog.LevelDebug: 1}[level]; lines != want {
+				t.Errorf("%s at %v: %d lines, want %d:\n%s", path, level, lines, want, out.String())
+			}
+			if strings.Contains(out.String(), "s3cret") {
+				t.Errorf("%s: the log has a secret:\n%s", path, out.String())
+			}
+			for _, part := range []string{"caller=", "client=127.0.0.1", "method=GET", "route=", "status=", "code=", "took="} {
+				if level == slog.LevelDebug && !strings.Contains(out.String(), " "+part) {
+					t.Errorf("%s: there is no %s in:\n%s", path, part, out.String())
+				}
+			}
+		}
 	}
 }
