@@ -9,6 +9,8 @@ import (
 	"runtime/debug"
 	"syscall"
 
+	berrors "go.etcd.io/bbolt/errors"
+
 	"welcomed/delivery"
 )
 
@@ -91,7 +93,10 @@ func (c *committer) fail(cause error) error {
 // would bring to the disk.
 func (c *committer) commitFailed(id uint64, cause error) error {
 	if noRoom(cause) && c.visible() < id {
-		return fmt.Errorf("%w: %v", delivery.ErrFull, cause)
+		if errors.Is(cause, berrors.ErrMaxSizeReached) {
+			return fmt.Errorf("%w: %v", delivery.ErrSizeLimit, cause)
+		}
+		return fmt.Errorf("%w: %v", delivery.ErrDiskFull, cause)
 	}
 	return c.fail(fmt.Errorf("%w: the last commit to %s failed (%v); start again to see what is in it", delivery.ErrOutcomeUnknown, c.store.path, cause))
 }
@@ -122,12 +127,12 @@ func (s *Store) place() error {
 	info, err := os.Stat(s.path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
-		return fmt.Errorf("%w: %s was removed or renamed; while process %d runs, /proc/%d/fd/%d is the file", delivery.ErrUnavailable,
+		return fmt.Errorf("%w: %s was removed or renamed; while process %d runs, /proc/%d/fd/%d is the file", delivery.ErrFileGone,
 			s.path, os.Getpid(), os.Getpid(), s.file.Fd())
 	case err != nil:
 		return nil // whoever starts the server again will be told
 	case !os.SameFile(info, s.info):
-		return fmt.Errorf("%w: %s was replaced by another file; while process %d runs, /proc/%d/fd/%d is the one in use", delivery.ErrUnavailable,
+		return fmt.Errorf("%w: %s was replaced by another file; while process %d runs, /proc/%d/fd/%d is the one in use", delivery.ErrFileGone,
 			s.path, os.Getpid(), os.Getpid(), s.file.Fd())
 	case info.Size() < s.fileSize.Load():
 		return s.overwritten()

@@ -82,12 +82,12 @@ func (s *space) headroom() int64 {
 // the same transaction comes to admitted bytes.
 func (c *committer) hasRoom(admitted, cost int) error {
 	if limit := c.store.opts.MaxSize; limit > 0 && c.store.room() < int64(2*(admitted+cost))+c.headroom {
-		return fmt.Errorf("%w: little is left of the %d bytes that the file may have", delivery.ErrFull, limit)
+		return fmt.Errorf("%w: little is left of its %d bytes", delivery.ErrSizeLimit, limit)
 	}
 	if free := c.store.freeBytes(); free < int64(2*(admitted+cost))+c.headroom {
 		need := int64(2*(admitted+cost)) + c.headroom - free
 		if c.space.behind(c.store.fileSize.Load(), need) < need {
-			return fmt.Errorf("%w: little is left on the disk of %s", delivery.ErrFull, c.store.path)
+			return fmt.Errorf("%w: it is the disk of %s", delivery.ErrDiskFull, c.store.path)
 		}
 	}
 	return nil

@@ -66,14 +66,22 @@ var (
 	// ErrNoCaller: the event has the zero Caller, which has no power. Whoever
 	// calls the store has not found out who asks, which is a fault of theirs.
 	ErrNoCaller = errors.New("no caller")
-	// ErrFull: the disk or the size limit is reached. Nothing was changed.
+	// ErrFull: the disk or the size limit is reached. Nothing was changed. Where it
+	// is known which, the error is ErrDiskFull or ErrSizeLimit, which are ErrFull too.
 	ErrFull = errors.New("store full")
+	// ErrDiskFull: the disk of the store, or a quota on it, has too little room.
+	ErrDiskFull = fmt.Errorf("%w: its disk has too little room", ErrFull)
+	// ErrSizeLimit: the store has reached the size that its operator allows.
+	ErrSizeLimit = fmt.Errorf("%w: it has reached its size limit (--max-size)", ErrFull)
 	// ErrOutcomeUnknown: the commit failed half-way; whether it survives is
 	// known only after a restart. Repeating the event is safe.
 	ErrOutcomeUnknown = errors.New("outcome unknown")
 	// ErrUnavailable: the store takes no changes as long as something is wrong
 	// with it that can be mended while it runs. Nothing was changed.
 	ErrUnavailable = errors.New("store takes no changes")
+	// ErrFileGone: the file of the store was removed, renamed or replaced while it
+	// was open. It is ErrUnavailable too.
+	ErrFileGone = fmt.Errorf("%w: its file was removed, renamed or replaced, and its operator has to put it back", ErrUnavailable)
 	// ErrClosed: the store is closing or closed. Nothing was changed.
 	ErrClosed = errors.New("store closed")
 	// ErrClock: the clock is behind the latest time that the store has seen,

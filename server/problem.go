@@ -103,9 +103,12 @@ var answers = []struct {
 	{auth.ErrUnavailable, http.StatusServiceUnavailable, "auth_unavailable"},
 	{delivery.ErrOutcomeUnknown, http.StatusServiceUnavailable, "outcome_unknown"},
 	{errOverloaded, http.StatusServiceUnavailable, "overloaded"},
+	{delivery.ErrFileGone, http.StatusServiceUnavailable, "store_unavailable"},
 	{delivery.ErrUnavailable, http.StatusServiceUnavailable, "store_unavailable"},
 	{delivery.ErrClosed, http.StatusServiceUnavailable, "shutting_down"},
 	{delivery.ErrClock, http.StatusServiceUnavailable, "clock_not_trusted"},
+	{delivery.ErrDiskFull, http.StatusInsufficientStorage, "store_full"},
+	{delivery.ErrSizeLimit, http.StatusInsufficientStorage, "store_full"},
 	{delivery.ErrFull, http.StatusInsufficientStorage, "store_full"},
 }
 

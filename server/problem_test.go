@@ -59,14 +59,17 @@ func TestWhatTheStoreRefusesHasAStatus(t *testing.T) {
 		{delivery.ErrCancelled, 409, "cancelled"},
 		{delivery.ErrNotDelivered, 409, "not_delivered"},
 		{delivery.ErrFull, 507, "store_full"},
+		{delivery.ErrDiskFull, 507, "store_full"},
+		{delivery.ErrSizeLimit, 507, "store_full"},
 		{delivery.ErrOutcomeUnknown, 503, "outcome_unknown"},
 		{delivery.ErrUnavailable, 503, "store_unavailable"},
+		{delivery.ErrFileGone, 503, "store_unavailable"},
 		{delivery.ErrClosed, 503, "shutting_down"},
 		{delivery.ErrClock, 503, "clock_not_trusted"},
 	}
 	source, err := os.ReadFile("../delivery/errors.go")
 	must(t, err)
-	same(t, "errors declared", len(regexp.MustCompile(`(?m)^\tErr\w+ = errors\.New`).FindAll(source, -1))-1, len(rows)) // ErrNoCaller is the server's own fault: 500
+	same(t, "errors declared", len(regexp.MustCompile(`(?m)^\tErr\w+ = (errors\.New|fmt\.Errorf)`).FindAll(source, -1))-1, len(rows)) // ErrNoCaller is the server's own fault: 500
 	for _, row := range rows {
 		store.err = fmt.Errorf("in /secret/path: %w", row.err)
 		r := s.call("GET", shelf, nil)
