@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"time"
 
 	"go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
@@ -40,7 +39,7 @@ func BackupFile(ctx context.Context, path string) (*os.File, error) {
 	if err := present(path); err != nil {
 		return nil, err
 	}
-	db, err := openFile(path, Options{LockTimeout: time.Second})
+	db, err := openFile(path, Options{LockTimeout: lockTimeout, readOnly: true})
 	if err != nil {
 		return nil, openError(path, err)
 	}
@@ -152,10 +151,12 @@ func withChecked(ctx context.Context, path string, readOnly bool, do func(*bbolt
 func present(path string) error {
 	info, err := os.Stat(path)
 	switch {
+	case errors.Is(err, os.ErrNotExist) && exists(path):
+		err = errDangling
 	case errors.Is(err, os.ErrNotExist):
-		return fmt.Errorf("there is no database %s", path)
+		err = ErrNone
 	case err == nil && info.Size() == 0:
-		err = fmt.Errorf("%w: it is empty", berrors.ErrInvalid)
+		err = errEmpty
 	}
 	if err != nil {
 		return openError(path, err)

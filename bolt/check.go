@@ -126,9 +126,6 @@ var errUnsound = errors.New("it is not sound")
 func (s *Store) checkFormat(tx *bbolt.Tx) error {
 	return recovering(func() error {
 		_, err := s.load(tx)
-		if errors.Is(err, errEmpty) {
-			err = errNotOurs
-		}
 		return err
 	})
 }

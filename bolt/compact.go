@@ -45,7 +45,7 @@ func compactTo(ctx context.Context, from, to string, check CheckOptions) (err er
 	if err != nil {
 		return openError(from, err)
 	}
-	source, err := openFile(from, Options{LockTimeout: lockTimeout})
+	source, err := openFile(from, Options{LockTimeout: lockTimeout, readOnly: from != to})
 	if err != nil {
 		return openError(from, err)
 	}

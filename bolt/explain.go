@@ -286,6 +286,11 @@ func (h *History) load() error {
 // Close closes the file.
 func (h *History) Close() error { return h.store.db.Close() }
 
+// Tokens returns the tokens of an owner, as Store.Tokens does.
+func (h *History) Tokens(ctx context.Context, within delivery.TokenOwner) (tokens []delivery.Token, err error) {
+	return told(h.view(ctx, func(t *txn) error { tokens = t.tokens(within); return nil }), &tokens)
+}
+
 // RestoredAt is when shelves were retired because the file was a copy; zero if
 // never.
 func (h *History) RestoredAt(ctx context.Context) (at time.Time, err error) {

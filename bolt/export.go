@@ -93,7 +93,7 @@ func Moved(path string) (at time.Time, err error) {
 	if _, err := checkTree(path, nil); err != nil {
 		return at, openError(path, err)
 	}
-	db, err := openFile(path, Options{LockTimeout: time.Second})
+	db, err := openFile(path, Options{LockTimeout: lockTimeout, readOnly: true})
 	if err != nil {
 		return at, openError(path, err)
 	}

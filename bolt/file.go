@@ -15,16 +15,32 @@ import (
 // newFile makes the file if there is none, or if it is to be a fresh one: under
 // another name, so that what is found under its own is whole, also after a power cut
 // in the middle.
-func newFile(path string, opts Options) error {
-	if !opts.fresh && exists(path) {
-		return nil
+func newFile(path string, opts Options) (made bool, err error) {
+	if !opts.fresh {
+		switch info, err := os.Stat(path); {
+		case err == nil && info.Mode().IsRegular() && info.Size() == 0:
+			return false, errEmpty
+		case err == nil:
+			return false, nil
+		case errors.Is(err, fs.ErrNotExist) && exists(path):
+			return false, errDangling
+		case errors.Is(err, fs.ErrNotExist) && opts.MustExist:
+			return false, ErrNone
+		case !errors.Is(err, fs.ErrNotExist):
+			return false, err
+		}
 	}
 	part := path + ".new"
 	db, err := makeFile(part, safefile.Private, opts)
 	if err != nil {
-		return err
+		return false, err
 	}
-	return errors.Join(nameFile(part, path, opts.fresh), db.Close())
+	s := &Store{opts: opts}
+	err = db.Update(s.create)
+	if err == nil {
+		err = nameFile(part, path, opts.fresh)
+	}
+	return true, errors.Join(err, db.Close())
 }
 
 // makeFile makes a file with no rows.

@@ -2,7 +2,6 @@ package bolt
 
 import (
 	"errors"
-	"io/fs"
 	"os"
 	"runtime/debug"
 	"time"
@@ -15,6 +14,7 @@ const lookTimeout = 50 * time.Millisecond
 
 // An Outlook is what Open would find at a path.
 type Outlook struct {
+	New      bool    // there is no file, and one would be made
 	Restored bool    // it is a copy, whose shelves would be cleared
 	Upgrade  Upgrade // what would be done first, without the copy; zero: nothing
 }
@@ -24,13 +24,14 @@ type Outlook struct {
 // ErrInUse, and not looked into.
 func Look(path string) (Outlook, error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	info, err := os.Stat(path)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() == 0 {
-		return Outlook{}, nil
+	err := present(path)
+	if errors.Is(err, ErrNone) {
+		return Outlook{New: true}, nil
 	}
-	if err == nil {
-		err = writable(path)
+	if err != nil {
+		return Outlook{}, err
 	}
+	err = writable(path)
 	var found Outlook
 	if err == nil {
 		found, err = look(path)
@@ -67,9 +68,6 @@ func look(path string) (found Outlook, err error) {
 		}
 		return err
 	})
-	if errors.Is(err, errEmpty) {
-		return found, nil
-	}
 	if err == nil && s.format < formatVersion {
 		found.Upgrade = Upgrade{From: int(s.format), To: formatVersion}
 	}

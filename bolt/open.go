@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -45,6 +46,8 @@ type Options struct {
 	// LogSize is how many bytes of changes may wait in the log to be merged;
 	// 0: 16 MiB. They are also in memory, where they take a few times as much.
 	LogSize int64
+	// MustExist: where there is no file none is made, and Open returns ErrNone.
+	MustExist bool
 	// LockTimeout is how long to wait for another process that has the file
 	// open; 0: one second.
 	LockTimeout time.Duration
@@ -86,6 +89,7 @@ type Store struct {
 	watches  watches
 	copying  chan struct{} // holds a token while a copy is made
 	restored string        // why the file counts as a restored one since it was opened; empty: it does not
+	created  bool          // there was no file
 	format   uint32        // of the file
 	upgraded Upgrade       // when it was opened
 	restore  delivery.Restore
@@ -102,9 +106,9 @@ type Store struct {
 
 var _ delivery.Store = (*Store)(nil)
 
-// Open opens the file, or makes it with mode 0600 if there is none or it is
-// empty. The error is one sentence that names the file; a file that cannot be
-// used is left as it is.
+// Open opens the file, or makes it with mode 0600 if there is none. An empty file is
+// refused: no database ever is one, so it has lost what it had. The error is one
+// sentence that names the file; a file that cannot be used is left as it is.
 func Open(path string, opts Options) (*Store, error) {
 	if opts.Clock == nil {
 		opts.Clock = delivery.SystemClock()
@@ -141,14 +145,15 @@ func openBehind(path string, opts Options) (*Store, error) {
 
 func openStore(path string, opts Options) (*Store, error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	if err := newFile(path, opts); err != nil {
+	created, err := newFile(path, opts)
+	if err != nil {
 		return nil, err
 	}
 	db, file, err := openAhead(path, opts)
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{path: path, opts: opts, db: db, file: file, copying: make(chan struct{}, 1)}
+	s := &Store{path: path, opts: opts, db: db, file: file, created: created, copying: make(chan struct{}, 1)}
 	if err := s.start(); err != nil {
 		s.abandon(err)
 		return nil, err
@@ -166,6 +171,9 @@ func (s *Store) abandon(why error) {
 		_ = errors.Join(s.unmapHead(), s.db.Close())
 	}
 }
+
+// Created reports whether Open has made the file, because there was none.
+func (s *Store) Created() bool { return s.created }
 
 // errNotOurs: the file is a bbolt file, but of something else.
 var errNotOurs = errors.New("not a welcomed database")
@@ -274,6 +282,23 @@ func refusing(err *error) {
 	}
 }
 
+// ErrNone: there is no file of that name.
+var ErrNone = errors.New("there is no database")
+
+var (
+	// errEmpty: the file has no bytes.
+	errEmpty = errors.New("the file is empty")
+	// errDangling: the path is a link, and what it names does not exist.
+	errDangling = errors.New("it is a link")
+)
+
+// lockRefused reports whether the file system does not lock the file. bbolt returns
+// what flock does, and errors of the file itself with its path.
+func lockRefused(err error) bool {
+	errno, bare := err.(syscall.Errno)
+	return bare && slices.Contains([]syscall.Errno{syscall.ENOLCK, syscall.EACCES, syscall.ENOTSUP, syscall.ENOSYS}, errno)
+}
+
 // ErrInUse: another process has the file open.
 var ErrInUse = errors.New("in use by another process")
 
@@ -301,6 +326,17 @@ func openError(path string, err error) error {
 	switch {
 	case errors.Is(err, berrors.ErrTimeout):
 		return fmt.Errorf("database %s is %w", abs, ErrInUse)
+	case errors.Is(err, ErrNone):
+		return fmt.Errorf("%w %s", ErrNone, path)
+	case errors.Is(err, errEmpty):
+		return fmt.Errorf("database %s is an empty file, and no database ever is: restore a backup, or remove the file if there never was one", abs)
+	case errors.Is(err, errDangling):
+		target, _ := os.Readlink(path)
+		return fmt.Errorf("database %s is a link to %s, which does not exist: is its disk mounted?", abs, target)
+	case lockRefused(err):
+		return fmt.Errorf("database %s cannot be locked (%w): it is probably on a network share without locks, put it on a local disk", abs, err)
+	case errors.Is(err, syscall.EROFS):
+		return fmt.Errorf("database %s is on a file system that is mounted read-only: %w", abs, err)
 	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum), errors.Is(err, berrors.ErrVersionMismatch), isDamage(err):
 		if soundBehind(path) {
 			return fmt.Errorf("database %s is corrupt: %w; it was left as it is; the state before its last commit is there, and welcomed check --repair puts that in its place", abs, err)
@@ -312,8 +348,8 @@ func openError(path string, err error) error {
 		return fmt.Errorf("no room for database %s: %w", abs, err)
 	case errors.Is(err, os.ErrNotExist):
 		return fmt.Errorf("the directory of database %s does not exist", abs)
-	case errors.Is(err, os.ErrPermission), errors.Is(err, syscall.EROFS):
-		return fmt.Errorf("database %s cannot be written by this user: %w", abs, err)
+	case errors.Is(err, os.ErrPermission):
+		return fmt.Errorf("database %s cannot be opened: %s: %w", abs, whose(abs), err)
 	}
 	return fmt.Errorf("open database %s: %w", abs, err)
 }
@@ -334,9 +370,6 @@ func (s *Store) start() (err error) {
 		}
 		return err
 	})
-	if errors.Is(err, errEmpty) {
-		err = s.db.Update(s.create)
-	}
 	if err == nil && s.opts.anyCommit {
 		restored, err = true, mark(s.db)
 	}
@@ -411,17 +444,12 @@ func (s *Store) startWriter() error {
 	return nil
 }
 
-var errEmpty = errors.New("the file is new")
-
 // load reads the state row of a file in this format, or in one that can be
 // brought to it.
 func (s *Store) load(tx *bbolt.Tx) (restored bool, err error) {
 	meta := tx.Bucket(bucketMeta.name)
 	if meta == nil {
-		if name, _ := tx.Cursor().First(); name != nil {
-			return false, errNotOurs
-		}
-		return false, errEmpty
+		return false, errNotOurs
 	}
 	format := meta.Get(keyFormat)
 	if len(format) != 4 {

@@ -137,7 +137,7 @@ type copied struct {
 // source is a copy from the server, or from the file if there is none.
 func (b *backingUp) source(ctx context.Context) (*copied, error) {
 	b.progress.Begin("the database is copied and checked", progress.Bytes, 0)
-	server := newOperator(b.socket.of(b.db))
+	server := newOperator(b.env, b.socket, b.db)
 	resp, err := server.do(ctx, "POST", "/backup", nil)
 	switch {
 	case err == nil:

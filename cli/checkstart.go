@@ -56,13 +56,25 @@ func (s *startCheck) database() {
 	if s.db == "" {
 		return // check has said it
 	}
-	s.wrong.note(canMake("the directory of --db", filepath.Dir(s.db)))
+	directory := filepath.Dir(s.db)
+	if s.db != s.defaultDB {
+		if err := isDirectory("the directory of --db", directory); err != nil {
+			s.wrong.note(err)
+			return
+		}
+	}
+	s.wrong.note(canMake("the directory of --db", directory))
 	found, err := bolt.Look(s.db)
 	if errors.Is(err, bolt.ErrInUse) {
 		s.running = true
 		return
 	}
 	s.wrong.note(err)
+	if found.New && s.mustExist {
+		s.wrong.note(noneText(fmt.Errorf("%w %s", bolt.ErrNone, s.db)))
+	} else if found.New {
+		s.log.Warn("there is no database, and the start will make a new one", "db", absolute(s.db))
+	}
 	if found.Restored {
 		s.log.Warn(restoredText, "db", s.db)
 	}

@@ -146,11 +146,26 @@ func equip(env environment, c *cli.Command) {
 
 func failing(action cli.ActionFunc) cli.ActionFunc {
 	return func(ctx context.Context, cmd *cli.Command) error {
-		if err := errors.Join(action(ctx, cmd), handOver(cmd.String("db"))); err != nil {
+		err := action(ctx, cmd)
+		if changesFiles(cmd) {
+			err = errors.Join(err, handOver(cmd.String("db")))
+		}
+		if err != nil {
 			return failure{err}
 		}
 		return nil
 	}
+}
+
+// changesFiles reports whether a command may have made files beside the database.
+func changesFiles(cmd *cli.Command) bool {
+	switch cmd.Name {
+	case "serve", "backup", "restore", "compact", "export", "import", "add", "revoke":
+		return true
+	case "check":
+		return cmd.Bool("repair")
+	}
+	return false
 }
 
 // usageError keeps the help text away: the sentence would be lost above it.

@@ -28,7 +28,9 @@ type config struct {
 	auth                string
 	insecureNoAuth      bool
 	budgets             server.Budgets
-	db                  string
+	db, defaultDB       string
+	mustExist           bool
+	throwaway           bool // the database is new and goes with this process; not a flag
 	maxSize             int64
 	trustClock          bool
 	sweepEvery          time.Duration
@@ -65,6 +67,7 @@ func defaultConfig(env environment) *config {
 		auth:        authNone,
 		budgets:     server.DefaultBudgets(),
 		db:          defaultDB(env),
+		defaultDB:   defaultDB(env),
 		sweepEvery:  time.Minute,
 		statusEvery: time.Minute,
 		limits:      delivery.DefaultLimits(),
@@ -124,6 +127,7 @@ func (c *config) serverFlags() []cli.Flag {
 		textFlag("listen", &c.listen, "serve the API on `ADDRESS`"),
 		textFlag("admin-listen", &c.adminListen, "serve metrics and health on `ADDRESS`"),
 		textFlag("db", &c.db, "keep everything in `FILE`"),
+		boolFlag("db-must-exist", &c.mustExist, "refuse to start if there is no database, instead of making a new one"),
 		valueFlag("max-size", size(&c.maxSize, 0), "at most `BYTES` of the file; 0: what the disk holds"),
 		boolFlag("trust-clock", &c.trustClock, "believe the clock although it jumped ahead"),
 		valueFlag("sweep-every", duration(&c.sweepEvery, time.Second), "end what has had its time every `DURATION`"),

@@ -70,6 +70,7 @@ func demo(ctx context.Context, env environment, keep string) (err error) {
 func startDemo(ctx context.Context, env environment, db string) (stop func() error, base string, err error) {
 	c := defaultConfig(env)
 	c.listen, c.adminListen, c.db = "127.0.0.1:0", "127.0.0.1:0", db
+	c.throwaway = true
 	c.logLevel = slog.LevelWarn.String()
 	i, err := assemble(ctx, c, c.logger(env.stderr))
 	if err != nil {

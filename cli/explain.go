@@ -143,15 +143,19 @@ func readObject(env environment, name string) (q explain.Question, object []byte
 
 // ask asks the server, or reads the file if none runs.
 func (a *asking) ask(ctx context.Context, q explain.Question, object []byte) (e explain.Explanation, err error) {
-	e, err = askServer(ctx, newOperator(a.socket.of(a.db)), q, object)
+	e, err = askServer(ctx, newOperator(a.env, a.socket, a.db), q, object)
 	if !errors.Is(err, errNoServer) {
 		return e, err
 	}
-	file, fileErr := bolt.OpenHistory(a.db, bolt.Options{Limits: delivery.DefaultLimits()})
+	c, settingsErr := settingsOfServe(a.env)
+	if settingsErr != nil {
+		return e, settingsErr
+	}
+	file, fileErr := bolt.OpenHistory(a.db, bolt.Options{Limits: c.limits, TrustClock: c.trustClock})
 	if fileErr != nil {
 		return e, fmt.Errorf("%w; %w", fileErr, err)
 	}
-	e, fileErr = askFile(ctx, file, q)
+	e, fileErr = askFile(ctx, file, q, c.limits)
 	return e, errors.Join(fileErr, file.Close())
 }
 
@@ -181,13 +185,13 @@ func askServer(ctx context.Context, server *operator, q explain.Question, object
 	return e, nil
 }
 
-func askFile(ctx context.Context, file *bolt.History, q explain.Question) (explain.Explanation, error) {
+func askFile(ctx context.Context, file *bolt.History, q explain.Question, limits delivery.Limits) (explain.Explanation, error) {
 	restored, err := file.RestoredAt(ctx)
 	if err != nil {
 		return explain.Explanation{}, err
 	}
 	facts, err := explain.Gather(ctx, file, nil, explain.Facts{
-		Question: q, Now: time.Now(), Limits: delivery.DefaultLimits(), RestoredAt: restored, Unopened: file.Restored,
+		Question: q, Now: time.Now(), Limits: limits, RestoredAt: restored, Unopened: file.Restored,
 	})
 	if err != nil {
 		return explain.Explanation{}, err

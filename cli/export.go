@@ -83,7 +83,7 @@ func (e *export) source(ctx context.Context) (file *bolt.File, remove func(), er
 	if e.final {
 		return own, func() {}, nil
 	}
-	resp, err := newOperator(e.socket.of(e.db)).do(ctx, "POST", "/backup", nil)
+	resp, err := newOperator(e.env, e.socket, e.db).do(ctx, "POST", "/backup", nil)
 	switch {
 	case errors.Is(err, errNoServer):
 		if used := bolt.Unused(e.db); used != nil {

@@ -3,6 +3,8 @@
 package cli
 
 import (
+	"fmt"
+	"io/fs"
 	"math"
 	"syscall"
 )
@@ -15,6 +17,15 @@ func openFiles() int {
 		return 0
 	}
 	return int(limit.Cur)
+}
+
+// fileID tells one file from every other one of this machine.
+func fileID(info fs.FileInfo) string {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return ""
+	}
+	return fmt.Sprintf("%d-%d", stat.Dev, stat.Ino)
 }
 
 // mayWrite is nil if this user can make files in a directory.

@@ -44,7 +44,7 @@ func giveCommand(env environment) *cli.Command {
 				return fmt.Errorf("%q is not USER/DEVICE: %w", cmd.Args().Get(1), err)
 			}
 			path := fmt.Sprintf("/users/%s/devices/%s/key-packages/%s", url.PathEscape(user), url.PathEscape(name), ref)
-			return newOperator(socket.of(db)).ask(ctx, http.MethodPut, path, nil, nil)
+			return newOperator(env, socket, db).ask(ctx, http.MethodPut, path, nil, nil)
 		},
 	}
 }

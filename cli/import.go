@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
 
 	"github.com/urfave/cli/v3"
@@ -15,7 +14,6 @@ import (
 	"welcomed/delivery"
 	"welcomed/delivery/archive"
 	"welcomed/progress"
-	"welcomed/safefile"
 )
 
 // importLimits are those of serve's flags that say when what is imported is looked
@@ -73,8 +71,8 @@ func (i *importing) run(ctx context.Context) error {
 		return fmt.Errorf("open the archive: %w", err)
 	}
 	defer source.Close()
-	if err := safefile.MakeDirectory(filepath.Dir(i.db)); err != nil {
-		return fmt.Errorf("make the directory of --db: %w", err)
+	if err := makeDirectoryOf(i.db, defaultDB(i.env)); err != nil {
+		return err
 	}
 	i.progress.Begin("importing", progress.Bytes, size)
 	hide := showProgress(&i.progress, i.env.stderr)

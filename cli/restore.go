@@ -103,8 +103,8 @@ func (r *restore) restore(ctx context.Context, source io.Reader, identities back
 	if err != nil {
 		return "", err
 	}
-	if err := safefile.MakeDirectory(filepath.Dir(db)); err != nil {
-		return "", fmt.Errorf("make the directory of --db: %w", err)
+	if err := makeDirectoryOf(db, defaultDB(r.env)); err != nil {
+		return "", err
 	}
 	plain, err := backup.Plain(countedReader{source, &r.progress}, identities)
 	if errors.Is(err, backup.ErrEncrypted) && len(identities) == 0 {

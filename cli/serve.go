@@ -24,7 +24,6 @@ import (
 	"welcomed/delivery"
 	"welcomed/history"
 	"welcomed/metrics"
-	"welcomed/safefile"
 	"welcomed/server"
 )
 
@@ -187,6 +186,9 @@ func (i *instance) openStore(c *config, m *metrics.Metrics, log *slog.Logger) (*
 			return nil, errors.Join(fmt.Errorf("--oidc-user-encoding: %w", err), file.Close())
 		}
 	}
+	if file.Created() && !c.throwaway {
+		log.Warn("a new database: there was none; if there should be one, stop, and look at --db and its disk", "db", absolute(c.db))
+	}
 	if file.Restored() {
 		log.Warn(restoredText, "db", c.db, "because", file.RestoredBecause())
 		if c.identity == "" {
@@ -203,7 +205,7 @@ func (i *instance) openStore(c *config, m *metrics.Metrics, log *slog.Logger) (*
 // does.
 func (i *instance) serverOptions(c *config, m *metrics.Metrics, log *slog.Logger) server.Options {
 	o := c.serverOptions(log)
-	o.Store, o.Socket = i.store, i.socket
+	o.Store, o.Socket, o.Database = i.store, i.socket, databaseNames(c.db)
 	o.Observe, o.OverBudget = m.ObserveRequest, m.ObserveOverBudget
 	o.Refused = func(by server.Cap) { m.ObserveRefusal(string(by)) }
 	o.Problem, o.GivenOften = countProblems(m), m.ObserveGivenOften
@@ -337,16 +339,33 @@ func (i *instance) closeListeners() {
 }
 
 func openFile(c *config, m *metrics.Metrics, log *slog.Logger) (*bolt.Store, error) {
-	if err := safefile.MakeDirectory(filepath.Dir(c.db)); err != nil {
-		return nil, fmt.Errorf("make the directory of --db: %w", err)
+	if err := makeDirectoryOf(c.db, c.defaultDB); err != nil {
+		return nil, err
 	}
-	return bolt.Open(c.db, bolt.Options{
+	file, err := bolt.Open(c.db, bolt.Options{
+		MustExist:     c.mustExist,
 		Limits:        c.limits,
 		TrustClock:    c.trustClock,
 		MaxSize:       c.maxSize,
 		ObserveCommit: m.ObserveCommit,
 		Misplaced:     func(why error) { log.Error("nothing can be written", "error", why) },
 	})
+	if errors.Is(err, bolt.ErrNone) {
+		return nil, noneText(err)
+	}
+	return file, err
+}
+
+// noneText is what --db-must-exist says where there is no database.
+func noneText(err error) error {
+	return fmt.Errorf("%w, and with --db-must-exist none is made: is --db right, and its disk mounted? Restore a backup, or start once with --db-must-exist=false for a new one", err)
+}
+
+func absolute(path string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		return abs
+	}
+	return path
 }
 
 // run serves until ctx is done or the store has failed, and takes everything

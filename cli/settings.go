@@ -79,7 +79,7 @@ func configCommand(env environment) *cli.Command {
 		Action: func(ctx context.Context, _ *cli.Command) (err error) {
 			settings := settingsOf(ctx, flags)
 			if o.running {
-				if settings, err = runningSettings(ctx, newOperator(c.socket.of(c.db))); err != nil {
+				if settings, err = runningSettings(ctx, newOperator(env, c.socket, c.db)); err != nil {
 					return err
 				}
 			}

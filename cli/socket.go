@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,6 +19,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"welcomed/safefile"
+	"welcomed/server"
 )
 
 const (
@@ -135,15 +137,32 @@ func staleSocket(path string) (bool, error) {
 // An operator asks a running server over its admin socket.
 type operator struct {
 	path string
+	db   string // what the database that is meant is known by; empty: that of whichever server answers
 	http http.Client
 }
 
-// newOperator returns one who asks at path, which may be empty.
-func newOperator(path string) *operator {
+// newOperator returns one who asks about the database db at its socket, of which
+// there may be none. A server that has another database refuses. One whose socket
+// was named is asked about its own, unless --db is named too.
+func newOperator(env environment, socket socketPath, db string) *operator {
+	path, names := socket.of(db), ""
+	if !socket.given || db != defaultDB(env) {
+		names = databaseNames(db).Encode()
+	}
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", path)
 	}
-	return &operator{path, http.Client{Transport: &http.Transport{DialContext: dial, DisableCompression: true}}}
+	return &operator{path, names, http.Client{Transport: &http.Transport{DialContext: dial, DisableCompression: true}}}
+}
+
+// databaseNames are what the database at path is known by: the file, if there is one,
+// and where it is.
+func databaseNames(path string) url.Values {
+	names := url.Values{"path": {absolute(path)}}
+	if info, err := os.Stat(path); err == nil {
+		names.Set("file", fileID(info))
+	}
+	return names
 }
 
 // errNoServer: nobody answers at the admin socket.
@@ -181,6 +200,9 @@ func (o *operator) send(ctx context.Context, method, path string, content io.Rea
 	req, err := http.NewRequestWithContext(ctx, method, "http://localhost"+path, content)
 	if err != nil {
 		return nil, err
+	}
+	if o.db != "" {
+		header.Set(server.DatabaseHeader, o.db)
 	}
 	req.Header = header
 	resp, err := o.http.Do(req)

@@ -21,6 +21,7 @@ import (
 
 // tokenOptions are the flags of the commands about tokens.
 type tokenOptions struct {
+	env      environment
 	db       string
 	socket   socketPath
 	user     string
@@ -41,7 +42,7 @@ func tokenCommand(env environment) *cli.Command {
 
 // flags are those that every command about tokens has, and more.
 func (o *tokenOptions) flags(env environment, more ...cli.Flag) []cli.Flag {
-	o.db = defaultDB(env)
+	o.env, o.db = env, defaultDB(env)
 	return append(more,
 		textFlag("db", &o.db, "the `FILE` of the server; it is opened if no server runs"),
 		socketFlag(&o.socket, "the `PATH` of the server's admin socket"),
@@ -72,7 +73,7 @@ func tokenAddCommand(env environment) *cli.Command {
 			if err := o.owner().Valid(); err != nil {
 				return fmt.Errorf("for whom? --user, --user with --device, or --service: %w", err)
 			}
-			return o.with(ctx, func(k tokenKeeper) error { return o.add(ctx, env, k) })
+			return o.with(ctx, o.writing, func(k tokenKeeper) error { return o.add(ctx, env, k) })
 		},
 	}
 }
@@ -98,7 +99,7 @@ func tokenListCommand(env environment) *cli.Command {
 		Usage: "list the tokens, of everybody or of one",
 		Flags: o.flags(env, o.ownerFlags()...),
 		Action: func(ctx context.Context, _ *cli.Command) error {
-			return o.with(ctx, func(k tokenKeeper) error {
+			return o.with(ctx, o.reading, func(k tokenKeeper) error {
 				tokens, err := k.list(ctx, o.owner())
 				if err != nil {
 					return err
@@ -142,7 +143,7 @@ func tokenRevokeCommand(env environment) *cli.Command {
 			return nil
 		},
 		Action: func(ctx context.Context, cmd *cli.Command) error {
-			return o.with(ctx, func(k tokenKeeper) error {
+			return o.with(ctx, o.writing, func(k tokenKeeper) error {
 				id := tokenID(cmd.Args().First())
 				if err := k.revoke(ctx, id); err != nil {
 					return fmt.Errorf("token %s: %w", id, err)
@@ -186,20 +187,38 @@ type tokenKeeper interface {
 	revoke(ctx context.Context, id string) error
 }
 
+// A tokenFile has the tokens of a server that does not run. It is to be closed.
+type tokenFile interface {
+	tokenKeeper
+	Close() error
+}
+
+// reading opens the file to look at it, which changes nothing.
+func (o *tokenOptions) reading() (tokenFile, error) {
+	file, err := bolt.OpenHistory(o.db, bolt.Options{Limits: delivery.DefaultLimits()})
+	return readTokens{file}, err
+}
+
+// writing opens the file to change it.
+func (o *tokenOptions) writing() (tokenFile, error) {
+	store, err := openToChange(o.env, o.db)
+	return fileTokens{store}, err
+}
+
 // with asks the server that runs. If none does, the file is opened.
-func (o *tokenOptions) with(ctx context.Context, do func(tokenKeeper) error) error {
-	err := do(serverTokens{newOperator(o.socket.of(o.db))})
+func (o *tokenOptions) with(ctx context.Context, open func() (tokenFile, error), do func(tokenKeeper) error) error {
+	err := do(serverTokens{newOperator(o.env, o.socket, o.db)})
 	if !errors.Is(err, errNoServer) {
 		return err
 	}
 	if _, missing := os.Stat(o.db); errors.Is(missing, fs.ErrNotExist) {
 		return fmt.Errorf("%w, and there is no file %s", err, o.db)
 	}
-	store, openErr := bolt.Open(o.db, bolt.Options{Limits: delivery.DefaultLimits()})
+	file, openErr := open()
 	if openErr != nil {
 		return errors.Join(err, openErr)
 	}
-	return errors.Join(do(fileTokens{store}), store.Close())
+	return errors.Join(do(file), file.Close())
 }
 
 // serverTokens are the tokens of a server that runs.
@@ -239,7 +258,14 @@ func (k fileTokens) add(ctx context.Context, wanted tokenLine) (tokenLine, error
 }
 
 func (k fileTokens) list(ctx context.Context, of delivery.TokenOwner) ([]tokenLine, error) {
-	tokens, err := k.Tokens(ctx, of)
+	return listTokens(ctx, k, of)
+}
+
+// listTokens returns what a store has.
+func listTokens(ctx context.Context, from interface {
+	Tokens(context.Context, delivery.TokenOwner) ([]delivery.Token, error)
+}, of delivery.TokenOwner) ([]tokenLine, error) {
+	tokens, err := from.Tokens(ctx, of)
 	lines := make([]tokenLine, len(tokens))
 	for i, t := range tokens {
 		lines[i] = lineOf(t)
@@ -250,6 +276,19 @@ func (k fileTokens) list(ctx context.Context, of delivery.TokenOwner) ([]tokenLi
 func (k fileTokens) revoke(ctx context.Context, id string) error {
 	return k.RevokeToken(ctx, delivery.TokenOwner{}, id)
 }
+
+// readTokens are those of a file that is only read.
+type readTokens struct{ *bolt.History }
+
+func (k readTokens) list(ctx context.Context, of delivery.TokenOwner) ([]tokenLine, error) {
+	return listTokens(ctx, k, of)
+}
+
+func (readTokens) add(context.Context, tokenLine) (tokenLine, error) {
+	return tokenLine{}, errors.ErrUnsupported
+}
+
+func (readTokens) revoke(context.Context, string) error { return errors.ErrUnsupported }
 
 func lineOf(t delivery.Token) tokenLine {
 	line := tokenLine{ID: t.ID, User: string(t.Owner.User), Device: t.Owner.Device, Service: t.Owner.Service,

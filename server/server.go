@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"runtime"
 	"sync"
 	"time"
@@ -69,6 +70,8 @@ type Options struct {
 	Profiles bool
 	// Socket is where the commands ask, who need no credentials; nil: nowhere.
 	Socket net.Listener
+	// Database is what the store is known by there, see DatabaseHeader.
+	Database url.Values
 	// Settings are what they are told that the server was started with.
 	Settings []Setting
 	// Backup is what they are given copies by; nil: there are none.

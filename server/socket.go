@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"strconv"
 
@@ -54,10 +55,32 @@ func (s *Server) Socket() http.Handler {
 	return router
 }
 
+// DatabaseHeader is how a command says which database it means: by names with
+// values, form-encoded, of which one has to be one of Options.Database. Without it
+// the command takes the one that the server has.
+const DatabaseHeader = "Welcomed-Database"
+
+// meansThis refuses a command that means another database.
+func (s *Server) meansThis(r *request) error {
+	meant, err := url.ParseQuery(r.Header.Get(DatabaseHeader))
+	if err != nil || len(meant) == 0 {
+		return err
+	}
+	for name := range meant {
+		if value := meant.Get(name); value != "" && value == s.options.Database.Get(name) {
+			return nil
+		}
+	}
+	return fmt.Errorf("%w: this server keeps %s, and --db is another file", errPrecondition, s.options.Database.Get("path"))
+}
+
 // runOperator is run for one who needs no credentials.
 func (s *Server) runOperator(w http.ResponseWriter, r *request, params httprouter.Params) error {
 	r.operator, r.caller = true, delivery.Operator()
 	if err := r.permit(); err != nil {
+		return err
+	}
+	if err := s.meansThis(r); err != nil {
 		return err
 	}
 	if err := r.readPath(params); err != nil {

@@ -6,6 +6,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -112,6 +114,30 @@ func TestAServerThatStopsEndsABackup(t *testing.T) {
 	must(t, s.err)
 	if _, err := net.Dial("unix", s.path); err == nil {
 		t.Error("the socket is still there")
+	}
+}
+
+// A command that means another database is refused before anything is done.
+func TestTheSocketIsAskedAboutItsOwnDatabase(t *testing.T) {
+	o := server.Options{Database: url.Values{"path": {"/srv/w.db"}, "file": {"7-13"}}}
+	s := server.New(o)
+	for meant, status := range map[string]int{
+		"":                              200,
+		"path=%2Fsrv%2Fw.db":            200,
+		"path=%2Flink&file=7-13":        200, // another name of the same file
+		"path=%2Fsrv%2Fw.db&file=7-14":  200, // one that was put in its place since
+		"path=%2Fsrv%2Fother&file=7-14": 412,
+		"path=%2Fsrv%2Fother&file=":     412,
+	} {
+		r, w := httptest.NewRequest("GET", "/config", nil), httptest.NewRecorder()
+		if meant != "" {
+			r.Header.Set(server.DatabaseHeader, meant)
+		}
+		s.Socket().ServeHTTP(w, r)
+		same(t, meant, w.Code, status)
+		if status == 412 && !strings.Contains(w.Body.String(), "this server keeps /srv/w.db, and --db is another file") {
+			t.Errorf("%s: %s", meant, w.Body)
+		}
 	}
 }
 
