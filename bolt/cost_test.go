@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"testing"
 
 	"welcomed/delivery"
@@ -155,4 +156,75 @@ func TestWhatChangesNothingLeavesTheWriterAlone(t *testing.T) {
 			t.Errorf("%s: %v", sentence, err)
 		}
 	}
+}
+
+// TestTheWriterReadsWhatItChanges: what an event reads inside the writer goes with what
+// it changes, and not with what its user has had.
+func TestTheWriterReadsWhatItChanges(t *testing.T) {
+	const removed, spent = 2000, 4000
+	var reads, writes int
+	s, err := Open(filepath.Join(t.TempDir(), "w.db"), Options{Limits: delivery.DefaultLimits(), observeEvent: func(r, w int) { reads, writes = reads+r, writes+w }})
+	must(t, err)
+	t.Cleanup(func() { _ = s.Close() })
+	ctx, id, ann := t.Context(), deviceNo(0), delivery.Caller{User: "ann"}
+	self := delivery.Caller{User: id.User, Device: id.Name}
+	items := randomItems(40)
+	items[39].LastResort = true
+	must(t, s.writer.do(ctx, 0, func(t *txn) error {
+		for n := range removed {
+			d := t.createDevice(delivery.DeviceID{User: id.User, Name: fmt.Sprint("gone", n)})
+			t.removeDevice(d)
+		}
+		d := t.createDevice(id)
+		for range spent { // tombstones and init_keys
+			if _, err := t.publish(publication{caller: self, id: id, items: randomItems(1)}); err != nil {
+				return err
+			}
+			for _, k := range t.onShelf(d, 0) {
+				t.withdrawWith(d, k, nil)
+			}
+		}
+		_, err := t.publish(publication{caller: self, id: id, items: items})
+		return err
+	}))
+	held := delivery.Posting{Welcome: parsedWelcome(t, items[0].Ref, items[1].Ref, items[39].Ref), Hold: true}
+	names := make([]delivery.DeviceID, 500)
+	for n := range names {
+		names[n] = delivery.DeviceID{User: id.User, Name: fmt.Sprint("none", n)}
+	}
+	for _, event := range []struct {
+		sentence string
+		do       func() error
+	}{
+		{"a publication", func() error { _, err := s.Publish(ctx, self, id, randomItems(1)); return err }},
+		{"a first publication of another device", func() error { _, err := s.Publish(ctx, self, deviceOf(id.User, "new"), randomItems(1)); return err }},
+		{"a reservation of names that nobody has", func() error {
+			_, err := s.Reserve(ctx, ann, delivery.ReserveRequest{Devices: append(names, id)})
+			return err
+		}},
+		{"a Welcome", func() error { _, err := s.Post(ctx, self, held); return err }},
+		{"a release", func() error { _, err := s.Release(ctx, self, delivery.IDOf(self, held.Welcome.Bytes())); return err }},
+		{"a cancellation", func() error { _, err := s.Cancel(ctx, self, delivery.IDOf(self, held.Welcome.Bytes())); return err }},
+		{"a withdrawal", func() error { return s.Withdraw(ctx, self, id, items[10].Ref) }},
+		{"a sync", func() error {
+			inventory, err := s.Inventory(ctx, self, id)
+			must(t, err)
+			_, err = s.Sync(ctx, self, id, inventory.Digest, inventory.Refs[1:])
+			return err
+		}},
+		{"a removal", func() error { return s.RemoveDevice(ctx, self, id) }},
+		{"a first publication after it", func() error { _, err := s.Publish(ctx, self, id, randomItems(1)); return err }},
+		{"a removal of the user", func() error { return s.RemoveUser(ctx, self, id.User) }},
+	} {
+		reads, writes = 0, 0
+		must(t, event.do())
+		t.Logf("%s: %d rows read, %d written", event.sentence, reads, writes)
+		if reads > 2*writes+20 {
+			t.Errorf("%s read %d rows in the writer and wrote %d", event.sentence, reads, writes)
+		}
+	}
+}
+
+func deviceOf(user delivery.UserID, name string) delivery.DeviceID {
+	return delivery.DeviceID{User: user, Name: name}
 }
