@@ -61,6 +61,10 @@ func (t *txn) give(from *device, k *keyPackage, to delivery.DeviceID) {
 // endFor ends a KeyPackage and every Welcome for it: those that its device was given
 // lapse, the others are withdrawn.
 func (t *txn) endFor(d *device, key keyPackageKey) {
+	if !d.endedAt.IsZero() {
+		t.endGone(d, key)
+		return
+	}
 	k := t.keyPackage(d, key)
 	mails := t.current(t.openMails(d), d, k)
 	t.withdrawWith(d, k, mails)
@@ -74,6 +78,25 @@ func (t *txn) endFor(d *device, key keyPackageKey) {
 		k.rec.End(delivery.Withdrawn, t.now)
 		t.saveKeyPackage(d, k)
 	}
+}
+
+// endGone writes what became of a KeyPackage, and of the Welcomes for it, when its
+// device was removed, as a sweep does.
+func (t *txn) endGone(d *device, key keyPackageKey) {
+	var swept delivery.SweepResult
+	for _, kind := range openKinds {
+		for _, row := range t.keys(bucketDevices, d.key(kind), 0) {
+			m := decodeMail(readMailKey(row[numberBytes+1:]), t.get(bucketDevices, row))
+			if m.kp.number == key.number {
+				t.endMailOf(d, m, &swept)
+			}
+		}
+	}
+	k := t.written(d, key)
+	if d.end(k); !k.rec.State.Ended() {
+		k.rec.End(delivery.Expired, k.rec.MatchableUntil)
+	}
+	t.saveKeyPackage(d, k)
 }
 
 // initKeyOf is what is remembered of the init_key of a KeyPackage.

@@ -25,7 +25,16 @@ func TestAKeyPackageIsGivenBack(t *testing.T) {
 			claim(t, s, mallory)
 			must(t, s.Acknowledge(t.Context(), nobody, mallory, id, ""))
 		},
-		"he has withdrawn it": func(t *testing.T, s *bolt.Store, post func() delivery.WelcomeID) {
+		"a Welcome waits, and he is removed": func(t *testing.T, s *bolt.Store, post func() delivery.WelcomeID) {
+			post()
+			must(t, s.RemoveDevice(t.Context(), nobody, mallory))
+		},
+		"a Welcome is given, and he is removed": func(t *testing.T, s *bolt.Store, post func() delivery.WelcomeID) {
+			post()
+			claim(t, s, mallory)
+			must(t, s.RemoveDevice(t.Context(), nobody, mallory))
+		},
+		"he is removed": func(t *testing.T, s *bolt.Store, post func() delivery.WelcomeID) {
 			must(t, s.RemoveDevice(t.Context(), nobody, mallory))
 		},
 	} {
@@ -62,6 +71,8 @@ func TestAKeyPackageIsGivenBack(t *testing.T) {
 				if err := s.Give(t.Context(), delivery.Operator(), alice, "unknown ref"); !errors.Is(err, delivery.ErrNotFound) {
 					t.Errorf("one that nobody has: %v", err)
 				}
+				_, err := s.Sweep(t.Context())
+				must(t, err)
 				must(t, s.Close())
 				must(t, bolt.Check(t.Context(), path))
 			})
