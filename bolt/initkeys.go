@@ -27,19 +27,19 @@ func hashInitKey(key []byte) initHash {
 // before. All that it has ever published may have to be searched, so that is done
 // outside the writer; in it the search goes on with what has come since.
 type initKeySearch struct {
-	hashes []initHash        // of the items, by index
-	used   map[initHash]bool // those, and whether they were used before
-	filter [64]uint64        // a bit for the first 12 bits of each
+	hashes []initHash          // of the items, by index
+	used   map[initHash]uint64 // those, and the last KeyPackage that had it; 0: none
+	filter [64]uint64          // a bit for the first 12 bits of each
 	begun  bool
 	device uint64 // whose rows are searched, behind those of earlier ones with its id; 0: there is none
 	last   uint64 // the last row of it that was searched; 0: there was none
 }
 
 func newInitKeySearch(items []delivery.NewKeyPackage) *initKeySearch {
-	s := &initKeySearch{hashes: make([]initHash, len(items)), used: make(map[initHash]bool, len(items))}
+	s := &initKeySearch{hashes: make([]initHash, len(items)), used: make(map[initHash]uint64, len(items))}
 	for i, item := range items {
 		h := hashInitKey(item.InitKey)
-		s.hashes[i], s.used[h] = h, false
+		s.hashes[i], s.used[h] = h, 0
 		word, bit := h.filterBit()
 		s.filter[word] |= bit
 	}
@@ -68,8 +68,8 @@ func (t *txn) searchInitKeys(id delivery.DeviceID, s *initKeySearch) {
 	if !s.begun || s.device != number {
 		s.begun, s.device, s.last = true, number, 0
 		for _, before := range t.earlier(id) {
-			for _, row := range t.scan(bucketDevices, before.key(rowInitKeys), nil) {
-				s.look(row)
+			for key, row := range t.scan(bucketDevices, before.key(rowInitKeys), nil) {
+				s.look(readNumber(key[numberBytes+1:]), row)
 			}
 		}
 	}
@@ -81,15 +81,15 @@ func (t *txn) searchInitKeys(id delivery.DeviceID, s *initKeySearch) {
 	}
 	for key, row := range t.scan(bucketDevices, d.key(rowInitKeys), d.initKeysRow(s.last)) {
 		s.last = readNumber(key[numberBytes+1:])
-		s.look(row)
+		s.look(s.last, row)
 	}
 }
 
 // look notes which init_keys are in a row. There may be thousands of rows and
 // hardly ever one that is looked for.
-func (s *initKeySearch) look(row []byte) {
+func (s *initKeySearch) look(kp uint64, row []byte) {
 	for d := decoder(row); len(d) > 0; d = d[initHashBytes:] {
-		d.number()
+		kp += d.number()
 		if len(d) < initHashBytes {
 			panic(errCorrupt)
 		}
@@ -98,9 +98,23 @@ func (s *initKeySearch) look(row []byte) {
 			continue
 		}
 		if _, asked := s.used[h]; asked {
-			s.used[h] = true
+			s.used[h] = kp
 		}
 	}
+}
+
+// ended reports whether the end of a KeyPackage has come, of which only the number is
+// known. Those of earlier devices with the id of d, which may be nil, have ended.
+func (t *txn) ended(d *device, kp uint64) bool {
+	if d == nil {
+		return true
+	}
+	for s := range lastShelf + 1 {
+		if k := t.keyPackage(d, keyPackageKey{kp, s}); k != nil {
+			return t.spent(k)
+		}
+	}
+	return true // forgotten
 }
 
 func (d *device) initKeysRow(first uint64) []byte {

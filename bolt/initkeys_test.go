@@ -59,7 +59,7 @@ func TestInitKeysAreFoundThatComeWhileOthersAreSearched(t *testing.T) {
 				_, err := txn.publish(publication{id: id, items: second, seen: looked.clone()})
 				return err
 			})
-			if !errors.Is(err, delivery.ErrKeyPackageSpent) {
+			if !errors.Is(err, delivery.ErrInitKeyReused) {
 				t.Errorf("the init_key is used again: %v", err)
 			}
 		})
@@ -95,8 +95,8 @@ func TestInitKeysAreForgottenOneByOne(t *testing.T) {
 	_, err := s.read(t.Context(), func(txn *txn) error { txn.searchInitKeys(id, search); return nil })
 	must(t, err)
 	for i, h := range search.hashes {
-		if search.used[h] == gone[i] {
-			t.Errorf("init_key %d is remembered: %v", i, search.used[h])
+		if (search.used[h] != 0) == gone[i] {
+			t.Errorf("init_key %d is remembered as that of %d", i, search.used[h])
 		}
 	}
 }

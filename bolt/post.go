@@ -72,11 +72,12 @@ func (t *txn) post(caller delivery.Caller, id delivery.WelcomeID, treeHash []byt
 
 // postAgain answers a Welcome that is already here.
 func (t *txn) postAgain(w *welcome, treeHash []byte, p delivery.Posting) (delivery.Outcome, error) {
-	switch {
-	case !w.cancelledAt.IsZero():
+	if !w.cancelledAt.IsZero() {
 		return delivery.Outcome{}, delivery.ErrCancelled
-	case w.hold != p.Hold, w.requireAll != p.RequireAll, !bytes.Equal(w.treeHash, treeHash), !bytes.Equal(w.context, p.Context):
-		return delivery.Outcome{}, delivery.ErrPostedDifferently
+	}
+	err := delivery.PostedDifferently(w.hold != p.Hold, w.requireAll != p.RequireAll, !bytes.Equal(w.treeHash, treeHash), !bytes.Equal(w.context, p.Context))
+	if err != nil {
+		return delivery.Outcome{}, err
 	}
 	outcome := t.outcome(w)
 	outcome.Repeated = true

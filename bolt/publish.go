@@ -141,7 +141,7 @@ func (t *txn) planPublication(p publication) (publishPlan, error) {
 	}
 	var refusals refusals
 	seen := map[mls.KeyPackageRef]bool{}
-	search := p.seen.search
+	search, reused := p.seen.search, map[initHash]bool{} // reused: by the items before
 	if len(p.items) > 0 {
 		t.searchInitKeys(p.id, search)
 	}
@@ -167,11 +167,15 @@ func (t *txn) planPublication(p publication) (publishPlan, error) {
 			continue
 		}
 		hash := search.hashes[i]
-		if search.used[hash] {
-			refusals.add(delivery.ErrKeyPackageSpent, i, item, delivery.ItemInitKeyReused, "another KeyPackage of this device had this init_key")
+		if before, twice := search.used[hash], reused[hash]; before != 0 || twice {
+			kind := delivery.ErrInitKeyReused
+			if !twice && t.ended(plan.device, before) {
+				kind = delivery.ErrKeyPackageSpent
+			}
+			refusals.add(kind, i, item, delivery.ItemInitKeyReused, "another KeyPackage of this device had this init_key")
 			continue
 		}
-		search.used[hash] = true
+		reused[hash] = true
 		plan.added = append(plan.added, i)
 	}
 	t.refuseAllSpent(p, plan, &refusals)
@@ -389,7 +393,7 @@ func (r *refusals) add(kind error, index int, item delivery.NewKeyPackage, code 
 }
 
 func (r *refusals) err() error {
-	for _, kind := range []error{delivery.ErrInvalidKeyPackage, delivery.ErrWrongSuite, delivery.ErrNotYours, delivery.ErrKeyPackageSpent} {
+	for _, kind := range []error{delivery.ErrInvalidKeyPackage, delivery.ErrWrongSuite, delivery.ErrNotYours, delivery.ErrInitKeyReused, delivery.ErrKeyPackageSpent} {
 		if items := r.items[kind]; len(items) > 0 {
 			return &delivery.PublishError{Err: kind, Items: items}
 		}

@@ -3,6 +3,7 @@ package delivery
 import (
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // What a [Store] refuses. Each is matched with errors.Is; the texts are for
@@ -15,10 +16,14 @@ var (
 	// ErrInvalidKeyPackage: an item of a publication is refused. The error is
 	// a *[PublishError] that names each item.
 	ErrInvalidKeyPackage = errors.New("invalid KeyPackage")
-	// ErrKeyPackageSpent: every item of a publication is spent, or an item
+	// ErrKeyPackageSpent: every item of a publication is spent, or an item, of a
+	// KeyPackage that has ended,
 	// brings other bytes with an init_key that was seen before (RFC 9420 §10).
 	// The error is a *[PublishError].
 	ErrKeyPackageSpent = errors.New("KeyPackage spent")
+	// ErrInitKeyReused: an item brings other bytes with an init_key whose KeyPackage
+	// has not ended. The error is a *[PublishError].
+	ErrInitKeyReused = errors.New("init_key reused")
 	// ErrNotYours: the same bytes were published by another device. The error
 	// is a *[PublishError].
 	ErrNotYours = errors.New("KeyPackage of another device")
@@ -52,7 +57,7 @@ var (
 	// not every one) has a KeyPackage that can open it. The error is a
 	// *[NoMatchError] with the verdict for each recipient.
 	ErrNoMatchingKeyPackage = errors.New("no matching KeyPackage")
-	// ErrPostedDifferently: this caller posted these bytes before with another
+	// ErrPostedDifferently: the error is a *[PostedDifferentlyError]. This caller posted these bytes before with another
 	// hold, require, ratchet tree or context.
 	ErrPostedDifferently = errors.New("posted differently before")
 	// ErrCancelled: the Welcome was cancelled by its poster.
@@ -125,7 +130,8 @@ type InvalidItem struct {
 }
 
 // A PublishError names the items for which a publication is refused; Err is
-// ErrInvalidKeyPackage, ErrKeyPackageSpent or ErrNotYours.
+// ErrInvalidKeyPackage, ErrWrongSuite, ErrNotYours, ErrInitKeyReused or
+// ErrKeyPackageSpent.
 type PublishError struct {
 	Err   error
 	Items []InvalidItem
@@ -165,6 +171,34 @@ const (
 	// makes room, and so does time.
 	FullRetired FullPlace = "beside the shelf: too many are off it and not withdrawn"
 )
+
+// A PostedDifferentlyError names what differs from the posting before, in the words
+// of the API.
+type PostedDifferentlyError struct{ Fields []string }
+
+// PostedDifferently returns a *PostedDifferentlyError for what differs, nil if nothing
+// does.
+func PostedDifferently(hold, requireAll, tree, context bool) error {
+	var fields []string
+	for _, f := range []struct {
+		name    string
+		differs bool
+	}{{"hold", hold}, {"require", requireAll}, {"ratchet_tree", tree}, {"context", context}} {
+		if f.differs {
+			fields = append(fields, f.name)
+		}
+	}
+	if fields == nil {
+		return nil
+	}
+	return &PostedDifferentlyError{fields}
+}
+
+func (e *PostedDifferentlyError) Error() string {
+	return fmt.Sprintf("%v: with another %s", ErrPostedDifferently, strings.Join(e.Fields, " and another "))
+}
+
+func (e *PostedDifferentlyError) Unwrap() error { return ErrPostedDifferently }
 
 // A NoMatchError carries the verdict for each recipient of a refused Welcome.
 type NoMatchError struct{ Recipients []Recipient }

@@ -80,7 +80,7 @@ func (l Limits) Judge(kp NewKeyPackage, now time.Time) (code ItemCode, detail st
 	width := kp.Lifetime.NotAfter - kp.Lifetime.NotBefore
 	switch {
 	case !l.Accepts(kp.Suite):
-		return ItemUnsupportedCipherSuite, "cipher suite " + kp.Suite.String() + " is not accepted here", false
+		return ItemUnsupportedCipherSuite, "cipher suite " + kp.Suite.String() + " is not accepted here, " + l.Accepted(), false
 	case !now.Before(end):
 		return ItemExpired, "not_after was " + roughly(now.Sub(end)) + " ago, at " + end.Format(time.RFC3339), false
 	case start.After(now.Add(l.ClockSkew)):

@@ -2,6 +2,8 @@ package delivery
 
 import (
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"welcomed/mls"
@@ -86,6 +88,15 @@ func DefaultLimits() Limits {
 		HoldOverdue:        time.Hour,
 		IdempotencyKept:    day,
 	}
+}
+
+// Accepted names the cipher suites that are accepted, as the end of a sentence.
+func (l Limits) Accepted() string {
+	numbers := make([]string, len(l.CipherSuites))
+	for i, suite := range l.CipherSuites {
+		numbers[i] = strconv.Itoa(int(suite))
+	}
+	return "accepted are " + strings.Join(numbers, ", ")
 }
 
 // Accepts reports whether KeyPackages and Welcomes of suite are accepted.

@@ -33,7 +33,7 @@ type Store interface {
 	// are answered with what became of them and change nothing. After a restore,
 	// what may have been handed out before it is retired at once: see [Restore].
 	//
-	// It refuses with ErrInvalidKeyPackage, ErrNotYours, ErrKeyPackageSpent,
+	// It refuses with ErrInvalidKeyPackage, ErrNotYours, ErrInitKeyReused, ErrKeyPackageSpent,
 	// ErrStockFull, ErrDeviceLimit, or ErrDeviceRemoved: see Caller.Bound.
 	Publish(ctx context.Context, caller Caller, device DeviceID, items []NewKeyPackage) (Publications, error)
 

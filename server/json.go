@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -127,13 +128,23 @@ func decodeBlobs(value []byte, list *[]blob) error {
 		if array.broken {
 			return decodeStrict(value, list) // which says what is wrong
 		}
+		index := len(*list)
 		*list = append(*list, nil)
-		if err := decodeBlob(item, &(*list)[len(*list)-1]); err != nil {
-			return err
+		if err := decodeBlob(item, &(*list)[index]); err != nil {
+			return &elementError{index, err}
 		}
 	}
 	return nil
 }
+
+// An elementError is what is wrong with one element of an array.
+type elementError struct {
+	index int // from 0
+	err   error
+}
+
+func (e *elementError) Error() string { return fmt.Sprintf("[%d]: %v", e.index, e.err) }
+func (e *elementError) Unwrap() error { return e.err }
 
 // decodeBlob reads base64 where it stands, if nothing in it is escaped.
 func decodeBlob(value []byte, b *blob) error {
@@ -187,14 +198,36 @@ var fieldsByType sync.Map
 // jsonError returns what is wrong in words that know no Go; member is where, or
 // empty.
 func jsonError(err error, member string) string {
+	if element, ok := errors.AsType[*elementError](err); ok {
+		member = fmt.Sprintf("%s[%d]", member, element.index)
+	}
 	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		path := strings.Trim(member+"."+wrong.Field, ".")
-		return fmt.Sprintf("JSON: %q cannot be a %s", path, wrong.Value)
+		return fmt.Sprintf("JSON: %s cannot be %s", pathOf(member, wrong.Field), withArticle(wrong.Value))
+	}
+	if wrong, ok := errors.AsType[*base64Error](err); ok {
+		return fmt.Sprintf("JSON: %s is no base64: %s", pathOf(member, ""), wrong.why)
 	}
 	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
 		return "JSON: ends early"
 	}
 	return "JSON: " + strings.TrimPrefix(err.Error(), "json: ")
+}
+
+// pathOf names a member, or a field inside of it, or the whole.
+func pathOf(member, field string) string {
+	if path := strings.Trim(member+"."+field, "."); path != "" {
+		return strconv.Quote(path)
+	}
+	return "the body"
+}
+
+// withArticle returns the kind of a JSON value as a sentence has it. Package json
+// writes the value of a number behind its kind.
+func withArticle(kind string) string {
+	if strings.HasPrefix(kind, "a") || strings.HasPrefix(kind, "o") {
+		return "an " + kind // array, object
+	}
+	return "a " + kind
 }
 
 // A scanner finds where the parts of an object or an array begin and end. That
@@ -327,11 +360,37 @@ var (
 	urlSafeNoPad  = base64.RawURLEncoding.Strict()
 )
 
+// A base64Error is why a text is no base64.
+type base64Error struct{ why string }
+
+func (e *base64Error) Error() string { return e.why }
+
+// hexHint is for who sends hexadecimal, which nearly is base64: half of the time it
+// can be read as such.
+const hexHint = "; it looks like hexadecimal, and has to be base64"
+
+// looksLikeHex reports whether a text is longer than most that are hexadecimal by
+// chance, and hexadecimal. Base64 of zeros has capital As only.
+func looksLikeHex(text []byte) bool {
+	return len(text) >= 32 && len(bytes.Trim(text, "0123456789abcdef")) == 0
+}
+
+// readAsHex reports whether b is what base64 makes of hexadecimal.
+func readAsHex(b []byte) bool {
+	return looksLikeHex([]byte(standardNoPad.EncodeToString(b[:min(len(b), 48)])))
+}
+
+// looksLikeBase64 reports whether bytes that are no MLS object are one in base64.
+func looksLikeBase64(b []byte) bool {
+	var read blob
+	return len(b) >= 32 && read.UnmarshalText(bytes.TrimSpace(b)) == nil
+}
+
 // UnmarshalText refuses white space, which package base64 would skip.
 func (b *blob) UnmarshalText(text []byte) (err error) {
 	has := func(c byte) bool { return bytes.IndexByte(text, c) >= 0 }
 	if has('\r') || has('\n') {
-		return errors.New("white space in base64")
+		return &base64Error{"there is a line break in it"}
 	}
 	padded, unpadded := standard, standardNoPad
 	if has('-') || has('_') {
@@ -342,5 +401,15 @@ func (b *blob) UnmarshalText(text []byte) (err error) {
 		alphabet = padded
 	}
 	*b, err = alphabet.AppendDecode(make([]byte, 0, len(text)*3/4), text)
-	return err
+	if err == nil {
+		return nil
+	}
+	wrong := &base64Error{err.Error()}
+	if at, ok := errors.AsType[base64.CorruptInputError](err); ok {
+		wrong.why = fmt.Sprintf("byte %d of %d cannot stand there", int64(at), len(text))
+	}
+	if looksLikeHex(text) {
+		wrong.why += hexHint
+	}
+	return wrong
 }

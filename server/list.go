@@ -83,6 +83,11 @@ func (s *Server) listOptions(r *request) (opts delivery.ListOptions, err error) 
 	if opts.Suites, err = r.suites(); err != nil {
 		return opts, err
 	}
+	for _, suite := range opts.Suites {
+		if !s.limits.Accepts(suite) {
+			return opts, &mls.Error{Code: mls.CodeUnsupportedCipherSuite, Detail: fmt.Sprintf("cipher_suite=%d: %s", suite, s.limits.Accepted())}
+		}
+	}
 	for _, device := range opts.Devices {
 		if err := delivery.ValidIdentifier(device); err != nil {
 			return opts, fmt.Errorf("device id: %w", err)

@@ -23,7 +23,7 @@ var (
 	errUnauthenticated      = errors.New("a bearer token is required")
 	errEmptyRefs            = errors.New("refs is empty, which would withdraw everything: say all=1")
 	errMethodNotAllowed     = errors.New("method not allowed")
-	errNoKeyPackages        = errors.New("there are no key_packages")
+	errNoKeyPackages        = errors.New(`there are no key_packages: send {"key_packages":["…"]} with each KeyPackage in base64, or one KeyPackage as message/mls`)
 	errPrecondition         = errors.New("precondition failed")
 	errPreconditionRequired = errors.New("If-Match with the digest of the inventory is required")
 	errProxied              = errors.New("there is no authentication, so only direct requests from this machine are served")
@@ -65,6 +65,7 @@ var answers = []struct {
 	{errMethodNotAllowed, http.StatusMethodNotAllowed, "method_not_allowed"},
 	{errSlow, http.StatusRequestTimeout, "request_timeout"},
 
+	{delivery.ErrInitKeyReused, http.StatusConflict, "init_key_reused"},
 	{delivery.ErrKeyPackageSpent, http.StatusConflict, "key_package_spent"},
 	{delivery.ErrNotYours, http.StatusConflict, "not_yours"},
 	{delivery.ErrStockFull, http.StatusConflict, "stock_full"},

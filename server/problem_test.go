@@ -44,6 +44,7 @@ func TestWhatTheStoreRefusesHasAStatus(t *testing.T) {
 		{delivery.ErrNotFound, 404, "not_found"},
 		{delivery.ErrInvalidKeyPackage, 422, "invalid_key_package"},
 		{delivery.ErrKeyPackageSpent, 409, "key_package_spent"},
+		{delivery.ErrInitKeyReused, 409, "init_key_reused"},
 		{delivery.ErrNotYours, 409, "not_yours"},
 		{delivery.ErrStockFull, 409, "stock_full"},
 		{delivery.ErrDeviceLimit, 409, "device_limit"},

@@ -116,7 +116,7 @@ func suitesOf(read []*mls.KeyPackage) (suites []mls.CipherSuite) {
 func (s *Server) readItem(device delivery.DeviceID, index int, b []byte) (*mls.KeyPackage, *delivery.InvalidItem) {
 	kp, err := mls.ReadKeyPackage(b)
 	if err != nil {
-		return nil, refuseItem(index, "", err)
+		return nil, refuseItem(index, "", withHint(err, b))
 	}
 	if n, most := len(kp.Bytes()), s.limits.KeyPackageBytes; n > most {
 		return nil, &delivery.InvalidItem{Index: index, Ref: kp.Ref().String(), Code: itemTooLarge,
@@ -126,6 +126,17 @@ func (s *Server) readItem(device delivery.DeviceID, index int, b []byte) (*mls.K
 		return nil, &delivery.InvalidItem{Index: index, Ref: kp.Ref().String(), Code: itemWrongIdentity, Detail: err.Error()}
 	}
 	return kp, nil
+}
+
+// withHint says of bytes that are no MLS object what they look like.
+func withHint(err error, b []byte) error {
+	switch {
+	case readAsHex(b):
+		return fmt.Errorf("%w%s", err, hexHint)
+	case looksLikeBase64(b):
+		return fmt.Errorf("%w; it looks like base64: as %s, the bytes themselves are sent, and in JSON they are encoded once", err, mediaMLS)
+	}
+	return err
 }
 
 // verifyItem returns what is published, or why it is not.

@@ -138,7 +138,7 @@ func (s *Server) readWelcome(r *request, p *delivery.Posting) error {
 	}
 	p.RatchetTree, p.Context = orNil(body.RatchetTree), orNil(body.Context)
 	if p.Welcome, err = mls.ReadWelcome(raw); err != nil {
-		return err
+		return withHint(err, raw)
 	}
 	if err := s.limitPosting(p); err != nil {
 		return err

@@ -76,10 +76,10 @@ var publishPromises = []promise{
 		available, consumed, withdrawn := w.one(phone), w.one(phone), w.one(phone)
 		w.join(phone, consumed)
 		w.withdraw(phone, withdrawn)
-		for _, before := range []kp{available, consumed, withdrawn} {
+		for before, kind := range map[*kp]error{&available: delivery.ErrInitKeyReused, &consumed: delivery.ErrKeyPackageSpent, &withdrawn: delivery.ErrKeyPackageSpent} {
 			fresh, reused := keyPackage(), keyPackage(mlstest.WithInitKey(before.InitKey))
 			_, err := w.store.Publish(w.ctx, self(phone), phone, []kp{fresh, reused})
-			w.publishRefused(err, delivery.ErrKeyPackageSpent, map[int]delivery.ItemCode{1: delivery.ItemInitKeyReused})
+			w.publishRefused(err, kind, map[int]delivery.ItemCode{1: delivery.ItemInitKeyReused})
 			w.missing(fresh, reused)
 		}
 	}},
@@ -87,7 +87,7 @@ var publishPromises = []promise{
 		a := keyPackage()
 		b := keyPackage(mlstest.WithInitKey(a.InitKey))
 		_, err := w.store.Publish(w.ctx, self(phone), phone, []kp{a, b})
-		w.publishRefused(err, delivery.ErrKeyPackageSpent, map[int]delivery.ItemCode{1: delivery.ItemInitKeyReused})
+		w.publishRefused(err, delivery.ErrInitKeyReused, map[int]delivery.ItemCode{1: delivery.ItemInitKeyReused})
 		w.missing(a, b)
 	}},
 	{"a stranger who copies an init_key keeps nobody from publishing", func(w *world) {

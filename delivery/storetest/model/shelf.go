@@ -44,7 +44,7 @@ func (b *book) publish(id delivery.DeviceID, items []delivery.NewKeyPackage, rep
 // judgeItems returns the items that are new, or why the publication is refused:
 // the gravest reason that any item has, and the items that have it.
 func (b *book) judgeItems(id delivery.DeviceID, items []delivery.NewKeyPackage, suite mls.CipherSuite) (fresh []delivery.NewKeyPackage, err error) {
-	gravest := []error{delivery.ErrInvalidKeyPackage, delivery.ErrWrongSuite, delivery.ErrNotYours, delivery.ErrKeyPackageSpent}
+	gravest := []error{delivery.ErrInvalidKeyPackage, delivery.ErrWrongSuite, delivery.ErrNotYours, delivery.ErrInitKeyReused, delivery.ErrKeyPackageSpent}
 	refused := map[error][]delivery.InvalidItem{}
 	spent := true
 	for i, item := range items {
@@ -99,7 +99,9 @@ func (b *book) judgeItem(id delivery.DeviceID, item delivery.NewKeyPackage, suit
 	case b.limits.MaxLifetime > 0 && ends-begins > uint64(b.limits.MaxLifetime.Seconds()):
 		return delivery.ItemLifetimeTooLong, delivery.ErrInvalidKeyPackage
 	case slices.ContainsFunc(before, sameKey):
-		return delivery.ItemInitKeyReused, delivery.ErrKeyPackageSpent
+		return delivery.ItemInitKeyReused, delivery.ErrInitKeyReused
+	case slices.ContainsFunc(b.of(id), func(k *keyPackage) bool { return sameKey(k.item) && !over(k.stateAt(b.now)) }):
+		return delivery.ItemInitKeyReused, delivery.ErrInitKeyReused
 	case slices.ContainsFunc(b.of(id), func(k *keyPackage) bool { return sameKey(k.item) }):
 		return delivery.ItemInitKeyReused, delivery.ErrKeyPackageSpent
 	}
@@ -786,7 +788,7 @@ func sameError(got, want error) bool {
 		return got == want
 	}
 	refusals := []error{
-		delivery.ErrNotFound, delivery.ErrInvalidKeyPackage, delivery.ErrKeyPackageSpent, delivery.ErrNotYours, delivery.ErrStockFull,
+		delivery.ErrNotFound, delivery.ErrInvalidKeyPackage, delivery.ErrInitKeyReused, delivery.ErrKeyPackageSpent, delivery.ErrNotYours, delivery.ErrStockFull,
 		delivery.ErrDeviceLimit, delivery.ErrWrongSuite, delivery.ErrConsumed, delivery.ErrInventoryChanged,
 		delivery.ErrIdempotencyKeyReused, delivery.ErrTooMany, delivery.ErrBadCursor, delivery.ErrNoMatchingKeyPackage,
 		delivery.ErrDeviceRemoved, delivery.ErrTooManyTokens, delivery.ErrPostedDifferently, delivery.ErrCancelled, delivery.ErrNotDelivered, delivery.ErrClock, delivery.ErrClosed,
