@@ -79,6 +79,7 @@ var turnsOf = map[string]turnClass{
 	"GET " + shelfPath:              ofTheUser,
 	"POST " + shelfPath + "/sync":   byItself,
 	"DELETE " + shelfPath + "/:ref": inTheWriter,
+	"PUT " + shelfPath + "/:ref":    inTheWriter,
 
 	"GET " + userPath + "/devices": ofTheUser,
 	"DELETE " + devicePath:         inTheWriter,
@@ -110,6 +111,7 @@ var turnsOf = map[string]turnClass{
 	"POST /tokens":          inTheWriter,
 	"GET /tokens":           fewRows,
 	"DELETE /tokens/:token": inTheWriter,
+	"PUT /users/:user/devices/:device/key-packages/:ref": inTheWriter,
 }
 
 // object is for whom a request of this class takes a turn. A service that acts for
