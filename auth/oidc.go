@@ -157,6 +157,9 @@ type oidc struct {
 	warnedAt time.Time // of a token that stands for nobody
 }
 
+// Reload fetches the issuer's keys now. What is wrong with them is logged.
+func (o *oidc) Reload() { <-o.keys.refresh().done }
+
 func invalid(format string, args ...any) error {
 	return fmt.Errorf("%w: "+format, append([]any{ErrInvalid}, args...)...)
 }

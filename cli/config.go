@@ -4,6 +4,7 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -54,8 +55,9 @@ type config struct {
 	answerWrite     time.Duration
 	clientCaps      server.Caps
 
-	checks      int  // signature checks at a time; not a flag
-	followsLoad bool // the aim of the garbage collector does; not a flag
+	checks      int              // signature checks at a time; not a flag
+	followsLoad bool             // the aim of the garbage collector does; not a flag
+	hangups     <-chan os.Signal // SIGHUP; nil: nobody sends any; not a flag
 
 	settings []server.Setting // what the flags say, for those who ask
 }

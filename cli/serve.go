@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"os/signal"
 	"path/filepath"
 	"runtime"
@@ -42,6 +43,10 @@ func serveCommand(env environment) *cli.Command {
 			ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 			defer stop()
 			log := c.logger(env.stderr)
+			hangups := make(chan os.Signal, 1)
+			signal.Notify(hangups, syscall.SIGHUP) // from here on: a lost terminal ends nothing
+			defer signal.Stop(hangups)
+			c.hangups = hangups
 			stopping := sync.OnceFunc(func() {
 				stop() // a second signal ends the process at once
 				log.Info("stopping")
@@ -106,6 +111,8 @@ type instance struct {
 	backups     *backup.Schedule // nil: none
 	followsLoad bool
 	beatEvery   time.Duration // 0: nobody wants to hear
+	hangups     <-chan os.Signal
+	reloads     []func() // what a hangup has read again
 }
 
 const restoredText = "the database counts as a restored backup: what was on its shelves is not handed out again, devices have to refill them; tokens that were revoked since are valid again"
@@ -160,6 +167,13 @@ func assemble(ctx context.Context, c *config, log *slog.Logger) (_ *instance, er
 	}
 	if i.certificate, err = loadCertificate(c, m, log); err != nil {
 		return nil, err
+	}
+	i.hangups = c.hangups
+	if i.certificate != nil {
+		i.reloads = append(i.reloads, i.certificate.reload)
+	}
+	if keys, ok := authenticator.(interface{ Reload() }); ok {
+		i.reloads = append(i.reloads, keys.Reload)
 	}
 	i.history = m.History(i.store, c.statusEvery, delivery.SystemClock())
 	o := i.serverOptions(c, m, log)
@@ -338,6 +352,22 @@ func (i *instance) closeListeners() {
 	}
 }
 
+// reload reads certificates and keys again whenever a hangup comes, until ctx is
+// done. They are followed without it, too, but some seconds later.
+func (i *instance) reload(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-i.hangups:
+			i.sweeper.log.Info("SIGHUP: reading certificates and keys again; settings need a restart")
+			for _, again := range i.reloads {
+				again()
+			}
+		}
+	}
+}
+
 func openFile(c *config, m *metrics.Metrics, log *slog.Logger) (*bolt.Store, error) {
 	if err := makeDirectoryOf(c.db, c.defaultDB); err != nil {
 		return nil, err
@@ -386,6 +416,7 @@ func (i *instance) run(ctx context.Context) error {
 		defer tick.Stop()
 		sweeper.Go(func() { i.certificate.follow(sweeping, tick.C) })
 	}
+	sweeper.Go(func() { i.reload(sweeping) })
 	if i.beatEvery > 0 {
 		tick := time.NewTicker(i.beatEvery)
 		defer tick.Stop()

@@ -205,3 +205,27 @@ func TestOneThreadIsSpareUnlessTheUserSaysHowMany(t *testing.T) {
 		}
 	}
 }
+
+// A lost terminal and logrotate send SIGHUP.
+func TestAHangupReloadsAndEndsNothing(t *testing.T) {
+	s, line, err := startServed(t.TempDir(), os.Environ())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Process.Kill() })
+	for range 2 {
+		if err := s.Process.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.log.wait(t, "SIGHUP: reading certificates and keys again")
+	conn, err := net.Dial("tcp", line.Listen)
+	if err != nil {
+		t.Fatalf("it has ended: %v", err)
+	}
+	conn.Close()
+	s.signal(t)
+	if err := <-s.done; err != nil {
+		t.Errorf("%v\n%s", err, s.log)
+	}
+}

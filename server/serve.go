@@ -69,6 +69,8 @@ func (s *Server) Serve(ctx context.Context, api, admin net.Listener) error {
 		open.note(c, state)
 	}
 	socketServer := s.httpServer(s.Socket())
+	commands, operators := newAttendance(), newAttendance()
+	socketServer.ConnState, adminServer.ConnState = commands.note, operators.note
 	ended := make(chan error, 3)
 	var serving sync.WaitGroup
 	if s.options.Socket != nil {
@@ -87,8 +89,10 @@ func (s *Server) Serve(ctx context.Context, api, admin net.Listener) error {
 		err = fmt.Errorf("serve: %w", err)
 	}
 	s.farewell(api, open)
-	err = errors.Join(err, s.stopAPI(apiServer, grace), stop(socketServer, grace))
-	_ = stop(adminServer, time.Second) // nothing is lost when a scrape is cut off
+	err = errors.Join(err, s.stopAPI(apiServer, open, grace))
+	_, socketErr := stop(socketServer, commands, grace)
+	err = errors.Join(err, socketErr)
+	_, _ = stop(adminServer, operators, time.Second) // nothing is lost when a scrape is cut off
 	serving.Wait()
 	return err
 }

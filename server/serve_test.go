@@ -84,8 +84,26 @@ func TestARequestThatDoesNotEndIsCutOff(t *testing.T) {
 	c.begin(shelf, 100)
 	s.stop()
 	wait(t, "the server", s.ended)
-	if s.err == nil || !strings.Contains(s.err.Error(), "cut off") {
-		t.Errorf("got %v", s.err)
+	must(t, s.err) // it was told to stop, and has
+	same(t, "says how many", strings.Contains(s.log.String(), "cut off") && strings.Contains(s.log.String(), "connections=1"), true)
+}
+
+// TestAConnectionThatSendsNothingIsNotWaitedFor: on any listener.
+func TestAConnectionThatSendsNothingIsNotWaitedFor(t *testing.T) {
+	s := start(t, nil, func(s *server.Server) { s.Grace(time.Hour) })
+	silent, half, admin := dial(t, s.api), dial(t, s.api), dial(t, s.admin)
+	_, err := half.Write([]byte("GET /v1 HT"))
+	must(t, err)
+	s.call("GET", "/v1", nil).want(200) // they were accepted before
+	s.adminGet("/livez", "").want(200)
+	s.stop()
+	wait(t, "the server", s.ended)
+	must(t, s.err)
+	same(t, "nobody was cut off", strings.Contains(s.log.String(), "cut off"), false)
+	for _, c := range []*conn{silent, half, admin} {
+		if _, err := c.Read(make([]byte, 1)); err == nil {
+			t.Error("a connection is still open")
+		}
 	}
 }
 

@@ -3,43 +3,62 @@ package server
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"sync"
 	"time"
 )
 
-// An attendance counts the connections that are open.
+// An attendance knows the connections that are open.
 type attendance struct {
 	asked chan struct{} // holds a token when a request has come
 	mu    sync.Mutex
-	open  int
+	open  map[net.Conn]http.ConnState
 	none  chan struct{} // closed when there is none; nil until somebody waits for that
 }
 
-func newAttendance() *attendance { return &attendance{asked: make(chan struct{}, 1)} }
+func newAttendance() *attendance {
+	return &attendance{asked: make(chan struct{}, 1), open: make(map[net.Conn]http.ConnState)}
+}
 
 // note is for [http.Server.ConnState].
-func (a *attendance) note(_ net.Conn, state http.ConnState) {
+func (a *attendance) note(c net.Conn, state http.ConnState) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.open[c] = state
 	switch state {
-	case http.StateNew:
-		a.open++
 	case http.StateActive:
 		select {
 		case a.asked <- struct{}{}:
 		default:
 		}
 	case http.StateClosed, http.StateHijacked:
-		a.open--
+		delete(a.open, c)
 		a.tell()
 	}
 }
 
+// in returns the connections that are in a state.
+func (a *attendance) in(state http.ConnState) (found []net.Conn) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for c, is := range a.open {
+		if is == state {
+			found = append(found, c)
+		}
+	}
+	return found
+}
+
+// closeSilent closes the connections over which no request has ever come whole.
+func (a *attendance) closeSilent() {
+	for _, c := range a.in(http.StateNew) {
+		c.Close()
+	}
+}
+
 func (a *attendance) tell() {
-	if a.open == 0 && a.none != nil {
+	if len(a.open) == 0 && a.none != nil {
 		close(a.none)
 		a.none = nil
 	}
@@ -101,7 +120,7 @@ const goAway = 1500 * time.Millisecond
 // stopAPI stops srv, and closes what has no request under way after a while:
 // net/http waits for a connection of HTTP/2 whose handshake ended while it was
 // stopping, and tells it nothing.
-func (s *Server) stopAPI(srv *http.Server, grace time.Duration) error {
+func (s *Server) stopAPI(srv *http.Server, a *attendance, grace time.Duration) error {
 	stopped := make(chan struct{})
 	var closing sync.WaitGroup
 	closing.Go(func() {
@@ -114,19 +133,30 @@ func (s *Server) stopAPI(srv *http.Server, grace time.Duration) error {
 			}
 		}
 	})
-	err := stop(srv, grace)
+	cut, err := stop(srv, a, grace)
 	close(stopped)
 	closing.Wait()
+	if cut > 0 {
+		s.log.Warn("clients that were too slow were cut off; they will ask again", "connections", cut, "after", grace)
+	}
 	return err
 }
 
-// stop lets running requests finish, but no longer than grace. That a listener was
-// closed before is said only when they have, if Serve has not noticed yet.
-func stop(srv *http.Server, grace time.Duration) error {
+// stop closes the connections that have sent nothing, and lets running requests
+// finish, but no longer than grace: then it cuts them off, which is no error, and
+// returns how many connections that were. That a listener was closed before is
+// said only when they have, if Serve has not noticed yet.
+func stop(srv *http.Server, a *attendance, grace time.Duration) (cut int, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), grace)
 	defer cancel()
-	if err := srv.Shutdown(ctx); err != nil && !errors.Is(err, net.ErrClosed) {
-		return errors.Join(fmt.Errorf("requests still running after %s were cut off: %w", grace, err), srv.Close())
+	a.closeSilent()
+	err = srv.Shutdown(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		cut = len(a.in(http.StateActive))
+		err = srv.Close()
 	}
-	return nil
+	if errors.Is(err, net.ErrClosed) {
+		err = nil
+	}
+	return cut, err
 }
