@@ -1,6 +1,8 @@
 package mls
 
 import (
+	"fmt"
+
 	"golang.org/x/crypto/cryptobyte"
 )
 
@@ -90,6 +92,19 @@ func (d *decoder) each(field string, read func(*decoder)) {
 		read(&inner)
 	}
 	d.within(field, inner.err)
+}
+
+// few is each for at most so many structs: of a tiny one the value in memory takes
+// many times its bytes, and is made before any signature is checked.
+func (d *decoder) few(field string, most int, read func(*decoder)) {
+	n := 0
+	d.each(field, func(inner *decoder) {
+		if n++; n > most {
+			inner.fail("length", fmt.Sprintf("more than %d elements", most))
+			return
+		}
+		read(inner)
+	})
 }
 
 // uint16s reads T field<V> where T is a uint16.

@@ -27,6 +27,9 @@ func (t CredentialType) String() string {
 	return fmt.Sprintf("0x%04x", uint16(t))
 }
 
+// mostCertificates is more than any chain has.
+const mostCertificates = 64
+
 // A Credential says who a client is (RFC 9420 s5.3). Which field is set depends
 // on the type.
 type Credential struct {
@@ -62,7 +65,7 @@ func (d *decoder) credential() (c Credential) {
 	case CredentialBasic:
 		c.Identity = d.vector("leaf_node.credential.identity")
 	case CredentialX509:
-		d.each("leaf_node.credential.certificates", func(d *decoder) {
+		d.few("leaf_node.credential.certificates", mostCertificates, func(d *decoder) {
 			c.Certificates = append(c.Certificates, d.vector("cert_data"))
 		})
 	default:

@@ -36,6 +36,9 @@ type Extension struct {
 	Data []byte
 }
 
+// mostExtensions is more than there are types in use, each of which stands once.
+const mostExtensions = 256
+
 // extensions reads a list of
 //
 //	struct {
@@ -43,7 +46,7 @@ type Extension struct {
 //	    opaque extension_data<V>;
 //	} Extension;
 func (d *decoder) extensions(field string) (list []Extension) {
-	d.each(field, func(d *decoder) {
+	d.few(field, mostExtensions, func(d *decoder) {
 		list = append(list, Extension{
 			Type: ExtensionType(d.uint16("extension_type")),
 			Data: d.vector("extension_data"),

@@ -87,6 +87,9 @@ func decodeMember(value []byte, field any) error {
 // it.
 const shortestDevice = len(`{"user":"a","device":"b"},`)
 
+// shortestObject is less than a KeyPackage or a Welcome has in base64.
+const shortestObject = 256
+
 // mostElements are more than any list of refs, ids, users or cipher suites has
 // that is accepted.
 const mostElements = 100_000
@@ -121,6 +124,9 @@ func decodeBlobs(value []byte, list *[]blob) error {
 	array := scanner{rest: value}
 	if !array.take('[') {
 		return decodeStrict(value, list)
+	}
+	if !fewElements(value, 100+len(value)/shortestObject) {
+		return errors.New("most of its elements are no MLS objects")
 	}
 	*list = []blob{}
 	for !array.end(']') {

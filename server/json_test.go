@@ -136,6 +136,29 @@ func TestHugeListsOfNothingAreNotRead(t *testing.T) {
 	}
 }
 
+// TestEmptyObjectsAreNotRead: 9 MB of null would take three seconds.
+func TestEmptyObjectsAreNotRead(t *testing.T) {
+	var body struct {
+		KeyPackages []blob `json:"key_packages"`
+	}
+	object := `"` + strings.Repeat("A", 400) + `"`
+	for text, refused := range map[string]bool{
+		`null` + strings.Repeat(`,null`, 99):          false, // each is refused by its index
+		`null` + strings.Repeat(`,null`, 1_800_000):   true,
+		`""` + strings.Repeat(`,""`, 10_000):          true,
+		object + strings.Repeat(`,`+object, 1_000):    false,
+		object + strings.Repeat(`,null`, 1_000_000/2): true,
+	} {
+		body.KeyPackages = nil
+		if err := parseJSON([]byte(`{"key_packages":[`+text+`]}`), &body); errors.Is(err, errBadRequest) != refused || !refused && err != nil {
+			t.Errorf("%.40s… of %d bytes: %v", text, len(text), err)
+		}
+		if refused && body.KeyPackages != nil {
+			t.Errorf("%.40s…: it was read before it was refused", text)
+		}
+	}
+}
+
 // TestEmptyDevicesAreNotRead: two million of them would take a second.
 func TestEmptyDevicesAreNotRead(t *testing.T) {
 	var body struct {
