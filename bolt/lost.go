@@ -83,7 +83,7 @@ func stepBack(ctx context.Context, path string, p *progress.Progress) (kept stri
 		return "", err
 	}
 	if err := os.Link(path, kept); err != nil { // a file system on which a file has one name
-		if err := os.Rename(path, kept); err != nil {
+		if err := safefile.Rename(path, kept); err != nil {
 			return "", err
 		}
 	}
