@@ -170,7 +170,7 @@ func TestPublicationsArePaidByWhatIsNewlyStored(t *testing.T) {
 	d.want(alice, invalid, 422, "invalid_key_package", "")
 	copied := mlstest.NewSigner(1, "alice").KeyPackage(mlstest.WithInitKey(initKeyOf(first[0])))
 	for range 3 {
-		d.want(alice, [][]byte{copied}, 409, "key_package_spent", "")
+		d.want(alice, [][]byte{copied}, 409, "init_key_reused", "")
 	}
 	d.want(alice, keyPackagesOf(1, 3), 201, "", "") // one is left, two are owed
 	d.want(alice, keyPackagesOf(1, 1), 429, "too_many_publications", "120")
