@@ -40,7 +40,7 @@ type Identity struct {
 
 	ReadOnly bool // changes nothing
 
-	IssuedAt time.Time // zero if the token does not say
+	IssuedAt time.Time // not before it, by the clock of this server; zero if the token does not say
 	Expires  time.Time // from when on it is refused; zero: never
 }
 
@@ -61,9 +61,8 @@ func (id Identity) Valid() error {
 
 // An Authenticator checks bearer tokens.
 type Authenticator interface {
-	// Authenticate returns whom the token stands for, which is Valid, or ErrInvalid
-	// or ErrUnavailable. It may be called by many at a time.
-	// Authenticate returns whom the token stands for, ErrInvalid, ErrBadSubject or
-	// ErrUnavailable. It may be called by many at a time.
+	// Authenticate returns whom the token stands for, which is Valid, or ErrInvalid,
+	// ErrBadSubject, ErrUnavailable, or [delivery.ErrClock] if whether the token is
+	// valid hangs on a clock that is not trusted. It may be called by many at a time.
 	Authenticate(ctx context.Context, token string) (Identity, error)
 }

@@ -17,6 +17,8 @@ import (
 	jose "github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/json"
 	"github.com/go-jose/go-jose/v4/jwt"
+
+	"welcomed/delivery"
 )
 
 // maxToken is more than a token with a hundred groups in it needs.
@@ -36,6 +38,8 @@ type OIDCOptions struct {
 	Algorithms []string
 	// Leeway is how far the issuer's clock may be from this one.
 	Leeway time.Duration
+	// Time is what is known of the time; nil: what the machine's clock says.
+	Time func() delivery.ClockReading
 
 	// UserClaim and DeviceClaim name the claims that have the user and the
 	// device; a dot leads into an object. If DeviceClaim is set, a user's token
@@ -132,6 +136,12 @@ func OIDC(ctx context.Context, opts OIDCOptions) (Authenticator, error) {
 func newOIDC(ctx context.Context, opts OIDCOptions, clock clock) (*oidc, error) {
 	if err := opts.check(); err != nil {
 		return nil, err
+	}
+	if opts.Time == nil {
+		opts.Time = func() delivery.ClockReading {
+			now := clock.now()
+			return delivery.ClockReading{Wall: now, Sure: now, Now: now, Sweep: true}
+		}
 	}
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
@@ -278,7 +288,8 @@ func (o *oidc) checkClaims(c jwt.Claims) error {
 	if c.Expiry == nil {
 		return invalid("it has no exp, and must not be valid for ever")
 	}
-	expected := jwt.Expected{Issuer: o.opts.Issuer, AnyAudience: o.opts.Audience, Time: o.clock.now()}
+	at := o.opts.Time()
+	expected := jwt.Expected{Issuer: o.opts.Issuer, AnyAudience: o.opts.Audience, Time: at.Now}
 	switch err := c.ValidateWithLeeway(expected, o.opts.Leeway); {
 	case err == nil:
 		return nil
@@ -286,8 +297,12 @@ func (o *oidc) checkClaims(c jwt.Claims) error {
 		return invalid("it is of another issuer")
 	case errors.Is(err, jwt.ErrInvalidAudience):
 		return invalid("it is for another audience")
+	case errors.Is(err, jwt.ErrExpired) && !at.Sure.Add(-o.opts.Leeway).After(c.Expiry.Time()):
+		return fmt.Errorf("%w, and the token may have expired", delivery.ErrClock)
 	case errors.Is(err, jwt.ErrExpired):
 		return invalid("it expired at %s", c.Expiry.Time().UTC().Format(time.RFC3339))
+	case !at.Sweep && (errors.Is(err, jwt.ErrNotValidYet) || errors.Is(err, jwt.ErrIssuedInTheFuture)):
+		return fmt.Errorf("%w, and the token may be valid", delivery.ErrClock)
 	case errors.Is(err, jwt.ErrNotValidYet), errors.Is(err, jwt.ErrIssuedInTheFuture):
 		return invalid("it is not valid yet, or the issuer's clock is ahead")
 	default:
@@ -312,7 +327,10 @@ func (o *oidc) checkSignature(ctx context.Context, t *parsedToken) (*keySet, err
 }
 
 func (o *oidc) identify(t *parsedToken) (Identity, error) {
-	i := Identity{IssuedAt: t.registered.IssuedAt.Time(), Expires: t.registered.Expiry.Time().Add(o.opts.Leeway)}
+	i := Identity{Expires: t.registered.Expiry.Time().Add(o.opts.Leeway)}
+	if at := t.registered.IssuedAt; at != nil {
+		i.IssuedAt = at.Time().Add(-o.opts.Leeway) // the issuer's clock may be ahead by that
+	}
 	service, err := t.claims.hasScope(o.opts.ServiceScope)
 	if err != nil {
 		return Identity{}, err

@@ -348,7 +348,7 @@ func TestWhomATokenStandsFor(t *testing.T) {
 			checkRefusal(t, row.sentence, i, err, row.want)
 			want := row.identity
 			if row.want == "" {
-				want.IssuedAt, want.Expires = time.Unix(d.at(-60), 0), time.Unix(d.at(330), 0)
+				want.IssuedAt, want.Expires = time.Unix(d.at(-60-30), 0), time.Unix(d.at(330), 0) // the leeway is 30 s
 			}
 			if i != want {
 				t.Errorf("%s: %+v, want %+v", row.sentence, i, want)
@@ -382,6 +382,57 @@ func TestASubjectThatIsNobodyIsLoggedOnceAMinute(t *testing.T) {
 	try(1)
 	p.clock.advance(time.Second)
 	try(2)
+}
+
+// The issuer's clock may be ahead by the leeway: a token that it issued just before a
+// device was removed must not count as issued since.
+func TestATokenIsNotOfLaterThanItsIssuersClockMayBeAhead(t *testing.T) {
+	p := meet(t, newIssuer(t, edKey()), withDevice)
+	d := p.draft(edKey())
+	d.claims["device"] = "phone"
+	want := time.Unix(d.at(-5), 0)
+	d.claims["iat"] = d.at(25)
+	i, err := p.Authenticate(context.Background(), d.token())
+	if err != nil || !i.IssuedAt.Equal(want) {
+		t.Errorf("%+v, %v", i, err)
+	}
+}
+
+// While the clock is not trusted, a token that has expired only by it, or that only
+// by it is not valid yet, is neither refused nor let in.
+func TestAClockThatIsNotTrustedEndsNoToken(t *testing.T) {
+	p := meet(t, newIssuer(t, edKey()), nil)
+	d := p.draft(edKey()) // valid for 300 s
+	token, now := d.token(), time.Unix(d.at(0), 0)
+	for _, row := range []struct {
+		sentence  string
+		sure, now time.Duration
+		sweep     bool
+		clock     bool // not trusted
+		want      string
+	}{
+		{"valid by both times", 0, 0, true, false, ""},
+		{"expired only in a future that is not trusted", 0, 1000 * 24 * time.Hour, false, true, ""},
+		{"to the end of the leeway", 330 * time.Second, 1000 * 24 * time.Hour, false, true, ""},
+		{"expired for certain", 331 * time.Second, 1000 * 24 * time.Hour, false, false, "it expired"},
+		{"expired by a clock that is trusted", 331 * time.Second, 331 * time.Second, true, false, "it expired"},
+		{"issued in the future of a clock that is behind", -2 * time.Hour, -2 * time.Hour, false, true, ""},
+		{"issued in the future of a clock that is trusted", -2 * time.Hour, -2 * time.Hour, true, false, "not valid yet"},
+	} {
+		p.oidc.opts.Time = func() delivery.ClockReading {
+			return delivery.ClockReading{Wall: now.Add(row.now), Now: now.Add(row.now), Sure: now.Add(row.sure), Sweep: row.sweep}
+		}
+		for range 2 { // the second one may be remembered
+			i, err := p.Authenticate(context.Background(), token)
+			if row.clock {
+				if !errors.Is(err, delivery.ErrClock) || errors.Is(err, ErrInvalid) || i != (Identity{}) {
+					t.Errorf("%s: %+v, %v", row.sentence, i, err)
+				}
+				continue
+			}
+			checkRefusal(t, row.sentence, i, err, row.want)
+		}
+	}
 }
 
 func TestATokenThatDoesNotSayWhenItWasIssued(t *testing.T) {

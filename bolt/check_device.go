@@ -131,9 +131,7 @@ func (c *checker) openMail(w *welcome, r *recipient, m *mail) {
 	if s == delivery.Delivered {
 		want = delivery.Consumed
 	}
-	// What had ended by itself before a withdrawal, a release or a cancellation is as
-	// it was until a sweep writes it.
-	ended := m.rec.StateAt(c.want.seen).Ended() || !d.endedAt.IsZero()
+	ended := !d.endedAt.IsZero() // with its device
 	if !k.rec.LastResort && k.rec.State != want && !ended {
 		c.wrong("Welcome %s is %s for KeyPackage %s, which is %s", w.id, s, r.ref, k.rec.State)
 	}
@@ -226,8 +224,7 @@ func (c *checker) possible(k *keyPackage) {
 	if last && used {
 		c.wrong("KeyPackage %s of device %s is a last resort and %s", r.Ref, c.d.id, r.State)
 	}
-	// One that had expired by then is as it was until a sweep writes it.
-	if c.d.removed && c.d.endedAt.IsZero() && !r.StateAt(c.want.seen).Ended() {
+	if c.d.removed && c.d.endedAt.IsZero() && !r.State.Ended() {
 		c.wrong("KeyPackage %s is %s, and its device %s was removed", r.Ref, r.State, c.d.id)
 	}
 }

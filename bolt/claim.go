@@ -193,15 +193,12 @@ func (t *txn) planClaim(d *device, f claimFilter) (plan claimPlan) {
 	plan.device, plan.stock = d, t.stock(d)
 	room := claimRoom{mails: f.max, bytes: f.bytes}
 	for _, m := range t.mails(d, rowPending) {
-		if m.rec.StateAt(t.now) != delivery.Pending || !t.opens(d, m) {
-			continue // its time has passed, the next sweep ends it
-		}
-		if t.wanted(d, m, f, &plan) {
+		if t.opens(d, m) && t.wanted(d, m, f, &plan) {
 			plan.fresh = appendIfRoom(plan.fresh, m, &room)
 		}
 	}
 	for _, m := range t.mails(d, rowDelivered) {
-		if m.rec.StateAt(t.now) == delivery.Delivered && t.wanted(d, m, f, &plan) {
+		if t.wanted(d, m, f, &plan) {
 			before := len(plan.again)
 			plan.again = appendIfRoom(plan.again, m, &room)
 			plan.reorder = plan.reorder || len(plan.again) == before

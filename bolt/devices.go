@@ -37,7 +37,6 @@ type device struct {
 	removedAt    time.Time // one with that id, last; credentials may outlive it
 	removedNo    uint64    // in the sequence, if it is this one
 	endedAt      time.Time // when this one was removed; zero: all its rows say so themselves
-	endedSure    time.Time // the latest trusted time then
 	seenAt       time.Time
 	available    int       // KeyPackages on the shelf, last resort not counted
 	shelfUntil   time.Time // before it none of them has aged; zero if there are none
@@ -101,7 +100,7 @@ func (t *txn) usable(d *device, all int) int {
 	}
 	n := 0
 	for _, k := range t.onShelf(d, 0) {
-		if !k.rec.LastResort && k.rec.OnShelf(t.now) {
+		if !k.rec.LastResort && k.rec.OnShelf(t.sure, t.now) {
 			n++
 		}
 	}
@@ -111,12 +110,12 @@ func (t *txn) usable(d *device, all int) int {
 // available counts the shelf as it is now. What the row says is right until the
 // first KeyPackage has aged; from then until the next sweep it is counted.
 func (t *txn) available(d *device) int {
-	if d.shelfUntil.IsZero() || t.now.Before(d.shelfUntil) {
+	if d.shelfUntil.IsZero() || t.sure.Before(d.shelfUntil) {
 		return d.available
 	}
 	n := 0
 	for _, k := range t.onShelf(d, 0) {
-		if !k.rec.LastResort && k.rec.StateAt(t.now) == delivery.Available {
+		if !k.rec.LastResort && k.rec.StateAt(t.sure) == delivery.Available {
 			n++
 		}
 	}
@@ -126,7 +125,7 @@ func (t *txn) available(d *device) int {
 // renewShelfUntil looks for the next KeyPackage to age once the last known time
 // has passed.
 func (t *txn) renewShelfUntil(d *device) {
-	if d.removed || d.shelfUntil.IsZero() || t.now.Before(d.shelfUntil) {
+	if d.removed || d.shelfUntil.IsZero() || t.sure.Before(d.shelfUntil) {
 		return
 	}
 	d.shelfUntil = time.Time{}
@@ -233,7 +232,7 @@ func (t *txn) deviceByNumber(number uint64) *device {
 	dec.times(&d.live.set, &d.tombstones.set, &d.removedAt, &d.validFrom)
 	if len(dec) > 0 {
 		d.life, d.removedNo = dec.number(), dec.number()
-		dec.times(&d.endedAt, &d.endedSure)
+		dec.times(&d.endedAt)
 	}
 	d.live.due, d.tombstones.due = d.live.set, d.tombstones.set
 	d.was = d.late()
@@ -323,7 +322,7 @@ func (t *txn) flushDevice(d *device) {
 	if d.life > 0 || !d.endedAt.IsZero() {
 		e.number(d.life)
 		e.number(d.removedNo)
-		e.times(d.endedAt, d.endedSure)
+		e.times(d.endedAt)
 	}
 	t.put(bucketDevices, d.key(rowDevice), e)
 }
@@ -361,22 +360,12 @@ func (s *Store) Devices(ctx context.Context, caller delivery.Caller, user delive
 	err = s.view(ctx, func(t *txn) error {
 		for _, d := range t.userDevices(user) {
 			infos = append(infos, delivery.DeviceInfo{
-				Device: d.id.Name, SeenAt: d.seenAt, Counts: t.inventory(d).Counts, Pending: t.pending(d),
+				Device: d.id.Name, SeenAt: d.seenAt, Counts: t.inventory(d).Counts, Pending: d.pending,
 			})
 		}
 		return nil
 	})
 	return infos, err
-}
-
-// pending counts what waits now: what has had its time may not be swept yet.
-func (t *txn) pending(d *device) (n int) {
-	for _, m := range t.mails(d, rowPending) {
-		if m.rec.StateAt(t.now) == delivery.Pending {
-			n++
-		}
-	}
-	return n
 }
 
 // RemoveDevice implements delivery.Store.
@@ -431,7 +420,7 @@ func (s *Store) RemoveUser(ctx context.Context, caller delivery.Caller, user del
 // gone: they lapse. Sweeps write that.
 func (t *txn) removeDevice(d *device) {
 	t.woken = append(t.woken, d.id)
-	d.removed, d.removedAt, d.removedNo, d.endedAt, d.endedSure = true, t.now, t.next(), t.now, t.sure
+	d.removed, d.removedAt, d.removedNo, d.endedAt = true, t.now, t.next(), t.now
 	d.live.at(t.sure) // also if it is removed in a wrong future
 	t.del(bucketNames, nameKey(d.id))
 	t.put(bucketGone, goneKey(d.id, d.life), numberKey(d.number))
@@ -449,7 +438,7 @@ func (t *txn) gone(d *device, k *keyPackage) *keyPackage {
 
 // end ends a KeyPackage with its device, unless it had ended before.
 func (d *device) end(k *keyPackage) {
-	if !k.rec.StateAt(d.endedSure).Ended() {
+	if !k.rec.State.Ended() {
 		k.rec.End(delivery.Withdrawn, d.endedAt)
 	}
 	if k.rec.Open = 0; k.rec.State.Ended() {
@@ -467,11 +456,9 @@ func (t *txn) goneMail(d *device, m *mail) *mail {
 }
 
 func (d *device) endMail(m *mail) {
-	switch m.rec.StateAt(d.endedSure) {
+	switch m.rec.State {
 	case delivery.Held, delivery.Pending:
 		m.rec.End(delivery.WelcomeWithdrawn, d.endedAt)
-	case delivery.WelcomeExpired:
-		m.rec.End(delivery.WelcomeExpired, m.rec.Until)
 	default:
 		m.rec.End(delivery.Lapsed, d.endedAt)
 	}
@@ -483,7 +470,7 @@ func (t *txn) purge(d *device) {
 	if !d.removed {
 		return
 	}
-	if until := t.keepRemoved(d); t.now.Before(until) {
+	if until := t.keepRemoved(d); t.sure.Before(until) {
 		d.tombstones.at(until)
 		t.changed(d)
 		return

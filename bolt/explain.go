@@ -43,7 +43,7 @@ func told[T any](err error, h *T) (T, error) {
 }
 
 func (t *txn) userHistory(user delivery.UserID, most int) delivery.UserHistory {
-	h := delivery.UserHistory{At: t.now}
+	h := delivery.UserHistory{At: t.sure}
 	named := make(map[string]bool)
 	for _, d := range slices.Concat(t.userDevices(user), t.goneDevices(user)) {
 		if !named[d.id.Name] {
@@ -69,7 +69,7 @@ func (t *txn) deviceHistory(id delivery.DeviceID, most int) (h delivery.DeviceHi
 		return h, delivery.ErrNotFound
 	}
 	h = delivery.DeviceHistory{
-		At: t.now, Device: d.id, Removed: d.removed, RemovedAt: t.removedAt(id), SeenAt: d.seenAt,
+		At: t.sure, Device: d.id, Removed: d.removed, RemovedAt: t.removedAt(id), SeenAt: d.seenAt,
 		Stock: t.stock(d),
 	}
 	inventory := t.inventory(d)
@@ -86,7 +86,7 @@ func (t *txn) deviceHistory(id delivery.DeviceID, most int) (h delivery.DeviceHi
 
 // countWaiting counts a mail of the device in its history.
 func (t *txn) countWaiting(h *delivery.DeviceHistory, d *device, m *mail) {
-	switch m.rec.StateAt(t.now) {
+	switch m.rec.State {
 	case delivery.Pending:
 		h.Pending++
 		h.WaitingBytes += m.size
@@ -115,7 +115,7 @@ func (t *txn) keyPackageRecords(d *device, most int) (records []delivery.KeyPack
 			continue
 		}
 		k := t.gone(d, decodeKeyPackage(kind, readNumber(key[numberBytes+1:]), row))
-		if records = append(records, t.recordNow(d, k)); len(records) > 2*most {
+		if records = append(records, t.told(k)); len(records) > 2*most {
 			slices.SortStableFunc(records, latest)
 			more += len(records) - most
 			records = records[:most]
@@ -126,16 +126,10 @@ func (t *txn) keyPackageRecords(d *device, most int) (records []delivery.KeyPack
 	return records, more + rest
 }
 
-// recordNow is the row of a KeyPackage as of now. A matched one ends with its
-// Welcome, which a sweep need not have ended yet.
-func (t *txn) recordNow(d *device, k *keyPackage) delivery.KeyPackageRecord {
-	r := k.rec.AsOf(t.now)
-	if r.State != delivery.Matched {
-		return r
-	}
-	if m := t.mail(d, k.mail); m != nil && m.rec.StateAt(t.now) == delivery.WelcomeExpired {
-		r.End(delivery.Expired, m.rec.Until)
-	}
+// told is the row of a KeyPackage with the state that is told.
+func (t *txn) told(k *keyPackage) delivery.KeyPackageRecord {
+	r := k.rec
+	r.State = r.Told(t.sure)
 	return r
 }
 
@@ -152,7 +146,7 @@ func (t *txn) eachMailOf(d *device, fn func(*mail)) {
 // those whose Welcomes were posted last.
 func (t *txn) mailHistories(d *device, mails []*mail, most int) (told []delivery.MailHistory, more int) {
 	ended := func(m *mail) int {
-		if m.rec.StateAt(t.now).Ended() {
+		if m.rec.State.Ended() {
 			return 1
 		}
 		return 0
@@ -173,7 +167,7 @@ func (t *txn) mailHistory(d *device, m *mail) delivery.MailHistory {
 		panic(errCorrupt)
 	}
 	h := delivery.MailHistory{
-		MailRecord: m.rec.AsOf(t.now), ID: w.id, Ref: t.recipient(m.mailKey).ref, PostedBy: w.poster, Hold: w.hold, Size: m.size,
+		MailRecord: m.rec, ID: w.id, Ref: t.recipient(m.mailKey).ref, PostedBy: w.poster, Hold: w.hold, Size: m.size,
 	}
 	h.PostedAt = w.postedAt
 	h.Overdue = h.State == delivery.Pending && m.order <= d.claimed
@@ -185,7 +179,7 @@ func (t *txn) keyPackageHistory(ref mls.KeyPackageRef, most int) (h delivery.Key
 	if k == nil {
 		return h, delivery.ErrNotFound
 	}
-	h = delivery.KeyPackageHistory{At: t.now, Device: d.id, KeyPackageRecord: t.recordNow(d, k)}
+	h = delivery.KeyPackageHistory{At: t.sure, Device: d.id, KeyPackageRecord: t.told(k)}
 	var mails []*mail
 	t.eachMailOf(d, func(m *mail) {
 		if m.kp.number == k.number {
@@ -202,7 +196,7 @@ func (t *txn) welcomeHistory(id delivery.WelcomeID, most int) (h delivery.Welcom
 		return h, delivery.ErrNotFound
 	}
 	h = delivery.WelcomeHistory{
-		At: t.now, PostedBy: w.poster, Suite: w.suite, ReleasedAt: w.releasedAt, CancelledAt: w.cancelledAt,
+		At: t.sure, PostedBy: w.poster, Suite: w.suite, ReleasedAt: w.releasedAt, CancelledAt: w.cancelledAt,
 		Outcome: delivery.Outcome{ID: w.id, PostedAt: w.postedAt, Hold: w.hold, RequireAll: w.requireAll, Cancelled: !w.cancelledAt.IsZero()},
 	}
 	t.eachRecipient(w, func(key mailKey, r *recipient) bool {
@@ -222,8 +216,7 @@ func (t *txn) recipientHistory(key mailKey, r *recipient) delivery.Recipient {
 		}
 	}
 	if r.verdict == "" {
-		rec := t.mail(t.deviceByNumber(r.device), key).rec.AsOf(t.now)
-		told.EndedAt = rec.EndedAt
+		told.EndedAt = t.mail(t.deviceByNumber(r.device), key).rec.EndedAt
 	}
 	return told
 }

@@ -49,7 +49,7 @@ func (t *txn) give(from *device, k *keyPackage, to delivery.DeviceID) {
 	for key := range t.scan(bucketDevices, d.key(rowInitKeys), nil) {
 		last.last = readNumber(key[numberBytes+1:])
 	}
-	rec := t.limits.NewKeyPackageRecord(item, t.now)
+	rec := t.limits.NewKeyPackageRecord(item, t.sure, t.now)
 	rec.AcrossRestore(*t.limits, t.now)
 	if rec.State == delivery.Available { // a last resort: the device may have a newer one
 		rec.Retire(*t.limits, t.now)

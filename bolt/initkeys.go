@@ -111,7 +111,7 @@ func (t *txn) ended(d *device, kp uint64) bool {
 	}
 	for s := range lastShelf + 1 {
 		if k := t.keyPackage(d, keyPackageKey{kp, s}); k != nil {
-			return t.spent(k)
+			return k.rec.State.Ended()
 		}
 	}
 	return true // forgotten

@@ -27,14 +27,14 @@ func (t *txn) inventory(d *device) (inv delivery.Inventory) {
 	counts := make(map[mls.CipherSuite]*delivery.SuiteCounts)
 	if d != nil {
 		for _, k := range t.liveKeyPackages(d) {
-			state := k.rec.StateAt(t.now)
-			if k.rec.Needed(t.now) {
+			state := k.rec.Told(t.sure)
+			if k.rec.Needed() {
 				inv.Refs = append(inv.Refs, k.rec.Ref)
 			}
 			if k.rec.LastResort && state == delivery.Available {
-				inv.LastResort = append(inv.LastResort, delivery.LastResort{Ref: k.rec.Ref, Suite: k.rec.Suite, HandedOutAt: k.rec.HandedOutAt, UsableFrom: k.rec.UsableFrom(t.now)})
+				inv.LastResort = append(inv.LastResort, delivery.LastResort{Ref: k.rec.Ref, Suite: k.rec.Suite, HandedOutAt: k.rec.HandedOutAt, UsableFrom: k.rec.UsableFrom(t.sure, t.now)})
 			}
-			countState(counts, k.rec.Suite, state, k.rec.OnShelf(t.now))
+			countState(counts, k.rec.Suite, state, k.rec.OnShelf(t.sure, t.now))
 		}
 	}
 	for _, c := range counts {
@@ -138,8 +138,8 @@ func (s *Store) KeyPackage(ctx context.Context, caller delivery.Caller, ref mls.
 		}
 		r := k.rec
 		status = delivery.KeyPackageStatus{
-			Ref: r.Ref, Device: owner.id, Suite: r.Suite, LastResort: r.LastResort, State: r.StateAt(t.now), Lifetime: r.Lifetime,
-			PublishedAt: r.PublishedAt, ReservedAt: r.ReservedAt, HandedOutAt: r.HandedOutAt, UsableFrom: r.UsableFrom(t.now), EndedAt: r.EndedAt,
+			Ref: r.Ref, Device: owner.id, Suite: r.Suite, LastResort: r.LastResort, State: r.Told(t.sure), Lifetime: r.Lifetime,
+			PublishedAt: r.PublishedAt, ReservedAt: r.ReservedAt, HandedOutAt: r.HandedOutAt, UsableFrom: r.UsableFrom(t.sure, t.now), EndedAt: r.EndedAt,
 		}
 		if matching != nil && (owns || poster) {
 			status.Welcome = &matching.id

@@ -264,7 +264,7 @@ func (t *txn) liveKeyPackages(d *device) []*keyPackage {
 
 // newRecord is the row of one that is published now and is not known here.
 func (t *txn) newRecord(item delivery.NewKeyPackage) delivery.KeyPackageRecord {
-	rec := t.limits.NewKeyPackageRecord(item, t.now)
+	rec := t.limits.NewKeyPackageRecord(item, t.sure, t.now)
 	if t.store.restore.Forgot(item) {
 		rec.AcrossRestore(*t.limits, t.now)
 	}
@@ -294,8 +294,8 @@ func (t *txn) withdrawable(k *keyPackage, mails []*mail) bool {
 	if k.rec.State == delivery.Consumed {
 		return false
 	}
-	return !k.rec.StateAt(t.sure).Ended() || slices.ContainsFunc(mails, func(m *mail) bool {
-		s := m.rec.StateAt(t.sure)
+	return !k.rec.State.Ended() || slices.ContainsFunc(mails, func(m *mail) bool {
+		s := m.rec.State
 		return s == delivery.Held || s == delivery.Pending
 	})
 }
@@ -308,7 +308,7 @@ func (t *txn) withdrawWith(d *device, k *keyPackage, mails []*mail) (changed boo
 		return false
 	}
 	for _, m := range mails {
-		if s := m.rec.StateAt(t.sure); s == delivery.Held || s == delivery.Pending {
+		if s := m.rec.State; s == delivery.Held || s == delivery.Pending {
 			m.rec.End(delivery.WelcomeWithdrawn, t.now)
 			t.saveMail(d, m)
 			t.settled(m)
@@ -316,7 +316,7 @@ func (t *txn) withdrawWith(d *device, k *keyPackage, mails []*mail) (changed boo
 			changed = true
 		}
 	}
-	if !k.rec.StateAt(t.sure).Ended() {
+	if !k.rec.State.Ended() {
 		k.rec.End(delivery.Withdrawn, t.now)
 		changed = true
 	}

@@ -49,7 +49,7 @@ type page struct {
 }
 
 func (p *page) wants(t *txn, k *keyPackage) bool {
-	return k.rec.OnShelf(t.now) && (k.rec.LastResort || !p.opts.LastResortOnly) && (len(p.opts.Suites) == 0 || slices.Contains(p.opts.Suites, k.rec.Suite))
+	return k.rec.OnShelf(t.sure, t.now) && (k.rec.LastResort || !p.opts.LastResortOnly) && (len(p.opts.Suites) == 0 || slices.Contains(p.opts.Suites, k.rec.Suite))
 }
 
 // add puts item on the page. If it does not fit, add says where the next page

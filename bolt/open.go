@@ -379,7 +379,11 @@ func (s *Store) start() (err error) {
 	if err != nil {
 		return err
 	}
-	s.guard = delivery.NewClockGuard(s.opts.Clock, s.state.Load().seen, s.opts.TrustClock)
+	seen := s.state.Load().seen
+	if s.created {
+		seen = time.Time{} // what the clock said a moment ago is no knowledge
+	}
+	s.guard = delivery.NewClockGuard(s.opts.Clock, seen, s.opts.TrustClock)
 	if err := s.startWriter(); err != nil {
 		return err
 	}
@@ -537,10 +541,8 @@ func (t *txn) retireShelvesFrom(from []byte) (next []byte) {
 
 func (t *txn) retireShelf(d *device) {
 	for _, k := range t.onShelf(d, 0) {
-		if k.rec.StateAt(t.sure) == delivery.Available {
-			k.rec.AcrossRestore(*t.limits, t.now)
-			t.saveKeyPackage(d, k)
-		}
+		k.rec.AcrossRestore(*t.limits, t.now)
+		t.saveKeyPackage(d, k)
 	}
 }
 
@@ -572,6 +574,9 @@ func (s *Store) Ready(ctx context.Context) error {
 	}
 	return nil
 }
+
+// Time implements delivery.Store.
+func (s *Store) Time() delivery.ClockReading { return s.guard.Look() }
 
 // Failed implements delivery.Store.
 func (s *Store) Failed() <-chan struct{} { return s.writer.failed }

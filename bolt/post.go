@@ -208,7 +208,7 @@ func (t *txn) match(caller delivery.Caller, suite mls.CipherSuite, v *verdict) {
 		v.status = delivery.StatusUnknown
 		return
 	}
-	v.status = v.kp.rec.Match(*t.limits, suite, caller, t.now)
+	v.status = v.kp.rec.Match(*t.limits, suite, caller, t.sure)
 	v.show = t.reservedBy(caller, v.kp)
 	if v.status != delivery.StatusTaken && v.status != delivery.StatusConsumed {
 		return
@@ -376,7 +376,7 @@ func (t *txn) release(w *welcome, held []mailPlace) {
 	t.saveWelcome(w)
 	for _, p := range held {
 		d, m := t.mailAt(p)
-		if m.rec.StateAt(t.sure) != delivery.Held {
+		if m.rec.State != delivery.Held {
 			continue
 		}
 		m.rec.Release(t.now)
@@ -392,7 +392,7 @@ func (t *txn) cancel(w *welcome, waiting []mailPlace) {
 	t.saveWelcome(w)
 	for _, p := range waiting {
 		d, m := t.mailAt(p)
-		if s := m.rec.StateAt(t.sure); s != delivery.Held && s != delivery.Pending {
+		if s := m.rec.State; s != delivery.Held && s != delivery.Pending {
 			continue
 		}
 		m.rec.End(delivery.Cancelled, t.now)

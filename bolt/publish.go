@@ -162,7 +162,7 @@ func (t *txn) planPublication(p publication) (publishPlan, error) {
 			plan.known[i] = k
 			continue
 		}
-		if code, detail, ok := t.limits.Judge(item, t.now); !ok {
+		if code, detail, ok := t.limits.Judge(item, t.sure, t.now); !ok {
 			refusals.add(delivery.ErrInvalidKeyPackage, i, item, code, detail)
 			continue
 		}
@@ -191,7 +191,7 @@ func (t *txn) planPublication(p publication) (publishPlan, error) {
 // refuseAllSpent refuses a publication in which nothing is of use any more.
 func (t *txn) refuseAllSpent(p publication, plan publishPlan, r *refusals) {
 	for _, k := range plan.known {
-		if !t.spent(k) {
+		if !k.rec.State.Ended() {
 			return
 		}
 	}
@@ -203,16 +203,14 @@ func (t *txn) refuseAllSpent(p publication, plan publishPlan, r *refusals) {
 	}
 }
 
-func (t *txn) spent(k *keyPackage) bool { return k.rec.StateAt(t.now).Ended() }
-
-// planRetirement finds what a replacement takes off the shelf: also what has
-// aged in a future that may be wrong, or it would come back.
+// planRetirement finds what a replacement takes off the shelf: also what is too
+// old for it, in case the clock turns out to have been wrong.
 func (t *txn) planRetirement(p publication, keep map[mls.KeyPackageRef]bool, plan *publishPlan) {
 	if plan.device == nil {
 		return
 	}
 	for _, k := range t.onShelf(plan.device, p.suite) {
-		if !keep[k.rec.Ref] && k.rec.StateAt(t.sure) == delivery.Available {
+		if !keep[k.rec.Ref] {
 			plan.retired = append(plan.retired, k)
 		}
 	}
@@ -231,7 +229,7 @@ func (t *txn) checkRoom(p publication, plan publishPlan) error {
 		shelf = t.available(plan.device)
 	}
 	for _, k := range plan.retired {
-		if !k.rec.LastResort && k.rec.StateAt(t.now) == delivery.Available {
+		if !k.rec.LastResort && k.rec.StateAt(t.sure) == delivery.Available {
 			shelf--
 		}
 	}
@@ -320,7 +318,7 @@ func (t *txn) retireLastResort(d *device, newest *keyPackage) {
 		return
 	}
 	for _, k := range t.lastResorts(d, newest.rec.Suite) {
-		if k.number != newest.number && k.rec.StateAt(t.sure) == delivery.Available {
+		if k.number != newest.number {
 			k.rec.Retire(*t.limits, t.now)
 			t.saveKeyPackage(d, k)
 		}
@@ -343,16 +341,16 @@ func (t *txn) published(p publication, plan publishPlan, added map[int]*keyPacka
 			k, status = t.storedAs(d, k)
 		} else {
 			k, status = plan.known[i], delivery.AlreadyStored
-			if t.spent(k) {
+			if k.rec.State.Ended() {
 				status = delivery.Spent
 			}
 		}
-		if k.rec.BeforeRestore && !k.rec.LastResort && k.rec.StateAt(t.now) == delivery.Retired {
+		if k.rec.BeforeRestore && !k.rec.LastResort && k.rec.State == delivery.Retired {
 			status = delivery.NotAfterRestore
 		}
 		answer.Items[i] = delivery.Published{
 			Ref: item.Ref, Suite: item.Suite, LastResort: item.LastResort, Lifetime: item.Lifetime,
-			ExpiresAt: k.rec.ExpiresAt(*t.limits), UsableFrom: k.rec.UsableFrom(t.now), Status: status,
+			ExpiresAt: k.rec.ExpiresAt(*t.limits), UsableFrom: k.rec.UsableFrom(t.sure, t.now), Status: status,
 		}
 		byRef[item.Ref] = answer.Items[i]
 	}
@@ -369,11 +367,11 @@ func (t *txn) storedAs(d *device, k *keyPackage) (*keyPackage, delivery.Publishe
 		k = t.keyPackage(d, k.keyPackageKey)
 	}
 	switch {
-	case k.rec.TooShortLived():
+	case k.rec.TooShortLived(t.sure):
 		return k, delivery.TooShortLived
 	case k.rec.LastResort && k.rec.State == delivery.Retired:
 		return k, delivery.Superseded
-	case !k.rec.UsableFrom(t.now).IsZero():
+	case !k.rec.UsableFrom(t.sure, t.now).IsZero():
 		return k, delivery.NotYetValid
 	}
 	return k, delivery.Stored

@@ -301,7 +301,7 @@ func (t *txn) offer(number uint64, suite mls.CipherSuite, lastResort bool) *keyP
 // offerFrom is offer from a place on the shelf on.
 func (t *txn) offerFrom(d *device, suite mls.CipherSuite, lastResort bool, from keyPackageKey) (offer *keyPackage) {
 	t.eachOnShelfFrom(d, suite, from, func(k *keyPackage) bool {
-		if k.rec.OnShelf(t.now) && (k.rec.LastResort || !lastResort) {
+		if k.rec.OnShelf(t.sure, t.now) && (k.rec.LastResort || !lastResort) {
 			offer = k
 		}
 		return offer == nil
@@ -337,7 +337,7 @@ func (t *txn) unserved(d *device, asked []mls.CipherSuite, lastResort bool) deli
 // what is no last resort.
 func (t *txn) eachAvailable(d *device, suite mls.CipherSuite, lastResort bool, yield func(*keyPackage) bool) {
 	t.eachOnShelf(d, suite, func(k *keyPackage) bool {
-		if k.rec.StateAt(t.now) != delivery.Available || lastResort && !k.rec.LastResort {
+		if k.rec.StateAt(t.sure) != delivery.Available || lastResort && !k.rec.LastResort {
 			return true
 		}
 		return yield(k)
@@ -390,7 +390,7 @@ func (t *txn) repeatedReservation(r idempotency, row []byte) (*delivery.Reservat
 		return nil, nil
 	}
 	d := decoder(row)
-	if due := d.time(); !t.now.Before(due) {
+	if due := d.time(); !t.sure.Before(due) {
 		return nil, nil
 	}
 	if string(d.bytes()) != string(r.request[:]) {

@@ -64,7 +64,7 @@ func (c *settling) look(t *txn) (changes bool, err error) {
 		}
 		found++
 		rec := m.rec
-		if changed, err := rec.Settle(c.state, t.sure, t.now); err != nil {
+		if changed, err := rec.Settle(c.state, t.now); err != nil {
 			undelivered++
 		} else if changed {
 			c.keys = append(c.keys, m.mailKey)
@@ -102,7 +102,7 @@ func (c *settling) apply(t *txn) error {
 			return errMoved
 		}
 		rec := m.rec
-		if changed, _ := rec.Settle(c.state, t.sure, t.now); !changed {
+		if changed, _ := rec.Settle(c.state, t.now); !changed {
 			return errMoved
 		}
 		if k := t.keyPackage(d, m.kp); c.withdraws(k) && !t.knows(c.mails, d, k) {
@@ -112,7 +112,7 @@ func (c *settling) apply(t *txn) error {
 	}
 	for _, m := range those {
 		open := m.rec.State == delivery.Delivered
-		_, _ = m.rec.Settle(c.state, t.sure, t.now)
+		_, _ = m.rec.Settle(c.state, t.now)
 		t.applySettlement(d, m, open, c)
 		c.settled++
 	}

@@ -139,7 +139,7 @@ func addSweep(sum *delivery.SweepResult, r delivery.SweepResult) {
 
 // noteTime has an idle server keep the latest time seen.
 func (s *Store) noteTime(ctx context.Context) error {
-	if s.guard.Look().Seen.Sub(s.state.Load().seen) < seenEvery {
+	if s.guard.Look().Sure.Sub(s.state.Load().seen) < seenEvery {
 		return nil
 	}
 	return s.writer.do(ctx, 0, func(t *txn) error {
@@ -163,10 +163,10 @@ func (t *txn) fireDevice(timer timer, r *delivery.SweepResult) {
 	before := t.writes
 	for _, k := range t.liveKeyPackages(d) {
 		if t.writes-before > sweepWrites {
-			d.live.at(t.now) // the rest in another transaction
+			d.live.at(t.sure) // the rest in another transaction
 			return
 		}
-		if due := k.nextDue(t.limits); due.IsZero() || due.After(t.now) {
+		if due := k.nextDue(t.limits); due.IsZero() || due.After(t.sure) {
 			d.live.at(due)
 			continue
 		}
@@ -175,10 +175,10 @@ func (t *txn) fireDevice(timer timer, r *delivery.SweepResult) {
 	for _, kind := range openKinds {
 		for _, m := range t.mails(d, kind) {
 			if t.writes-before > sweepWrites {
-				d.live.at(t.now)
+				d.live.at(t.sure)
 				return
 			}
-			if due := m.nextDue(); due.IsZero() || due.After(t.now) {
+			if due := m.nextDue(); due.IsZero() || due.After(t.sure) {
 				d.live.at(due)
 				continue
 			}
@@ -194,7 +194,7 @@ func (t *txn) sweepGone(d *device, r *delivery.SweepResult) {
 	before := t.writes
 	enough := func() bool {
 		if t.writes-before > sweepWrites {
-			d.live.at(t.now)
+			d.live.at(t.sure)
 			return true
 		}
 		return false
@@ -226,7 +226,7 @@ func (t *txn) sweepGone(d *device, r *delivery.SweepResult) {
 		t.saveKeyPackage(d, k)
 	}
 	if len(live) >= sweepWrites {
-		d.live.at(t.now)
+		d.live.at(t.sure)
 		return
 	}
 	t.purge(d)
@@ -260,7 +260,7 @@ func (t *txn) written(d *device, key keyPackageKey) *keyPackage {
 }
 
 func (t *txn) ageKeyPackage(d *device, k *keyPackage, r *delivery.SweepResult) {
-	switch state := k.rec.StateAt(t.now); {
+	switch state := k.rec.StateAt(t.sure); {
 	case state == delivery.Expired && k.rec.State != delivery.Expired:
 		k.rec.End(delivery.Expired, k.rec.MatchableUntil)
 		r.Expired++
@@ -275,7 +275,7 @@ func (t *txn) ageKeyPackage(d *device, k *keyPackage, r *delivery.SweepResult) {
 }
 
 func (t *txn) ageMail(d *device, m *mail, r *delivery.SweepResult) {
-	switch m.rec.StateAt(t.now) {
+	switch m.rec.StateAt(t.sure) {
 	case delivery.WelcomeExpired:
 		m.rec.End(delivery.WelcomeExpired, m.rec.Until)
 		r.ExpiredUnclaimed++
@@ -298,12 +298,12 @@ func (t *txn) fireTombstones(timer timer, r *delivery.SweepResult) {
 	var due []*keyPackage
 	for key, row := range t.scan(bucketDevices, d.key(rowTombstone), nil) {
 		k := decodeKeyPackage(rowTombstone, readNumber(key[numberBytes+1:]), row)
-		if at := k.nextDue(t.limits); at.After(t.now) {
+		if at := k.nextDue(t.limits); at.After(t.sure) {
 			d.tombstones.at(at)
 			continue
 		}
 		if len(due) == sweepTombstones {
-			d.tombstones.at(t.now) // the rest in another transaction
+			d.tombstones.at(t.sure) // the rest in another transaction
 			break
 		}
 		due = append(due, k)

@@ -3,7 +3,6 @@ package bolt
 import (
 	"context"
 	"slices"
-	"time"
 
 	"welcomed/delivery"
 	"welcomed/mls"
@@ -64,7 +63,7 @@ func (c *deviceSync) look(t *txn) (changes bool, err error) {
 	if d != nil {
 		c.number, c.changes, c.open, live = d.number, d.changes, t.openMails(d), t.liveKeyPackages(d)
 	}
-	if c.result.Digest = digestOf(neededOf(live, t.now)); c.result.Digest != c.digest {
+	if c.result.Digest = digestOf(neededOf(live)); c.result.Digest != c.digest {
 		return false, delivery.ErrInventoryChanged
 	}
 	held := make(map[mls.KeyPackageRef]bool, len(c.refs))
@@ -83,9 +82,9 @@ func (c *deviceSync) look(t *txn) (changes bool, err error) {
 }
 
 // neededOf are the refs of those whose private keys the device still needs, sorted.
-func neededOf(live []*keyPackage, now time.Time) (refs []mls.KeyPackageRef) {
+func neededOf(live []*keyPackage) (refs []mls.KeyPackageRef) {
 	for _, k := range live {
-		if k.rec.Needed(now) {
+		if k.rec.Needed() {
 			refs = append(refs, k.rec.Ref)
 		}
 	}
@@ -100,7 +99,7 @@ func (c *deviceSync) classify(t *txn, ref mls.KeyPackageRef) {
 	switch {
 	case k == nil || owner.id != c.id:
 		c.result.Unknown = append(c.result.Unknown, ref)
-	case !k.rec.Needed(t.now):
+	case !k.rec.Needed():
 		c.result.Spent = append(c.result.Spent, ref)
 	}
 }

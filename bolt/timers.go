@@ -39,7 +39,7 @@ func (t *txn) dueTimers(kind byte, most int) []timer {
 	var due []timer
 	for k := range t.scan(bucketTimers, []byte{kind}, nil) {
 		at := fromMillis(readNumber(k[1:]))
-		if at.After(t.now) || len(due) == most {
+		if at.After(t.sure) || len(due) == most {
 			break
 		}
 		key := bytes.Clone(k)

@@ -58,8 +58,8 @@ type txn struct {
 	store   *Store
 	limits  *delivery.Limits
 	raw     bool      // rows of devices that are gone are read as they are written
-	now     time.Time // never before sure
-	sure    time.Time // the latest trusted time: what ends things for good goes by it
+	now     time.Time // what happens is dated by it; never before sure
+	sure    time.Time // has come for certain: only by it does anything end
 	clock   delivery.ClockReading
 	state   state
 	writes  int // rows written so far
@@ -72,13 +72,9 @@ type txn struct {
 
 func (s *Store) newTxn(tx *bbolt.Tx, rows *rowMap) *txn {
 	reading := s.guard.Look()
-	t := &txn{tx: tx, rows: rows, store: s, limits: &s.opts.Limits, clock: reading, now: reading.Now.UTC().Truncate(time.Millisecond)}
-	t.sure = reading.Seen.UTC().Truncate(time.Millisecond)
-	if t.now.Before(t.sure) {
-		t.now = t.sure
-	}
-	t.state = *s.state.Load()
-	t.state.seen = reading.Seen
+	t := &txn{tx: tx, rows: rows, store: s, limits: &s.opts.Limits, clock: reading, state: *s.state.Load()}
+	t.now, t.sure = reading.Now.UTC().Truncate(time.Millisecond), reading.Sure.UTC().Truncate(time.Millisecond)
+	t.state.seen = reading.Sure
 	return t
 }
 

@@ -284,7 +284,7 @@ func (t *txn) describe(key mailKey, r *recipient) delivery.Recipient {
 		panic(errCorrupt)
 	}
 	rec := t.mail(d, key).rec
-	answer.Matched, answer.Status = true, rec.StateAt(t.now).Status()
+	answer.Matched, answer.Status = true, rec.State.Status()
 	answer.ReleasedAt, answer.DeliveredAt, answer.WithheldAt, answer.EndedAt = rec.ReleasedAt, rec.DeliveredAt, rec.WithheldAt, rec.EndedAt
 	answer.Reason, answer.Detail = rec.Reason, rec.Detail
 	return answer

@@ -52,7 +52,7 @@ func (c *config) authenticator(ctx context.Context, store delivery.Store, log *s
 	case authToken:
 		return auth.Tokens(store), nil
 	case authOIDC:
-		return c.oidcAuthenticator(ctx, log)
+		return c.oidcAuthenticator(ctx, store.Time, log)
 	}
 	return nil, nil
 }

@@ -176,6 +176,6 @@ func (s *startCheck) issuer(ctx context.Context) {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	_, err := s.oidcAuthenticator(ctx, s.log)
+	_, err := s.oidcAuthenticator(ctx, nil, s.log)
 	s.wrong.note(err)
 }

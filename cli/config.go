@@ -131,7 +131,7 @@ func (c *config) serverFlags() []cli.Flag {
 		textFlag("db", &c.db, "keep everything in `FILE`"),
 		boolFlag("db-must-exist", &c.mustExist, "refuse to start if there is no database, instead of making a new one"),
 		valueFlag("max-size", size(&c.maxSize, 0), "at most `BYTES` of the file; 0: what the disk holds"),
-		boolFlag("trust-clock", &c.trustClock, "believe the clock although it jumped ahead"),
+		boolFlag("trust-clock", &c.trustClock, "believe the clock although it jumped ahead or went back; for one start"),
 		valueFlag("sweep-every", duration(&c.sweepEvery, time.Second), "end what has had its time every `DURATION`"),
 		valueFlag("log-format", choice(&c.logFormat, "text", "json"), "`FORMAT` of the log on stderr: text or json"),
 		valueFlag("log-level", choice(&c.logLevel, "debug", "info", "warn", "error"), "`LEVEL` of the log: debug, info, warn or error"),

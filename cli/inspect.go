@@ -229,7 +229,7 @@ func reportCheck(c mls.Check) checkReport {
 func clockCheck(kp *mls.KeyPackage, now time.Time) checkReport {
 	limits := delivery.DefaultLimits()
 	limits.CipherSuites = []mls.CipherSuite{kp.CipherSuite}
-	code, detail, ok := limits.Judge(delivery.Publication(kp), now)
+	code, detail, ok := limits.Judge(delivery.Publication(kp), now, now)
 	return checkReport{Name: "lifetime is acceptable now", OK: ok, Code: string(code), Detail: detail}
 }
 

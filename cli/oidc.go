@@ -12,6 +12,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"welcomed/auth"
+	"welcomed/delivery"
 )
 
 // authOIDC is authentication by the tokens of an OpenID Connect issuer.
@@ -76,10 +77,10 @@ func (c *config) checkNoOIDC() error {
 }
 
 // oidcAuthenticator returns what --auth oidc asks for, up to date until ctx is
-// done.
-func (c *config) oidcAuthenticator(ctx context.Context, log *slog.Logger) (auth.Authenticator, error) {
+// done. clock tells the time; nil: the machine's.
+func (c *config) oidcAuthenticator(ctx context.Context, clock func() delivery.ClockReading, log *slog.Logger) (auth.Authenticator, error) {
 	opts := c.oidc
-	opts.Log = log
+	opts.Log, opts.Time = log, clock
 	a, err := auth.OIDC(ctx, opts)
 	if err != nil {
 		return nil, fmt.Errorf("--auth oidc: %w", err)

@@ -75,7 +75,7 @@ func TestOIDCFlagsThatCannotBeMeant(t *testing.T) {
 	} {
 		c, err := oidcConfig(row.kind, strings.Fields(row.args)...)
 		if err == nil {
-			_, err = c.oidcAuthenticator(context.Background(), slog.New(slog.DiscardHandler))
+			_, err = c.oidcAuthenticator(context.Background(), nil, slog.New(slog.DiscardHandler))
 		}
 		if err == nil || !strings.Contains(err.Error(), row.want) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("--auth %s %s: %v; want one sentence: %s", row.kind, row.args, err, row.want)
@@ -119,7 +119,7 @@ func TestTheAuthenticatorIsMadeOfTheFlags(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := c.oidcAuthenticator(t.Context(), slog.New(slog.DiscardHandler))
+	a, err := c.oidcAuthenticator(t.Context(), nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -53,7 +53,7 @@ func (s *sweeper) judgeClock(err error) {
 	untrusted := errors.Is(err, delivery.ErrClock)
 	switch {
 	case untrusted && !s.untrusted:
-		s.log.Warn("the clock is not trusted, so nothing expires until it has held for an hour; --trust-clock if it is right", "error", err)
+		s.log.Warn("nothing expires for now", "error", err)
 	case !untrusted && s.untrusted:
 		s.log.Info("the clock is trusted again")
 	}

@@ -18,62 +18,99 @@ func (c *testClock) Elapsed() time.Duration { return c.elapsed }
 type clockStep struct {
 	passes, jumps time.Duration
 	behind, sweep bool
+	back          bool // the time that is certain goes back
 }
 
 func TestClockGuard(t *testing.T) {
 	start := time.Date(2030, time.March, 4, 9, 0, 0, 0, time.UTC)
 	for _, test := range []struct {
 		name  string
-		seen  time.Duration // relative to the clock; new where zero
+		seen  time.Duration // relative to the clock
+		fresh bool          // nothing was seen
 		trust bool
 		steps []clockStep
 	}{
-		{"a new store trusts its clock", 0, false, []clockStep{{sweep: true}}},
-		{"time that passes is no jump", 0, false, []clockStep{
+		{"a new store trusts its clock", 0, true, false, []clockStep{{sweep: true}}},
+		{"time that passes is no jump", 0, false, false, []clockStep{
 			{passes: 400 * day, sweep: true}, {passes: 400 * day, sweep: true}}},
-		{"a little behind is not behind", 0, false, []clockStep{
+		{"a little behind is not behind", 0, false, false, []clockStep{
 			{jumps: -time.Hour, sweep: true}, {jumps: -time.Second, behind: true}, {passes: time.Second, sweep: true}}},
-		{"a little ahead is no jump", 0, false, []clockStep{{jumps: day, sweep: true}}},
-		{"a jump ahead is trusted after an hour", 0, false, []clockStep{
+		{"a little ahead is no jump", 0, false, false, []clockStep{{jumps: day, sweep: true}}},
+		{"a jump ahead is trusted after an hour", 0, false, false, []clockStep{
 			{jumps: day + time.Second}, {passes: time.Hour - time.Second}, {passes: time.Second, sweep: true}}},
-		{"another jump starts the hour anew", 0, false, []clockStep{
+		{"another jump starts the hour anew", 0, false, false, []clockStep{
 			{jumps: 2 * day}, {passes: 50 * time.Minute}, {jumps: 2 * day}, {passes: 50 * time.Minute}, {passes: 10 * time.Minute, sweep: true}}},
-		{"a jump that is taken back was none", 0, false, []clockStep{
+		{"a jump that is taken back was none", 0, false, false, []clockStep{
 			{jumps: 900 * day}, {passes: time.Minute}, {jumps: -900 * day, sweep: true}}},
-		{"a jump that was trusted wrongly leaves the clock behind", 0, false, []clockStep{
-			{jumps: 2 * day}, {passes: time.Hour, sweep: true}, {jumps: -2 * day, behind: true}}},
-		{"a clock corrected from the past has not jumped", 0, false, []clockStep{
+		{"a clock corrected from the past has not jumped", 0, false, false, []clockStep{
 			{jumps: -900 * day, behind: true}, {jumps: 900 * day, sweep: true}}},
-		{"a clock corrected from the past far beyond what was seen has", 0, false, []clockStep{
+		{"a clock corrected from the past far beyond what was seen has", 0, false, false, []clockStep{
 			{jumps: -900 * day, behind: true}, {jumps: 902 * day}, {passes: time.Hour, sweep: true}}},
-		{"a start in the past is behind", 2 * time.Hour, false, []clockStep{
+		{"a start in the past is behind", 2 * time.Hour, false, false, []clockStep{
 			{behind: true}, {passes: time.Hour, sweep: true}}},
-		{"a start far ahead has jumped", -2 * day, false, []clockStep{{}, {passes: time.Hour, sweep: true}}},
-		{"a start a little ahead has not", -day, false, []clockStep{{sweep: true}}},
-		{"who trusts the clock does not wait", -900 * day, true, []clockStep{
+		{"a start far ahead has jumped", -2 * day, false, false, []clockStep{{}, {passes: time.Hour, sweep: true}}},
+		{"a start a little ahead has not", -day, false, false, []clockStep{{sweep: true}}},
+
+		{"a start ahead of the right time is taken back at once", -time.Minute, false, false, []clockStep{
+			{jumps: 8 * time.Hour, sweep: true}, {passes: time.Minute, sweep: true}, {jumps: -8 * time.Hour, sweep: true, back: true}}},
+		{"so is one that has run for days like that", -time.Minute, false, false, []clockStep{
+			{jumps: 8 * time.Hour, sweep: true}, {passes: 5 * day, sweep: true}, {jumps: -8 * time.Hour, sweep: true, back: true}}},
+		{"so is a jump that was trusted wrongly", 0, false, false, []clockStep{
+			{jumps: 400 * day}, {passes: time.Hour, sweep: true}, {passes: 3 * day, sweep: true}, {jumps: -400 * day, sweep: true, back: true}}},
+		{"a new store knows nothing that the clock could contradict", 0, true, false, []clockStep{
+			{sweep: true}, {passes: day, sweep: true}, {jumps: -400 * day, sweep: true, back: true}}},
+		{"a clock that contradicts what was known is not believed", 0, false, false, []clockStep{
+			{passes: 30 * day, sweep: true}, {jumps: -29 * day, behind: true}, {passes: 28 * day, behind: true}, {passes: day, sweep: true}}},
+		{"unless it is less than a day behind and has held for an hour", 20 * time.Hour, false, false, []clockStep{
+			{behind: true}, {passes: time.Hour - time.Second, behind: true}, {passes: time.Second, sweep: true, back: true}, {passes: day, sweep: true}}},
+		{"held means since it came within a day", 2 * day, false, false, []clockStep{
+			{behind: true}, {passes: 23 * time.Hour, behind: true}, {passes: time.Hour, behind: true}, {passes: time.Hour, sweep: true, back: true}}},
+		{"what was believed then is known", 20 * time.Hour, false, false, []clockStep{
+			{behind: true}, {passes: time.Hour, sweep: true, back: true}, {jumps: -2 * time.Hour, behind: true}}},
+
+		{"who trusts the clock does not wait", -900 * day, false, true, []clockStep{
 			{sweep: true}, {jumps: 900 * day, sweep: true}}},
-		{"who trusts the clock is still not ready behind", 2 * time.Hour, true, []clockStep{{behind: true}}},
+		{"nor when it is behind", 400 * day, false, true, []clockStep{
+			{sweep: true}, {jumps: -2 * day, sweep: true, back: true}, {passes: 3 * day, sweep: true}}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c := &testClock{now: start, elapsed: time.Minute}
 			var seen time.Time
-			if test.seen != 0 {
+			if !test.fresh {
 				seen = start.Add(test.seen)
 			}
 			g := NewClockGuard(c, seen, test.trust)
-			last := seen
+			last := g.Look().Sure
 			for i, step := range test.steps {
 				c.now, c.elapsed = c.now.Add(step.passes+step.jumps), c.elapsed+step.passes
 				r := g.Look()
 				if r.Behind != step.behind || r.Sweep != step.sweep {
 					t.Fatalf("step %d: behind %v, sweep %v; want %v, %v", i, r.Behind, r.Sweep, step.behind, step.sweep)
 				}
-				if !r.Now.Equal(c.now) || r.Seen.Before(last) || r.Sweep && r.Seen.Before(r.Now) {
-					t.Fatalf("step %d: now %v, seen %v, before that %v", i, r.Now, r.Seen, last)
+				if !r.Wall.Equal(c.now) || r.Sure.Before(last) != step.back || r.Sweep && r.Sure.Before(r.Wall) || r.Now.Before(r.Sure) || r.Sweep && !r.Now.Equal(r.Sure) {
+					t.Fatalf("step %d: %+v, before that %v", i, r, last)
 				}
-				last = r.Seen
+				last = r.Sure
 			}
 		})
+	}
+}
+
+// While a jump ahead is not believed, what happens is dated by the clock, and what
+// ends ends by the time that has passed.
+func TestClockGuardKeepsTwoTimes(t *testing.T) {
+	start := time.Date(2030, time.March, 4, 9, 0, 0, 0, time.UTC)
+	c := &testClock{now: start}
+	g := NewClockGuard(c, start, false)
+	c.now = start.Add(40 * day)
+	g.Look()
+	c.now, c.elapsed = c.now.Add(10*time.Minute), 10*time.Minute
+	if r := g.Look(); !r.Now.Equal(c.now) || !r.Sure.Equal(start.Add(10*time.Minute)) {
+		t.Fatalf("%+v", r)
+	}
+	c.now, c.elapsed = c.now.Add(50*time.Minute), time.Hour
+	if r := g.Look(); !r.Now.Equal(c.now) || !r.Sure.Equal(c.now) {
+		t.Fatalf("after an hour: %+v", r)
 	}
 }
 
@@ -82,9 +119,8 @@ func TestClockGuard(t *testing.T) {
 func TestClockGuardKeepsNoUntrustedTime(t *testing.T) {
 	start := time.Date(2030, time.March, 4, 9, 0, 0, 0, time.UTC)
 	c := &testClock{now: start.Add(30 * day)}
-	seen := NewClockGuard(c, start, false).Look().Seen
-	if !seen.Equal(start) {
-		t.Fatalf("seen %v", seen)
+	if sure := NewClockGuard(c, start, false).Look().Sure; !sure.Equal(start) {
+		t.Fatalf("sure is %v", sure)
 	}
 }
 

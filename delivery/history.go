@@ -11,8 +11,8 @@ import (
 // comes with the question, and no rule about callers applies: what they tell is
 // for nobody else. They read only, and only what is durable.
 //
-// States are as they are at the time At of the answer, whether or not a sweep has
-// written them. An answer is bounded by most; how long it takes may grow with what
+// States are told as everybody is told them: what has had its time ends with the
+// next sweep. An answer is bounded by most; how long it takes may grow with what
 // the device or the Welcome in question has.
 type Histories interface {
 	// UserHistory returns the devices of a user by name, those that were removed
@@ -107,28 +107,7 @@ type WelcomeHistory struct {
 	More                    int // recipients left out
 }
 
-// AsOf returns the row with its state at now, and for one whose time has passed
-// when that was: a store need not have written it.
-func (r KeyPackageRecord) AsOf(now time.Time) KeyPackageRecord {
-	was := r.State
-	r.State = r.StateAt(now)
-	if r.State == Expired && was != Expired {
-		r.EndedAt = r.MatchableUntil
-	}
-	return r
-}
-
 // LastAt is when something happened to the KeyPackage last.
 func (r *KeyPackageRecord) LastAt() time.Time {
 	return later(later(r.PublishedAt, r.ReservedAt), later(r.HandedOutAt, r.EndedAt))
-}
-
-// AsOf returns the row with its state at now, as for a KeyPackageRecord.
-func (m MailRecord) AsOf(now time.Time) MailRecord {
-	was := m.State
-	m.State = m.StateAt(now)
-	if m.State.Ended() && !was.Ended() {
-		m.EndedAt = m.Until
-	}
-	return m
 }

@@ -74,15 +74,16 @@ func Publication(kp *mls.KeyPackage) NewKeyPackage {
 }
 
 // Judge says whether kp may be published at now; ok is false with the code and
-// the reason if not.
-func (l Limits) Judge(kp NewKeyPackage, now time.Time) (code ItemCode, detail string, ok bool) {
+// the reason if not. Its lifetime is over only if it was at sure, a time that is
+// certain.
+func (l Limits) Judge(kp NewKeyPackage, sure, now time.Time) (code ItemCode, detail string, ok bool) {
 	start, end := lifetimeTime(kp.Lifetime.NotBefore), lifetimeTime(kp.Lifetime.NotAfter)
 	width := kp.Lifetime.NotAfter - kp.Lifetime.NotBefore
 	switch {
 	case !l.Accepts(kp.Suite):
 		return ItemUnsupportedCipherSuite, "cipher suite " + kp.Suite.String() + " is not accepted here, " + l.Accepted(), false
-	case !now.Before(end):
-		return ItemExpired, "not_after was " + roughly(now.Sub(end)) + " ago, at " + end.Format(time.RFC3339), false
+	case !sure.Before(end):
+		return ItemExpired, "not_after was " + roughly(sure.Sub(end)) + " ago, at " + end.Format(time.RFC3339), false
 	case start.After(now.Add(l.ClockSkew)):
 		return ItemNotYetValid, "not_before is " + roughly(start.Sub(now)) + " ahead of the server's clock, at " + start.Format(time.RFC3339), false
 	case l.MaxLifetime > 0 && width > uint64(l.MaxLifetime/time.Second):
@@ -105,7 +106,7 @@ type KeyPackageRecord struct {
 	Ref            mls.KeyPackageRef
 	Suite          mls.CipherSuite
 	LastResort     bool
-	State          KeyPackageState // as last written; StateAt says what it is now
+	State          KeyPackageState // as last written
 	Lifetime       mls.Lifetime
 	PublishedAt    time.Time
 	ShelfUntil     time.Time // when an available one retires
@@ -123,26 +124,26 @@ type KeyPackageRecord struct {
 }
 
 // NewKeyPackageRecord returns the row of kp when it is published at now. One
-// that has too little of its lifetime left to be handed out, or will have when that begins,
-// starts as retired.
-func (l Limits) NewKeyPackageRecord(kp NewKeyPackage, now time.Time) KeyPackageRecord {
+// that has too little of its lifetime left to be handed out, counted from sure, a time
+// that is certain, or will have when that begins, starts as retired.
+func (l Limits) NewKeyPackageRecord(kp NewKeyPackage, sure, now time.Time) KeyPackageRecord {
 	r := KeyPackageRecord{
 		Ref: kp.Ref, Suite: kp.Suite, LastResort: kp.LastResort, Lifetime: kp.Lifetime,
 		State: Available, PublishedAt: now,
 	}
 	r.ShelfUntil = earlier(r.NotAfter().Add(-l.LifetimeMargin), now.Add(l.ShelfAge))
 	r.MatchableUntil = earlier(r.NotAfter(), r.ShelfUntil.Add(l.RetiredFor))
-	if r.TooShortLived() {
+	if r.TooShortLived(sure) {
 		r.State = Retired
 		r.MatchableUntil = earlier(r.NotAfter(), now.Add(l.RetiredFor))
 	}
 	return r
 }
 
-// TooShortLived reports whether the KeyPackage had too little of its lifetime left when
-// it was published, or will have when that begins.
-func (r *KeyPackageRecord) TooShortLived() bool {
-	return !r.ShelfUntil.After(later(r.PublishedAt, r.NotBefore()))
+// TooShortLived reports whether the KeyPackage, published at sure, has too little of its
+// lifetime left, or will have when that begins.
+func (r *KeyPackageRecord) TooShortLived(sure time.Time) bool {
+	return !r.ShelfUntil.After(later(sure, r.NotBefore()))
 }
 
 // NotAfter is the end of the lifetime, at most the year 9999.
@@ -154,7 +155,7 @@ func (r *KeyPackageRecord) ExpiresAt(l Limits) time.Time {
 	return earlier(r.NotAfter(), r.PublishedAt.Add(l.ShelfAge))
 }
 
-// StateAt returns the state at now, whether or not a sweep has written it.
+// StateAt returns the state that a sweep at now writes.
 func (r *KeyPackageRecord) StateAt(now time.Time) KeyPackageState {
 	switch r.State {
 	case Available, Reserved, Retired:
@@ -168,16 +169,27 @@ func (r *KeyPackageRecord) StateAt(now time.Time) KeyPackageState {
 	return r.State
 }
 
-// OnShelf reports whether the KeyPackage may be listed and reserved at now: it
-// is available and its lifetime has begun.
-func (r *KeyPackageRecord) OnShelf(now time.Time) bool {
-	return r.StateAt(now) == Available && !r.NotBefore().After(now)
+// Told returns the state that is told at sure, a time that is certain. One that is
+// too old for the shelf is retired. One that is too old to be matched is told to
+// have expired only after a sweep has written it, because what is told is not taken
+// back, and a clock that was trusted may still turn out to have been wrong.
+func (r *KeyPackageRecord) Told(sure time.Time) KeyPackageState {
+	if r.State == Available && !sure.Before(r.ShelfUntil) {
+		return Retired
+	}
+	return r.State
+}
+
+// OnShelf reports whether the KeyPackage may be listed and reserved at now: it was
+// available at sure, a time that is certain, and its lifetime has begun.
+func (r *KeyPackageRecord) OnShelf(sure, now time.Time) bool {
+	return r.StateAt(sure) == Available && !r.NotBefore().After(now)
 }
 
 // UsableFrom is when an available KeyPackage can be handed out; zero if that is now,
-// or never.
-func (r *KeyPackageRecord) UsableFrom(now time.Time) (at time.Time) {
-	if from := r.NotBefore(); r.StateAt(now) == Available && from.After(now) {
+// or never. It was available at sure.
+func (r *KeyPackageRecord) UsableFrom(sure, now time.Time) (at time.Time) {
+	if from := r.NotBefore(); r.StateAt(sure) == Available && from.After(now) {
 		at = from
 	}
 	return at
@@ -187,18 +199,18 @@ func (r *KeyPackageRecord) UsableFrom(now time.Time) (at time.Time) {
 func (r *KeyPackageRecord) NotBefore() time.Time { return lifetimeTime(r.Lifetime.NotBefore) }
 
 // Needed reports whether its device must keep the private key: a Welcome may
-// still come or has come and is not settled.
-func (r *KeyPackageRecord) Needed(now time.Time) bool {
-	return r.Open > 0 || !r.StateAt(now).Ended()
-}
+// still come or has come and is not settled. No clock ends that, only what was
+// written: a device throws away a key that is not needed.
+func (r *KeyPackageRecord) Needed() bool { return r.Open > 0 || !r.State.Ended() }
 
-// Match judges a Welcome of suite, posted by caller at now, that names this
-// KeyPackage. The empty status means that it matches.
-func (r *KeyPackageRecord) Match(l Limits, suite mls.CipherSuite, caller Caller, now time.Time) Status {
+// Match judges a Welcome of suite, posted by caller, that names this KeyPackage,
+// which has expired only if it had at sure, a time that is certain. The empty
+// status means that it matches.
+func (r *KeyPackageRecord) Match(l Limits, suite mls.CipherSuite, caller Caller, sure time.Time) Status {
 	if r.Suite != suite {
 		return StatusWrongSuite
 	}
-	switch r.StateAt(now) {
+	switch r.StateAt(sure) {
 	case Matched:
 		return StatusTaken
 	case Consumed:

@@ -38,13 +38,13 @@ func TestJudge(t *testing.T) {
 		{"without end", 1, endless, ItemLifetimeTooLong},
 		{"beyond int64", 1, mls.Lifetime{NotBefore: math.MaxInt64, NotAfter: math.MaxUint64}, ItemNotYetValid},
 	} {
-		code, detail, ok := l.Judge(NewKeyPackage{Suite: test.suite, Lifetime: test.lifetime}, testNow)
+		code, detail, ok := l.Judge(NewKeyPackage{Suite: test.suite, Lifetime: test.lifetime}, testNow, testNow)
 		if code != test.want || ok != (test.want == "") || (detail == "") != ok {
 			t.Errorf("%s: %q, %q, %v", test.name, code, detail, ok)
 		}
 	}
 	l.MaxLifetime = 0
-	if code, _, ok := l.Judge(NewKeyPackage{Suite: 1, Lifetime: endless}, testNow); !ok {
+	if code, _, ok := l.Judge(NewKeyPackage{Suite: 1, Lifetime: endless}, testNow, testNow); !ok {
 		t.Errorf("without end and without maximum: %s", code)
 	}
 }
@@ -77,7 +77,7 @@ func TestKeyPackageRecordStateAt(t *testing.T) {
 		{"it was matched", lasting(0, day), func(r *KeyPackageRecord) { r.State = Matched }, life{0: Matched, 99 * day: Matched}},
 		{"it was withdrawn", lasting(0, day), func(r *KeyPackageRecord) { r.End(Withdrawn, testNow) }, life{0: Withdrawn, 99 * day: Withdrawn}},
 	} {
-		r := l.NewKeyPackageRecord(NewKeyPackage{Suite: 1, Lifetime: test.lifetime}, testNow)
+		r := l.NewKeyPackageRecord(NewKeyPackage{Suite: 1, Lifetime: test.lifetime}, testNow, testNow)
 		if test.change != nil {
 			test.change(&r)
 		}
@@ -86,19 +86,26 @@ func TestKeyPackageRecordStateAt(t *testing.T) {
 			if got := r.StateAt(now); got != want {
 				t.Errorf("%s: after %v it is %v, want %v", test.name, after, got, want)
 			}
-			if got := r.OnShelf(now); got != (want == Available) {
+			if got := r.OnShelf(now, now); got != (want == Available) {
 				t.Errorf("%s: after %v it is on the shelf: %v", test.name, after, got)
 			}
-			if got := r.Needed(now); got == want.Ended() {
-				t.Errorf("%s: after %v it is needed: %v", test.name, after, got)
+			told := want
+			if want == Expired { // as a sweep that has not been would write it
+				told = r.State
+				if r.State == Available {
+					told = Retired
+				}
+			}
+			if got := r.Told(now); got != told || r.Needed() == told.Ended() {
+				t.Errorf("%s: after %v it is told to be %v, and needed: %v", test.name, after, got, r.Needed())
 			}
 		}
 	}
 }
 
 func TestKeyPackageRecordIsKeptOffTheShelfUntilNotBefore(t *testing.T) {
-	r := DefaultLimits().NewKeyPackageRecord(NewKeyPackage{Lifetime: lasting(time.Hour, 90*day)}, testNow)
-	if r.OnShelf(testNow.Add(time.Hour-1)) || !r.OnShelf(testNow.Add(time.Hour)) {
+	r := DefaultLimits().NewKeyPackageRecord(NewKeyPackage{Lifetime: lasting(time.Hour, 90*day)}, testNow, testNow)
+	if r.OnShelf(testNow, testNow.Add(time.Hour-1)) || !r.OnShelf(testNow, testNow.Add(time.Hour)) {
 		t.Error("on the shelf too early or too late")
 	}
 }
@@ -126,7 +133,7 @@ func TestKeyPackageRecordMatch(t *testing.T) {
 		{"withdrawn", func(r *KeyPackageRecord) { r.End(Withdrawn, testNow) }, bob, 1, StatusWithdrawn},
 		{"expired and not swept", func(r *KeyPackageRecord) { r.MatchableUntil = testNow }, bob, 1, StatusExpired},
 	} {
-		r := l.NewKeyPackageRecord(NewKeyPackage{Suite: 1, Lifetime: endless}, testNow)
+		r := l.NewKeyPackageRecord(NewKeyPackage{Suite: 1, Lifetime: endless}, testNow, testNow)
 		test.change(&r)
 		if got := r.Match(l, test.suite, test.caller, testNow); got != test.want {
 			t.Errorf("%s: %q, want %q", test.name, got, test.want)
@@ -158,7 +165,7 @@ func TestKeyPackageRecordMatchReserved(t *testing.T) {
 		{"last resort, handed out", func(r *KeyPackageRecord) { lastResort(r); r.Reserve(l, carol.ID(), testNow) }, bob, ""},
 		{"last resort, handed out and retired", func(r *KeyPackageRecord) { lastResort(r); r.Reserve(l, carol.ID(), testNow); r.Retire(l, testNow) }, bob, ""},
 	} {
-		r := l.NewKeyPackageRecord(NewKeyPackage{Suite: 1, Lifetime: endless}, testNow)
+		r := l.NewKeyPackageRecord(NewKeyPackage{Suite: 1, Lifetime: endless}, testNow, testNow)
 		test.change(&r)
 		if got := r.Match(l, 1, test.caller, testNow); got != test.want {
 			t.Errorf("%s: %q, want %q", test.name, got, test.want)
@@ -179,7 +186,7 @@ func TestKeyPackageRecordForgetAt(t *testing.T) {
 		{"until its Welcome has ended", lasting(-day, day), 44 * day, 44 * day},
 		{"not for ever", endless, 0, 400 * day},
 	} {
-		r := l.NewKeyPackageRecord(NewKeyPackage{Lifetime: test.lifetime}, testNow)
+		r := l.NewKeyPackageRecord(NewKeyPackage{Lifetime: test.lifetime}, testNow, testNow)
 		r.End(Consumed, testNow)
 		if got := r.ForgetAt(l, testNow.Add(test.openEnd)).Sub(testNow); got != test.want {
 			t.Errorf("%s: after %v, want %v", test.name, got, test.want)
@@ -230,7 +237,8 @@ func TestMailRecordSettle(t *testing.T) {
 		{"acknowledge after a rejection", true, []WelcomeState{Rejected}, 0, Acknowledged, Acknowledged, true, nil},
 		{"reject after an acknowledgement", true, []WelcomeState{Acknowledged}, 0, Rejected, Acknowledged, false, nil},
 		{"acknowledge late", true, nil, lapsed, Acknowledged, Acknowledged, true, nil},
-		{"reject late", true, nil, lapsed, Rejected, Lapsed, false, nil},
+		{"reject late", true, nil, lapsed, Rejected, Rejected, true, nil},
+		{"reject after the sweep", true, []WelcomeState{Lapsed}, lapsed, Rejected, Lapsed, false, nil},
 		{"acknowledge after the sweep", true, []WelcomeState{Lapsed}, lapsed, Acknowledged, Acknowledged, true, nil},
 		{"acknowledge what was not given", false, nil, 0, Acknowledged, Pending, false, ErrNotDelivered},
 		{"reject what was not given", false, nil, 0, Rejected, Pending, false, ErrNotDelivered},
@@ -244,7 +252,7 @@ func TestMailRecordSettle(t *testing.T) {
 			m.End(s, testNow)
 		}
 		now := testNow.Add(test.after)
-		changed, err := m.Settle(test.settle, now, now)
+		changed, err := m.Settle(test.settle, now)
 		if changed != test.changed || !errors.Is(err, test.err) || m.StateAt(now) != test.want {
 			t.Errorf("%s: %v, %v, %v", test.name, m.StateAt(now), changed, err)
 		}

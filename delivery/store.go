@@ -167,8 +167,9 @@ type Store interface {
 	// allowed.
 	AddToken(ctx context.Context, t Token) (Token, error)
 
-	// Token returns the token with that id. One that was revoked or has expired
-	// is ErrNotFound, from the moment that RevokeToken, RemoveDevice or
+	// Token returns the token with that id. One whose end has come only by a clock
+	// that is not trusted is ErrClock. One that was revoked or has expired is
+	// ErrNotFound, from the moment that RevokeToken, RemoveDevice or
 	// RemoveUser has returned. It does not wait for what is on its way to the
 	// disk: a secret is given out after its token is durable.
 	Token(ctx context.Context, id string) (Token, error)
@@ -193,6 +194,9 @@ type Store interface {
 	// Ready returns nil if the store can serve, ErrClock if the clock is
 	// behind, or what else is wrong. It asks the disk or the database.
 	Ready(ctx context.Context) error
+
+	// Time is one look at the clock by which the store goes.
+	Time() ClockReading
 
 	// Failed is closed when the store cannot go on (see ErrOutcomeUnknown); the
 	// process has to stop, and Close returns why.

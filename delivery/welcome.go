@@ -145,7 +145,7 @@ type Recipient struct {
 // A MailRecord is the state row of one (Welcome, ref). Its methods decide every
 // transition; a store only keeps the result.
 type MailRecord struct {
-	State       WelcomeState // as last written; StateAt says what it is now
+	State       WelcomeState // as last written
 	PostedAt    time.Time
 	ReleasedAt  time.Time
 	DeliveredAt time.Time
@@ -165,7 +165,9 @@ func (l Limits) NewMailRecord(hold bool, now time.Time) MailRecord {
 	return m
 }
 
-// StateAt returns the state at now, whether or not a sweep has written it.
+// StateAt returns the state that a sweep at now writes. Nothing else ends a
+// recipient's part by time: until then it is given to its device and can be
+// released, cancelled and settled.
 func (m *MailRecord) StateAt(now time.Time) WelcomeState {
 	if now.Before(m.Until) {
 		return m.State
@@ -191,14 +193,13 @@ func (m *MailRecord) Deliver(l Limits, now time.Time) {
 func (m *MailRecord) End(s WelcomeState, now time.Time) { m.State, m.EndedAt = s, now }
 
 // Settle applies an acknowledgement or a rejection at now: s is Acknowledged or
-// Rejected. Whether the redelivery is over is judged by sure, a time that is
-// certain. It reports whether anything changed, and returns [ErrNotDelivered]
+// Rejected. It reports whether anything changed, and returns [ErrNotDelivered]
 // for a recipient that was never given the Welcome.
-func (m *MailRecord) Settle(s WelcomeState, sure, now time.Time) (changed bool, err error) {
-	switch current := m.StateAt(sure); {
+func (m *MailRecord) Settle(s WelcomeState, now time.Time) (changed bool, err error) {
+	switch {
 	case m.DeliveredAt.IsZero():
 		return false, ErrNotDelivered
-	case current == Delivered, s == Acknowledged && current != Acknowledged:
+	case m.State == Delivered, s == Acknowledged && m.State != Acknowledged:
 		m.End(s, now)
 		return true, nil
 	}

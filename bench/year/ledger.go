@@ -107,7 +107,7 @@ func (m *mail) delivered(l delivery.Limits, now time.Time) {
 // settled notes an acknowledgement or a rejection.
 func (m *mail) settled(s delivery.WelcomeState, now time.Time) error {
 	open := m.rec.State == delivery.Delivered
-	changed, err := m.rec.Settle(s, now, now)
+	changed, err := m.rec.Settle(s, now)
 	if err == nil && changed && open {
 		m.kp.rec.Open--
 		m.kp.close(now)
@@ -226,7 +226,7 @@ func (d *device) keyPackage(ref mls.KeyPackageRef) *keyPackage {
 func (d *device) needed(now time.Time) []mls.KeyPackageRef {
 	var refs []mls.KeyPackageRef
 	for _, k := range d.keyPackages {
-		if k.rec.Needed(now) {
+		if k.rec.Needed() {
 			refs = append(refs, k.rec.Ref)
 		}
 	}

@@ -247,7 +247,7 @@ func (d *device) published(l delivery.Limits, items []delivery.NewKeyPackage, re
 		if _, last := d.shelf(); item.LastResort && last != nil {
 			last.rec.Retire(l, now)
 		}
-		d.keyPackages = append(d.keyPackages, &keyPackage{rec: l.NewKeyPackageRecord(item, now), owner: d, size: len(item.Bytes)})
+		d.keyPackages = append(d.keyPackages, &keyPackage{rec: l.NewKeyPackageRecord(item, now, now), owner: d, size: len(item.Bytes)})
 	}
 }
 

@@ -102,6 +102,7 @@ var lifetimePromises = []promise{
 			w.publishRefused(err, delivery.ErrInvalidKeyPackage, map[int]delivery.ItemCode{0: delivery.ItemExpired})
 		}
 		k := w.one(phone, mlstest.WithLifetime(0, now+1))
+		w.sweep()
 		w.states(delivery.Expired, k) // a second has passed
 	}},
 	{"a KeyPackage whose lifetime has not begun is refused, however late it does", func(w *world) {
@@ -155,11 +156,14 @@ func keptToTheMinute(w *world) {
 	until(w.limits.Redelivery)
 	w.again2(holding(items[1]), given)
 	until(w.limits.Redelivery + time.Minute)
+	w.sweep()
 	w.became(bob, given, delivery.StatusLapsed)
 	until(w.limits.WelcomeKept)
+	w.sweep()
 	w.became(bob, waiting, delivery.StatusPending)
 	w.states(delivery.Reserved, items[2])
 	until(w.limits.WelcomeKept + time.Minute)
+	w.sweep()
 	w.became(bob, waiting, delivery.StatusExpired)
 	w.states(delivery.Expired, items[2])
 	until(w.limits.ShelfAge)
@@ -181,8 +185,10 @@ var sweepingPromises = []promise{
 			ids[w.post(bob, welcome(k), func(p *delivery.Posting) { p.Hold = i%3 == 0 }).ID] = true
 			w.clock.Advance(time.Minute)
 		}
-		w.clock.Advance(w.limits.WelcomeKept - welcomes*time.Minute) // the first are due
+		w.clock.Advance(w.limits.WelcomeKept - (welcomes-5)*time.Minute) // the first are due
+		early := w.sweep()
 		first, swept := w.claimWhileSwept(4, welcomes)
+		swept.ExpiredUnclaimed += early.ExpiredUnclaimed
 		same(w, "given", first.once(w, "given for the first time")+swept.ExpiredUnclaimed, welcomes)
 		same(w, "both happened", len(first.m) > 0 && swept.ExpiredUnclaimed > welcomes/3, true)
 		w.endedOnce(ids, first)
@@ -194,11 +200,12 @@ var sweepingPromises = []promise{
 			ids = append(ids, w.consumeHolding(phone, k))
 			w.clock.Advance(time.Minute)
 		}
-		w.clock.Advance(w.limits.Redelivery - welcomes*time.Minute) // the first are due
+		w.clock.Advance(w.limits.Redelivery - (welcomes-5)*time.Minute) // the first are due
+		lapsed := w.sweep().Lapsed
 		var left atomic.Int64
 		left.Store(welcomes)
 		var rejected, outcomes tally
-		lapsed := w.sweepWhile(func() {
+		lapsed += w.sweepWhile(func() {
 			together(4, func(int) {
 				for i := left.Add(-1); i >= 0; i = left.Add(-1) {
 					w.clock.Advance(time.Minute)

@@ -366,13 +366,11 @@ var settlePromises = []promise{
 		w.settleRefused(phone, withdrawn, b.Ref, delivery.ErrNotDelivered)
 	}},
 	{"a late acknowledgement counts, a late rejection does not", func(w *world) {
-		for _, sweep := range []bool{false, true} {
+		for range 2 {
 			a := w.consume(phone, w.one(phone))
 			b := w.consume(tablet, w.one(tablet))
 			w.clock.Advance(15 * day)
-			if sweep {
-				same(w, "lapsed", w.sweep().Lapsed, 2)
-			}
+			same(w, "lapsed", w.sweep().Lapsed, 2)
 			w.nothing(phone)
 			w.became(bob, a, delivery.StatusLapsed)
 			w.reject(tablet, b, delivery.ReasonOther)

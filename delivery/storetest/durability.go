@@ -81,6 +81,7 @@ var durabilityPromises = []promise{
 		w.release(bob, ids[0])
 		w.ack(phone, ids[2])
 		w.clock.Advance(15 * day)
+		w.sweep()
 		w.became(bob, ids[5], delivery.StatusLapsed)
 		w.reopen()
 		w.first(phone, ids[0])

@@ -222,8 +222,6 @@ var removePromises = []promise{
 	{"what has expired stays expired", func(w *world) {
 		k := w.one(phone, w.lasting(-day, 2*day))
 		w.clock.Advance(3 * day)
-		w.withdraw(phone, k)
-		w.states(delivery.Expired, k)
 		w.sweep()
 		w.withdraw(phone, k)
 		w.states(delivery.Expired, k)

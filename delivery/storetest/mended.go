@@ -116,7 +116,9 @@ var mendedPromises = []promise{
 	{"a Welcome claimed while the clock is behind is given again", func(w *world) {
 		k := w.one(phone)
 		id := w.send(bob, k)
+		w.reopen()
 		w.clock.Jump(-365 * day)
+		w.notReady()
 		w.first(phone, id)
 		w.clock.Jump(365 * day)
 		w.sweep()

@@ -12,15 +12,17 @@ var modelledPromises = []promise{
 	{"an inventory lists no suite in which nothing is", bothWays(func(w *world, passes func(time.Duration)) {
 		w.one(phone, w.lasting(-day, 2*day))
 		passes(3 * day)
+		w.sweep()
 		same(w, "counts", w.inventory(phone).Counts, []delivery.SuiteCounts{})
 		same(w, "counts", w.devices("alice")[0].Counts, []delivery.SuiteCounts{})
 	})},
-	{"what is no longer delivered is not pending", bothWays(func(w *world, passes func(time.Duration)) {
+	{"what is no longer delivered is not pending", func(w *world) {
 		w.send(bob, w.one(phone))
 		same(w, "pending", w.devices("alice")[0].Pending, 1)
-		passes(31 * day)
+		w.clock.Advance(31 * day)
+		w.sweep()
 		same(w, "pending", w.devices("alice")[0].Pending, 0)
-	})},
+	}},
 	{"a device that was seen in a wrong future is seen now", func(w *world) {
 		w.one(phone)
 		w.clock.Jump(1000 * day)
@@ -40,8 +42,9 @@ var modelledPromises = []promise{
 	{"a newer last resort does not revive one that has expired", bothWays(func(w *world, passes func(time.Duration)) {
 		last := w.one(phone, mlstest.LastResort())
 		passes(w.limits.ShelfAge + w.limits.RetiredFor + time.Hour)
-		w.states(delivery.Expired, last)
 		w.one(phone, mlstest.LastResort())
+		w.mismatch(bob, last, delivery.StatusExpired)
+		w.sweep()
 		w.states(delivery.Expired, last)
 		w.mismatch(bob, last, delivery.StatusExpired)
 	})},

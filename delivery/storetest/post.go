@@ -540,6 +540,7 @@ var holdPromises = []promise{
 		w.cancel(bob, id)
 		w.became(bob, id, "withdrawn", "cancelled")
 		w.states(delivery.Withdrawn, withdrawn)
+		w.sweep()
 		w.states(delivery.Expired, short)
 	}},
 	{"cancelling without a caller leaves the KeyPackages to anybody", func(w *world) {
@@ -576,6 +577,7 @@ var holdPromises = []promise{
 		w.release(bob, a)
 		w.first(phone, a)
 		w.clock.Advance(2 * day)
+		w.sweep()
 		o, err := w.store.Release(w.ctx, bob, b)
 		w.must(err)
 		same(w, "status", statuses(o.Recipients), []delivery.Status{"expired"})

@@ -9,8 +9,9 @@ import (
 	"welcomed/mls/mlstest"
 )
 
-// bothWays runs a test twice in one world: where what has had its time was not
-// swept yet, and where it was. The answers must be the same.
+// bothWays runs a test twice in one world: where what is too old to be handed out
+// or matched was not swept yet, and where it was. The answers must be the same. What
+// has ended is told after a sweep.
 func bothWays(test func(w *world, passes func(time.Duration))) func(*world) {
 	return func(w *world) {
 		for _, swept := range []bool{false, true} {
@@ -38,10 +39,12 @@ var timePromises = []promise{
 		same(w, "answer", reservedStatuses(w.reserve(bob, alice)), []string{"alice exhausted: phone exhausted"})
 		w.states(delivery.Retired, items...)
 		w.needs(phone, items...)
-		w.first(phone, w.send(bob, items[0]))
+		w.join(phone, items[0])
 		passes(w.limits.RetiredFor - time.Hour)
 		w.join(phone, items[1])
 		passes(2 * time.Hour)
+		w.mismatch(bob, items[2], delivery.StatusExpired)
+		w.sweep()
 		w.states(delivery.Expired, items[2])
 		w.mismatch(bob, items[2], delivery.StatusExpired)
 		w.refusedAsSpent(phone, items[2])
@@ -55,6 +58,7 @@ var timePromises = []promise{
 		same(w, "stock", w.claim(phone).Stock.Available, 2)
 		passes(w.limits.ShelfAge)
 		same(w, "stock", w.claim(phone).Stock.Available, 0)
+		w.sweep()
 		same(w, "counts", w.inventory(phone).Counts, []delivery.SuiteCounts{{Suite: 1, Retired: 2}})
 	})},
 	{"what has under a day left is not handed out and can still be matched", bothWays(func(w *world, passes func(time.Duration)) {
@@ -66,8 +70,9 @@ var timePromises = []promise{
 		same(w, "answer", reservedStatuses(w.reserve(bob, alice)), []string{"alice exhausted: phone exhausted"})
 		w.first(phone, w.send(bob, items[0]))
 		passes(day)
-		w.states(delivery.Expired, items[1])
 		w.mismatch(bob, items[1], delivery.StatusExpired)
+		w.sweep()
+		w.states(delivery.Expired, items[1])
 	})},
 	{"what is published with under a day left can be matched", func(w *world) {
 		k := w.one(phone, w.lasting(-day, 12*time.Hour))
@@ -82,8 +87,9 @@ var timePromises = []promise{
 		passes(w.limits.RetiredFor - time.Hour)
 		w.join(phone, a)
 		passes(2 * time.Hour)
-		w.states(delivery.Expired, b)
 		w.mismatch(bob, b, delivery.StatusExpired)
+		w.sweep()
+		w.states(delivery.Expired, b)
 		w.needs(phone)
 	})},
 	{"a Welcome that was accepted in time is delivered after not_after", bothWays(func(w *world, passes func(time.Duration)) {
@@ -95,24 +101,39 @@ var timePromises = []promise{
 		w.first(phone, id)
 		w.states(delivery.Consumed, k)
 	})},
-	{"a Welcome that nobody claims expires, and its KeyPackage with it", bothWays(func(w *world, passes func(time.Duration)) {
+	{"a Welcome that nobody claims expires, and its KeyPackage with it", func(w *world) {
 		pending, held := w.one(phone), w.one(phone)
 		a, b := w.send(bob, pending), w.post(bob, welcome(held), hold).ID
-		passes(w.limits.WelcomeKept - time.Hour)
+		w.clock.Advance(w.limits.WelcomeKept - time.Hour)
+		w.sweep()
 		w.became(bob, a, delivery.StatusPending)
-		passes(2 * time.Hour)
+		w.clock.Advance(2 * time.Hour)
+		w.sweep()
 		w.nothing(phone)
 		w.became(bob, a, delivery.StatusExpired)
 		w.became(bob, b, delivery.StatusExpired)
 		w.cancel(bob, a)
 		w.became(bob, a, delivery.StatusExpired)
-		w.sweep()
 		w.states(delivery.Expired, pending, held)
 		w.mismatch(bob, pending, delivery.StatusExpired)
 		w.refusedAsSpent(phone, held)
 		w.needs(phone)
 		same(w, "posted again", statuses(w.outcome(bob, b).Recipients), []delivery.Status{"expired"})
-	})},
+	}},
+	{"a Welcome that has waited long enough is given until a sweep ends it", func(w *world) {
+		k, held := w.one(phone), w.one(phone)
+		a, b := w.send(bob, k), w.post(bob, welcome(held), hold).ID
+		w.clock.Advance(w.limits.WelcomeKept + time.Minute)
+		w.became(bob, a, delivery.StatusPending)
+		w.release(bob, b)
+		w.first(phone, a, b)
+		w.clock.Advance(w.limits.Redelivery + time.Minute)
+		w.again(phone, a, b)
+		w.became(bob, a, delivery.StatusDelivered)
+		w.sweep()
+		w.nothing(phone)
+		w.became(bob, a, delivery.StatusLapsed)
+	}},
 	{"a Welcome in whose time nobody may join is not matched by another", func(w *world) {
 		k := w.one(phone)
 		w.send(bob, k)
@@ -129,14 +150,16 @@ var timePromises = []promise{
 		w.states(delivery.Available, last)
 		w.first(phone, w.send(bob, last))
 	}},
-	{"redelivery ends, and the Welcome has lapsed", bothWays(func(w *world, passes func(time.Duration)) {
+	{"redelivery ends, and the Welcome has lapsed", func(w *world) {
 		id := w.consume(phone, w.one(phone))
-		passes(w.limits.Redelivery - time.Hour)
+		w.clock.Advance(w.limits.Redelivery - time.Hour)
+		w.sweep()
 		w.again(phone, id)
-		passes(2 * time.Hour)
+		w.clock.Advance(2 * time.Hour)
+		w.sweep()
 		w.nothing(phone)
 		w.became(bob, id, delivery.StatusLapsed)
-	})},
+	}},
 	{"a sweep counts what it ended, once", func(w *world) {
 		w.shelf(tablet, 2)
 		w.reserveOne(carol, laptop, w.one(laptop))
@@ -300,8 +323,9 @@ var timePromises = []promise{
 }
 
 var clockPromises = []promise{
-	{"a clock behind the latest time seen is not ready and ends nothing", func(w *world) {
+	{"a clock behind the time that has come is not ready and ends nothing", func(w *world) {
 		w.shelf(phone, 1)
+		w.reopen()
 		w.clock.Jump(-30 * time.Minute)
 		w.must(w.store.Ready(w.ctx))
 		w.sweep()
@@ -321,9 +345,71 @@ var clockPromises = []promise{
 		w.notReady()
 		w.reopen()
 		w.notReady()
-		w.clock.Advance(2 * time.Hour)
+		w.clock.Jump(2 * time.Hour)
 		w.must(w.store.Ready(w.ctx))
 		w.sweep()
+	}},
+	{"one that went back by less than a day is believed when it has held for an hour", func(w *world) {
+		w.clock.Jump(20 * time.Hour)
+		k := w.one(phone)
+		id := w.send(bob, k)
+		w.must(w.store.Close())
+		w.clock.Jump(-20 * time.Hour)
+		w.store.Store = w.fixture.Open(w.t, w.clock, w.limits)
+		w.notReady()
+		w.clock.Advance(59 * time.Minute)
+		w.notReady()
+		w.clock.Advance(time.Minute)
+		w.must(w.store.Ready(w.ctx))
+		w.sweep()
+		at(w, "posted", w.outcome(bob, w.send(bob, w.one(phone))).PostedAt, w.clock.Now().Add(-time.Second))
+		w.reopen()
+		w.must(w.store.Ready(w.ctx))
+		w.became(bob, id, delivery.StatusPending)
+	}},
+	{"one that went back by more is not believed, however long it holds", func(w *world) {
+		w.clock.Advance(400 * day)
+		w.shelf(phone, 1)
+		w.must(w.store.Close())
+		w.clock.Jump(-400 * day)
+		w.store.Store = w.fixture.Open(w.t, w.clock, w.limits)
+		w.notReady()
+		w.clock.Advance(30 * day)
+		w.notReady()
+	}},
+	{"a clock that was ahead since the store was opened and comes back is right at once", func(w *world) {
+		before := w.one(phone)
+		w.must(w.store.Close())
+		w.clock.Jump(20 * time.Hour)
+		w.store.Store = w.fixture.Open(w.t, w.clock, w.limits)
+		k := w.one(phone)
+		id := w.send(bob, k)
+		w.clock.Advance(3 * day)
+		w.sweep()
+		w.clock.Jump(-20 * time.Hour)
+		w.must(w.store.Ready(w.ctx))
+		w.sweep()
+		at(w, "posted", w.outcome(bob, w.send(bob, w.one(phone))).PostedAt, w.clock.Now().Add(-time.Second))
+		w.reopen()
+		w.must(w.store.Ready(w.ctx))
+		w.became(bob, id, delivery.StatusPending)
+		w.reserveOne(bob, phone, before)
+	}},
+	{"so is one that was trusted 45 days ahead, and what it has ended stays ended", func(w *world) {
+		k, waiting, last := w.one(phone, w.lasting(-day, 40*day)), w.one(phone), w.one(phone, mlstest.LastResort())
+		id := w.send(bob, waiting)
+		w.reopen()
+		w.clock.Jump(45 * day)
+		w.sweepRefused()
+		w.clock.Advance(time.Hour)
+		w.sweep()
+		w.clock.Jump(-45 * day)
+		w.must(w.store.Ready(w.ctx))
+		w.sweep()
+		w.states(delivery.Expired, k, waiting)
+		w.became(bob, id, delivery.StatusExpired)
+		w.needs(phone, last)
+		w.join(phone, w.one(phone))
 	}},
 	{"after a jump ahead the store serves, and ends nothing until the time has held", func(w *world) {
 		k := w.one(phone)
@@ -364,18 +450,68 @@ var clockPromises = []promise{
 		w.must(w.store.Ready(w.ctx))
 		w.sweep()
 	}},
+	{"a jump ahead that is not trusted ends nothing in any answer", func(w *world) {
+		items := w.shelf(phone, 5, w.lasting(-day, 80*day))
+		bob2 := delivery.ReserveRequest{Devices: []deviceID{phone}, IdempotencyKey: "x"}
+		reserved := reservedRefs(w.reserve(bob, bob2))
+		given, held, waiting := w.consumeHolding(phone, items[1]), w.post(bob, welcome(items[2]), hold).ID, w.send(bob, items[3])
+		limited := w.token(ofAlice, w.clock.Now().Add(day))
+		before := w.inventory(phone)
+		w.clock.Jump(1000 * day)
+		w.sweepRefused()
+
+		same(w, "inventory", w.inventory(phone), before)
+		w.states(delivery.Reserved, items[0])
+		w.states(delivery.Available, items[4])
+		same(w, "listed", w.listed("alice"), refsOf(items[4]))
+		same(w, "reserved again", reservedRefs(w.reserve(bob, bob2)), reserved)
+		same(w, "published again", publishedStatuses(w.publish(phone, items...)), []delivery.PublishedStatus{
+			delivery.AlreadyStored, delivery.Spent, delivery.AlreadyStored, delivery.AlreadyStored, delivery.AlreadyStored})
+		w.became(bob, given, delivery.StatusDelivered)
+		w.became(bob, held, delivery.StatusHeld)
+		w.became(bob, waiting, delivery.StatusPending)
+		_, err := w.store.Token(w.ctx, limited.ID)
+		w.refused(err, delivery.ErrClock)
+		same(w, "tokens", w.tokensWithin(ofAlice), []delivery.Token{limited})
+
+		r, err := w.store.Sync(w.ctx, self(phone), phone, before.Digest, refsOf(items...))
+		w.must(err)
+		sameRefs(w, "spent", r.Spent)
+		same(w, "stock", w.claim(phone, atMost(1)).Stock.Available, 1)
+		w.release(bob, held)
+		w.first2(phone, []welcomeID{held}, given, waiting)
+		w.became(bob, w.send(bob, items[0]), delivery.StatusPending)
+		w.reserveOne(carol, phone, items[4])
+		fresh := w.one(phone, w.lasting(-day, 80*day))
+		same(w, "listed", w.listed("alice"), refsOf(fresh))
+	}},
 	{"a jump ahead that is corrected has ended nothing", func(w *world) {
 		items := w.shelf(phone, 3)
 		w.reserveOne(bob, phone, items[0])
 		given, waiting := w.consumeHolding(phone, items[1]), w.send(bob, items[2])
 		w.clock.Jump(1000 * day)
 		w.must(w.store.Ready(w.ctx))
-		w.nothing(phone)
 		w.servesButDoesNotSweep()
 		w.clock.Jump(-1000 * day)
 		w.sweep()
 		w.states(delivery.Reserved, items[0])
 		w.first2(phone, []welcomeID{waiting}, given)
+	}},
+	{"a token that expires while a jump ahead is not trusted does", func(w *world) {
+		limited := w.token(ofAlice, w.clock.Now().Add(10*time.Minute))
+		w.clock.Jump(2 * day)
+		w.sweepRefused()
+		w.clock.Advance(11 * time.Minute)
+		w.gone(limited)
+	}},
+	{"a device that was removed is not forgotten by a clock that is not trusted", func(w *world) {
+		bound := self(phone)
+		bound.Bound = w.clock.Now()
+		w.one(phone)
+		w.must(w.store.RemoveDevice(w.ctx, bound, phone))
+		w.clock.Jump(1000 * day)
+		w.must(w.store.RemoveDevice(w.ctx, nobody, phone))
+		w.outlived(bound)
 	}},
 	{"time that passes is no jump", func(w *world) {
 		w.shelf(phone, 1)
@@ -396,10 +532,16 @@ func (w *world) notReady() {
 
 func (w *world) servesButDoesNotSweep() {
 	w.t.Helper()
+	w.sweepRefused()
+	w.join(dave, w.one(dave))
+}
+
+// sweepRefused expects that the store is ready and does not trust its clock.
+func (w *world) sweepRefused() {
+	w.t.Helper()
 	w.must(w.store.Ready(w.ctx))
 	_, err := w.store.Sweep(w.ctx)
 	w.refused(err, delivery.ErrClock)
-	w.join(dave, w.one(dave))
 }
 
 var statsPromises = []promise{

@@ -90,7 +90,9 @@ var tokenPromises = []promise{
 		limited := w.token(ofAlice, w.clock.Now().Add(time.Hour))
 		w.clock.Advance(2 * time.Hour)
 		w.one(phone) // the store notes the time
+		w.reopen()
 		w.clock.Jump(-2 * time.Hour)
+		w.notReady()
 		w.gone(limited)
 	}},
 	{"tokens are listed by owner, a user's devices with the user", func(w *world) {

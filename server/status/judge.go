@@ -123,7 +123,7 @@ func silent(in Input, _ *Status) *Problem {
 		return nil
 	case errors.Is(err, delivery.ErrClock):
 		return &Problem{"clock_wrong", Critical, "The clock is wrong, and nothing is served.", sentence(err.Error()),
-			"Set the clock (is NTP running?). Devices try again by themselves."}
+			"Set the clock (is NTP running?), or restart once with --trust-clock if it is right. Devices try again by themselves."}
 	}
 	return &Problem{"store_unavailable", Critical, "The store does not serve.", sentence(err.Error()),
 		"Mend what it says; the log says more. If it goes on, restart the server and run “welcomed check”."}

@@ -16,11 +16,13 @@ import (
 // from end to end. It says again, in the plainest way, what the contract says;
 // nothing of a store and no transition of package delivery is called from here.
 //
-// now is what is answered by, sure is the latest time that is certain: only by
-// that does anything end for good.
+// now is what happens is dated by, sure is the time that has come for certain: only
+// by that does anything end. A Welcome ends by time when a sweep ends it, and a
+// KeyPackage is told to have ended then.
 type book struct {
 	limits      delivery.Limits
 	now, sure   time.Time
+	swept       time.Time                       // the latest sure of a sweep: sure may go back
 	devices     map[delivery.DeviceID]*device   // those that exist
 	keyPackages []*keyPackage                   // in the order of publication
 	letters     []*letter                       // in the order of posting
@@ -162,6 +164,14 @@ func (k *keyPackage) stateAt(now time.Time) delivery.KeyPackageState {
 	return k.state
 }
 
+// told is the state that is told.
+func (k *keyPackage) told(sure time.Time) delivery.KeyPackageState {
+	if k.state == delivery.Available && come(k.shelfUntil, sure) {
+		return delivery.Retired
+	}
+	return k.state
+}
+
 func over(s delivery.KeyPackageState) bool {
 	return s == delivery.Consumed || s == delivery.Expired || s == delivery.Withdrawn
 }
@@ -233,8 +243,8 @@ func (b *book) open(k *keyPackage) (found []*entry) {
 }
 
 // needed reports whether the device must keep the private key.
-func (b *book) needed(k *keyPackage, now time.Time) bool {
-	return !over(k.stateAt(now)) || len(b.open(k)) > 0
+func (b *book) needed(k *keyPackage) bool {
+	return !over(k.state) || len(b.open(k)) > 0
 }
 
 // of returns the KeyPackages of a device.
@@ -320,9 +330,9 @@ func (b *book) withdraw(k *keyPackage) (changed bool) {
 	if k.state == delivery.Consumed {
 		return false
 	}
-	ended := over(k.stateAt(b.sure))
+	ended := over(k.state)
 	for _, e := range b.open(k) {
-		if s := e.stateAt(b.sure); s == delivery.Held || s == delivery.Pending {
+		if s := e.state; s == delivery.Held || s == delivery.Pending {
 			e.state, e.ended, e.closed, e.overdue = delivery.WelcomeWithdrawn, b.now, b.now, false
 			changed = true
 		}

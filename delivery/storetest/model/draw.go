@@ -187,7 +187,7 @@ func (w *world) posting() delivery.Posting {
 func (w *world) recipient() mls.KeyPackageRef {
 	var fitting []mls.KeyPackageRef
 	for _, k := range w.book.keyPackages {
-		if s := k.stateAt(w.book.now); s == delivery.Available || s == delivery.Reserved || s == delivery.Retired {
+		if s := k.stateAt(w.book.sure); s == delivery.Available || s == delivery.Reserved || s == delivery.Retired {
 			fitting = append(fitting, k.item.Ref)
 		}
 	}

@@ -583,6 +583,7 @@ func (w *world) forget() (n int) {
 		if gone {
 			w.book.forget(k)
 			delete(w.used, k.item.Ref) // nobody knows it any more
+			delete(w.gone, k.item.Ref)
 			n++
 		}
 	}
@@ -614,10 +615,50 @@ func (w *world) passTo() {
 func (w *world) jump() {
 	by := pick(w, "jump", []time.Duration{
 		time.Minute, -time.Second, -time.Minute, time.Hour, -time.Hour, -time.Hour - time.Millisecond, day, day + time.Millisecond,
-		2 * day, 40 * day, 1000 * day, -2 * day, -40 * day,
+		20 * time.Hour, -20 * time.Hour, 2 * day, 40 * day, 1000 * day, -2 * day, -40 * day,
 	})
+	before, trusted := w.ends(), !w.watch.doubted
 	w.move(func() { w.clock.Jump(by) })
 	w.truth += by
+	if trusted && w.watch.doubted {
+		w.same("what a clock has ended that is not trusted", w.ends(), before, nil, nil)
+	}
+}
+
+// ends is what the store tells of what can end.
+func (w *world) ends() string {
+	var told []any
+	tell := func(v any, err error) { told = append(told, v, err) }
+	for _, d := range devices {
+		tell(w.store.Inventory(w.ctx, self(d), d))
+	}
+	for _, item := range w.made {
+		tell(w.store.KeyPackage(w.ctx, nobody, item.Ref))
+	}
+	for _, p := range w.posted {
+		tell(w.store.Outcome(w.ctx, nobody, p.id()))
+		p.posting.DryRun = true
+		_, err := w.store.Post(w.ctx, p.caller, p.posting)
+		tell(nil, err)
+	}
+	for _, user := range users {
+		l, err := w.store.List(w.ctx, nobody, user, delivery.ListOptions{})
+		tell(w.begun(l), err)
+	}
+	tell(w.store.Tokens(w.ctx, delivery.TokenOwner{}))
+	return text(told)
+}
+
+// begun leaves out what a clock that is ahead has begin.
+func (w *world) begun(l delivery.Listing) (refs []mls.KeyPackageRef) {
+	for _, d := range l.Devices {
+		for _, k := range d.KeyPackages {
+			if k.Lifetime.NotBefore <= uint64(w.watch.sure.Unix()) {
+				refs = append(refs, k.Ref)
+			}
+		}
+	}
+	return refs
 }
 
 func (w *world) putRight() {
@@ -659,12 +700,12 @@ func (w *world) backUp() {
 // restore goes back to the last backup.
 func (w *world) restore() {
 	w.t.Log("restore")
-	if w.backup == nil || w.backup.disk.Year() < 2026 && w.clock.Now().Year() < 2026 {
+	if w.backup == nil || w.backup.disk.Year() < 2026 && w.clock.Now().Year() < 2026 && !w.trust {
 		return // what is retired at an impossible time would be gone: it does not open
 	}
 	w.close()
 	w.same("put", nil, nil, w.fixture.Put(w.backup.kept, true), nil)
-	w.book, w.watch.disk = w.backup.book.copy(), w.backup.disk
+	w.book, w.watch.disk, w.gone = w.backup.book.copy(), w.backup.disk, map[mls.KeyPackageRef]bool{}
 	w.tried.restored++
 	w.open()
 	if slices.Contains(w.epochs, w.epoch()) {
@@ -711,6 +752,7 @@ func (w *world) check(t *rapid.T) {
 	for _, d := range devices {
 		got, err := w.store.Inventory(w.ctx, self(d), d)
 		w.same(fmt.Sprintf("Inventory %v", d), got, w.book.inventory(d), err, nil)
+		w.thrownAway(d, got.Refs)
 	}
 	for _, item := range w.made {
 		got, gotErr := w.store.KeyPackage(w.ctx, nobody, item.Ref)
@@ -727,6 +769,18 @@ func (w *world) check(t *rapid.T) {
 	w.checkStats()
 	if w.wrote() {
 		w.t.Fatalf("questions were committed")
+	}
+}
+
+// thrownAway has a device throw away the private keys that it is told not to need,
+// and expects that none of them is needed later.
+func (w *world) thrownAway(d delivery.DeviceID, needed []mls.KeyPackageRef) {
+	for _, k := range w.book.of(d) {
+		ref := k.item.Ref
+		if slices.Contains(needed, ref) && w.gone[ref] {
+			w.t.Fatalf("%v needs %s again, whose private key it threw away", d, text(ref))
+		}
+		w.gone[ref] = !slices.Contains(needed, ref)
 	}
 }
 

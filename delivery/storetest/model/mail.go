@@ -84,7 +84,7 @@ func (b *book) judge(caller delivery.Caller, p delivery.Posting) (entries []*ent
 }
 
 func (b *book) verdict(k *keyPackage, caller delivery.Caller, suite mls.CipherSuite) delivery.Status {
-	state := k.stateAt(b.now)
+	state := k.stateAt(b.sure)
 	switch {
 	case k.item.Suite != suite:
 		return delivery.StatusWrongSuite
@@ -181,7 +181,7 @@ func (b *book) outcome(l *letter) delivery.Outcome {
 	for _, e := range l.entries {
 		r := delivery.Recipient{Ref: e.ref, Device: e.device, Status: e.verdict, By: e.by}
 		if e.verdict == "" {
-			r.Matched, r.Status = true, e.stateAt(b.now).Status()
+			r.Matched, r.Status = true, e.state.Status()
 			r.ReleasedAt, r.DeliveredAt, r.WithheldAt, r.EndedAt = e.released, e.delivered, e.withheld, e.ended
 			r.Reason, r.Detail = e.reason, e.detail
 		}
@@ -218,7 +218,7 @@ func (b *book) release(caller delivery.Caller, id delivery.WelcomeID) (o deliver
 	if l.held() {
 		l.released, l.overdue = true, false
 		for _, e := range l.entries {
-			if e.verdict == "" && e.stateAt(b.sure) == delivery.Held {
+			if e.verdict == "" && e.state == delivery.Held {
 				e.state, e.released = delivery.Pending, b.now
 			}
 		}
@@ -234,7 +234,7 @@ func (b *book) cancel(caller delivery.Caller, id delivery.WelcomeID) (o delivery
 	if !l.cancelled {
 		l.cancelled, l.overdue = true, false
 		for _, e := range l.entries {
-			if s := e.stateAt(b.sure); e.verdict == "" && (s == delivery.Held || s == delivery.Pending) {
+			if s := e.state; e.verdict == "" && (s == delivery.Held || s == delivery.Pending) {
 				b.takeBack(l, e)
 			}
 		}
@@ -262,7 +262,7 @@ type parcel struct {
 func (b *book) parcels(id delivery.DeviceID, state delivery.WelcomeState) (found []parcel) {
 	for _, l := range b.letters {
 		for _, e := range l.of(id) {
-			if e.state == state && e.stateAt(b.now) == state {
+			if e.state == state {
 				found = append(found, parcel{e, l})
 			}
 		}
@@ -436,8 +436,7 @@ func (b *book) settle(id delivery.DeviceID, welcome delivery.WelcomeID, ref mls.
 }
 
 func (b *book) settleOne(e *entry, as delivery.WelcomeState, reason delivery.Reason, detail string) (changed bool) {
-	current := e.stateAt(b.sure)
-	if current != delivery.Delivered && (as != delivery.Acknowledged || current == delivery.Acknowledged) {
+	if e.state != delivery.Delivered && (as != delivery.Acknowledged || e.state == delivery.Acknowledged) {
 		return false
 	}
 	e.reason, e.detail = reason, detail
@@ -466,6 +465,7 @@ func (b *book) written() {
 
 // sweep is Sweep, except that it forgets no KeyPackages.
 func (b *book) sweep() (r delivery.SweepResult) {
+	b.swept = latest(b.swept, b.sure)
 	for _, k := range b.keyPackages {
 		k.unswept = 0
 		b.age(k, &r)
@@ -502,7 +502,7 @@ func (b *book) sweep() (r delivery.SweepResult) {
 }
 
 func (b *book) age(k *keyPackage, r *delivery.SweepResult) {
-	switch state := k.stateAt(b.now); {
+	switch state := k.stateAt(b.sure); {
 	case state == delivery.Expired && k.state != delivery.Expired:
 		b.finish(k, delivery.Expired, k.usableUntil)
 		r.Expired++
@@ -516,7 +516,7 @@ func (b *book) age(k *keyPackage, r *delivery.SweepResult) {
 }
 
 func (b *book) ageEntry(e *entry, r *delivery.SweepResult) {
-	state := e.stateAt(b.now)
+	state := e.stateAt(b.sure)
 	if !e.open() || state == e.state {
 		return
 	}

@@ -97,7 +97,7 @@ type world struct {
 	tried   *tally
 	limits  delivery.Limits
 	clock   *storetest.Clock
-	trust   bool
+	trust   bool          // always; else now and then
 	truth   time.Duration // how far the clock was set ahead of the right time
 	watch   *watch
 	book    *book
@@ -107,6 +107,7 @@ type world struct {
 	commits int
 
 	backup *backup
+	gone   map[mls.KeyPackageRef]bool // the device was told to need the private key no more
 	made   []delivery.NewKeyPackage
 	posted []posted
 	asked  []asked
@@ -156,7 +157,7 @@ var starts = []time.Time{
 }
 
 func newWorld(t *rapid.T, f Fixture, tried *tally) *world {
-	w := &world{t: t, ctx: context.Background(), fixture: f, tried: tried, clock: storetest.NewClock(), used: map[mls.KeyPackageRef]use{}}
+	w := &world{t: t, ctx: context.Background(), fixture: f, tried: tried, clock: storetest.NewClock(), used: map[mls.KeyPackageRef]use{}, gone: map[mls.KeyPackageRef]bool{}}
 	w.limits = drawLimits(t)
 	w.trust = rapid.IntRange(0, 4).Draw(t, "trust clock") == 0
 	start := rapid.SampledFrom(starts).Draw(t, "start")
@@ -165,7 +166,7 @@ func newWorld(t *rapid.T, f Fixture, tried *tally) *world {
 		w.truth = 20*time.Second - time.Duration(start.Unix())*time.Second
 		w.clock.Jump(w.truth)
 	}
-	w.watch = &watch{clock: w.clock, trust: w.trust, disk: w.clock.Now()}
+	w.watch = &watch{clock: w.clock, disk: w.clock.Now()}
 	w.book = newBook(w.limits)
 	w.open()
 	w.book.epoch = w.epoch()
@@ -192,7 +193,9 @@ func drawLimits(t *rapid.T) delivery.Limits {
 }
 
 func (w *world) open() {
-	store, err := w.fixture.Open(w.clock, w.limits, w.trust)
+	isNew := w.store == nil
+	w.watch.trust = w.trust || w.oneIn(5, "the operator's word")
+	store, err := w.fixture.Open(w.clock, w.limits, w.watch.trust)
 	if err != nil {
 		w.t.Fatalf("open: %v", err)
 	}
@@ -202,7 +205,7 @@ func (w *world) open() {
 		wake, stop := store.Watch(d, delivery.TokenOwner{User: d.User, Device: d.Name})
 		w.wakes[d], w.stops = wake, append(w.stops, stop)
 	}
-	w.watch.open()
+	w.watch.open(isNew)
 	w.look()
 	w.wrote()
 }
@@ -226,7 +229,7 @@ func (w *world) remove() {
 // look has both clocks be read, and compares what is made of it.
 func (w *world) look() {
 	w.watch.look()
-	w.book.now, w.book.sure = w.watch.now(), w.watch.seen
+	w.book.now, w.book.sure = w.watch.now(), w.watch.sure
 	var want error
 	if w.watch.behind() {
 		want = delivery.ErrClock
@@ -242,7 +245,7 @@ func (w *world) wrote() bool {
 	if w.commits == before {
 		return false
 	}
-	w.watch.disk = w.watch.seen
+	w.watch.disk = w.watch.sure
 	return true
 }
 

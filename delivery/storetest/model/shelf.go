@@ -61,7 +61,7 @@ func (b *book) judgeItems(id delivery.DeviceID, items []delivery.NewKeyPackage, 
 		if known == nil {
 			fresh = append(fresh, item)
 		}
-		spent = spent && known != nil && over(known.stateAt(b.now))
+		spent = spent && known != nil && over(known.state)
 	}
 	if spent && len(items) > 0 {
 		for i, item := range items {
@@ -92,7 +92,7 @@ func (b *book) judgeItem(id delivery.DeviceID, item delivery.NewKeyPackage, suit
 	switch {
 	case !slices.Contains(b.limits.CipherSuites, item.Suite):
 		return delivery.ItemUnsupportedCipherSuite, delivery.ErrInvalidKeyPackage
-	case come(endOf(ends), b.now):
+	case come(endOf(ends), b.sure):
 		return delivery.ItemExpired, delivery.ErrInvalidKeyPackage
 	case begins > uint64(latest.Unix()):
 		return delivery.ItemNotYetValid, delivery.ErrInvalidKeyPackage
@@ -112,7 +112,7 @@ func (b *book) judgeItem(id delivery.DeviceID, item delivery.NewKeyPackage, suit
 func (b *book) replaced(id delivery.DeviceID, items []delivery.NewKeyPackage, suite mls.CipherSuite) (retired []*keyPackage) {
 	for _, k := range b.of(id) {
 		stays := slices.ContainsFunc(items, func(o delivery.NewKeyPackage) bool { return o.Ref == k.item.Ref })
-		if !stays && k.stateAt(b.sure) == delivery.Available && (suite == 0 || k.item.Suite == suite) {
+		if !stays && k.state == delivery.Available && (suite == 0 || k.item.Suite == suite) {
 			retired = append(retired, k)
 		}
 	}
@@ -125,7 +125,7 @@ func (b *book) checkRoom(id delivery.DeviceID, fresh []delivery.NewKeyPackage, r
 	}
 	gone, coming := 0, 0
 	for _, k := range retired {
-		if !k.item.LastResort && k.stateAt(b.now) == delivery.Available {
+		if !k.item.LastResort && k.stateAt(b.sure) == delivery.Available {
 			gone++
 		}
 	}
@@ -192,13 +192,13 @@ func (b *book) offTheShelf(id delivery.DeviceID, fresh []delivery.NewKeyPackage,
 // little of its lifetime is left.
 func (b *book) tooShort(item delivery.NewKeyPackage) bool {
 	off := first(endOf(item.Lifetime.NotAfter).Add(-b.limits.LifetimeMargin), b.now.Add(b.limits.ShelfAge))
-	return come(off, b.now) || come(off, endOf(item.Lifetime.NotBefore))
+	return come(off, b.sure) || come(off, endOf(item.Lifetime.NotBefore))
 }
 
 // available counts the shelf, last resorts left out.
 func (b *book) available(id delivery.DeviceID) (n int) {
 	for _, k := range b.of(id) {
-		if !k.item.LastResort && k.stateAt(b.now) == delivery.Available {
+		if !k.item.LastResort && k.stateAt(b.sure) == delivery.Available {
 			n++
 		}
 	}
@@ -231,7 +231,7 @@ func (b *book) add(id delivery.DeviceID, item delivery.NewKeyPackage) {
 		b.retire(k)
 	}
 	for _, o := range b.of(id) {
-		if item.LastResort && o.item.LastResort && o.item.Suite == item.Suite && k.state == delivery.Available && o.stateAt(b.sure) == delivery.Available {
+		if item.LastResort && o.item.LastResort && o.item.Suite == item.Suite && k.state == delivery.Available && o.state == delivery.Available {
 			b.retire(o)
 		}
 	}
@@ -249,7 +249,7 @@ func (b *book) forgot(item delivery.NewKeyPackage) bool {
 
 // usableFrom is when one on the shelf becomes valid; zero if it is.
 func (b *book) usableFrom(k *keyPackage) (at time.Time) {
-	if k.stateAt(b.now) == delivery.Available && !k.begun(b.now) {
+	if k.stateAt(b.sure) == delivery.Available && !k.begun(b.now) {
 		at = endOf(k.item.Lifetime.NotBefore)
 	}
 	return at
@@ -263,11 +263,11 @@ func (b *book) published(id delivery.DeviceID, items, fresh []delivery.NewKeyPac
 		switch {
 		case isNew && !seen[item.Ref]:
 			status = delivery.Stored
-		case !isNew && over(k.stateAt(b.now)):
+		case !isNew && over(k.state):
 			status = delivery.Spent
 		}
 		switch {
-		case k.forgotten && !item.LastResort && k.stateAt(b.now) == delivery.Retired:
+		case k.forgotten && !item.LastResort && k.state == delivery.Retired:
 			status = delivery.NotAfterRestore
 		case status != delivery.Stored:
 		case b.tooShort(item):
@@ -299,7 +299,7 @@ func (b *book) expiresAt(k *keyPackage) delivery.ListedKeyPackage {
 // first.
 func (b *book) handouts(id delivery.DeviceID) (found []*keyPackage) {
 	for _, k := range b.of(id) {
-		if b.devices[id] != nil && k.stateAt(b.now) == delivery.Available && k.begun(b.now) {
+		if b.devices[id] != nil && k.stateAt(b.sure) == delivery.Available && k.begun(b.now) {
 			found = append(found, k)
 		}
 	}
@@ -334,8 +334,8 @@ func (b *book) list(user delivery.UserID, opts delivery.ListOptions) (l delivery
 func (b *book) inventory(id delivery.DeviceID) (inv delivery.Inventory) {
 	counts := map[mls.CipherSuite]*delivery.SuiteCounts{}
 	for _, k := range b.of(id) {
-		state := k.stateAt(b.now)
-		if b.needed(k, b.now) {
+		state := k.told(b.sure)
+		if b.needed(k) {
 			inv.Refs = append(inv.Refs, k.item.Ref)
 			b.count(counts, k, state)
 		}
@@ -357,7 +357,7 @@ func (b *book) inventory(id delivery.DeviceID) (inv delivery.Inventory) {
 
 func (b *book) lastResorts(id delivery.DeviceID) (found []*keyPackage) {
 	for _, k := range b.of(id) {
-		if k.item.LastResort && k.stateAt(b.now) == delivery.Available {
+		if k.item.LastResort && k.told(b.sure) == delivery.Available {
 			found = append(found, k)
 		}
 	}
@@ -393,7 +393,7 @@ func (b *book) sync(id delivery.DeviceID, digest delivery.Digest, refs []mls.Key
 		case slices.Contains(refs[:i], ref):
 		case k == nil || k.owner != id:
 			r.Unknown = append(r.Unknown, ref)
-		case !b.needed(k, b.now):
+		case !b.needed(k):
 			r.Spent = append(r.Spent, ref)
 		}
 	}
@@ -469,12 +469,9 @@ func (b *book) removeDevice(id delivery.DeviceID) {
 	delete(b.devices, id)
 }
 
-// endWith ends what a device got with the device. What has had its time has ended by
-// itself.
+// endWith ends what a device was given with the device.
 func (b *book) endWith(e *entry) {
-	if e.open() && e.stateAt(b.sure) == delivery.WelcomeExpired {
-		e.state, e.ended, e.closed = delivery.WelcomeExpired, e.until, e.until
-	} else if e.open() {
+	if e.open() {
 		e.state, e.ended, e.closed = delivery.Lapsed, b.now, b.now
 	}
 	e.overdue = false
@@ -494,7 +491,7 @@ func (b *book) deviceInfos(user delivery.UserID) (infos []delivery.DeviceInfo) {
 		id := delivery.DeviceID{User: user, Name: name}
 		info := delivery.DeviceInfo{Device: name, SeenAt: b.devices[id].heard, Counts: b.inventory(id).Counts}
 		for _, e := range b.mail(id) {
-			if e.stateAt(b.now) == delivery.Pending {
+			if e.state == delivery.Pending {
 				info.Pending++
 			}
 		}
@@ -525,7 +522,7 @@ func (b *book) keyPackage(caller delivery.Caller, ref mls.KeyPackageRef) (s deli
 		return s, delivery.ErrNotFound
 	}
 	s = delivery.KeyPackageStatus{
-		Ref: ref, Device: k.owner, Suite: k.item.Suite, LastResort: k.item.LastResort, State: k.stateAt(b.now), Lifetime: k.item.Lifetime,
+		Ref: ref, Device: k.owner, Suite: k.item.Suite, LastResort: k.item.LastResort, State: k.told(b.sure), Lifetime: k.item.Lifetime,
 		PublishedAt: k.published, ReservedAt: k.reserved, HandedOutAt: k.handedOut, UsableFrom: b.usableFrom(k), EndedAt: k.ended,
 	}
 	if matched != nil && (owns || posted) {
@@ -538,7 +535,7 @@ func (b *book) keyPackage(caller delivery.Caller, ref mls.KeyPackageRef) (s deli
 func (b *book) restored(epoch string) {
 	b.restoredAt, b.epoch = b.now, epoch
 	for _, k := range b.keyPackages {
-		if k.stateAt(b.sure) != delivery.Available {
+		if k.state != delivery.Available {
 			continue
 		}
 		if k.forgotten = true; !k.item.LastResort {
@@ -553,7 +550,7 @@ func (b *book) reserve(caller delivery.Caller, req delivery.ReserveRequest) (del
 		return delivery.Reservation{}, delivery.ErrTooMany
 	}
 	key := repeatKey(caller, req)
-	if r := b.repeats[key]; r != nil && req.IdempotencyKey != "" && b.now.Before(r.until) {
+	if r := b.repeats[key]; r != nil && req.IdempotencyKey != "" && b.sure.Before(r.until) {
 		if text(r.request) != text(inCommon(req)) || r.device != caller.Device {
 			return delivery.Reservation{}, delivery.ErrIdempotencyKeyReused
 		}
@@ -616,7 +613,7 @@ func (b *book) outlived(caller delivery.Caller, req delivery.ReserveRequest) boo
 			if d.KeyPackage == nil {
 				continue
 			}
-			if k := b.find(d.KeyPackage.Ref); k == nil || !k.closed.IsZero() && come(k.closed.Add(b.limits.IdempotencyKept), b.now) {
+			if k := b.find(d.KeyPackage.Ref); k == nil || !k.closed.IsZero() && come(k.closed.Add(b.limits.IdempotencyKept), b.swept) {
 				return true
 			}
 		}
@@ -738,7 +735,7 @@ func (b *book) unserved(id delivery.DeviceID, suite mls.CipherSuite, req deliver
 	}
 	for _, k := range b.of(id) {
 		drained := slices.Contains(req.LastResortOnly, id.User) && !k.item.LastResort
-		if drained || k.stateAt(b.now) != delivery.Available {
+		if drained || k.stateAt(b.sure) != delivery.Available {
 			continue
 		}
 		if !slices.Contains(asked, k.item.Suite) || !slices.Contains(b.limits.CipherSuites, k.item.Suite) {

@@ -108,8 +108,17 @@ func (b *book) addToken(token delivery.Token) (delivery.Token, error) {
 }
 
 func (b *book) token(id string) (delivery.Token, error) {
+	t, err := b.keptToken(id)
+	if err == nil && !t.Expires.IsZero() && come(t.Expires, b.now) {
+		return delivery.Token{}, delivery.ErrClock // nobody knows
+	}
+	return t, err
+}
+
+// keptToken returns a token that has not expired for certain.
+func (b *book) keptToken(id string) (delivery.Token, error) {
 	for _, t := range b.tokens {
-		if t.ID == id && (t.Expires.IsZero() || !come(t.Expires, b.now)) {
+		if t.ID == id && (t.Expires.IsZero() || !come(t.Expires, b.sure)) {
 			return t, nil
 		}
 	}
@@ -120,7 +129,7 @@ func (b *book) token(id string) (delivery.Token, error) {
 // those of devices, and of one owner the oldest first.
 func (b *book) tokensWithin(within delivery.TokenOwner) (found []delivery.Token) {
 	for _, t := range b.tokens {
-		if _, err := b.token(t.ID); err == nil && owns(within, t.Owner) {
+		if _, err := b.keptToken(t.ID); err == nil && owns(within, t.Owner) {
 			found = append(found, t)
 		}
 	}
@@ -132,7 +141,7 @@ func (b *book) tokensWithin(within delivery.TokenOwner) (found []delivery.Token)
 }
 
 func (b *book) revokeToken(within delivery.TokenOwner, id string) error {
-	t, err := b.token(id)
+	t, err := b.keptToken(id)
 	if err != nil || !owns(within, t.Owner) {
 		return delivery.ErrNotFound
 	}
@@ -162,5 +171,5 @@ func (b *book) outlivedRemoval(caller delivery.Caller, id delivery.DeviceID) (ou
 // removed.
 func (b *book) mayForgetRemoval(id delivery.DeviceID) bool {
 	removed, ok := b.removed[id]
-	return ok && come(removed.Add(b.limits.TombstoneKept), b.now)
+	return ok && come(removed.Add(b.limits.TombstoneKept), latest(b.sure, b.swept))
 }

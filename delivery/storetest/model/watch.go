@@ -6,57 +6,82 @@ import (
 	"welcomed/delivery/storetest"
 )
 
-// A watch is the reference of delivery.ClockGuard and of the latest time that a
-// store keeps.
+// A watch is the reference of delivery.ClockGuard and of the time that a store
+// keeps.
 type watch struct {
 	clock *storetest.Clock
-	trust bool
+	trust bool // the operator says that the clock is right
 
-	disk    time.Time // kept by the store
-	seen    time.Time // the latest time that is certain
-	wall    time.Time // at the last look
-	ran     time.Duration
+	disk  time.Time // kept by the store
+	known time.Time // when the store was opened; zero: it was new
+	since time.Duration
+	sure  time.Time // has come for certain
+	wall  time.Time // at the last look
+	ran   time.Duration
+
 	doubted bool // the clock has jumped ahead, and the time has not held yet
-	since   time.Duration
+	late    bool // it is a little behind, and has not held yet
+	from    time.Duration
 }
 
-func (w *watch) open() {
-	w.seen, w.wall, w.ran, w.doubted = w.disk, w.disk, w.clock.Elapsed(), false
+func (w *watch) open(isNew bool) {
+	*w = watch{clock: w.clock, trust: w.trust, disk: w.disk, known: w.disk, sure: w.disk, wall: w.disk, ran: w.clock.Elapsed(), since: w.clock.Elapsed()}
+	if isNew {
+		w.known = time.Time{}
+	}
 }
 
 func (w *watch) look() {
 	now, ran := w.clock.Now(), w.clock.Elapsed()
-	due := w.wall.Add(ran - w.ran)
-	if due.Before(w.seen) {
-		due = w.seen
+	passed := ran - w.ran
+	if w.doubted {
+		w.sure = w.sure.Add(passed)
 	}
+	jumped := now.Sub(latest(w.sure, w.wall.Add(passed))) > day
 	w.wall, w.ran = now, ran
+	ahead, cannotBe := now.Sub(w.sure), now.Year() < 2026
+	believed, doubted, late := false, false, false
 	switch {
-	case now.Sub(w.seen) <= day:
-		w.doubted = false
-	case now.Sub(due) > day:
-		w.doubted, w.since = true, ran
+	case w.trust:
+		believed = !cannotBe || w.sure.Year() < 2026 && now.Unix() > 0
+	case ahead > day:
+		doubted = jumped || w.doubted && ran-w.from < time.Hour
+		believed = !doubted
+	case ahead > 0:
+		believed = true
+	case ahead >= -time.Hour, cannotBe:
+	case !now.Before(w.known.Add(ran - w.since - time.Hour)):
+		believed = true
+	case ahead >= -day:
+		late = !w.late || ran-w.from < time.Hour
+		believed = !late
+		if believed {
+			w.known, w.since = now, ran
+		}
 	}
-	if w.doubted && (w.trust || ran-w.since >= time.Hour) {
-		w.doubted = false
+	if jumped && doubted || late && !w.late {
+		w.from = ran
 	}
-	if !w.doubted && now.After(w.seen) {
-		w.seen = now
+	w.doubted, w.late = doubted, late
+	if believed {
+		w.sure = now
 	}
 }
 
 // tooEarly reports whether what happens now would be dated by a time that cannot
 // be.
-func (w *watch) tooEarly() bool { return !w.trust && w.now().Year() < 2026 }
-
-// now is what is answered by: time does not go back.
-func (w *watch) now() time.Time {
-	if w.wall.Before(w.seen) {
-		return w.seen
-	}
-	return w.wall
+func (w *watch) tooEarly() bool {
+	return !w.trust && w.sure.Year() < 2026 && w.wall.Year() < 2026
 }
 
-func (w *watch) behind() bool { return w.tooEarly() || w.seen.Sub(w.wall) > time.Hour }
+// now is what happens is dated by.
+func (w *watch) now() time.Time {
+	if w.doubted {
+		return w.wall
+	}
+	return w.sure
+}
+
+func (w *watch) behind() bool { return w.tooEarly() || w.sure.Sub(w.wall) > time.Hour }
 
 func (w *watch) sweeps() bool { return !w.behind() && !w.doubted }
