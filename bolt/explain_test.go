@@ -119,7 +119,7 @@ func TestWhatCannotBeReadIsToldInASentence(t *testing.T) {
 	whole, err := os.ReadFile(path)
 	must(t, err)
 	must(t, os.WriteFile(filepath.Join(dir, "cut"), whole[:3*4096], 0o600))
-	for name, says := range map[string]string{"none": "there is no database", "empty": "it is empty", "text": "corrupt", "cut": "corrupt"} {
+	for name, says := range map[string]string{"none": "there is no database", "empty": "is an empty file", "text": "corrupt", "cut": "corrupt"} {
 		_, err := bolt.OpenHistory(filepath.Join(dir, name), bolt.Options{Limits: delivery.DefaultLimits()})
 		if err == nil || !strings.Contains(err.Error(), says) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s: %v, want %q", name, err, says)

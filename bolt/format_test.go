@@ -150,9 +150,9 @@ func (v *village) ask(t *testing.T, s *bolt.Store) (answers []string) {
 	say("Tokens %v %v", tokens, err)
 	for _, id := range append(villageDevices, newcomer) {
 		infos, err := s.Devices(ctx, nobody, id.User)
-		say("Devices %v %v", infos, err)
+		say("Devices %v %v", devicesAsKept(infos), err)
 		inv, err := s.Inventory(ctx, nobody, id)
-		say("Inventory %v %v %v %v", inv.Counts, inv.Refs, err, len(inv.LastResort))
+		say("Inventory %v %v %v %v", countsAsKept(inv.Counts), inv.Refs, err, len(inv.LastResort))
 		l, err := s.List(ctx, nobody, id.User, delivery.ListOptions{})
 		must(t, err)
 		for _, d := range l.Devices {
@@ -178,6 +178,34 @@ func (v *village) ask(t *testing.T, s *bolt.Store) (answers []string) {
 		}
 	}
 	return answers
+}
+
+// countsKept are the fields of a delivery.SuiteCounts that the kept answers have.
+type countsKept struct {
+	Suite                                            mls.CipherSuite
+	Available, Reserved, Retired, Matched, Delivered int
+}
+
+func countsAsKept(counts []delivery.SuiteCounts) (kept []countsKept) {
+	for _, c := range counts {
+		kept = append(kept, countsKept{c.Suite, c.Available + c.NotYetValid, c.Reserved, c.Retired, c.Matched, c.Delivered})
+	}
+	return kept
+}
+
+// A deviceKept has the fields of a delivery.DeviceInfo that the kept answers have.
+type deviceKept struct {
+	Device  string
+	SeenAt  time.Time
+	Counts  []countsKept
+	Pending int
+}
+
+func devicesAsKept(infos []delivery.DeviceInfo) (kept []deviceKept) {
+	for _, d := range infos {
+		kept = append(kept, deviceKept{d.Device, d.SeenAt, countsAsKept(d.Counts), d.Pending})
+	}
+	return kept
 }
 
 func (v *village) open(t *testing.T, path string) *bolt.Store {

@@ -27,7 +27,7 @@ func TestTheEncodingOfUsersIsKeptOnceThereAreSome(t *testing.T) {
 	}
 	id := delivery.DeviceID{User: "YWxpY2U", Name: "phone"}
 	item := newKeyPackage(t, mlstest.NewSigner(1, "alice"))
-	_, err := s.Publish(t.Context(), delivery.Caller{}, id, []delivery.NewKeyPackage{item})
+	_, err := s.Publish(t.Context(), delivery.Unauthenticated(), id, []delivery.NewKeyPackage{item})
 	must(t, err)
 	requireEncoding(t, s)
 	must(t, s.Close())

@@ -419,7 +419,7 @@ var replacePromises = []promise{
 		fresh := keyPackage()
 		refused(delivery.ErrInvalidKeyPackage, fresh, keyPackage(w.lasting(-2*day, -day)))
 		refused(delivery.ErrKeyPackageSpent, spent)
-		refused(delivery.ErrKeyPackageSpent, fresh, keyPackage(mlstest.WithInitKey(old[0].InitKey)))
+		refused(delivery.ErrInitKeyReused, fresh, keyPackage(mlstest.WithInitKey(old[0].InitKey)))
 		refused(delivery.ErrNotYours, fresh, w.one(tablet))
 		refused(delivery.ErrStockFull, keyPackages(4)...)
 		w.missing(fresh)
