@@ -265,6 +265,8 @@ func (c *checker) row(k, v []byte) {
 		c.posted(readNumber(key))
 	case bucketIdempotency.kind:
 		c.idempotency(key, v)
+	case bucketReservations.kind:
+		c.reservation(key, v)
 	case bucketTokens.kind:
 		c.tokenRow(string(key), v)
 	case bucketOwners.kind:
@@ -313,6 +315,23 @@ func (c *checker) ref(key, v []byte) {
 		}
 	}
 	c.repairable(delRow(bucketRefs, key), "the ref %x… has no KeyPackage", key)
+}
+
+// reservation checks a row that finds a KeyPackage by its reservation.
+func (c *checker) reservation(key, v []byte) {
+	if len(key) == 8+numberBytes && len(v) == numberBytes+1 {
+		if d := c.deviceByNumber(readNumber(v)); d != nil {
+			k := c.keyPackage(d, keyPackageKey{readNumber(key[8:]), shelf(v[numberBytes])})
+			ids := [2]delivery.ReservationID{}
+			if k != nil {
+				ids = k.found
+			}
+			if slices.Contains(ids[:], delivery.ReservationID(readU64(key))) {
+				return
+			}
+		}
+	}
+	c.repairable(delRow(bucketReservations, key), "the reservation %x has no KeyPackage", key)
 }
 
 func (c *checker) idempotency(key, v []byte) {

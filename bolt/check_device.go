@@ -1,6 +1,7 @@
 package bolt
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"time"
@@ -54,7 +55,7 @@ func (c *checker) deviceRow(key, v []byte) {
 		c.initKeys = append(c.initKeys, decodeInitKeys(key, v)...)
 	case kind == rowDoubts && c.store.format < formatVersion:
 	case kind == rowKeyPackage, kind == rowTombstone, kind&^byte(lastShelf) == rowShelf:
-		c.keyPackageRow(kind, decodeKeyPackage(kind, readNumber(rest), v))
+		c.keyPackageRow(kind, keyPackageAt(key, v))
 	default:
 		c.wrong("a row of device %s is of kind %#x, which there is not", c.d.id, kind)
 	}
@@ -161,11 +162,17 @@ func (c *checker) keyPackageRow(kind byte, k *keyPackage) {
 			}
 		}
 	}
-	if r.State == delivery.Retired {
+	if r.CountsAsRetired() {
 		c.own.retired++
 	}
-	if is := k.rowKind(); is != kind {
-		c.placed(d.keyPackageRow(kind, k.number), d.keyPackageRow(is, k.number), k.encode(), "KeyPackage %s of device %s lies where it is not looked for", r.Ref, d.id)
+	if !bytes.Equal(d.rowOf(k), d.rowFor(k)) {
+		c.placed(d.rowOf(k), d.rowFor(k), k.encode(), "KeyPackage %s of device %s lies where it is not looked for", r.Ref, d.id)
+	}
+	for _, id := range k.found {
+		if id != 0 && c.get(bucketReservations, reservationKey(id, k.number)) == nil {
+			c.repairable(putRow(bucketReservations, reservationKey(id, k.number), append(numberKey(d.number), byte(k.shelf))),
+				"KeyPackage %s of device %s is not found by its reservation", r.Ref, d.id)
+		}
 	}
 	switch {
 	case r.State == delivery.Available:

@@ -45,6 +45,7 @@ type device struct {
 	pending      int       // Welcomes pending
 	delivered    int       // Welcomes delivered and not settled
 	validFrom    time.Time // from then on all that were ever put on the shelf are valid
+	replaced     [8]uint64 // the sequence when the shelf of each suite was replaced last
 	retired      int       // KeyPackages that are, as written, last resort counted
 	overdue      int       // pending although the device has claimed since
 	claimed      uint64    // the sequence at its last claim
@@ -234,6 +235,9 @@ func (t *txn) deviceByNumber(number uint64) *device {
 		d.life, d.removedNo = dec.number(), dec.number()
 		dec.times(&d.endedAt)
 	}
+	for len(dec) > 0 {
+		d.replaced[dec.byte()&7] = dec.number()
+	}
 	d.live.due, d.tombstones.due = d.live.set, d.tombstones.set
 	d.was = d.late()
 	t.keep(d)
@@ -319,10 +323,16 @@ func (t *txn) flushDevice(d *device) {
 	e.number(d.changes)
 	e.number(uint64(level + 1))
 	e.times(d.live.set, d.tombstones.set, d.removedAt, d.validFrom)
-	if d.life > 0 || !d.endedAt.IsZero() {
+	if d.life > 0 || !d.endedAt.IsZero() || d.replaced != [8]uint64{} {
 		e.number(d.life)
 		e.number(d.removedNo)
 		e.times(d.endedAt)
+	}
+	for suite, number := range d.replaced {
+		if number != 0 {
+			e.byte(byte(suite))
+			e.number(number)
+		}
 	}
 	t.put(bucketDevices, d.key(rowDevice), e)
 }

@@ -55,12 +55,14 @@
 //	                                     hash of its init_key(8)
 //	                0x6s kp            → state of a KeyPackage on the shelf; s is its
 //	                                     suite, doubled, + 1 for a last resort
+//	                0x6s 0xff kp       → … of one that was given back: it lies behind the others
 //	              'r' first 8 bytes of a KeyPackageRef → device, kp, s
 //	              'i' first 16 bytes of a WelcomeID → welcome
 //	              'p' welcome → what has become of the Welcome
 //	              't' kind, due, row → empty; stale when the row says another time
 //	              'k' hash of caller and Idempotency-Key(16) → due, hash of the request, the answer
 //	              'a' id of a token → hash of its secret, owner, rights, times
+//	              'v' id of a reservation(8) kp → device, s: what it holds or has given back
 //	              'o' owner of a token, id → empty; the owner is user 0x00 device 0x00,
 //	              or a slash, the name of a service and 0x00
 //

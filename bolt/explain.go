@@ -114,7 +114,7 @@ func (t *txn) keyPackageRecords(d *device, most int) (records []delivery.KeyPack
 		if kind != rowKeyPackage && kind != rowTombstone && kind&0xf0 != rowShelf {
 			continue
 		}
-		k := t.gone(d, decodeKeyPackage(kind, readNumber(key[numberBytes+1:]), row))
+		k := t.gone(d, keyPackageAt(key, row))
 		if records = append(records, t.told(k)); len(records) > 2*most {
 			slices.SortStableFunc(records, latest)
 			more += len(records) - most

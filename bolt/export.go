@@ -158,6 +158,9 @@ func (e *exporter) header(final bool) error {
 	}
 	restore := lastRestore(e.tx.Bucket(bucketMeta.name))
 	h.RestoredAt, h.RestoreEpoch = restore.At, restore.Epoch
+	if v := e.get(bucketMeta, keyRestoredOrder); v != nil {
+		h.RestoredOrder = readNumber(v)
+	}
 	h.UserEncoding = string(e.get(bucketMeta, keyUserEncoding))
 	return e.emit(h)
 }
@@ -196,6 +199,9 @@ func (e *exporter) exportDevice(number uint64) error {
 	if d.removed {
 		r.RemovedAt = e.lastRemovalOf(d)
 	}
+	if d.replaced != [8]uint64{} {
+		r.Replaced = slices.Clone(d.replaced[:])
+	}
 	if err := e.emit(r); err != nil {
 		return err
 	}
@@ -206,12 +212,12 @@ func (e *exporter) exportDevice(number uint64) error {
 		}
 	}
 	for _, at := range e.keyPackageRows(d) {
-		row := e.get(bucketDevices, d.keyPackageRow(at.kind, at.number))
+		row := e.get(bucketDevices, at.key)
 		hash, known := hashes[at.number]
 		if !known {
 			return wrong("a KeyPackage of device %s has no init_key", d.id)
 		}
-		if err := e.exportKeyPackage(d, e.gone(d, decodeKeyPackage(at.kind, at.number, row)), hash); err != nil {
+		if err := e.exportKeyPackage(d, e.gone(d, keyPackageAt(at.key, row)), hash); err != nil {
 			return err
 		}
 	}
@@ -221,7 +227,7 @@ func (e *exporter) exportDevice(number uint64) error {
 // A keyPackagePlace is where the row of a KeyPackage is.
 type keyPackagePlace struct {
 	number uint64
-	kind   byte
+	key    []byte
 }
 
 // keyPackageRows returns the device's KeyPackages, oldest first.
@@ -232,7 +238,9 @@ func (e *exporter) keyPackageRows(d *device) (places []keyPackagePlace) {
 			if kind > last {
 				return
 			}
-			places = append(places, keyPackagePlace{readNumber(key[numberBytes+1:]), kind})
+			key := bytes.Clone(key)
+			number := key[len(key)-numberBytes:] // behind a mark if it was given back
+			places = append(places, keyPackagePlace{readNumber(number), key})
 		}
 	}
 	note(d.key(rowKeyPackage), nil, rowKeyPackage)
@@ -251,6 +259,8 @@ func (e *exporter) exportKeyPackage(d *device, k *keyPackage, hash initHash) err
 		PublishedAt: r.PublishedAt, ShelfUntil: r.ShelfUntil, MatchableUntil: r.MatchableUntil,
 		ReservedBy: r.ReservedBy, ReservedAt: r.ReservedAt, Abandoned: r.Abandoned, HandedOutAt: r.HandedOutAt,
 		EndedAt: r.EndedAt, ClosedAt: k.closed, Open: r.Open, BeforeRestore: r.BeforeRestore, InitKey: archive.Start(hash),
+		Reservation: uint64(r.Reservation), GivenBack: uint64(r.Returned.Reservation), GivenBackBy: r.Returned.By,
+		GivenBackAt: r.Returned.At, GivenBackReason: r.Returned.Reason,
 	}
 	if k.payload {
 		record.Bytes = cloneBytes(e.get(bucketKeyPackages, numberKey(k.number)))
@@ -395,7 +405,7 @@ func (e *exporter) allReservations() error {
 		copy(r.Key[:], key)
 		copy(r.Request[:], d.bytes())
 		answer := decodeReservation(d.bytes())
-		r.Suite, r.Users = answer.Suite, archivedUsers(answer.Users)
+		r.Suite, r.Users, r.Reservation = answer.Suite, archivedUsers(answer.Users), uint64(answer.ID)
 		if err := errors.Join(e.goOn(), e.emit(r)); err != nil {
 			return err
 		}

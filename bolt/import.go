@@ -130,6 +130,9 @@ func (im *importer) begin(part string, header *archive.Header, limits delivery.L
 		if !header.RestoredAt.IsZero() {
 			t.put(bucketMeta, keyRestoredAt, appendNumber(nil, millis(header.RestoredAt)))
 		}
+		if header.RestoredOrder != 0 {
+			t.put(bucketMeta, keyRestoredOrder, numberKey(header.RestoredOrder))
+		}
 		if header.RestoreEpoch != "" {
 			t.put(bucketMeta, keyRestoreEpoch, []byte(header.RestoreEpoch))
 		}
@@ -220,6 +223,7 @@ func (i *importTxn) addDevice(r *archive.Device) error {
 		number: i.next(), id: r.ID(), life: r.Life, level: stockNone, seenAt: r.SeenAt, claimed: r.ClaimOrder,
 		removed: r.Removed, removedAt: r.RemovedAt,
 	}
+	copy(d.replaced[:], r.Replaced)
 	i.put(names, name, numberKey(d.number))
 	i.keep(d)
 	i.changed(d)
@@ -268,7 +272,10 @@ func (i *importTxn) addKeyPackage(r *archive.KeyPackage) error {
 			Ref: mls.KeyPackageRef(r.Ref), Suite: r.Suite, LastResort: r.LastResort, State: delivery.KeyPackageState(r.State),
 			Lifetime: mls.Lifetime{NotBefore: r.NotBefore, NotAfter: r.NotAfter}, PublishedAt: r.PublishedAt, ShelfUntil: r.ShelfUntil,
 			MatchableUntil: r.MatchableUntil, ReservedBy: r.ReservedBy, ReservedAt: r.ReservedAt, Abandoned: r.Abandoned,
-			HandedOutAt: r.HandedOutAt, EndedAt: r.EndedAt, Open: r.Open, BeforeRestore: r.BeforeRestore,
+			HandedOutAt: r.HandedOutAt, EndedAt: r.EndedAt, Open: r.Open, BeforeRestore: r.BeforeRestore, Reservation: delivery.ReservationID(r.Reservation),
+			Returned: delivery.Return{
+				Reservation: delivery.ReservationID(r.GivenBack), By: r.GivenBackBy, At: r.GivenBackAt, Reason: r.GivenBackReason,
+			},
 		},
 		payload: len(r.Bytes) > 0,
 		closed:  r.ClosedAt,
@@ -431,6 +438,6 @@ func (i *importTxn) addReservation(r *archive.Reservation) error {
 	if i.get(bucketIdempotency, r.Key[:]) != nil {
 		return fmt.Errorf("reservation %x is here twice", r.Key)
 	}
-	i.putReservation(idempotency{r.Key[:], r.Request}, r.ExpiresAt, delivery.Reservation{Suite: r.Suite, Users: reservedUsers(r.Users)})
+	i.putReservation(idempotency{r.Key[:], r.Request}, r.ExpiresAt, delivery.Reservation{ID: delivery.ReservationID(r.Reservation), Suite: r.Suite, Users: reservedUsers(r.Users)})
 	return nil
 }

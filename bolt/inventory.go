@@ -30,6 +30,9 @@ func (t *txn) inventory(d *device) (inv delivery.Inventory) {
 			state := k.rec.Told(t.sure)
 			if k.rec.Needed() {
 				inv.Refs = append(inv.Refs, k.rec.Ref)
+				if r := k.rec.Returned; r.Reservation != 0 {
+					inv.GivenBack = append(inv.GivenBack, delivery.ReturnedKeyPackage{Ref: k.rec.Ref, Suite: k.rec.Suite, At: r.At, Reason: r.Reason})
+				}
 			}
 			if k.rec.LastResort && state == delivery.Available {
 				inv.LastResort = append(inv.LastResort, delivery.LastResort{Ref: k.rec.Ref, Suite: k.rec.Suite, HandedOutAt: k.rec.HandedOutAt, UsableFrom: k.rec.UsableFrom(t.sure, t.now)})
@@ -41,6 +44,7 @@ func (t *txn) inventory(d *device) (inv delivery.Inventory) {
 		inv.Counts = append(inv.Counts, *c)
 	}
 	slices.SortFunc(inv.Counts, func(a, b delivery.SuiteCounts) int { return cmp.Compare(a.Suite, b.Suite) })
+	slices.SortFunc(inv.GivenBack, func(a, b delivery.ReturnedKeyPackage) int { return cmp.Compare(a.Ref, b.Ref) })
 	slices.Sort(inv.Refs)
 	inv.Digest = digestOf(inv.Refs)
 	inv.RestoreEpoch = t.store.restore.Epoch

@@ -1,6 +1,7 @@
 package bolt
 
 import (
+	"encoding/binary"
 	"slices"
 	"time"
 
@@ -43,9 +44,74 @@ type keyPackage struct {
 	payload bool      // the bytes are still kept
 	closed  time.Time // when it became a tombstone
 
-	stored bool // a row exists, as was and row say
+	stored bool // a row exists, as the rest says
 	was    delivery.KeyPackageState
 	row    byte
+	behind bool // the row lies behind the others of its part of the shelf
+	own    bool // it counted as retired
+	found  [2]delivery.ReservationID
+}
+
+// givenBack stands in the key of the row of a KeyPackage that was given back, in front
+// of its number, so that it lies behind the others on the shelf.
+const givenBack = 0xff
+
+// reservations are those that find the KeyPackage: the one that holds it, and the last
+// that has given it back.
+func (k *keyPackage) reservations() (ids [2]delivery.ReservationID) {
+	if k.rec.State == delivery.Reserved {
+		ids[0] = k.rec.Reservation
+	}
+	ids[1] = k.rec.Returned.Reservation
+	return ids
+}
+
+// reservationKey is the key of a row that finds a KeyPackage by its reservation.
+func reservationKey(id delivery.ReservationID, number uint64) []byte {
+	return appendNumber(binary.BigEndian.AppendUint64(nil, uint64(id)), number)
+}
+
+// findByReservation keeps those rows in step.
+func (t *txn) findByReservation(d *device, k *keyPackage, now [2]delivery.ReservationID) {
+	for _, id := range k.found {
+		if id != 0 && !slices.Contains(now[:], id) {
+			t.del(bucketReservations, reservationKey(id, k.number))
+		}
+	}
+	for _, id := range now {
+		if id != 0 && !slices.Contains(k.found[:], id) {
+			t.put(bucketReservations, reservationKey(id, k.number), append(numberKey(d.number), byte(k.shelf)))
+		}
+	}
+	k.found = now
+}
+
+// lies reports whether the row belongs behind the others.
+func (k *keyPackage) lies() (behind bool) {
+	return k.rec.State == delivery.Available && k.rec.Returned.Reservation != 0 && !k.rec.LastResort
+}
+
+// rowOf is the key of the KeyPackage's row, and rowFor where it belongs.
+func (d *device) rowOf(k *keyPackage) []byte  { return d.placeOf(k.row, k.number, k.behind) }
+func (d *device) rowFor(k *keyPackage) []byte { return d.placeOf(k.rowKind(), k.number, k.lies()) }
+
+func (d *device) placeOf(kind byte, number uint64, behind bool) []byte {
+	if behind {
+		return appendNumber(append(d.key(kind), givenBack), number)
+	}
+	return d.keyPackageRow(kind, number)
+}
+
+// keyPackageAt reads a row by its key, which begins with the number of the device.
+func keyPackageAt(key, row []byte) *keyPackage {
+	kind, rest := key[numberBytes], key[numberBytes+1:]
+	behind := len(rest) == numberBytes+1 && rest[0] == givenBack
+	if behind {
+		rest = rest[1:]
+	}
+	k := decodeKeyPackage(kind, readNumber(rest), row)
+	k.behind = behind
+	return k
 }
 
 // rowKind is where the row belongs.
@@ -63,6 +129,11 @@ func (t *txn) keyPackage(d *device, key keyPackageKey) *keyPackage {
 	for _, kind := range [...]byte{rowKeyPackage, rowShelf | byte(key.shelf), rowTombstone} {
 		if row := t.get(bucketDevices, d.keyPackageRow(kind, key.number)); row != nil {
 			return t.gone(d, decodeKeyPackage(kind, key.number, row))
+		}
+	}
+	if place := d.placeOf(rowShelf|byte(key.shelf), key.number, true); !key.shelf.lastResort() {
+		if row := t.get(bucketDevices, place); row != nil {
+			return t.gone(d, keyPackageAt(place, row))
 		}
 	}
 	return nil
@@ -84,8 +155,8 @@ func decodeKeyPackage(kind byte, number uint64, row []byte) *keyPackage {
 		panic(errCorrupt)
 	}
 	r.Suite, r.LastResort = k.shelf.suite(), k.shelf.lastResort()
-	var matched, reserved bool
-	d.flags(&k.payload, &r.Abandoned, &matched, &reserved, &r.BeforeRestore)
+	var matched, reserved, held, returned bool
+	d.flags(&k.payload, &r.Abandoned, &matched, &reserved, &r.BeforeRestore, &held, &returned)
 	r.Ref = mls.KeyPackageRef(d.string())
 	r.Lifetime.NotBefore, r.Lifetime.NotAfter = d.number(), d.number()-1
 	d.times(&r.PublishedAt, &r.ShelfUntil, &r.MatchableUntil, &r.ReservedAt, &r.HandedOutAt, &r.EndedAt, &k.closed)
@@ -96,7 +167,15 @@ func decodeKeyPackage(kind byte, number uint64, row []byte) *keyPackage {
 		k.mail = mailKey{d.number(), uint32(d.number())}
 		r.Open = int(d.number())
 	}
-	k.was = r.State
+	if held {
+		r.Reservation = delivery.ReservationID(d.number())
+	}
+	if returned {
+		r.Returned = delivery.Return{
+			Reservation: delivery.ReservationID(d.number()), By: d.string(), At: d.time(), Reason: delivery.GiveBackReason(d.string()),
+		}
+	}
+	k.was, k.own, k.found = r.State, r.CountsAsRetired(), k.reservations()
 	return k
 }
 
@@ -109,7 +188,8 @@ func (k *keyPackage) encode() []byte {
 	e.byte(byte(r.State))
 	e.byte(byte(k.shelf))
 	matched, reserved := k.mail != mailKey{}, r.ReservedBy != ""
-	e.flags(k.payload, r.Abandoned, matched, reserved, r.BeforeRestore)
+	held, returned := r.Reservation != 0, r.Returned.Reservation != 0
+	e.flags(k.payload, r.Abandoned, matched, reserved, r.BeforeRestore, held, returned)
 	e.string(string(r.Ref))
 	// The usual end, 2^64-1, takes one byte.
 	e.number(r.Lifetime.NotBefore)
@@ -122,6 +202,15 @@ func (k *keyPackage) encode() []byte {
 		e.number(k.mail.welcome)
 		e.number(uint64(k.mail.index))
 		e.number(uint64(r.Open))
+	}
+	if held {
+		e.number(uint64(r.Reservation))
+	}
+	if returned {
+		e.number(uint64(r.Returned.Reservation))
+		e.string(r.Returned.By)
+		e.time(r.Returned.At)
+		e.string(string(r.Returned.Reason))
 	}
 	return e
 }
@@ -137,11 +226,12 @@ func (t *txn) saveKeyPackage(d *device, k *keyPackage) {
 	if !k.stored || k.row != kind && kind == rowTombstone {
 		d.changes++
 	}
-	if k.stored && k.row != kind {
-		t.del(bucketDevices, d.keyPackageRow(k.row, k.number))
+	if k.stored && (k.row != kind || k.behind != k.lies()) {
+		t.del(bucketDevices, d.rowOf(k))
 	}
-	t.put(bucketDevices, d.keyPackageRow(kind, k.number), k.encode())
-	k.stored, k.was, k.row = true, k.rec.State, kind
+	t.put(bucketDevices, d.rowFor(k), k.encode())
+	t.findByReservation(d, k, k.reservations())
+	k.stored, k.was, k.row, k.behind, k.own = true, k.rec.State, kind, k.lies(), k.rec.CountsAsRetired()
 	if kind == rowTombstone {
 		d.tombstones.at(k.nextDue(t.limits))
 	} else {
@@ -153,10 +243,14 @@ func (t *txn) saveKeyPackage(d *device, k *keyPackage) {
 func (t *txn) countKeyPackage(d *device, k *keyPackage) {
 	if k.stored {
 		t.state.keyPackages[k.was]--
-		d.addRetired(k.was, -1)
 	}
 	t.state.keyPackages[k.rec.State]++
-	d.addRetired(k.rec.State, 1)
+	if k.stored && k.own {
+		d.retired--
+	}
+	if k.rec.CountsAsRetired() {
+		d.retired++
+	}
 	was, is := k.stored && k.was == delivery.Available, k.rec.State == delivery.Available
 	if was == is {
 		return
@@ -174,12 +268,6 @@ func (t *txn) countKeyPackage(d *device, k *keyPackage) {
 		if from := k.rec.NotBefore(); from.After(d.validFrom) {
 			d.validFrom = from
 		}
-	}
-}
-
-func (d *device) addRetired(s delivery.KeyPackageState, n int) {
-	if s == delivery.Retired {
-		d.retired += n
 	}
 }
 
@@ -227,7 +315,7 @@ func (t *txn) onShelf(d *device, suite mls.CipherSuite) []*keyPackage {
 
 // lastResorts returns the available last resorts of a suite.
 func (t *txn) lastResorts(d *device, suite mls.CipherSuite) (found []*keyPackage) {
-	t.eachOnShelfFrom(d, suite, keyPackageKey{shelf: shelfOf(suite, true)}, func(k *keyPackage) bool {
+	t.eachOnShelfFrom(d, suite, d.key(rowShelf|byte(shelfOf(suite, true))), func(k *keyPackage) bool {
 		found = append(found, k)
 		return true
 	})
@@ -236,18 +324,18 @@ func (t *txn) lastResorts(d *device, suite mls.CipherSuite) (found []*keyPackage
 
 // eachOnShelf is onShelf until yield returns false.
 func (t *txn) eachOnShelf(d *device, suite mls.CipherSuite, yield func(*keyPackage) bool) {
-	t.eachOnShelfFrom(d, suite, keyPackageKey{shelf: shelfOf(suite, false)}, yield)
+	t.eachOnShelfFrom(d, suite, d.key(rowShelf|byte(shelfOf(suite, false))), yield)
 }
 
-// eachOnShelfFrom is eachOnShelf from a place on, where one may lie.
-func (t *txn) eachOnShelfFrom(d *device, suite mls.CipherSuite, from keyPackageKey, yield func(*keyPackage) bool) {
+// eachOnShelfFrom is eachOnShelf from the key of a row on.
+func (t *txn) eachOnShelfFrom(d *device, suite mls.CipherSuite, from []byte, yield func(*keyPackage) bool) {
 	last := shelfOf(suite, true)
 	if suite == 0 {
 		last = lastShelf
 	}
-	for key, row := range t.scan(bucketDevices, numberKey(d.number), d.keyPackageRow(rowShelf|byte(from.shelf), from.number)) {
+	for key, row := range t.scan(bucketDevices, numberKey(d.number), from) {
 		kind := key[numberBytes]
-		if kind > rowShelf|byte(last) || !yield(t.gone(d, decodeKeyPackage(kind, readNumber(key[numberBytes+1:]), row))) {
+		if kind > rowShelf|byte(last) || !yield(t.gone(d, keyPackageAt(key, row))) {
 			return
 		}
 	}

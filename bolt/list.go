@@ -26,7 +26,7 @@ func (s *Store) List(ctx context.Context, caller delivery.Caller, user delivery.
 				continue
 			}
 			for _, k := range t.onShelf(d, 0) {
-				place := cursor{d.id.Name, d.keyPackageRow(k.row, k.number)[numberBytes:]}
+				place := cursor{d.id.Name, d.rowOf(k)[numberBytes:]}
 				if !after.before(place) || !page.wants(t, k) {
 					continue
 				}

@@ -503,6 +503,7 @@ func (s *Store) retireShelves() error {
 				t.del(bucketMeta, keyRestored)
 				t.put(bucketMeta, keyRestoredAt, appendNumber(nil, millis(t.now)))
 				t.put(bucketMeta, keyRestoreEpoch, newEpoch())
+				t.put(bucketMeta, keyRestoredOrder, numberKey(t.next()))
 			}
 			return nil
 		})

@@ -41,6 +41,7 @@ type publishLook struct {
 	search *initKeySearch // as far as it has come
 	beside int            // on the shelves of the user's other devices
 	aside  int            // retired of those
+	before bool           // a replacement decides about what was reserved before it
 }
 
 func (t *txn) lookAt(p publication) *publishLook {
@@ -48,6 +49,7 @@ func (t *txn) lookAt(p publication) *publishLook {
 	if len(p.items) > 0 {
 		t.searchInitKeys(p.id, l.search)
 	}
+	l.before = p.replace && t.reservedBefore(t.device(p.id), p.suite)
 	for _, d := range t.userDevices(p.id.User) {
 		if d.id != p.id {
 			l.beside += t.available(d)
@@ -59,7 +61,7 @@ func (t *txn) lookAt(p publication) *publishLook {
 
 // clone returns a look that goes on by itself.
 func (l *publishLook) clone() *publishLook {
-	return &publishLook{l.search.clone(), l.beside, l.aside}
+	return &publishLook{l.search.clone(), l.beside, l.aside, l.before}
 }
 
 func (s *Store) publish(ctx context.Context, p publication) (answer delivery.Publications, err error) {
@@ -73,8 +75,8 @@ func (s *Store) publish(ctx context.Context, p publication) (answer delivery.Pub
 		look := p
 		look.seen = looked.clone()
 		plan, err := t.planPublication(look)
-		if err != nil || plan.changes() {
-			return plan.changes(), err
+		if changes := plan.changes() || look.seen.before; err != nil || changes {
+			return changes, err
 		}
 		answer = t.published(look, plan, nil, plan.device)
 		return false, nil
@@ -115,6 +117,9 @@ func (t *txn) publish(p publication) (delivery.Publications, error) {
 	for _, k := range plan.retired {
 		k.rec.Retire(*t.limits, t.now)
 		t.saveKeyPackage(d, k)
+	}
+	if p.replace && (plan.changes() || p.seen.before) && d != nil {
+		t.noteReplaced(d, p.suite)
 	}
 	added := t.addKeyPackages(d, p, plan.added)
 	return t.published(p, plan, added, d), nil

@@ -115,10 +115,10 @@ func (t *txn) replaceKeyPackage(d *device, k *keyPackage) {
 	if kind == rowTombstone && k.closed.IsZero() {
 		k.closed = t.now
 	}
-	if kind != k.row {
-		t.del(bucketDevices, d.keyPackageRow(k.row, k.number))
+	if kind != k.row || k.behind != k.lies() {
+		t.del(bucketDevices, d.rowOf(k))
 	}
-	t.put(bucketDevices, d.keyPackageRow(kind, k.number), k.encode())
+	t.put(bucketDevices, d.rowFor(k), k.encode())
 	if kind == rowTombstone {
 		d.tombstones.at(k.nextDue(t.limits))
 	}

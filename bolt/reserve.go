@@ -101,7 +101,7 @@ func (r *reservation) apply(t *txn) error {
 // take makes the answer, and reserves what is in it unless dry is true. It reports
 // whether anything changes.
 func (r *reservation) take(t *txn, dry bool) (changes bool) {
-	r.answer = delivery.Reservation{Suite: r.suite}
+	r.answer = delivery.Reservation{Suite: r.suite} // its id with the first that can be given back
 	for _, target := range r.targets {
 		user := delivery.ReservedUser{User: target.user, Devices: []delivery.ReservedDevice{}}
 		for i := range target.devices {
@@ -130,7 +130,7 @@ func (r *reservation) takeFrom(t *txn, from *reserveDevice, lastResort, dry bool
 	}
 	k := from.offer
 	if !dry {
-		k = t.offerFrom(d, r.suite, lastResort, k.keyPackageKey)
+		k = t.offerFrom(d, r.suite, lastResort, d.rowOf(k))
 	}
 	if k == nil {
 		from.without = t.unserved(d, r.asked, lastResort)
@@ -143,6 +143,12 @@ func (r *reservation) takeFrom(t *txn, from *reserveDevice, lastResort, dry bool
 	answer.KeyPackage = &delivery.ListedKeyPackage{Ref: k.rec.Ref}
 	if changes = !k.rec.LastResort || k.rec.HandedOutAt.IsZero(); changes && !dry {
 		k.rec.Reserve(*t.limits, r.caller.ID(), t.now)
+		if !k.rec.LastResort {
+			if r.answer.ID == 0 {
+				r.answer.ID = t.newReservation()
+			}
+			k.rec.Reservation = r.answer.ID
+		}
 		t.saveKeyPackage(d, k)
 	}
 	return answer, changes
@@ -295,11 +301,12 @@ func (t *txn) offer(number uint64, suite mls.CipherSuite, lastResort bool) *keyP
 	if number == 0 {
 		return nil
 	}
-	return t.offerFrom(t.deviceByNumber(number), suite, lastResort, keyPackageKey{shelf: shelfOf(suite, false)})
+	d := t.deviceByNumber(number)
+	return t.offerFrom(d, suite, lastResort, d.key(rowShelf|byte(shelfOf(suite, false))))
 }
 
-// offerFrom is offer from a place on the shelf on.
-func (t *txn) offerFrom(d *device, suite mls.CipherSuite, lastResort bool, from keyPackageKey) (offer *keyPackage) {
+// offerFrom is offer from the key of a row of the shelf on.
+func (t *txn) offerFrom(d *device, suite mls.CipherSuite, lastResort bool, from []byte) (offer *keyPackage) {
 	t.eachOnShelfFrom(d, suite, from, func(k *keyPackage) bool {
 		if k.rec.OnShelf(t.sure, t.now) && (k.rec.LastResort || !lastResort) {
 			offer = k
@@ -400,7 +407,35 @@ func (t *txn) repeatedReservation(r idempotency, row []byte) (*delivery.Reservat
 	if !t.kept(answer) {
 		return nil, nil
 	}
+	t.withoutGivenBack(&answer)
 	return &answer, nil
+}
+
+// withoutGivenBack leaves out of an answer what was given back since: somebody else may
+// hold it.
+func (t *txn) withoutGivenBack(answer *delivery.Reservation) {
+	for i := range answer.Users {
+		u := &answer.Users[i]
+		served, given := 0, 0
+		for j := range u.Devices {
+			d := &u.Devices[j]
+			if d.KeyPackage == nil {
+				continue
+			}
+			if _, k := t.refOwner(d.KeyPackage.Ref); !k.rec.LastResort && k.rec.Reservation != answer.ID {
+				d.Status, d.KeyPackage = delivery.DeviceGivenBack, nil
+				given++
+			} else {
+				served++
+			}
+		}
+		switch {
+		case given > 0 && served > 0:
+			u.Status = delivery.UserPartial
+		case given > 0:
+			u.Status = delivery.UserExhausted
+		}
+	}
 }
 
 // kept reports whether all that was handed out can be handed out again: an answer
@@ -459,6 +494,7 @@ func encodeReservation(r delivery.Reservation) []byte {
 			}
 		}
 	}
+	e.number(uint64(r.ID))
 	return e
 }
 
@@ -495,5 +531,6 @@ func decodeReservation(row []byte) delivery.Reservation {
 			}
 		}
 	}
+	r.ID = delivery.ReservationID(d.number())
 	return r
 }

@@ -218,7 +218,7 @@ func (t *txn) sweepGone(d *device, r *delivery.SweepResult) {
 		if enough() {
 			return
 		}
-		k := decodeKeyPackage(key[numberBytes], readNumber(key[numberBytes+1:]), t.get(bucketDevices, key))
+		k := keyPackageAt(key, t.get(bucketDevices, key))
 		if d.end(k); !k.rec.State.Ended() {
 			k.rec.End(delivery.Expired, k.rec.MatchableUntil)
 			r.Expired++
@@ -328,7 +328,8 @@ func (t *txn) fireTombstones(timer timer, r *delivery.SweepResult) {
 
 // forgetKeyPackage removes a tombstone.
 func (t *txn) forgetKeyPackage(d *device, k *keyPackage) {
-	t.del(bucketDevices, d.keyPackageRow(k.row, k.number))
+	t.findByReservation(d, k, [2]delivery.ReservationID{})
+	t.del(bucketDevices, d.rowOf(k))
 	t.del(bucketRefs, []byte(k.rec.Ref[:refPrefix]))
 	t.state.keyPackages[k.was]--
 }

@@ -42,6 +42,8 @@ var (
 	bucketTokens      = &bucket{kind: 'a'}
 	bucketOwners      = &bucket{kind: 'o'}
 	bucketGone        = &bucket{kind: 'g'}
+
+	bucketReservations = &bucket{kind: 'v'}
 )
 
 // buckets are those that the file has.
@@ -223,6 +225,8 @@ var (
 	keyRestored = []byte("restored")
 	// keyRestoredAt is when it was gone the last time.
 	keyRestoredAt = []byte("restored_at")
+	// keyRestoredOrder is the number that the sequence had at the last restore.
+	keyRestoredOrder = []byte("restored_order")
 	// keyRestoreEpoch is delivery.Restore's.
 	keyRestoreEpoch = []byte("restore_epoch")
 	keyBackedUpAt   = []byte("backed_up_at")

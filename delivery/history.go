@@ -109,5 +109,5 @@ type WelcomeHistory struct {
 
 // LastAt is when something happened to the KeyPackage last.
 func (r *KeyPackageRecord) LastAt() time.Time {
-	return later(later(r.PublishedAt, r.ReservedAt), later(r.HandedOutAt, r.EndedAt))
+	return later(later(later(r.PublishedAt, r.ReservedAt), later(r.HandedOutAt, r.EndedAt)), r.Returned.At)
 }

@@ -12,7 +12,7 @@ import (
 //
 //	publish → available ──reserve──▶ reserved ──post──▶ matched ──claim──▶ consumed
 //	              │                     │                  ▲
-//	              ├── replace, shelf age, restore ▶ retired ┤
+//	              ├── replace, shelf age, restore ▶ retired ┤       (reserved ──give back──▶ available or retired)
 //	              └────────────────── post ────────────────┘
 //	available, reserved, retired → expired     available, reserved, retired, matched → withdrawn
 //
@@ -121,6 +121,8 @@ type KeyPackageRecord struct {
 	// BeforeRestore: it may have been handed out before the store was restored, and
 	// nobody knows to whom.
 	BeforeRestore bool
+	Reservation   ReservationID // that holds or held it; 0: it was not reserved, or was given back
+	Returned      Return
 }
 
 // NewKeyPackageRecord returns the row of kp when it is published at now. One

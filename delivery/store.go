@@ -88,7 +88,8 @@ type Store interface {
 
 	// Reserve hands one KeyPackage of each device to the caller, in one
 	// transaction: the oldest, and a last-resort one only where nothing else is
-	// left. Nobody else is ever handed one of these, except last-resort ones.
+	// left. Nobody else is ever handed one of these unless it is given back, except
+	// last-resort ones.
 	// With an idempotency key a repeated request returns the same ones for
 	// IdempotencyKept; another request with that key is ErrIdempotencyKeyReused.
 	// More devices than allowed are ErrTooMany, and so are KeyPackages of more
@@ -99,6 +100,14 @@ type Store interface {
 	// refuses as Reserve does. A repeated answer is durable; for the rest it does
 	// not wait for what is on its way to the disk.
 	BeforeReserve(ctx context.Context, caller Caller, req ReserveRequest) (ReserveLook, error)
+
+	// GiveBack returns KeyPackages that a reservation of the caller still holds and that
+	// no Welcome has matched. Such a KeyPackage goes back to its shelf, behind the
+	// others. It is retired instead if the shelf was replaced, restored or is full
+	// since, if it is too old for the shelf, or with the reasons GivenBackIncompatible
+	// and GivenBackInvalid. Last-resort ones stay as they are. Repeating it gives the
+	// same answer. More refs than DevicesPerReserve are ErrTooMany.
+	GiveBack(ctx context.Context, caller Caller, req GiveBackRequest) (GiveBackResult, error)
 
 	// Post decides for each recipient of a Welcome whether it matches a
 	// KeyPackage, and keeps the Welcome for those; from then on no other
@@ -296,6 +305,9 @@ type Inventory struct {
 	// Refs are those whose private key the device still needs, sorted bytewise.
 	Refs   []mls.KeyPackageRef
 	Digest Digest
+	// GivenBack are those of Refs that were given back the last time they were
+	// reserved, by ref.
+	GivenBack []ReturnedKeyPackage
 	// RestoreEpoch is that of the store, see [Restore].
 	RestoreEpoch string
 }
@@ -391,11 +403,14 @@ const (
 	DeviceIncompatible DeviceReserveStatus = "incompatible"
 	// DeviceUnknown: the device was named, and was removed or never published.
 	DeviceUnknown DeviceReserveStatus = "unknown_device"
+	// DeviceGivenBack: a repeated request was handed a KeyPackage the first time and has
+	// given it back since; somebody else may hold it.
+	DeviceGivenBack DeviceReserveStatus = "given_back"
 )
 
 // DeviceReserveStatuses lists every status.
 var DeviceReserveStatuses = []DeviceReserveStatus{
-	DeviceReserved, DeviceLastResort, DeviceExhausted, DeviceNotYetValid, DeviceIncompatible, DeviceUnknown,
+	DeviceReserved, DeviceLastResort, DeviceExhausted, DeviceNotYetValid, DeviceIncompatible, DeviceUnknown, DeviceGivenBack,
 }
 
 // A ReservedDevice is the answer for one device. KeyPackage is nil unless
@@ -419,6 +434,7 @@ type ReservedUser struct {
 
 // A Reservation answers a ReserveRequest with KeyPackages of one suite.
 type Reservation struct {
+	ID       ReservationID   // 0 if there is nothing that could be given back
 	Suite    mls.CipherSuite // 0 if nothing was reserved
 	Users    []ReservedUser  // in the order of the request
 	Repeated bool            // a retry: this is the first answer again

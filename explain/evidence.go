@@ -154,6 +154,9 @@ func (l *log) keyPackage(r delivery.KeyPackageRecord) {
 	if !r.ReservedAt.IsZero() {
 		l.note(r.ReservedAt, who(r.ReservedBy)+" reserved "+theRef, ref, "")
 	}
+	if g := r.Returned; g.Reservation != 0 {
+		l.note(g.At, who(g.By)+" gave "+theRef+" back ("+clean(string(g.Reason))+")", ref, "")
+	}
 	l.note(r.HandedOutAt, theRef+", a last resort, was handed out for the first time", ref, "")
 	switch r.State {
 	case delivery.Expired:

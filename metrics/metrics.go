@@ -33,6 +33,7 @@ type Metrics struct {
 
 	published  prometheus.Counter
 	reserved   family[delivery.DeviceReserveStatus] // outcome
+	givenBack  family[delivery.GiveBackReason]      // reason
 	matched    prometheus.Counter
 	mismatches *prometheus.CounterVec  // at, reason
 	claims     family[claimOutcome]    // outcome
@@ -111,6 +112,8 @@ func (m *Metrics) countDelivery() {
 	m.reserved = newFamily(m.counters("key_packages_reserved_total",
 		"Reservations by device and outcome; abandoned: nobody used it in time.", "outcome"),
 		append(slices.Clip(delivery.DeviceReserveStatuses), reservationAbandoned))
+	m.givenBack = newFamily(m.counters("key_packages_given_back_total",
+		"Reserved KeyPackages that whoever had reserved them gave back, by reason.", "reason"), delivery.GiveBackReasons)
 	m.matched = m.counter("welcome_matches_total",
 		"Recipients of posted Welcomes whose KeyPackage can open it.")
 	m.mismatches = m.counters("welcome_mismatches_total",

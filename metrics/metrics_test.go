@@ -113,6 +113,8 @@ func TestEverySeriesExistsFromTheStart(t *testing.T) {
 		"key_packages_reserved_total{outcome=reserved}", "key_packages_reserved_total{outcome=last_resort}",
 		"key_packages_reserved_total{outcome=exhausted}", "key_packages_reserved_total{outcome=incompatible}",
 		"key_packages_reserved_total{outcome=not_yet_valid}", "key_packages_reserved_total{outcome=unknown_device}",
+		"key_packages_reserved_total{outcome=given_back}",
+		"key_packages_given_back_total{reason=unused}", "key_packages_given_back_total{reason=incompatible}", "key_packages_given_back_total{reason=invalid}",
 		"key_packages_reserved_total{outcome=abandoned}",
 		"welcome_matches_total",
 		"welcome_mismatches_total{at=post,reason=unknown}", "welcome_mismatches_total{at=post,reason=consumed}",

@@ -72,6 +72,14 @@ func (s *store) Reserve(ctx context.Context, caller delivery.Caller, req deliver
 	return r, err
 }
 
+func (s *store) GiveBack(ctx context.Context, caller delivery.Caller, req delivery.GiveBackRequest) (delivery.GiveBackResult, error) {
+	r, err := s.Store.GiveBack(ctx, caller, req)
+	if err == nil && req.Reason.Known() {
+		s.metrics.givenBack.of(req.Reason).Add(float64(r.New))
+	}
+	return r, err
+}
+
 func (m *Metrics) countReserved(r delivery.Reservation) {
 	for _, user := range r.Users {
 		for _, device := range user.Devices {

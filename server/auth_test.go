@@ -122,6 +122,7 @@ DELETE D                   401  401 204   204   403    403   403 403   204     2
 DELETE U                   401  401 204   403   403    403   403 403   204     204   403   403   403
 GET U/key-packages         401  401 200   200   200    200   200 200   200     200   200   200   403
 POST /v1/key-packages/reserve 401 401 200 200   200    403   200 200   200     200   200   200   403
+POST /v1/key-packages/give-back 401 401 200 200 200   403   200 200   200     200   200   200   403
 GET /v1/key-packages/R     401  401 200   200   200    200   200 404   404     200   200   200   403
 POST /v1/welcomes          401  401 409   409   409    403   201 409   409     409   409   201   403
 GET /v1/welcomes/W         401  401 404   404   404    404   200 404   404     404   404   200   403
@@ -159,6 +160,8 @@ func (c *scene) body(route string) any {
 		return object{"digest": hex.EncodeToString(empty[:])}
 	case "POST /v1/key-packages/reserve":
 		return object{"users": []string{c.alice}}
+	case "POST /v1/key-packages/give-back":
+		return object{"reservation": "0000000000000001", "refs": []string{refOf(c.reserved)}}
 	case "POST /v1/welcomes":
 		return mlstest.WelcomeFor(c.reserved)
 	case "POST D/welcomes/M/reject":

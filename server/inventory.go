@@ -27,9 +27,17 @@ type lastResortJSON struct {
 	UsableFrom  string          `json:"usable_from,omitzero"`
 }
 
+type returnedJSON struct {
+	Ref    string                  `json:"ref"`
+	Suite  mls.CipherSuite         `json:"cipher_suite"`
+	At     string                  `json:"at"`
+	Reason delivery.GiveBackReason `json:"reason"`
+}
+
 type inventoryJSON struct {
 	Counts     []countsJSON     `json:"counts"`
 	LastResort []lastResortJSON `json:"last_resort"`
+	GivenBack  []returnedJSON   `json:"given_back,omitempty"`
 	Refs       []string         `json:"refs"`
 	Digest     string           `json:"digest"`
 	Epoch      string           `json:"restore_epoch"`
@@ -46,6 +54,7 @@ func (s *Server) inventory(w http.ResponseWriter, r *request) error {
 	err = encode(body, inventoryJSON{
 		Counts:     newCounts(inv.Counts),
 		LastResort: newLastResort(inv.LastResort),
+		GivenBack:  newReturned(inv.GivenBack),
 		Refs:       refStrings(inv.Refs),
 		Digest:     hex.EncodeToString(inv.Digest[:]),
 		Epoch:      inv.RestoreEpoch,
@@ -61,6 +70,13 @@ func newCounts(counts []delivery.SuiteCounts) []countsJSON {
 	list := make([]countsJSON, len(counts))
 	for i, c := range counts {
 		list[i] = countsJSON(c)
+	}
+	return list
+}
+
+func newReturned(keyPackages []delivery.ReturnedKeyPackage) (list []returnedJSON) {
+	for _, k := range keyPackages {
+		list = append(list, returnedJSON{k.Ref.String(), k.Suite, utc(k.At), k.Reason})
 	}
 	return list
 }

@@ -25,6 +25,7 @@ type reservedUserJSON struct {
 }
 
 type reservationJSON struct {
+	ID    string             `json:"reservation,omitempty"`
 	Suite mls.CipherSuite    `json:"cipher_suite,omitempty"`
 	Users []reservedUserJSON `json:"users"`
 }
@@ -188,7 +189,11 @@ func (f framing) reservation(r delivery.Reservation) reservationJSON {
 			users[i].Devices[j] = f.reservedDevice(d)
 		}
 	}
-	return reservationJSON{r.Suite, users}
+	id := ""
+	if r.ID != 0 {
+		id = r.ID.String()
+	}
+	return reservationJSON{id, r.Suite, users}
 }
 
 func (f framing) reservedDevice(d delivery.ReservedDevice) reservedDeviceJSON {

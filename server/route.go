@@ -45,6 +45,7 @@ var routes = []route{
 
 	{"GET", userPath + "/key-packages", anyCaller, (*Server).list, nil, "cipher_suite* device* limit after framing"},
 	{"POST", "/v1/key-packages/reserve", anyCaller, (*Server).reserve, reserveBody, "framing"},
+	{"POST", "/v1/key-packages/give-back", anyCaller, (*Server).giveBack, smallBody, ""},
 	{"GET", "/v1/key-packages/:ref", anyCaller, (*Server).keyPackage, nil, ""},
 
 	{"POST", "/v1/welcomes", anyCaller, (*Server).post, postBody, "hold require dry_run"},

@@ -47,7 +47,9 @@ type Header struct {
 	RestoredAt time.Time `json:"restored_at,omitzero"`
 	// RestoreEpoch is that of the store, see [delivery.Restore].
 	RestoreEpoch string `json:"restore_epoch,omitzero"`
-	Order        uint64 `json:"order"`
+	// RestoredOrder is the order at that restore.
+	RestoredOrder uint64 `json:"restored_order,omitzero"`
+	Order         uint64 `json:"order"`
 	// UserEncoding is how user ids are made of an identity provider's subjects; empty:
 	// not at all.
 	UserEncoding string `json:"user_encoding,omitzero"`
@@ -62,6 +64,8 @@ type Device struct {
 	ClaimOrder uint64          `json:"claim_order,omitzero"`
 	Removed    bool            `json:"removed,omitzero"`
 	RemovedAt  time.Time       `json:"removed_at,omitzero"` // the last time; it may be back
+	// Replaced is the order when the shelf of each suite was replaced last, by suite.
+	Replaced []uint64 `json:"replaced,omitempty"`
 }
 
 // ID returns the device's name.
@@ -89,8 +93,14 @@ type KeyPackage struct {
 	ClosedAt       time.Time       `json:"closed_at,omitzero"`
 	Open           int             `json:"open,omitzero"`
 	BeforeRestore  bool            `json:"before_restore,omitzero"`
-	InitKey        Start           `json:"init_key"`
-	Bytes          []byte          `json:"bytes,omitempty"` // bare
+	Reservation    uint64          `json:"reservation,omitzero"`
+	// GivenBack is the reservation that gave it back the last time.
+	GivenBack       uint64                  `json:"given_back,omitzero"`
+	GivenBackBy     string                  `json:"given_back_by,omitzero"`
+	GivenBackAt     time.Time               `json:"given_back_at,omitzero"`
+	GivenBackReason delivery.GiveBackReason `json:"given_back_reason,omitzero"`
+	InitKey         Start                   `json:"init_key"`
+	Bytes           []byte                  `json:"bytes,omitempty"` // bare
 }
 
 // A Welcome is what its recipients share.
@@ -191,11 +201,12 @@ func (t *Token) Owner() delivery.TokenOwner {
 
 // A Reservation is an answer that is kept so that a retry gets it again.
 type Reservation struct {
-	Key       Key             `json:"key"`
-	Request   Hash            `json:"request"`
-	ExpiresAt time.Time       `json:"expires_at"`
-	Suite     mls.CipherSuite `json:"cipher_suite,omitzero"`
-	Users     []ReservedUser  `json:"users,omitempty"`
+	Key         Key             `json:"key"`
+	Request     Hash            `json:"request"`
+	ExpiresAt   time.Time       `json:"expires_at"`
+	Reservation uint64          `json:"reservation,omitzero"`
+	Suite       mls.CipherSuite `json:"cipher_suite,omitzero"`
+	Users       []ReservedUser  `json:"users,omitempty"`
 }
 
 // A ReservedUser is the answer for one user.

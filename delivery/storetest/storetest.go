@@ -50,6 +50,7 @@ var chapters = []struct {
 	{"Replace", replacePromises},
 	{"List", listPromises},
 	{"Reserve", reservePromises},
+	{"GiveBack", giveBackPromises},
 	{"LastResort", lastResortPromises},
 	{"Spent", spentPromises},
 	{"Post", postPromises},

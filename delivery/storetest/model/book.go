@@ -33,8 +33,10 @@ type book struct {
 	unsure      map[delivery.DeviceID]bool      // they were again, when that may have been forgotten
 	tokens      []delivery.Token                // in the order of their making
 
-	restoredAt time.Time // last; zero if never
-	epoch      string    // that says which restore it was
+	restoredAt   time.Time                       // last; zero if never
+	reservation  delivery.ReservationID          // what the store calls the next one
+	restoredOver map[delivery.ReservationID]bool // those that were there at a restore
+	epoch        string                          // that says which restore it was
 }
 
 // A device exists from its first publication until it is removed.
@@ -57,9 +59,12 @@ type keyPackage struct {
 	published, shelfUntil, usableUntil time.Time
 	reservedBy                         string
 	reserved, handedOut, ended         time.Time
-	closed                             time.Time           // ended, and no Welcome for it is open
-	abandoned                          bool                // counted as such
-	forgotten                          bool                // to whom it was handed out, by a restore
+	closed                             time.Time // ended, and no Welcome for it is open
+	abandoned                          bool      // counted as such
+	forgotten                          bool      // to whom it was handed out, by a restore
+	reservation                        delivery.ReservationID
+	cleared                            bool // its shelf was replaced or restored since it was reserved
+	returned                           delivery.Return
 	letter                             *delivery.WelcomeID // that matched it last
 }
 
@@ -102,13 +107,14 @@ type repeat struct {
 }
 
 func newBook(limits delivery.Limits) *book {
-	return &book{limits: limits, devices: map[delivery.DeviceID]*device{}, repeats: map[string]*repeat{}, removed: map[delivery.DeviceID]time.Time{}, unsure: map[delivery.DeviceID]bool{}}
+	return &book{limits: limits, devices: map[delivery.DeviceID]*device{}, repeats: map[string]*repeat{}, restoredOver: map[delivery.ReservationID]bool{}, removed: map[delivery.DeviceID]time.Time{}, unsure: map[delivery.DeviceID]bool{}}
 }
 
 // copy is what a backup holds.
 func (b *book) copy() *book {
 	c := *b
 	c.devices, c.repeats = maps.Clone(b.devices), maps.Clone(b.repeats)
+	c.restoredOver = maps.Clone(b.restoredOver)
 	c.removed, c.unsure, c.tokens = maps.Clone(b.removed), maps.Clone(b.unsure), slices.Clone(b.tokens)
 	for id, d := range c.devices {
 		c.devices[id] = again(d)
@@ -351,7 +357,7 @@ func (b *book) rows() string {
 	var rows strings.Builder
 	fmt.Fprintln(&rows, len(b.devices), b.removed, b.tokens)
 	for _, k := range b.keyPackages {
-		fmt.Fprintln(&rows, k.state, k.usableUntil, k.reservedBy, k.reserved, k.handedOut, k.ended, k.letter)
+		fmt.Fprintln(&rows, k.state, k.usableUntil, k.reservedBy, k.reserved, k.handedOut, k.ended, k.letter, k.reservation, k.cleared, k.returned)
 	}
 	for _, l := range b.letters {
 		fmt.Fprintln(&rows, l.id, l.released, l.cancelled)

@@ -29,7 +29,7 @@ func (w *world) events() map[string]func(*rapid.T) {
 		{"cancel", w.cancel}, {"replace", w.replace}, {"sync", w.sync}, {"withdraw", w.withdraw}, {"reject", w.reject},
 		{"fetch a tree", w.tree}, {"ask", w.ask}, {"list", w.list}, {"clock jumps", w.jump}, {"clock is put right", w.putRight},
 		{"kill", w.kill}, {"close", w.reopen}, {"compact", w.compact}, {"back up", w.backUp}, {"restore", w.restore},
-		{"remove device", w.removeDevice}, {"remove user", w.removeUser}, {"give up", w.giveUp}, {"add a token", w.addToken}, {"revoke a token", w.revokeToken}, {"claim", w.claim},
+		{"remove device", w.removeDevice}, {"remove user", w.removeUser}, {"give up", w.giveUp}, {"give back", w.giveBack}, {"give back", w.giveBack}, {"add a token", w.addToken}, {"revoke a token", w.revokeToken}, {"claim", w.claim},
 	}
 	events := map[string]func(*rapid.T){"": w.check}
 	for i, n := range named {
@@ -290,7 +290,16 @@ func (w *world) reserveBy(a asked) {
 	if gotErr == nil && !got.Repeated && w.book.outlived(caller, req) {
 		delete(w.book.repeats, repeatKey(caller, req))
 	}
+	w.book.reservation = got.ID
 	want, wantErr := w.book.reserve(caller, req)
+	if !got.Repeated && got.ID != 0 {
+		if slices.Contains(w.reservations, got.ID) {
+			w.t.Fatalf("two reservations are %v", got.ID)
+		}
+		w.reservations = append(w.reservations, got.ID)
+	} else if n := reservedOf(got); !got.Repeated && n > 0 {
+		w.t.Fatalf("a reservation of %d KeyPackages has no id", n)
+	}
 	w.happened(fmt.Sprintf("Reserve by %+v of %s", caller, text(req)), before, got, want, gotErr, wantErr)
 	if !got.Repeated {
 		w.handOut(got)
@@ -299,6 +308,57 @@ func (w *world) reserveBy(a asked) {
 
 // handOut notes what was handed out. Whatever was restored meanwhile, nothing is
 // twice, and nothing that a Welcome was accepted for.
+func reservedOf(r delivery.Reservation) (n int) {
+	for _, u := range r.Users {
+		for _, d := range u.Devices {
+			if d.Status == delivery.DeviceReserved {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// giveBack has somebody, most often who reserved them, give KeyPackages back.
+func (w *world) giveBack() {
+	if len(w.reservations) == 0 {
+		return
+	}
+	req := delivery.GiveBackRequest{Reservation: pick(w, "reservation", w.reservations), Reason: delivery.GivenBackUnused}
+	if w.oneIn(4, "with a reason") {
+		req.Reason = pick(w, "reason", delivery.GiveBackReasons)
+	}
+	if w.oneIn(2, "named") {
+		req.Refs = []mls.KeyPackageRef{}
+		for range w.upTo(3, "refs") {
+			req.Refs = append(req.Refs, w.ref("ref"))
+		}
+	}
+	caller := pick(w, "caller", callers)
+	for _, k := range w.book.keyPackages {
+		if k.reservation == req.Reservation && !w.oneIn(4, "somebody else") {
+			for _, c := range callers {
+				if c.ID() == k.reservedBy {
+					caller = c
+				}
+			}
+			break
+		}
+	}
+	before := w.book.rows()
+	got, gotErr := w.store.GiveBack(w.ctx, caller, req)
+	if w.tooEarly(gotErr) {
+		return
+	}
+	want, shelved := w.book.giveBack(caller, req)
+	for _, ref := range shelved {
+		delete(w.used, ref)
+	}
+	w.tried.givenBack += want.New
+	w.tried.shelved += len(shelved)
+	w.happened(fmt.Sprintf("GiveBack by %+v of %s", caller, text(req)), before, got, want, gotErr, nil)
+}
+
 func (w *world) handOut(r delivery.Reservation) {
 	for _, user := range r.Users {
 		for _, d := range user.Devices {

@@ -82,11 +82,12 @@ type tally struct {
 	matched, delivered                   int
 	opened, killed, restored, moved      int
 	notAfter                             int // items not after a restore
+	givenBack, shelved                   int // KeyPackages
 }
 
 func (c tally) String() string {
-	return fmt.Sprintf("%d sequences, %d events (%d of them refused), %d answers compared; %d Welcomes matched, %d deliveries, %d moves of the clock, %d openings, %d kills, %d restores, %d KeyPackages not after one",
-		c.sequences, c.events, c.refused, c.compared, c.matched, c.delivered, c.moved, c.opened, c.killed, c.restored, c.notAfter)
+	return fmt.Sprintf("%d sequences, %d events (%d of them refused), %d answers compared; %d Welcomes matched, %d deliveries, %d moves of the clock, %d openings, %d kills, %d restores, %d KeyPackages not after one, %d given back, %d of them to a shelf",
+		c.sequences, c.events, c.refused, c.compared, c.matched, c.delivered, c.moved, c.opened, c.killed, c.restored, c.notAfter, c.givenBack, c.shelved)
 }
 
 // A world is one sequence.
@@ -111,7 +112,9 @@ type world struct {
 	made   []delivery.NewKeyPackage
 	posted []posted
 	asked  []asked
-	tokens []string // ids that were tried
+
+	reservations []delivery.ReservationID
+	tokens       []string // ids that were tried
 
 	used   map[mls.KeyPackageRef]use // in the whole sequence: a restore does not forget it
 	epochs []string                  // restore epochs, in the order in which devices have read them

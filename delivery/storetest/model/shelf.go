@@ -29,6 +29,12 @@ func (b *book) publish(id delivery.DeviceID, items []delivery.NewKeyPackage, rep
 	for _, k := range retired {
 		b.retire(k)
 	}
+	for _, k := range b.of(id) {
+		held := k.reservation != 0 && (k.state == delivery.Reserved || k.state == delivery.Matched)
+		if replace && held && (suite == 0 || k.item.Suite == suite) {
+			k.cleared = true
+		}
+	}
 	for _, item := range fresh {
 		b.add(id, item)
 	}
@@ -140,7 +146,7 @@ func (b *book) checkRoom(id delivery.DeviceID, fresh []delivery.NewKeyPackage, r
 	}
 	left := b.limits.RetiredPerDevice
 	for _, k := range b.of(id) {
-		if k.state == delivery.Retired {
+		if k.state == delivery.Retired && k.returned.Reservation == 0 {
 			left--
 		}
 	}
@@ -309,8 +315,14 @@ func (b *book) handouts(id delivery.DeviceID) (found []*keyPackage) {
 		}
 		return 0
 	}
+	behind := func(k *keyPackage) int {
+		if k.returned.Reservation != 0 {
+			return 1
+		}
+		return 0
+	}
 	slices.SortStableFunc(found, func(x, y *keyPackage) int {
-		return cmp.Or(cmp.Compare(x.item.Suite, y.item.Suite), cmp.Compare(last(x), last(y)))
+		return cmp.Or(cmp.Compare(x.item.Suite, y.item.Suite), cmp.Compare(last(x), last(y)), cmp.Compare(behind(x), behind(y)))
 	})
 	return found
 }
@@ -338,8 +350,12 @@ func (b *book) inventory(id delivery.DeviceID) (inv delivery.Inventory) {
 		if b.needed(k) {
 			inv.Refs = append(inv.Refs, k.item.Ref)
 			b.count(counts, k, state)
+			if r := k.returned; r.Reservation != 0 {
+				inv.GivenBack = append(inv.GivenBack, delivery.ReturnedKeyPackage{Ref: k.item.Ref, Suite: k.item.Suite, At: r.At, Reason: r.Reason})
+			}
 		}
 	}
+	slices.SortFunc(inv.GivenBack, func(x, y delivery.ReturnedKeyPackage) int { return cmp.Compare(x.Ref, y.Ref) })
 	for _, k := range b.lastResorts(id) {
 		inv.LastResort = append(inv.LastResort, delivery.LastResort{Ref: k.item.Ref, Suite: k.item.Suite, HandedOutAt: k.handedOut, UsableFrom: b.usableFrom(k)})
 	}
@@ -535,6 +551,10 @@ func (b *book) keyPackage(caller delivery.Caller, ref mls.KeyPackageRef) (s deli
 func (b *book) restored(epoch string) {
 	b.restoredAt, b.epoch = b.now, epoch
 	for _, k := range b.keyPackages {
+		if k.reservation != 0 {
+			k.cleared = true
+			b.restoredOver[k.reservation] = true
+		}
 		if k.state != delivery.Available {
 			continue
 		}
@@ -554,9 +574,7 @@ func (b *book) reserve(caller delivery.Caller, req delivery.ReserveRequest) (del
 		if text(r.request) != text(inCommon(req)) || r.device != caller.Device {
 			return delivery.Reservation{}, delivery.ErrIdempotencyKeyReused
 		}
-		answer := r.answer
-		answer.Repeated = true
-		return answer, nil
+		return b.repeated(r.answer), nil
 	}
 	users, asked := b.targets(caller, req)
 	total := 0
@@ -575,6 +593,94 @@ func (b *book) reserve(caller delivery.Caller, req delivery.ReserveRequest) (del
 		b.repeats[key] = &repeat{inCommon(req), caller.Device, answer, b.now.Add(b.limits.IdempotencyKept)}
 	}
 	return answer, nil
+}
+
+// repeated is an answer without what was given back since.
+func (b *book) repeated(first delivery.Reservation) delivery.Reservation {
+	answer := first
+	answer.Repeated, answer.Users = true, slices.Clone(first.Users)
+	for i, u := range answer.Users {
+		u.Devices = slices.Clone(u.Devices)
+		served, given := 0, 0
+		for j, d := range u.Devices {
+			if d.KeyPackage == nil {
+				continue
+			}
+			k := b.find(d.KeyPackage.Ref)
+			if k != nil && !k.item.LastResort && k.reservation != first.ID {
+				u.Devices[j].Status, u.Devices[j].KeyPackage = delivery.DeviceGivenBack, nil
+				given++
+			} else {
+				served++
+			}
+		}
+		if given > 0 {
+			u.Status = delivery.UserExhausted
+			if served > 0 {
+				u.Status = delivery.UserPartial
+			}
+		}
+		answer.Users[i] = u
+	}
+	return answer
+}
+
+// giveBack is GiveBack. It returns what went back to a shelf, too.
+func (b *book) giveBack(caller delivery.Caller, req delivery.GiveBackRequest) (r delivery.GiveBackResult, shelved []mls.KeyPackageRef) {
+	refs := req.Refs
+	if refs == nil {
+		for _, k := range b.keyPackages {
+			held := k.reservation == req.Reservation && k.state == delivery.Reserved
+			if held || k.returned.Reservation == req.Reservation {
+				refs = append(refs, k.item.Ref)
+			}
+		}
+		slices.Sort(refs)
+	}
+	told := map[mls.KeyPackageRef]delivery.GiveBackStatus{}
+	for _, ref := range refs {
+		if _, again := told[ref]; !again {
+			var onShelf bool
+			if told[ref], onShelf = b.giveOne(caller, req, ref, &r); onShelf {
+				shelved = append(shelved, ref)
+			}
+		}
+		if req.Refs != nil || told[ref] != delivery.GiveBackNotHeld {
+			r.KeyPackages = append(r.KeyPackages, delivery.GivenBackKeyPackage{Ref: ref, Status: told[ref]})
+		}
+	}
+	return r, shelved
+}
+
+func (b *book) giveOne(caller delivery.Caller, req delivery.GiveBackRequest, ref mls.KeyPackageRef, r *delivery.GiveBackResult) (status delivery.GiveBackStatus, shelved bool) {
+	k := b.find(ref)
+	may := func(by string) bool { return caller.ID() == "" || by != "" && caller.ID() == by }
+	switch {
+	case k == nil:
+		return delivery.GiveBackNotHeld, false
+	case k.item.LastResort && !k.handedOut.IsZero():
+		return delivery.GiveBackLastResort, false
+	case k.returned.Reservation == req.Reservation && may(k.returned.By):
+		return delivery.GivenBack, false
+	case k.reservation != req.Reservation || !may(k.reservedBy):
+		return delivery.GiveBackNotHeld, false
+	}
+	switch k.stateAt(b.sure) {
+	case delivery.Matched, delivery.Consumed:
+		return delivery.GiveBackUsed, false
+	case delivery.Expired, delivery.Withdrawn:
+		return delivery.GiveBackEnded, false
+	}
+	r.New++
+	k.forgotten = k.forgotten || b.restoredOver[k.reservation]
+	k.returned = delivery.Return{Reservation: k.reservation, By: k.reservedBy, At: b.now, Reason: req.Reason}
+	k.reservation, k.reservedBy, k.reserved, k.abandoned = 0, "", time.Time{}, false
+	if req.Reason == delivery.GivenBackUnused && !k.cleared && b.sure.Before(k.shelfUntil) && b.available(k.owner) < b.limits.KeyPackagesPerDevice {
+		k.state, k.usableUntil = delivery.Available, first(endOf(k.item.Lifetime.NotAfter), k.shelfUntil.Add(b.limits.RetiredFor))
+		return delivery.GivenBack, true
+	}
+	b.retire(k)
+	return delivery.GivenBack, false
 }
 
 // inCommon is what a repeated request has to have in common with the first.
@@ -693,7 +799,11 @@ func (b *book) handOut(caller delivery.Caller, users []delivery.UserID, asked ma
 	for _, user := range users {
 		u := delivery.ReservedUser{User: user}
 		for _, name := range asked[user] {
-			u.Devices = append(u.Devices, b.handOne(caller, delivery.DeviceID{User: user, Name: name}, suite, req))
+			d := b.handOne(caller, delivery.DeviceID{User: user, Name: name}, suite, req)
+			if d.Status == delivery.DeviceReserved {
+				answer.ID = b.reservation
+			}
+			u.Devices = append(u.Devices, d)
 		}
 		u.Status = userStatus(len(b.devicesOf(user)) > 0, u.Devices)
 		answer.Users = append(answer.Users, u)
@@ -719,6 +829,9 @@ func (b *book) handOne(caller delivery.Caller, id delivery.DeviceID, suite mls.C
 	listed := b.expiresAt(k)
 	d.KeyPackage = &listed
 	b.reserveFor(k, caller.ID())
+	if !k.item.LastResort {
+		k.reservation, k.cleared = b.reservation, false
+	}
 	return d
 }
 
