@@ -685,15 +685,26 @@ func (w *world) jump() {
 	}
 }
 
-// ends is what the store tells of what can end.
+// ends is what the store tells of what can end. What a clock that is ahead has begin
+// is left out.
 func (w *world) ends() string {
 	var told []any
 	tell := func(v any, err error) { told = append(told, v, err) }
 	for _, d := range devices {
-		tell(w.store.Inventory(w.ctx, self(d), d))
+		inv, err := w.store.Inventory(w.ctx, self(d), d)
+		for i := range inv.Counts {
+			c := &inv.Counts[i]
+			c.Available, c.NotYetValid = c.Available+c.NotYetValid, 0
+		}
+		for i := range inv.LastResort {
+			inv.LastResort[i].UsableFrom = time.Time{}
+		}
+		tell(inv, err)
 	}
 	for _, item := range w.made {
-		tell(w.store.KeyPackage(w.ctx, nobody, item.Ref))
+		status, err := w.store.KeyPackage(w.ctx, nobody, item.Ref)
+		status.UsableFrom = time.Time{}
+		tell(status, err)
 	}
 	for _, p := range w.posted {
 		tell(w.store.Outcome(w.ctx, nobody, p.id()))
