@@ -431,7 +431,7 @@ func (s *Store) RemoveUser(ctx context.Context, caller delivery.Caller, user del
 func (t *txn) removeDevice(d *device) {
 	t.woken = append(t.woken, d.id)
 	d.removed, d.removedAt, d.removedNo, d.endedAt = true, t.now, t.next(), t.now
-	d.live.at(t.sure) // also if it is removed in a wrong future
+	d.live.at(atOnce)
 	t.del(bucketNames, nameKey(d.id))
 	t.put(bucketGone, goneKey(d.id, d.life), numberKey(d.number))
 	t.changed(d)

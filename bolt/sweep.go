@@ -194,7 +194,7 @@ func (t *txn) sweepGone(d *device, r *delivery.SweepResult) {
 	before := t.writes
 	enough := func() bool {
 		if t.writes-before > sweepWrites {
-			d.live.at(t.sure)
+			d.live.at(atOnce)
 			return true
 		}
 		return false
@@ -226,7 +226,7 @@ func (t *txn) sweepGone(d *device, r *delivery.SweepResult) {
 		t.saveKeyPackage(d, k)
 	}
 	if len(live) >= sweepWrites {
-		d.live.at(t.sure)
+		d.live.at(atOnce)
 		return
 	}
 	t.purge(d)

@@ -19,6 +19,10 @@ const (
 	timerToken                  // id of a token
 )
 
+// atOnce is due whatever the clock says. A time that has come may not have come any
+// more when a clock that was wrong is put right.
+var atOnce = fromMillis(1)
+
 func timerKey(kind byte, due time.Time, row []byte) []byte {
 	return append(appendNumber(append(make([]byte, 0, 32), kind), millis(due)), row...)
 }

@@ -509,9 +509,19 @@ var clockPromises = []promise{
 		bound.Bound = w.clock.Now()
 		w.one(phone)
 		w.must(w.store.RemoveDevice(w.ctx, bound, phone))
+		w.sweep()
 		w.clock.Jump(1000 * day)
 		w.must(w.store.RemoveDevice(w.ctx, nobody, phone))
 		w.outlived(bound)
+	}},
+	{"what ended with a device is written also if its clock was wrong then", func(w *world) {
+		one, last := w.one(phone), w.one(phone, mlstest.LastResort())
+		w.clock.Jump(20 * time.Hour)
+		w.must(w.store.RemoveDevice(w.ctx, nobody, phone))
+		w.clock.Jump(-20 * time.Hour)
+		w.sweep()
+		same(w, "withdrawn", w.stats().KeyPackages[delivery.Withdrawn], 2)
+		w.states(delivery.Withdrawn, one, last)
 	}},
 	{"time that passes is no jump", func(w *world) {
 		w.shelf(phone, 1)
