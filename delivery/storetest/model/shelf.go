@@ -106,7 +106,7 @@ func (b *book) judgeItem(id delivery.DeviceID, item delivery.NewKeyPackage, suit
 		return delivery.ItemLifetimeTooLong, delivery.ErrInvalidKeyPackage
 	case slices.ContainsFunc(before, sameKey):
 		return delivery.ItemInitKeyReused, delivery.ErrInitKeyReused
-	case slices.ContainsFunc(b.of(id), func(k *keyPackage) bool { return sameKey(k.item) && !over(k.stateAt(b.now)) }):
+	case slices.ContainsFunc(b.of(id), func(k *keyPackage) bool { return sameKey(k.item) && !over(k.state) }):
 		return delivery.ItemInitKeyReused, delivery.ErrInitKeyReused
 	case slices.ContainsFunc(b.of(id), func(k *keyPackage) bool { return sameKey(k.item) }):
 		return delivery.ItemInitKeyReused, delivery.ErrKeyPackageSpent
