@@ -97,13 +97,14 @@ func (h *history) note() {
 	must(h.t, err)
 }
 
-// contentOf is a hash over all pages' rows but the mark.
+// contentOf is a hash over all pages' rows but the mark and the number of the commit:
+// marking a file is one.
 func contentOf(tx *bbolt.Tx) (sum [32]byte) {
 	hash := sha256.New()
 	for _, b := range buckets {
 		c := tx.Bucket(b.name).Cursor()
 		for k, v := c.First(); k != nil; k, v = c.Next() {
-			if string(k) != string(keyRestored) {
+			if string(k) != string(keyRestored) && string(k) != string(keyCommit) {
 				binary.Write(hash, binary.BigEndian, [2]uint32{uint32(len(k)), uint32(len(v))})
 				hash.Write(k)
 				hash.Write(v)
@@ -155,9 +156,11 @@ func (h *history) under(fn func(written func())) {
 			}
 		}
 	}()
+	defer func() { // also where fn ends the test: the store is closed after that
+		close(stop)
+		<-ended
+	}()
 	fn(func() { <-stepped })
-	close(stop)
-	<-ended
 }
 
 // A backup is what was in the store after one transaction, under any load.
