@@ -183,7 +183,7 @@ func TestTheProgramOnAReadOnlyDisk(t *testing.T) {
 	start(t, path).stop(t)
 	must(t, syscall.Mount("tmpfs", dir, "tmpfs", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""))
 	s := start(t, path)
-	if !s.stop(t) || !strings.Contains(s.log.lastLine(), "cannot be written") {
+	if !s.stop(t) || !strings.Contains(s.log.lastLine(), "mounted read-only") {
 		t.Errorf("it says %q", s.log.lastLine())
 	}
 }
