@@ -131,7 +131,7 @@ func (c *committer) loop() {
 			idle.Reset(wait)
 		case <-idle.C:
 			c.last = 0
-			c.keepHeadroom()
+			_ = c.keepHeadroom()
 			if c.mergeIdle() {
 				idle.Reset(0)
 			}
@@ -294,6 +294,10 @@ func (c *committer) transact(batch []*event, alone bool) error {
 	admitted := 0
 	for _, e := range batch {
 		if e.err = c.admit(t, e, admitted); e.err != nil {
+			if c.broken() {
+				_ = tx.Rollback()
+				return delivery.ErrOutcomeUnknown
+			}
 			continue
 		}
 		admitted += e.cost

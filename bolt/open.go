@@ -442,8 +442,11 @@ func (s *Store) startWriter() error {
 		return err
 	}
 	s.writer = newCommitter(s, id, log, rows)
-	s.writer.keepHeadroom()
+	err = s.writer.keepHeadroom()
 	go s.writer.loop()
+	if err != nil {
+		return err
+	}
 	s.looker.start(cmp.Or(s.opts.lookEvery, lookEvery), s.look)
 	return nil
 }

@@ -21,8 +21,14 @@ const (
 	allocateStep = 4 << 20
 )
 
-// errNoAllocation: this file system cannot be told to set blocks aside.
-var errNoAllocation = errors.New("blocks cannot be set aside")
+var (
+	// errNoAllocation: this file system cannot be told to set blocks aside.
+	errNoAllocation = errors.New("blocks cannot be set aside")
+	// errNotSetAside: the disk failed to. How long the file is on it is not known, and
+	// no later sync makes sure of that: what is committed to the end of the file may be
+	// gone after a power cut.
+	errNotSetAside = errors.New("the disk failed when blocks were set aside")
+)
 
 // A space is the room behind what is used of the file. Its blocks are set aside
 // before they are needed: on a disk that others fill too, a claim finds pages
@@ -34,10 +40,10 @@ type space struct {
 }
 
 // behind returns how many bytes behind used are certain to be writable, after
-// trying to make them need.
-func (s *space) behind(used, need int64) int64 {
+// trying to make them need. The only error is errNotSetAside.
+func (s *space) behind(used, need int64) (int64, error) {
 	if have := s.allocated - used; have >= need {
-		return have
+		return have, nil
 	}
 	free, _ := diskSpace(s.file)
 	for _, size := range []int64{need + allocateStep, need} {
@@ -51,20 +57,28 @@ func (s *space) behind(used, need int64) int64 {
 		switch err := s.allocate(used, size); {
 		case err == nil:
 			s.allocated = used + size
-			return size
+			return size, nil
 		case errors.Is(err, errNoAllocation):
-			return free
+			return free, nil
+		case errors.Is(err, errNotSetAside):
+			return 0, err
 		}
 	}
-	return max(0, s.allocated-used)
+	return max(0, s.allocated-used), nil
 }
 
 // allocate sets blocks aside and makes the length of the file durable.
 func (s *space) allocate(from, size int64) error {
-	if err := allocate(s.file, from, size); err != nil {
-		return err
+	err := allocate(s.file, from, size)
+	failed := errors.Is(err, syscall.EIO)
+	if err == nil {
+		err = s.file.Sync()
+		failed = err != nil && !noRoom(err)
 	}
-	return s.file.Sync()
+	if failed {
+		return fmt.Errorf("%w: %v", errNotSetAside, err)
+	}
+	return err
 }
 
 // headroom is what payloads leave free.
@@ -86,7 +100,11 @@ func (c *committer) hasRoom(admitted, cost int) error {
 	}
 	if free := c.store.freeBytes(); free < int64(2*(admitted+cost))+c.headroom {
 		need := int64(2*(admitted+cost)) + c.headroom - free
-		if c.space.behind(c.store.fileSize.Load(), need) < need {
+		room, err := c.setAside(need)
+		if err != nil {
+			return delivery.ErrOutcomeUnknown
+		}
+		if room < need {
 			return fmt.Errorf("%w: it is the disk of %s", delivery.ErrDiskFull, c.store.path)
 		}
 	}
@@ -94,11 +112,23 @@ func (c *committer) hasRoom(admitted, cost int) error {
 }
 
 // keepHeadroom sets aside what claims, settlements and sweeps need, if the disk
-// has it.
-func (c *committer) keepHeadroom() {
+// has it. An error has ended the store.
+func (c *committer) keepHeadroom() error {
 	if need := c.headroom - c.store.freeBytes(); need > 0 {
-		c.space.behind(c.store.fileSize.Load(), need)
+		_, err := c.setAside(need)
+		return err
 	}
+	return nil
+}
+
+// setAside returns how much room there is behind the file, after trying to make it
+// need. An error has ended the store.
+func (c *committer) setAside(need int64) (int64, error) {
+	room, err := c.space.behind(c.store.fileSize.Load(), need)
+	if err != nil {
+		_ = c.fail(fmt.Errorf("%w: %s: %w", delivery.ErrOutcomeUnknown, c.store.path, err))
+	}
+	return room, err
 }
 
 // room is how much more certainly fits under the size limit, in bytes: bbolt
