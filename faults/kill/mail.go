@@ -148,7 +148,9 @@ func cancelledBy(r *record) {
 }
 
 // acted notes what a poster does to one recipient: change says what a mail is in
-// then, and whether it changes at all.
+// then, and whether it changes at all. The answer is read after the change is on the
+// disk, and others may have gone on meanwhile: a Welcome that was released may be
+// delivered by then. It never tells of a mail that the change would still change.
 func acted(r *record, kp *keyPackage, change func(mail) (mail, bool)) {
 	number := r.welcome.number
 	act := func(s state) []state {
@@ -164,11 +166,15 @@ func acted(r *record, kp *keyPackage, change func(mail) (mail, bool)) {
 		}
 		return []state{s}
 	}
-	kp.with(r.welcome).add(r, act, whenGood(r, func(s state) []state {
-		after := act(s)[0]
-		m, ok := after.mails.of(number)
-		return only(after, ok && m == r.mails[kp])
-	}))
+	l := kp.with(r.welcome)
+	l.add(r, act, whenGood(r, act))
+	if r.good() {
+		where(l, r, func(s state) bool {
+			m, ok := s.mails.of(number)
+			_, changes := change(m)
+			return ok && m == r.mails[kp] && !(m.matched && changes)
+		})
+	}
 }
 
 // outcomeRead: GET /v1/welcomes/{id} says what each recipient is in.

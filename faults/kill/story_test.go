@@ -227,6 +227,24 @@ var brokenPromises = map[string]func(s *story){
 		s.happens(s.tells(release, w, isPending))
 		s.asks(w, isHeld)
 	},
+	"a release that tells of a hold": func(s *story) {
+		w := s.make(s.shelf())
+		w.hold = true
+		s.posts(w, isHeld)
+		s.happens(s.tells(release, w, isHeld))
+	},
+	"a release that tells of a claim to come": func(s *story) {
+		kp := s.shelf()
+		w := s.make(kp)
+		w.hold = true
+		s.posts(w, isHeld)
+		s.happens(s.tells(release, w, isDelivered))
+		s.given(given{welcome: w, kp: kp})
+	},
+	"a cancellation that tells of what waits": func(s *story) {
+		w, _ := s.sends()
+		s.happens(s.tells(cancel, w, isPending))
+	},
 	"a cancelled Welcome that is given": func(s *story) {
 		w, kp := s.sends()
 		s.happens(s.tells(cancel, w, isCancelled))
@@ -325,6 +343,16 @@ var keptPromises = map[string]func(s *story){
 	"a claim that was lost with its request": func(s *story) {
 		w, kp := s.sends()
 		s.happens(s.lost(record{what: claim, device: s.phone, complete: true, given: []given{{w, kp, false}}}))
+	},
+	"a release that tells of what was claimed meanwhile": func(s *story) {
+		kp := s.shelf()
+		w := s.make(kp)
+		w.hold = true
+		s.posts(w, isHeld)
+		s.happens(s.tells(release, w, isDelivered))
+		s.given(given{welcome: w, kp: kp})
+		s.meanwhile(2)
+		s.asks(w, isDelivered)
 	},
 	"a withdrawal that comes before a Welcome, or after it": func(s *story) {
 		kp := s.shelf()
