@@ -133,7 +133,9 @@ func (l Limits) NewKeyPackageRecord(kp NewKeyPackage, sure, now time.Time) KeyPa
 		Ref: kp.Ref, Suite: kp.Suite, LastResort: kp.LastResort, Lifetime: kp.Lifetime,
 		State: Available, PublishedAt: now,
 	}
-	r.ShelfUntil = earlier(r.NotAfter().Add(-l.LifetimeMargin), now.Add(l.ShelfAge))
+	// A clock may be believed that shows the first day of 1970. No time before that is
+	// kept.
+	r.ShelfUntil = later(sure, earlier(r.NotAfter().Add(-l.LifetimeMargin), now.Add(l.ShelfAge)))
 	r.MatchableUntil = earlier(r.NotAfter(), r.ShelfUntil.Add(l.RetiredFor))
 	if r.TooShortLived(sure) {
 		r.State = Retired

@@ -274,3 +274,17 @@ func TestStatesHaveNames(t *testing.T) {
 		t.Error("a state out of range has a name")
 	}
 }
+
+// A store keeps no time before 1970, and a time that is not kept is missing in what is
+// exported.
+func TestTooShortLivedInTheFirstHoursOf1970(t *testing.T) {
+	l, now := DefaultLimits(), time.Unix(20, 0)
+	kp := NewKeyPackage{Suite: 1, Lifetime: mls.Lifetime{NotAfter: uint64(now.Add(time.Hour).Unix())}}
+	r := l.NewKeyPackageRecord(kp, now, now)
+	if r.State != Retired || !r.TooShortLived(now) {
+		t.Errorf("it is %v", r.State)
+	}
+	if r.ShelfUntil.Unix() < 0 || r.MatchableUntil.Unix() < 0 {
+		t.Errorf("on the shelf until %v, matchable until %v", r.ShelfUntil, r.MatchableUntil)
+	}
+}
