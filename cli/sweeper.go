@@ -14,7 +14,8 @@ type sweeper struct {
 	store     delivery.Store
 	every     time.Duration
 	log       *slog.Logger
-	untrusted bool // the clock, at the last sweep
+	untrusted bool      // the clock, at the last sweep
+	swept     time.Time // the time that had come then
 }
 
 // run sweeps at once, because the server may have been off for long, and then
@@ -33,6 +34,7 @@ func (s *sweeper) run(ctx context.Context) {
 }
 
 func (s *sweeper) sweep(ctx context.Context) {
+	s.judgeTime(s.store.Time().Sure)
 	result, err := s.store.Sweep(ctx)
 	if ctx.Err() != nil {
 		return
@@ -58,4 +60,17 @@ func (s *sweeper) judgeClock(err error) {
 		s.log.Info("the clock is trusted again")
 	}
 	s.untrusted = untrusted
+}
+
+// tookBack is more than a clock that is corrected a little goes back.
+const tookBack = time.Hour
+
+// judgeTime says that a time which was believed has turned out to be wrong: what
+// sweeps have ended by it cannot be taken back.
+func (s *sweeper) judgeTime(now time.Time) {
+	if ahead := s.swept.Sub(now); ahead > tookBack {
+		s.log.Warn("the clock was ahead and was believed; what has ended by it stays ended: Welcomes that expired are to be posted again, and devices publish anew",
+			"it_said", s.swept.UTC().Format(time.RFC3339), "it_is", now.UTC().Format(time.RFC3339))
+	}
+	s.swept = now
 }

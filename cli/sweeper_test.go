@@ -18,7 +18,10 @@ type swept struct {
 	delivery.Store
 	errs  []error
 	times []time.Time
+	sure  time.Time
 }
+
+func (s *swept) Time() delivery.ClockReading { return delivery.ClockReading{Sure: s.sure} }
 
 func (s *swept) Sweep(context.Context) (delivery.SweepResult, error) {
 	s.times = append(s.times, time.Now())
@@ -79,5 +82,20 @@ func TestTheSweeperSaysOnceThatTheClockIsNotTrusted(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// What a wrong clock has ended cannot be taken back, so whoever runs the server is
+// told that it may have.
+func TestTheSweeperSaysThatTheClockWasAhead(t *testing.T) {
+	var log bytes.Buffer
+	store := &swept{sure: time.Date(2030, time.March, 5, 5, 0, 0, 0, time.UTC)}
+	s := &sweeper{store: store, log: slog.New(slog.NewTextHandler(&log, nil))}
+	for _, by := range []time.Duration{0, time.Minute, -time.Hour, -20 * time.Hour, time.Minute} {
+		store.sure = store.sure.Add(by)
+		s.sweep(t.Context())
+	}
+	if got := log.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "it_said=2030-03-05T04:01:00Z it_is=2030-03-04T08:01:00Z") {
+		t.Errorf("it said:\n%s", got)
 	}
 }
