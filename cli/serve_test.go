@@ -102,6 +102,8 @@ var errDisk = errors.New("the disk broke")
 
 func (f *broken) Failed() <-chan struct{} { return f.failed }
 
+func (f *broken) Time() delivery.ClockReading { return delivery.ClockReading{} }
+
 func (f *broken) Sweep(context.Context) (delivery.SweepResult, error) {
 	return delivery.SweepResult{}, nil
 }
