@@ -61,6 +61,9 @@ func newCostWorld(t *testing.T) *costWorld {
 	must(t, err)
 	_, err = w.s.Reserve(t.Context(), w.ann, delivery.ReserveRequest{Users: []delivery.UserID{w.id.User}}) // the last resort
 	must(t, err)
+	// The first one decides that what is reserved does not come back to this shelf.
+	_, err = w.s.Replace(t.Context(), w.self, w.id, 0, w.items[4:])
+	must(t, err)
 	w.inventory, err = w.s.Inventory(t.Context(), w.self, w.id)
 	must(t, err)
 	return w
