@@ -15,6 +15,7 @@ import (
 	"welcomed/delivery"
 	"welcomed/delivery/storetest"
 	"welcomed/mls"
+	"welcomed/mls/mlstest"
 )
 
 // What reviews found in this package, each with a test that failed before it was
@@ -179,6 +180,13 @@ func TestARestoreDoesNotReviveWhatHasExpired(t *testing.T) {
 	s, err = Open(path, opts)
 	must(t, err)
 	defer s.Close()
+	w, err := mls.ParseWelcome(mlstest.Welcome(item.Suite, item.Ref))
+	must(t, err)
+	if _, err := s.Post(t.Context(), delivery.Unauthenticated(), delivery.Posting{Welcome: w}); !errors.Is(err, delivery.ErrNoMatchingKeyPackage) {
+		t.Errorf("a Welcome for it: %v", err)
+	}
+	_, err = s.Sweep(t.Context())
+	must(t, err)
 	status, err := s.KeyPackage(t.Context(), delivery.Unauthenticated(), item.Ref)
 	must(t, err)
 	if status.State != delivery.Expired {

@@ -92,6 +92,11 @@ func TestEveryRouteDoesWhatItSays(t *testing.T) {
 	s.call("POST", phone+"/welcomes/"+id+"/ack", object{"ref": refOf(kps[0])}).want(204)
 	s.call("POST", phone+"/welcomes/"+id+"/ack", `{}`).want(204)
 
+	second := s.call("POST", "/v1/key-packages/reserve", object{"devices": []object{{"user": "alice", "device": "phone"}}}).want(200)
+	same(t, "the second", second.text("users", 0, "devices", 0, "key_package", "ref"), refOf(kps[1]))
+	back := s.call("POST", "/v1/key-packages/give-back", object{"reservation": second.text("reservation")}).want(200)
+	same(t, "given back", words(back.at("key_packages", 0)), fmt.Sprintf("map[ref:%s status:given_back]", refOf(kps[1])))
+
 	other, _ := s.post("?hold=1", kps[1])
 	cancelled := s.call("DELETE", "/v1/welcomes/"+other, nil).want(200)
 	same(t, "cancelled", cancelled.text("recipients", 0, "status"), "cancelled")

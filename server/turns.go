@@ -87,6 +87,7 @@ var turnsOf = map[string]turnClass{
 
 	"GET " + userPath + "/key-packages": ofTheCaller,
 	"POST /v1/key-packages/reserve":     byItself,
+	"POST /v1/key-packages/give-back":   inTheWriter,
 	"GET /v1/key-packages/:ref":         ofTheCaller,
 
 	"POST /v1/welcomes":                inTheWriter,
