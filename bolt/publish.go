@@ -336,9 +336,10 @@ func (t *txn) published(p publication, plan publishPlan, added map[int]*keyPacka
 	for i, item := range p.items {
 		if plan.again[i] {
 			answer.Items[i] = byRef[item.Ref]
-			if answer.Items[i].New() {
+			if answer.Items[i].New && answer.Items[i].Status != delivery.NotAfterRestore {
 				answer.Items[i].Status = delivery.AlreadyStored
 			}
+			answer.Items[i].New = false
 			continue
 		}
 		k, status := added[i], delivery.Stored
@@ -356,6 +357,7 @@ func (t *txn) published(p publication, plan publishPlan, added map[int]*keyPacka
 		answer.Items[i] = delivery.Published{
 			Ref: item.Ref, Suite: item.Suite, LastResort: item.LastResort, Lifetime: item.Lifetime,
 			ExpiresAt: k.rec.ExpiresAt(*t.limits), UsableFrom: k.rec.UsableFrom(t.sure, t.now), Status: status,
+			New: added[i] != nil,
 		}
 		byRef[item.Ref] = answer.Items[i]
 	}

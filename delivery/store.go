@@ -245,16 +245,7 @@ type Published struct {
 	ExpiresAt  time.Time // off the shelf at the latest
 	UsableFrom time.Time // when its lifetime begins, if it is on the shelf until then; else zero
 	Status     PublishedStatus
-}
-
-// New reports whether this publication stored the KeyPackage. Of one that is
-// NotAfterRestore that is not known.
-func (p Published) New() bool {
-	switch p.Status {
-	case Stored, NotYetValid, TooShortLived, Superseded:
-		return true
-	}
-	return false
+	New        bool // this publication stored it, whatever the status says of it
 }
 
 // Publications answers a publication, in the order of its items.

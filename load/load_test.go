@@ -407,10 +407,33 @@ func TestTheServersPaceIsKept(t *testing.T) {
 	}
 }
 
+// What is made for a load is new, and says so: a server that was restored would hand
+// out nothing of it otherwise.
+func TestPublicationsNameTheRestoreEpoch(t *testing.T) {
+	var named, published atomic.Int64
+	w := newWorld(t, func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/key-packages") {
+				published.Add(1)
+				if r.URL.Query().Get("restore_epoch") != "" {
+					named.Add(1)
+				}
+			}
+			next.ServeHTTP(w, r)
+		})
+	})
+	if _, err := w.Phases(t.Context(), load.Phases{Callers: 2, Objects: 12, KeyPackages: 3}); err != nil {
+		t.Fatal(err)
+	}
+	if named.Load() != published.Load() || published.Load() == 0 {
+		t.Errorf("%d of %d publications name the epoch", named.Load(), published.Load())
+	}
+}
+
 func TestWhatTheServerRefusesIsNotBegun(t *testing.T) {
 	w := newWorld(t, func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if r.URL.Path != "/v1" {
+			if r.Method != http.MethodGet {
 				t.Errorf("%s %s", r.Method, r.URL)
 			}
 			next.ServeHTTP(w, r)

@@ -45,13 +45,13 @@ func (d *Driver) newObjects(ctx context.Context, devices []*device, n int) ([]*o
 func (d *Driver) publishing(owner *device, keyPackages ...[]byte) []byte {
 	owner.used.Store(true)
 	if len(keyPackages) == 1 {
-		return d.target.request("POST", owner.path()+"/key-packages", mediaMLS, keyPackages[0])
+		return d.target.request("POST", d.target.shelf(owner), mediaMLS, keyPackages[0])
 	}
 	body, err := json.Marshal(map[string][][]byte{"key_packages": keyPackages})
 	if err != nil {
 		panic(err) // bytes always encode
 	}
-	return d.target.request("POST", owner.path()+"/key-packages", mediaJSON, body)
+	return d.target.request("POST", d.target.shelf(owner), mediaJSON, body)
 }
 
 // published checks that n KeyPackages were stored.

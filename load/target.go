@@ -2,6 +2,7 @@ package load
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,6 +21,7 @@ type Target struct {
 
 	url    *url.URL
 	prefix string // what every header ends with
+	epoch  string // of the last restore, read before any KeyPackage is made; empty: none is told
 }
 
 // About is what a server says of itself.
@@ -68,7 +70,35 @@ func Find(ctx context.Context, u *url.URL, token string) (*Target, error) {
 		return nil, err
 	}
 	defer c.Close()
-	return t, t.ask(ctx, c)
+	if err := t.ask(ctx, c); err != nil {
+		return t, err
+	}
+	return t, t.readEpoch(ctx, c)
+}
+
+// readEpoch reads the restore epoch in the inventory of a device that does not exist.
+// Without it, a server that was restored would hand out nothing of what is published.
+func (t *Target) readEpoch(ctx context.Context, c *conn) error {
+	a, err := c.exchange(ctx, t.request("GET", (&device{user: "bench." + rand.Text()}).path()+"/key-packages", "", nil))
+	if err != nil {
+		return fmt.Errorf("ask %s for its restore epoch: %w", t.url, err)
+	}
+	var inventory struct {
+		Epoch string `json:"restore_epoch"`
+	}
+	if a.status == http.StatusOK && json.Unmarshal(a.body, &inventory) == nil {
+		t.epoch = inventory.Epoch
+	}
+	return nil // whoever may not read this is told when something is published
+}
+
+// shelf is where a device publishes KeyPackages that were made since.
+func (t *Target) shelf(d *device) string {
+	path := d.path() + "/key-packages"
+	if t.epoch != "" {
+		path += "?restore_epoch=" + url.QueryEscape(t.epoch)
+	}
+	return path
 }
 
 // ask fills in About.

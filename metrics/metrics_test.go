@@ -206,7 +206,7 @@ func TestCounting(t *testing.T) {
 	}
 	sweep := func(s delivery.Store) { s.Sweep(t.Context()) }
 
-	published := delivery.Publications{Items: []delivery.Published{{Status: delivery.Stored}, {Status: delivery.Stored}, {Status: delivery.AlreadyStored}, {Status: delivery.Spent}}}
+	published := delivery.Publications{Items: []delivery.Published{{Status: delivery.Stored, New: true}, {Status: delivery.NotAfterRestore, New: true}, {Status: delivery.AlreadyStored}, {Status: delivery.Spent}}}
 	users := []delivery.ReservedUser{{Devices: []delivery.ReservedDevice{{Status: delivery.DeviceReserved}, {Status: delivery.DeviceExhausted}}}, {Devices: []delivery.ReservedDevice{{Status: delivery.DeviceReserved}}}}
 	posted := delivery.Outcome{Recipients: recipients(matched, ended, taken, unknown)}
 	repeated := posted

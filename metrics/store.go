@@ -57,7 +57,7 @@ func (m *Metrics) countPublished(p delivery.Publications, err error) {
 	}
 	stored := 0
 	for _, item := range p.Items {
-		if item.New() {
+		if item.New {
 			stored++
 		}
 	}

@@ -48,7 +48,7 @@ func (s *instantStore) Publish(_ context.Context, _ delivery.Caller, _ delivery.
 	p := delivery.Publications{Items: make([]delivery.Published, len(items)), Stock: delivery.Stock{Available: len(items), Room: 400}}
 	for i, kp := range items {
 		p.Items[i] = delivery.Published{Ref: kp.Ref, Suite: kp.Suite, LastResort: kp.LastResort, Lifetime: kp.Lifetime,
-			ExpiresAt: stillClock{}.Now(), Status: delivery.Stored}
+			ExpiresAt: stillClock{}.Now(), Status: delivery.Stored, New: true}
 	}
 	return p, nil
 }

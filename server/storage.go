@@ -59,7 +59,7 @@ func (s *Server) published(r *request, items []delivery.NewKeyPackage, publish f
 		return newlyStored(r.device, items, answer), err
 	})
 	for _, item := range answer.Items {
-		if item.New() {
+		if item.New {
 			n--
 		}
 	}
@@ -80,7 +80,7 @@ func publicationSize(device delivery.DeviceID, items []delivery.NewKeyPackage) i
 func newlyStored(device delivery.DeviceID, items []delivery.NewKeyPackage, p delivery.Publications) int {
 	stored := make([]bool, len(items))
 	for i, item := range p.Items {
-		stored[i] = item.New()
+		stored[i] = item.New
 	}
 	return sizeOf(device, items, stored)
 }

@@ -49,6 +49,10 @@ var restorePromises = []promise{
 		w.first(phone, w.send(bob, items[0]))
 		p := w.publish(phone, items[1])
 		same(w, "published again", p.Items[0].Status, delivery.NotAfterRestore)
+		same(w, "stored by that", p.Items[0].New, false)
+		p = w.publish(phone, keyPackage())
+		same(w, "one that may have been handed out", p.Items[0].Status, delivery.NotAfterRestore)
+		same(w, "stored by that, and to be paid for", p.Items[0].New, true)
 		same(w, "stock", p.Stock.Available, 0)
 	}},
 	{"what may have been handed out before a restore is kept, and never handed out", func(w *world) {

@@ -283,10 +283,11 @@ func (b *book) published(id delivery.DeviceID, items, fresh []delivery.NewKeyPac
 		case !k.begun(b.now):
 			status = delivery.NotYetValid
 		}
+		first := isNew && !seen[item.Ref]
 		seen[item.Ref] = true
 		p.Items = append(p.Items, delivery.Published{
 			Ref: item.Ref, Suite: item.Suite, LastResort: item.LastResort, Lifetime: item.Lifetime,
-			ExpiresAt: b.expiresAt(k).ExpiresAt, UsableFrom: b.usableFrom(k), Status: status,
+			ExpiresAt: b.expiresAt(k).ExpiresAt, UsableFrom: b.usableFrom(k), Status: status, New: first,
 		})
 	}
 	p.Stock, p.RestoreEpoch = b.stock(id), b.epoch
