@@ -23,6 +23,7 @@ func (s *server) drive(ctx context.Context, binary string) error {
 		{"Welcomes", s.welcomes},
 		{"mismatches", s.mismatches},
 		{"reservations", s.reservations},
+		{"what is given back", s.giveBack},
 		{"budgets", s.budgets},
 		{"waiting claims", s.waits},
 	} {
@@ -122,14 +123,35 @@ func (s *server) welcomes(ctx context.Context) error {
 	if _, err := s.want(ctx, http.StatusNoContent, "", "POST", phone("alice")+"/welcomes/"+ids[len(reasons)]+"/ack", nil); err != nil {
 		return err
 	}
-	if _, err := s.claim(ctx, "alice", nil); err != nil { // what is left is given again, and lapses
-		return err
+	for range 2 { // what is left is given again and again, and lapses
+		if _, err := s.claim(ctx, "alice", nil); err != nil {
+			return err
+		}
 	}
 	left := kps[len(reasons)+2:]
 	if err := errors.Join(s.post(ctx, http.StatusCreated, "bob", "?hold=1", left[0]), s.post(ctx, http.StatusCreated, "bob", "", left[1:]...)); err != nil {
 		return err
 	}
 	_, err = s.claim(ctx, "alice", map[string]int{"max": 1}) // leaves one behind, which expires
+	return err
+}
+
+// giveBack reserves what it does not use.
+func (s *server) giveBack(ctx context.Context) error {
+	if _, err := s.publish(ctx, "ruth", 1); err != nil {
+		return err
+	}
+	answer, err := s.want(ctx, http.StatusOK, "bob", "POST", "/v1/key-packages/reserve", map[string]any{"users": []string{"ruth"}})
+	if err != nil {
+		return err
+	}
+	var reserved struct {
+		ID string `json:"reservation"`
+	}
+	if err := json.Unmarshal(answer, &reserved); err != nil {
+		return err
+	}
+	_, err = s.want(ctx, http.StatusOK, "bob", "POST", "/v1/key-packages/give-back", map[string]string{"reservation": reserved.ID})
 	return err
 }
 
