@@ -3,6 +3,7 @@ package bolt
 import (
 	"bytes"
 	"crypto/sha256"
+	"fmt"
 	"slices"
 	"time"
 
@@ -67,10 +68,7 @@ func (c *checker) posted(number uint64) {
 	}
 	n, open, lost := 0, 0, 0
 	var lastEnd time.Time
-	var secrets []byte
-	whole := true // every recipient's secret is there
 	c.eachRecipient(w, func(key mailKey, r *recipient) bool {
-		secrets, whole = append(secrets, r.encoded()...), whole && len(r.secret) > 0
 		if n++; r.verdict != "" {
 			return true
 		}
@@ -108,10 +106,7 @@ func (c *checker) posted(number uint64) {
 		}
 		return
 	}
-	if !whole {
-		secrets = nil
-	}
-	c.parts(w, secrets)
+	c.parts(w, c.secretsOf(w))
 }
 
 func (c *checker) overdueHold(w *welcome) {
@@ -133,22 +128,44 @@ func (c *checker) overdueHold(w *welcome) {
 // posted. secrets are all of it, nil if some are not kept: those of recipients that did
 // not match. Then its id says nothing of the rest.
 func (c *checker) parts(w *welcome, secrets []byte) {
+	for _, fault := range c.faultsOf(w, secrets) {
+		c.wrong("%v", fault)
+	}
+}
+
+// faultsOf says what parts looks for.
+func (t *txn) faultsOf(w *welcome, secrets []byte) (faults []error) {
 	info := w.groupInfo
 	if w.apart {
-		info = c.payloadOf(w.number, partGroupInfo)
+		info = t.payload(w.number, partGroupInfo)
 	}
 	switch {
 	case len(info) == 0:
-		c.wrong("the encrypted_group_info of Welcome %s is missing", w.id)
+		faults = append(faults, fmt.Errorf("the encrypted_group_info of Welcome %s is missing", w.id))
 	case len(secrets) > 0 && w.idOf(mls.SliceWelcome(w.suite, secrets, info)) != w.id:
-		c.wrong("the bytes of Welcome %s are others", w.id)
+		faults = append(faults, fmt.Errorf("the bytes of Welcome %s are others", w.id))
 	}
-	switch tree := c.payloadOf(w.number, partTree); {
+	switch tree := t.payload(w.number, partTree); {
 	case len(tree) != w.treeSize:
-		c.wrong("the ratchet tree of Welcome %s has %d bytes, and %d are there", w.id, w.treeSize, len(tree))
+		faults = append(faults, fmt.Errorf("the ratchet tree of Welcome %s has %d bytes, and %d are there", w.id, w.treeSize, len(tree)))
 	case w.treeSize > 0 && !bytes.Equal(treeHash(tree), w.treeHash):
-		c.wrong("the bytes of the ratchet tree of Welcome %s are others", w.id)
+		faults = append(faults, fmt.Errorf("the bytes of the ratchet tree of Welcome %s are others", w.id))
 	}
+	return faults
+}
+
+// secretsOf returns secrets[] of a Welcome as its poster sent them, nil if some are not
+// kept.
+func (t *txn) secretsOf(w *welcome) (secrets []byte) {
+	whole := true
+	t.eachRecipient(w, func(_ mailKey, r *recipient) bool {
+		secrets, whole = append(secrets, r.encoded()...), len(r.secret) > 0
+		return whole
+	})
+	if !whole {
+		return nil
+	}
+	return secrets
 }
 
 // idOf is delivery.IDOf for its poster.
@@ -159,8 +176,6 @@ func (w *welcome) idOf(bare []byte) delivery.WelcomeID {
 	h.Write(bare)
 	return delivery.WelcomeID(h.Sum(nil))
 }
-
-func (c *checker) payloadOf(number uint64, part byte) []byte { return c.txn.payload(number, part) }
 
 // setFate makes what a Welcome says of its recipients what they say.
 func (t *txn) setFate(number uint64, open int, lastEnd time.Time) {

@@ -38,7 +38,7 @@ func (f *File) Import(ctx context.Context, lines iter.Seq2[archive.Line, error])
 	if err := syncFile(part); err != nil {
 		return fmt.Errorf("sync %s: %w", part, err)
 	}
-	if err := f.sound(ctx, part, true, func(*bbolt.DB) error { return nil }); errors.Is(err, errCorrupt) {
+	if err := f.sound(ctx, part, true, func(*bbolt.DB) error { return nil }); errors.Is(err, errCorrupt) || errors.Is(err, errUnsound) {
 		return fmt.Errorf("%w: it says what cannot be: %w", archive.ErrBroken, err)
 	} else if err != nil {
 		return err
@@ -371,7 +371,7 @@ func (i *importTxn) addRecipient(r *archive.Recipient) error {
 	}
 	i.putRecipient(key, row)
 	if r.Index == w.recipients-1 {
-		i.endWelcome(w)
+		return i.endWelcome(w)
 	}
 	return nil
 }
@@ -402,8 +402,14 @@ func (i *importTxn) addMailOf(d *device, key mailKey, r *archive.Recipient) erro
 	return nil
 }
 
-// endWelcome writes what has become of a Welcome of which all is here.
-func (i *importTxn) endWelcome(w *welcome) {
+// endWelcome writes what has become of a Welcome of which all is here. One that
+// somebody may claim has to be what was posted.
+func (i *importTxn) endWelcome(w *welcome) error {
+	if w.open > 0 {
+		if faults := i.faultsOf(w, i.secretsOf(w)); len(faults) > 0 {
+			return faults[0]
+		}
+	}
 	if w.holdCounted {
 		i.state.holdsOver++
 	}
@@ -422,6 +428,7 @@ func (i *importTxn) endWelcome(w *welcome) {
 	}
 	i.saveWelcome(w)
 	w.groupInfo = nil
+	return nil
 }
 
 func (i *importTxn) addToken(r *archive.Token) error {

@@ -104,6 +104,57 @@ func edited(line string, field uint8, value string) (_ string, ok bool) {
 	return `{"type":` + string(name) + "," + string(rest[1:]) + "\n", true
 }
 
+// TestAnImportNamesTheWelcomeThatIsAnother changes each byte string of the first Welcome,
+// which waits, and of which all is there. The error names the line at which it is known.
+func TestAnImportNamesTheWelcomeThatIsAnother(t *testing.T) {
+	lines, err := smallArchive(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	tried := 0
+	first := slices.IndexFunc(lines, func(line string) bool { return strings.HasPrefix(line, `{"type":"welcome"`) })
+	for n := first; n < first+5; n++ {
+		line := lines[n]
+		for field, old := range fieldsOf(line) {
+			if !slices.Contains([]string{"welcome id", "data bytes", "recipient secret", "welcome ratchet_tree_sha256"}, field) {
+				continue
+			}
+			tried++
+			changed := strings.Replace(line, old, other(old), 1)
+			text := resummed(slices.Concat(lines[:n], []string{changed}, lines[n+1:]))
+			err := imported(filepath.Join(t.TempDir(), "welcomed.db"), text)
+			if !errors.Is(err, archive.ErrBroken) || !strings.Contains(err.Error(), "line ") {
+				t.Errorf("%s of %.80s: %v", field, line, err)
+			}
+		}
+	}
+	if tried != 6 {
+		t.Errorf("tried %d changes", tried)
+	}
+}
+
+// fieldsOf returns the texts of a line, each by the line's type and its name.
+func fieldsOf(line string) map[string]string {
+	var all map[string]any
+	texts := map[string]string{}
+	if json.Unmarshal([]byte(line), &all) == nil {
+		for name, value := range all {
+			if text, ok := value.(string); ok {
+				texts[fmt.Sprint(all["type"], " ", name)] = text
+			}
+		}
+	}
+	return texts
+}
+
+// other changes the first character of a text, in base64 and in hexadecimal.
+func other(text string) string {
+	if text[0] == 'a' {
+		return "b" + text[1:]
+	}
+	return "a" + text[1:]
+}
+
 // FuzzImport edits a field of an archive and makes the sum fit. What comes of it is
 // a sentence, or a store that is sound: it opens, answers and lets years pass.
 func FuzzImport(f *testing.F) {
@@ -115,6 +166,9 @@ func FuzzImport(f *testing.F) {
 		f.Add(uint8(n), uint8(n), "")
 		f.Add(uint8(n), uint8(n+3), `"withdrawn"`)
 		f.Add(uint8(n), uint8(n+5), `"2040-01-01T00:00:00Z"`)
+		for field := range uint8(strings.Count(lines[n], `":`)) {
+			f.Add(uint8(n), field, `"`+strings.Repeat("6f", 32)+`"`)
+		}
 	}
 	for _, value := range []string{`0`, `1`, `-1`, `18446744073709551615`, `"0"`, `true`, `null`, `[]`, `"available"`, `"pending"`, `"0001-01-01T00:00:00Z"`, `"9999-12-31T23:59:59Z"`} {
 		f.Add(uint8(2), uint8(4), value)
