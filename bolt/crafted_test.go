@@ -135,6 +135,16 @@ func TestACraftedFileIsRefused(t *testing.T) {
 			binary.NativeEndian.PutUint16(list[pageCount:], manyEntries)
 			binary.NativeEndian.PutUint64(list[entryBytes:], 1<<40)
 		},
+		"pages of another size": func(b []byte) { setMeta(b, metaPageSize, 2*pageSize) },
+		// bbolt then uses the other meta page, and so has to whoever looks before.
+		"another version, and the state before is torn": func(b []byte) {
+			_, newest := newestOf(b)
+			binary.NativeEndian.PutUint32(newest[metaVersion:], bboltVersion+1)
+			sumMeta(newest)
+			_, before := newestOf(b)
+			root := b[number(before[metaRoot:])*pageSize:]
+			binary.NativeEndian.PutUint16(root[pageKind:], 0x3002)
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := crafted(t)

@@ -98,6 +98,7 @@ func Moved(path string) (at time.Time, err error) {
 		return at, openError(path, err)
 	}
 	defer db.Close()
+	defer refusing(&err)
 	err = db.View(func(tx *bbolt.Tx) error {
 		if meta := tx.Bucket(bucketMeta.name); meta != nil && len(meta.Get(keyMoved)) == numberBytes {
 			at = fromMillis(readNumber(meta.Get(keyMoved)))

@@ -132,6 +132,9 @@ func openBehind(path string, opts Options) (*Store, error) {
 	kept, err := stepBack(context.Background(), path, nil)
 	why := "the disk had not kept the last commit, and the state before it is served; the file as it was is " + kept
 	if err != nil {
+		if _, torn := checkTree(path, nil); torn != nil { // bbolt may never come to an end in it
+			return nil, openError(path, torn)
+		}
 		opts.anyCommit = true
 		why = "the disk had not kept the last commit, and what may be an older state is served: " + err.Error()
 	}

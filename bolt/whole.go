@@ -14,8 +14,11 @@ const (
 	metaHeader = 16
 	metaMagic  = 0xED0CDAED
 	metaSize   = 64
+
+	bboltVersion = 2
 	// Offsets in a meta: magic 0, version 4, page size 8, flags 12, root 16,
 	// freelist 32, pages in use 40, transaction 48, checksum 56.
+	metaVersion  = 4
 	metaPageSize = 8
 	metaPages    = 40
 	metaTxn      = 48
@@ -52,21 +55,30 @@ func checkWhole(path string) error {
 }
 
 // newestMeta returns which of the first two pages has the meta that bbolt would
-// use, and that meta; nil if none is valid.
+// use, and that meta; nil if none is valid. The error says that pages have another size.
 func newestMeta(f *os.File) (page int, newest []byte, err error) {
 	head := make([]byte, 2*pageSize)
 	if n, err := f.ReadAt(head, 0); err != nil {
 		return 0, nil, fmt.Errorf("%w: only %d bytes long", berrors.ErrInvalid, n)
 	}
+	for i := range 2 {
+		// bbolt takes the size from the first meta that is valid, and then looks for the
+		// other one elsewhere.
+		meta := head[i*pageSize+metaHeader:][:metaSize]
+		if size := binary.NativeEndian.Uint32(meta[metaPageSize:]); validMeta(meta) && size != pageSize {
+			return 0, nil, fmt.Errorf("%w: its pages have %d bytes, and those of a database %d", berrors.ErrInvalid, size, pageSize)
+		}
+	}
 	page, newest = newestOf(head)
 	return page, newest, nil
 }
 
-// newestOf is newestMeta of the first two pages.
+// newestOf is newestMeta of the first two pages, which have our size. Of two metas of
+// one transaction bbolt uses the first.
 func newestOf(head []byte) (page int, newest []byte) {
 	for i := range 2 {
 		meta := head[i*pageSize+metaHeader:][:metaSize]
-		if validMeta(meta) && (newest == nil || binary.NativeEndian.Uint64(meta[metaTxn:]) >= binary.NativeEndian.Uint64(newest[metaTxn:])) {
+		if validMeta(meta) && (newest == nil || number(meta[metaTxn:]) > number(newest[metaTxn:])) {
 			page, newest = i, meta
 		}
 	}
@@ -85,10 +97,11 @@ func metaOf(f *os.File, page int) ([]byte, error) {
 	return meta, nil
 }
 
+// validMeta reports whether bbolt takes a meta for one.
 func validMeta(meta []byte) bool {
 	sum := fnv.New64a()
 	sum.Write(meta[:metaChecksum])
 	return binary.NativeEndian.Uint32(meta) == metaMagic &&
-		binary.NativeEndian.Uint32(meta[metaPageSize:]) == pageSize &&
+		binary.NativeEndian.Uint32(meta[metaVersion:]) == bboltVersion &&
 		binary.NativeEndian.Uint64(meta[metaChecksum:]) == sum.Sum64()
 }
