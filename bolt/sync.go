@@ -25,7 +25,7 @@ func (s *Store) Sync(ctx context.Context, caller delivery.Caller, id delivery.De
 	err := s.decide(ctx, 0, c.look, c.begin)
 	for err == nil && c.next < len(c.withdraw) {
 		// What has begun is brought to its end, whether the caller waits or not.
-		c.done, c.withdrawn = c.next, slices.Clip(c.result.Withdrawn)
+		c.done, c.withdrawn, c.fresh = c.next, slices.Clip(c.result.Withdrawn), c.result.Fresh
 		err = s.writer.do(context.WithoutCancel(ctx), 0, c.goOn)
 	}
 	if err == nil && c.next > 0 {
@@ -51,6 +51,7 @@ type deviceSync struct {
 	next            int                 // of those
 	done            int                 // next, before this transaction
 	withdrawn       []mls.KeyPackageRef // before it
+	fresh           int                 // of those
 	open            openMails
 	result          delivery.SyncResult
 }
@@ -131,7 +132,7 @@ func (c *deviceSync) goOn(t *txn) error {
 
 // withdrawNext withdraws until it has written much.
 func (c *deviceSync) withdrawNext(t *txn, d *device) {
-	c.next, c.result.Withdrawn = c.done, c.withdrawn // it may run again
+	c.next, c.result.Withdrawn, c.result.Fresh = c.done, c.withdrawn, c.fresh // it may run again
 	for before := t.writes; c.next < len(c.withdraw) && t.writes-before < syncWrites; c.next++ {
 		k := t.keyPackage(d, c.withdraw[c.next])
 		if k == nil {
@@ -140,8 +141,12 @@ func (c *deviceSync) withdrawNext(t *txn, d *device) {
 		if !t.knows(c.open, d, k) {
 			c.open = t.openMails(d) // somebody has posted since
 		}
+		fresh := k.rec.Fresh(t.sure, t.now)
 		if t.withdrawWith(d, k, t.current(c.open, d, k)) {
 			c.result.Withdrawn = append(c.result.Withdrawn, k.rec.Ref)
+			if fresh {
+				c.result.Fresh++
+			}
 		}
 	}
 }

@@ -39,3 +39,20 @@ func TestASyncLooksAgainIfTheInventoryHasChanged(t *testing.T) {
 		})
 	}
 }
+
+// TestASyncInSeveralTransactionsCountsAll: each transaction of a large sync goes on
+// counting where the one before ended.
+func TestASyncInSeveralTransactionsCountsAll(t *testing.T) {
+	s, id := openTest(t), deviceNo(0)
+	const n = 500
+	_, err := s.Publish(t.Context(), delivery.Unauthenticated(), id, randomItems(n))
+	must(t, err)
+	inventory, err := s.Inventory(t.Context(), delivery.Unauthenticated(), id)
+	must(t, err)
+	before := s.Commits()
+	r, err := s.Sync(t.Context(), delivery.Unauthenticated(), id, inventory.Digest, nil)
+	must(t, err)
+	if commits := s.Commits() - before; commits < 2 || r.Fresh != n || len(r.Withdrawn) != n {
+		t.Errorf("%d transactions withdrew %d, %d of them fresh", commits, len(r.Withdrawn), r.Fresh)
+	}
+}

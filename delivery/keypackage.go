@@ -190,6 +190,15 @@ func (r *KeyPackageRecord) OnShelf(sure, now time.Time) bool {
 	return r.StateAt(sure) == Available && !r.NotBefore().After(now)
 }
 
+// FreshFor is how long a KeyPackage counts as fresh after its publication.
+const FreshFor = 24 * time.Hour
+
+// Fresh reports whether the KeyPackage is on the shelf, its lifetime begun or not, and
+// was published lately. It was available at sure, a time that is certain.
+func (r *KeyPackageRecord) Fresh(sure, now time.Time) bool {
+	return r.Told(sure) == Available && now.Sub(r.PublishedAt) < FreshFor
+}
+
 // UsableFrom is when an available KeyPackage can be handed out; zero if that is now,
 // or never. It was available at sure.
 func (r *KeyPackageRecord) UsableFrom(sure, now time.Time) (at time.Time) {

@@ -307,7 +307,12 @@ type Inventory struct {
 // private keys of spent ones may go. Digest is that of the inventory after it.
 type SyncResult struct {
 	Withdrawn, Unknown, Spent []mls.KeyPackageRef
-	Digest                    Digest
+	// Fresh is how many of Withdrawn were on the shelf and had been published less than
+	// FreshFor ago. A device that has lost its keys withdraws these once. Two
+	// installations under one device id do so again and again: each withdraws what the
+	// other has published.
+	Fresh  int
+	Digest Digest
 }
 
 // A DeviceInfo is what a user sees of a device. SeenAt is exact to a day.

@@ -112,6 +112,7 @@ func (x explainer) device(d Device) []finding {
 	}
 	found = append(found, x.mismatches(d)...)
 	found = append(found, x.shelf(d)...)
+	found = append(found, x.shared(d)...)
 	found = append(found, x.unused(d)...)
 	return append(found, x.mailbox(d)...)
 }
@@ -177,7 +178,7 @@ func (x explainer) refusals(d Device) (found []finding) {
 func latest(all []Refusal) (last []Refusal) {
 	for _, r := range slices.Backward(all) {
 		same := func(other Refusal) bool { return other.Code == r.Code }
-		if needed(r) && !slices.ContainsFunc(last, same) {
+		if r.Status != 0 && needed(r) && !slices.ContainsFunc(last, same) {
 			last = append(last, r)
 		}
 	}
@@ -331,6 +332,28 @@ func (x explainer) shelf(d Device) []finding {
 			[]Advice{refill, open}}}
 	}
 	return nil
+}
+
+// freshAgain is how many syncs withdraw fresh KeyPackages before two installations are
+// suspected: one that was installed anew does so once, and may do so twice.
+const freshAgain = 3
+
+// shared says that two installations seem to use the device's id: each takes back what
+// the other has published.
+func (x explainer) shared(d Device) (found []finding) {
+	for _, r := range d.Refused {
+		if r.Code != CodeFreshWithdrawn || r.Count < freshAgain {
+			continue
+		}
+		found = append(found, finding{SharedDevice, x.recent(r.Last, 70), r.Last,
+			fmt.Sprintf("two installations seem to use the device id %s: since %s a sync took back %d times what had been published less than a day before, last at %s.",
+				d.Device, stamp(r.First), r.Count, ago(r.Last, x.Now)),
+			[]Advice{
+				{Developer, "each installation needs a device id of its own: look for an id that is copied with a backup, made from the account alone, or used in two browsers or processes. If there is one installation only, it loses its private keys: it has to keep them where they outlive a restart."},
+				{User, "if the app is there twice, on two phones or as a copy, sign out of one of them and in again."},
+			}})
+	}
+	return found
 }
 
 // usableNow counts what can be handed out, last resorts too.

@@ -201,6 +201,8 @@ func (l *log) mail(m delivery.MailHistory) {
 func (l *log) refusal(r Refusal) {
 	text := ""
 	switch {
+	case r.Code == CodeFreshWithdrawn:
+		text = "a sync took back what the device had published lately"
 	case r.Status == 0 && r.Ref == "":
 		text = who(r.Who) + " asked for a KeyPackage and got none (" + clean(r.Code) + ")"
 	case r.Status == 0:

@@ -45,6 +45,7 @@ const (
 	Restored       Cause = "restored"
 	LastResortOnly Cause = "last_resort_only"
 	Incompatible   Cause = "incompatible_suites"
+	SharedDevice   Cause = "shared_device"     // two installations use its id
 	ClockAhead     Cause = "clock_ahead"       // the device's, so that its KeyPackages are not yet valid
 	Budget         Cause = "budget"            // what may be taken of the user was taken
 	NeverUsed      Cause = "reserved_not_used" // whoever reserved posted nothing

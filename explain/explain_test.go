@@ -115,6 +115,11 @@ func rejected(r delivery.Reason, detail string) func(*delivery.MailHistory) {
 	return func(m *delivery.MailHistory) { m.Reason, m.Detail = r, detail }
 }
 
+func again(times int, r Refusal) Refusal {
+	r.Count = times
+	return r
+}
+
 func refusal(request string, status int, code string, ago time.Duration) Refusal {
 	return Refusal{First: now.Add(-ago), Last: now.Add(-ago), Count: 1, Request: request, Status: status, Code: code}
 }
@@ -183,6 +188,12 @@ var cases = []struct {
 		r.Item, r.Detail = delivery.ItemNotYetValid, "item 0: not_before is 3 days ahead of the server's clock"
 		d.Refused = []Refusal{r}
 	}).facts(), ClockAhead, []string{"3 days ahead of the server's clock"}, User},
+	{"two installations withdraw each other's KeyPackages", born(10*day).has(5, delivery.Withdrawn, time.Hour).with(func(d *Device) {
+		d.Refused = []Refusal{again(3, refusal("POST …/key-packages/sync", 0, CodeFreshWithdrawn, time.Hour))}
+	}).facts(), SharedDevice, []string{"two installations seem to use the device id alice/phone", "3 times"}, Developer},
+	{"an installation that lost its keys twice is no second one", born(10*day).has(5, delivery.Withdrawn, time.Hour).with(func(d *Device) {
+		d.Refused = []Refusal{again(2, refusal("POST …/key-packages/sync", 0, CodeFreshWithdrawn, time.Hour))}
+	}).facts(), AllWithdrawn, nil, Developer},
 	{"a user nobody has heard of never published", Facts{Question: Question{User: "alice"}},
 		NeverPublished, []string{`no device of "alice" has ever published`}, Operator},
 	{"a device nobody has heard of never published", Facts{Question: Question{User: "alice", Device: "phone"}},

@@ -74,6 +74,10 @@ type Welcome struct {
 	More       int          // left out
 }
 
+// CodeFreshWithdrawn is the Code of a sync that withdrew KeyPackages which its device
+// had published lately.
+const CodeFreshWithdrawn = "fresh_withdrawn"
+
 // A Refusal is what somebody was refused, once or several times.
 type Refusal struct {
 	First, Last time.Time

@@ -34,6 +34,7 @@ type Metrics struct {
 	published  prometheus.Counter
 	reserved   family[delivery.DeviceReserveStatus] // outcome
 	givenBack  family[delivery.GiveBackReason]      // reason
+	withdrawn  prometheus.Counter
 	matched    prometheus.Counter
 	mismatches *prometheus.CounterVec  // at, reason
 	claims     family[claimOutcome]    // outcome
@@ -114,6 +115,8 @@ func (m *Metrics) countDelivery() {
 		append(slices.Clip(delivery.DeviceReserveStatuses), reservationAbandoned))
 	m.givenBack = newFamily(m.counters("key_packages_given_back_total",
 		"Reserved KeyPackages that whoever had reserved them gave back, by reason.", "reason"), delivery.GiveBackReasons)
+	m.withdrawn = m.counter("key_packages_withdrawn_fresh_total",
+		"KeyPackages that a sync withdrew from the shelf less than a day after their publication. If it goes on, installations share a device id, or lose their keys.")
 	m.matched = m.counter("welcome_matches_total",
 		"Recipients of posted Welcomes whose KeyPackage can open it.")
 	m.mismatches = m.counters("welcome_mismatches_total",

@@ -22,6 +22,7 @@ type answering struct {
 	reservation delivery.Reservation
 	outcome     delivery.Outcome
 	claim       delivery.ClaimResult
+	sync        delivery.SyncResult
 	sweep       delivery.SweepResult
 	stats       delivery.Stats
 	settled     int
@@ -52,6 +53,10 @@ func (a *answering) Claim(context.Context, delivery.Caller, delivery.DeviceID, d
 
 func (a *answering) Reject(context.Context, delivery.Caller, delivery.DeviceID, delivery.WelcomeID, mls.KeyPackageRef, delivery.Reason, string) (int, error) {
 	return a.settled, a.err
+}
+
+func (a *answering) Sync(context.Context, delivery.Caller, delivery.DeviceID, delivery.Digest, []mls.KeyPackageRef) (delivery.SyncResult, error) {
+	return a.sync, a.err
 }
 
 func (a *answering) Sweep(context.Context) (delivery.SweepResult, error) { return a.sweep, a.err }
@@ -116,6 +121,7 @@ func TestEverySeriesExistsFromTheStart(t *testing.T) {
 		"key_packages_reserved_total{outcome=given_back}",
 		"key_packages_given_back_total{reason=unused}", "key_packages_given_back_total{reason=incompatible}", "key_packages_given_back_total{reason=invalid}",
 		"key_packages_reserved_total{outcome=abandoned}",
+		"key_packages_withdrawn_fresh_total",
 		"welcome_matches_total",
 		"welcome_mismatches_total{at=post,reason=unknown}", "welcome_mismatches_total{at=post,reason=consumed}",
 		"welcome_mismatches_total{at=post,reason=taken}", "welcome_mismatches_total{at=post,reason=expired}",
@@ -204,6 +210,9 @@ func TestCounting(t *testing.T) {
 	reject := func(s delivery.Store) {
 		s.Reject(t.Context(), delivery.Unauthenticated(), delivery.DeviceID{}, delivery.WelcomeID{}, "", delivery.ReasonDeclined, "")
 	}
+	sync := func(s delivery.Store) {
+		s.Sync(t.Context(), delivery.Unauthenticated(), delivery.DeviceID{}, delivery.Digest{}, nil)
+	}
 	sweep := func(s delivery.Store) { s.Sweep(t.Context()) }
 
 	published := delivery.Publications{Items: []delivery.Published{{Status: delivery.Stored, New: true}, {Status: delivery.NotAfterRestore, New: true}, {Status: delivery.AlreadyStored}, {Status: delivery.Spent}}}
@@ -244,6 +253,9 @@ func TestCounting(t *testing.T) {
 			map[string]float64{"welcome_rejections_total{reason=declined}": 1, "welcome_mismatches_total{at=reject,reason=rejected}": 1}},
 		{"a rejection that changes nothing counts nothing", answering{}, reject, nil},
 		{"a refused rejection counts nothing", answering{err: delivery.ErrNotDelivered}, reject, nil},
+		{"a sync counts what it withdrew that was fresh", answering{sync: delivery.SyncResult{Withdrawn: make([]mls.KeyPackageRef, 5), Fresh: 3}}, sync,
+			map[string]float64{"key_packages_withdrawn_fresh_total": 3}},
+		{"a refused sync counts nothing", answering{err: delivery.ErrInventoryChanged}, sync, nil},
 		{"a sweep counts what nobody wanted", answering{sweep: delivery.SweepResult{Abandoned: 1, ExpiredUnclaimed: 2, Lapsed: 3}}, sweep, map[string]float64{
 			"key_packages_reserved_total{outcome=abandoned}": 1, "welcomes_expired_unclaimed_total": 2, "welcomes_lapsed_total": 3,
 			"sweep_last_success_timestamp_seconds": 1000}},

@@ -80,6 +80,12 @@ func (s *store) GiveBack(ctx context.Context, caller delivery.Caller, req delive
 	return r, err
 }
 
+func (s *store) Sync(ctx context.Context, caller delivery.Caller, device delivery.DeviceID, digest delivery.Digest, refs []mls.KeyPackageRef) (delivery.SyncResult, error) {
+	r, err := s.Store.Sync(ctx, caller, device, digest, refs)
+	s.metrics.withdrawn.Add(float64(r.Fresh))
+	return r, err
+}
+
 func (m *Metrics) countReserved(r delivery.Reservation) {
 	for _, user := range r.Users {
 		for _, device := range user.Devices {

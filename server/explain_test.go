@@ -278,6 +278,24 @@ func TestAServerInTroubleExplainsThat(t *testing.T) {
 	}
 }
 
+// Two installations under one id: each withdraws what the other has published.
+func TestTwoInstallationsUnderOneIDAreNamed(t *testing.T) {
+	s := start(t, nil)
+	for range 3 {
+		if e := s.explained("user=alice"); e.Cause == explain.SharedDevice {
+			t.Errorf("it is suspected too early: %s", e.Headline)
+		}
+		s.stock(2)
+		digest := s.call("GET", shelf, nil).want(200).text("digest")
+		synced := s.call("POST", shelf+"/sync?all=1", object{"refs": []string{}}, "If-Match", digest).want(200)
+		same(t, "fresh", words(synced.at("fresh")), "2")
+	}
+	e := s.because("user=alice", explain.SharedDevice)
+	if !strings.Contains(e.Headline, "3 times") {
+		t.Errorf("it says %s", e.Headline)
+	}
+}
+
 func TestRefusalsAreRememberedForWhomTheyConcern(t *testing.T) {
 	s := startWithTokens(t, func(o *server.Options) { o.BudgetClock = stillClock{}.Now })
 	alice, bob, carol := s.token(ofUser("alice")), s.token(ofUser("bob")), s.token(ofUser("carol"))

@@ -154,12 +154,16 @@ func (s *Server) withdrawOthers(w http.ResponseWriter, r *request, texts []strin
 	if err != nil {
 		return err
 	}
+	if result.Fresh > 0 {
+		s.rememberFresh(r, result)
+	}
 	return answer(w, http.StatusOK, struct {
 		Withdrawn []string `json:"withdrawn"`
+		Fresh     int      `json:"fresh"` // of withdrawn
 		Unknown   []string `json:"unknown"`
 		Spent     []string `json:"spent"`
 		Digest    string   `json:"digest"`
-	}{refStrings(result.Withdrawn), refStrings(result.Unknown), refStrings(result.Spent), hex.EncodeToString(result.Digest[:])})
+	}{refStrings(result.Withdrawn), result.Fresh, refStrings(result.Unknown), refStrings(result.Spent), hex.EncodeToString(result.Digest[:])})
 }
 
 // ifMatch reads the digest in If-Match, quoted as an ETag or not.

@@ -2,6 +2,7 @@ package server
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -25,7 +26,7 @@ type refusals struct {
 	since time.Time
 	now   func() time.Time
 
-	own       *notebook // by user: requests for their devices
+	own       *notebook // by user: requests for their devices, and syncs that withdrew what was fresh
 	strangers *notebook // by address or caller: requests for devices that are not theirs
 	unmatched *notebook // by poster: Welcomes, by the KeyPackage's device
 	unserved  *notebook // by reserver: devices of which there was nothing
@@ -232,6 +233,15 @@ func (s *Server) rememberUnserved(r *request, req delivery.ReserveRequest, reser
 			s.refusals.unserved.write(r.party(u.User), s.refusals.newNote(delivery.DeviceID{User: u.User, Name: d.Device}, refusal))
 		}
 	}
+}
+
+// rememberFresh notes that a sync of a device withdrew what it had published lately.
+// It is no refusal, but if it happens again and again it says what is wrong.
+func (s *Server) rememberFresh(r *request, result delivery.SyncResult) {
+	s.refusals.own.write(string(r.device.User), s.refusals.newNote(r.device, explain.Refusal{
+		Who: r.caller.ID(), Request: r.route.name(), Code: explain.CodeFreshWithdrawn,
+		Detail: fmt.Sprintf("%d of the %d that it withdrew had been published less than a day before", result.Fresh, len(result.Withdrawn)),
+	}))
 }
 
 // party is on whose page is written what a caller causes. Who acts for everybody,

@@ -47,7 +47,7 @@ func TestEveryRouteDoesWhatItSays(t *testing.T) {
 	compared := s.call("POST", shelf+"/sync", object{"digest": digest}).want(200)
 	same(t, "in_sync", compared.at("in_sync"), any(true))
 	synced := s.call("POST", shelf+"/sync", object{"refs": []string{refOf(kps[0]), refOf(kps[1]), refOf(kps[2])}}, "If-Match", digest).want(200)
-	same(t, "withdrawn", words(synced.at("withdrawn"), synced.at("unknown"), synced.at("spent")), "["+refOf(kps[3])+"] [] []")
+	same(t, "withdrawn", words(synced.at("withdrawn"), synced.at("fresh"), synced.at("unknown"), synced.at("spent")), "["+refOf(kps[3])+"] 1 [] []")
 	s.call("DELETE", shelf+"/"+refOf(kps[2]), nil).want(204)
 	s.call("DELETE", shelf+"/"+refOf(kps[2]), nil).want(204)
 

@@ -24,6 +24,7 @@ func (s *server) drive(ctx context.Context, binary string) error {
 		{"mismatches", s.mismatches},
 		{"reservations", s.reservations},
 		{"what is given back", s.giveBack},
+		{"what is withdrawn", s.withdraw},
 		{"budgets", s.budgets},
 		{"waiting claims", s.waits},
 	} {
@@ -152,6 +153,23 @@ func (s *server) giveBack(ctx context.Context) error {
 		return err
 	}
 	_, err = s.want(ctx, http.StatusOK, "bob", "POST", "/v1/key-packages/give-back", map[string]string{"reservation": reserved.ID})
+	return err
+}
+
+// withdraw has a phone say that it has lost the key of what it has just published.
+func (s *server) withdraw(ctx context.Context) error {
+	if _, err := s.publish(ctx, "victor", 1); err != nil {
+		return err
+	}
+	answer, err := s.want(ctx, http.StatusOK, "", "GET", phone("victor")+"/key-packages", nil)
+	if err != nil {
+		return err
+	}
+	var inventory struct{ Digest string }
+	if err := json.Unmarshal(answer, &inventory); err != nil {
+		return err
+	}
+	_, err = s.want(ctx, http.StatusOK, "", "POST", phone("victor")+"/key-packages/sync?all=1", map[string][]string{"refs": {}}, "If-Match", inventory.Digest)
 	return err
 }
 

@@ -111,7 +111,7 @@ func (s *server) secure() error {
 }
 
 // ask sends a request of the service, on behalf of a user unless that is empty.
-func (s *server) ask(ctx context.Context, behalf, method, path string, body any) (status int, answer []byte, err error) {
+func (s *server) ask(ctx context.Context, behalf, method, path string, body any, headers ...string) (status int, answer []byte, err error) {
 	media, content := "application/json", []byte(nil)
 	switch body := body.(type) {
 	case nil:
@@ -131,6 +131,9 @@ func (s *server) ask(ctx context.Context, behalf, method, path string, body any)
 	if behalf != "" {
 		req.Header.Set("On-Behalf-Of", behalf)
 	}
+	for i := 0; i < len(headers); i += 2 {
+		req.Header.Set(headers[i], headers[i+1])
+	}
 	resp, err := s.client.Do(req)
 	if err != nil {
 		return 0, nil, err
@@ -141,8 +144,8 @@ func (s *server) ask(ctx context.Context, behalf, method, path string, body any)
 }
 
 // want is ask that has to be answered with a status.
-func (s *server) want(ctx context.Context, status int, behalf, method, path string, body any) ([]byte, error) {
-	got, answer, err := s.ask(ctx, behalf, method, path, body)
+func (s *server) want(ctx context.Context, status int, behalf, method, path string, body any, headers ...string) ([]byte, error) {
+	got, answer, err := s.ask(ctx, behalf, method, path, body, headers...)
 	if err == nil && got != status {
 		err = fmt.Errorf("answered %d instead of %d: %.300s", got, status, answer)
 	}

@@ -61,6 +61,25 @@ var inventoryPromises = []promise{
 		w.needs(phone, items[2], items[3])
 		same(w, "digest", r.Digest, w.inventory(phone).Digest)
 	}},
+	{"a sync says how many it withdrew that lay on the shelf for less than a day", func(w *world) {
+		old := w.shelf(phone, 2)
+		w.clock.Advance(day)
+		items := w.shelf(phone, 4)
+		early := keyPackage(w.lasting(5*time.Hour, 90*day))
+		w.publish(phone, early)
+		w.reserveOne(bob, phone, old[0])
+		w.reserveOne(bob, phone, old[1])
+		w.reserveOne(bob, phone, items[0])
+		same(w, "fresh", w.sync(phone, old...).Fresh, 4) // three of items, and the early one
+		w.states(delivery.Withdrawn, early)
+		w.clock.Advance(day)
+		last := keyPackages(3)
+		w.publish(phone, last...)
+		w.clock.Advance(day - time.Second)
+		same(w, "fresh", w.sync(phone, last[1:]...).Fresh, 1)
+		w.clock.Advance(time.Second)
+		same(w, "fresh a day later", w.sync(phone).Fresh, 0)
+	}},
 	{"a sync in step changes nothing", func(w *world) {
 		items := w.shelf(phone, 3)
 		w.idle("a sync", func() {

@@ -415,8 +415,12 @@ func (b *book) sync(id delivery.DeviceID, digest delivery.Digest, refs []mls.Key
 		}
 	}
 	for _, k := range b.of(id) {
+		fresh := k.stateAt(b.sure) == delivery.Available && b.now.Sub(k.published) < day
 		if !slices.Contains(refs, k.item.Ref) && b.withdraw(k) {
 			r.Withdrawn = append(r.Withdrawn, k.item.Ref)
+			if fresh {
+				r.Fresh++
+			}
 		}
 	}
 	b.heard(id)
