@@ -63,7 +63,7 @@ func (x explainer) adderRefused(only bool) finding {
 	}
 	says := fmt.Sprintf("%s wanted to add others, and %s was answered %d %s, last %s.", quote(string(x.User)), clean(last.Request), last.Status, clean(last.Code), ago(last.Last, x.Now))
 	return finding{AdderRefused, weight, last.Last, says, []Advice{
-		{Developer, "the detail of the answer says what to change; docs/lifecycle.md has a line for each code. After pair_budget, reserve again without the user that the detail names."},
+		{Developer, doAs(last)},
 		{Operator, "where it is a budget that honest use needs more of, raise its flag: --pair-budget, --caller-budget, --store-budget."},
 	}}
 }
@@ -222,22 +222,31 @@ func codeAdvice(r Refusal) []Advice {
 	case r.Status == 401:
 		return []Advice{
 			{Operator, "see with `welcomed token list` whether the token was revoked or has expired; with --auth oidc, whether issuer, audience and clocks agree."},
-			{Developer, "on a 401 the app has to get a new token and try again, not give up."},
+			{Developer, doAs(r)},
 			{User, "sign out and in again."},
 		}
-	case r.Status == 403:
+	case r.Code == "forbidden":
 		return []Advice{
 			{Operator, "the token that was shown is for somebody else: its user or device is not the one in the path."},
-			{Developer, "the user and device in the path have to be those of the token; ids are case-sensitive."},
+			{Developer, doAs(r) + " Ids are case-sensitive."},
 		}
 	case r.Status == 429:
-		return []Advice{{Developer, "wait as long as Retry-After says before asking again, and ask less often."}, {Operator, "if that is ordinary use, raise the limit (`welcomed serve --help`)."}}
+		return []Advice{{Developer, doAs(r)}, {Operator, "if that is ordinary use, raise the limit (`welcomed serve --help`)."}}
 	case r.Status == 507:
 		return []Advice{{Operator, "the disk or --max-size is full: make room, or `welcomed compact`."}}
 	case r.Status >= 500:
 		return []Advice{{Operator, "that is the server's: look in its log at that time."}, {Developer, "try again later; nothing of the request was lost."}}
 	}
-	return []Advice{{Developer, "the app's request is refused for what is in it: the answer's detail says what, and its code is " + quote(r.Code) + "."}}
+	return []Advice{{Developer, doAs(r)}}
+}
+
+// doAs is what the answer itself said to do, with its code.
+func doAs(r Refusal) string {
+	do := "the answer's detail says what to change"
+	if r.Advice != "" {
+		do = clean(r.Advice)
+	}
+	return do + " (" + clean(r.Code) + ")."
 }
 
 // verdicts say why a Welcome did not match.

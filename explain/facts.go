@@ -87,6 +87,7 @@ type Refusal struct {
 	Status      int    // 0: it was no error, but not what was wanted
 	Code        string
 	Item        delivery.ItemCode // of the first KeyPackage of a publication that was refused
+	Advice      string            // what whoever was refused can do
 	Detail      string            // may have a stranger's words in it
 	Ref         mls.KeyPackageRef // if it was about one
 }

@@ -443,7 +443,9 @@ func TestTheAdderIsToldWhatWasRefused(t *testing.T) {
 		}
 	}
 	e := s.because("user=bob", explain.AdderRefused)
-	if !strings.Contains(e.Text(), "POST /v1/key-packages/reserve") || !strings.Contains(e.Text(), "429 pair_budget") || !strings.Contains(e.Text(), "3 times") {
+	text := strings.Join(strings.Fields(e.Text()), " ")
+	if !strings.Contains(text, "POST /v1/key-packages/reserve") || !strings.Contains(text, "429 pair_budget") || !strings.Contains(text, "3 times") ||
+		!strings.Contains(text, server.Advice()["pair_budget"]) {
 		t.Errorf("it says %s", e.Text())
 	}
 	if text := s.explained("user=alice").Text(); strings.Contains(text, "pair_budget") {

@@ -21,7 +21,7 @@ var (
 	errNotAService          = errors.New("only a service says on whose behalf it acts")
 	errReadOnly             = errors.New("this token may only read")
 	errUnauthenticated      = errors.New("a bearer token is required")
-	errEmptyRefs            = errors.New("refs is empty, which would withdraw everything: say all=1")
+	errEmptyRefs            = errors.New("refs is empty, which would withdraw everything")
 	errMethodNotAllowed     = errors.New("method not allowed")
 	errNoKeyPackages        = errors.New(`there are no key_packages: send {"key_packages":["…"]} with each KeyPackage in base64, or one KeyPackage as message/mls`)
 	errPrecondition         = errors.New("precondition failed")
@@ -199,6 +199,9 @@ func (s *Server) fail(w *response, r *request, err error) {
 func problemOf(err error) problem {
 	p := classify(err)
 	p.Type, p.Title = "about:blank", http.StatusText(p.Status)
+	if do := advice[p.Code]; do != "" {
+		p.Detail += ": " + do
+	}
 	if refused, ok := errors.AsType[*delivery.PublishError](err); ok {
 		p.Invalid = invalidItems(refused.Items)
 	}
@@ -212,20 +215,6 @@ func problemOf(err error) problem {
 	return p
 }
 
-// advice is what to do about a refusal that ends by itself. It stands behind the
-// words of the error; Retry-After says when.
-var advice = map[string]string{
-	"pair_budget":           "reserve again without this user, and add them after Retry-After; others need not wait",
-	"caller_budget":         "wait as long as Retry-After says; a repeat with the same Idempotency-Key is free",
-	"list_budget":           "reserve instead of listing, or wait as long as Retry-After says",
-	"target_budget":         "reserve a KeyPackage of this user: that may give the last resort; or wait as long as Retry-After says",
-	"too_many_checks":       "publish fewer at a time, and wait as long as Retry-After says",
-	"too_many_publications": "wait as long as Retry-After says; what is on the shelf stays there",
-	"too_much_stored":       "wait as long as Retry-After says; a repeat of a Welcome or a reservation is free",
-	"too_many_requests":     "let other requests of yours end first",
-	"too_many_waits":        "end a claim that waits first",
-}
-
 // classify finds the status and the code. The words of an error are for the
 // client where it can do something about it, else only its name is.
 func classify(err error) problem {
@@ -236,11 +225,7 @@ func classify(err error) problem {
 		if a.status >= 500 {
 			err = a.err
 		}
-		detail := clip(err.Error())
-		if do := advice[a.code]; do != "" {
-			detail += ": " + do
-		}
-		return problem{Status: a.status, Code: a.code, Detail: detail}
+		return problem{Status: a.status, Code: a.code, Detail: clip(err.Error())}
 	}
 	if refused, ok := errors.AsType[*mls.Error](err); ok {
 		return problem{Status: http.StatusUnprocessableEntity, Code: string(refused.Code), Detail: clip(refused.Error())}
@@ -250,7 +235,7 @@ func classify(err error) problem {
 
 // clip bounds words that may have those of the client in them.
 func clip(detail string) string {
-	const most = 500
+	const most = 400 // what to do comes behind them
 	if len(detail) > most {
 		detail = strings.ToValidUTF8(detail[:most], "") + "…"
 	}

@@ -133,24 +133,67 @@ func TestEveryKindOfProblemIsKnownBeforeItHappens(t *testing.T) {
 	same(t, "codes with two statuses", len(slices.CompactFunc(kinds, func(a, b server.ProblemKind) bool { return a.Code == b.Code })), len(server.ProblemKinds()))
 }
 
-// TestWhatToDoStandsWithEachCode: of what ends by itself the detail says it, and the
-// guide for developers has every code of those.
+// TestWhatToDoStandsWithEachCode: of what a client can cause the detail says it, and the
+// guide for developers has the same words, in a row for each code.
 func TestWhatToDoStandsWithEachCode(t *testing.T) {
 	guide, err := os.ReadFile("../docs/lifecycle.md")
 	must(t, err)
+	_, table, _ := bytes.Cut(guide, []byte("## When a request is refused\n"))
+	table, _, _ = bytes.Cut(table, []byte("\n## "))
+	rows := make(map[string]string)
+	for _, row := range regexp.MustCompile("(?m)^\\| (4\\d\\d `\\w+`) \\| (.*) \\|$").FindAllSubmatch(table, -1) {
+		rows[string(row[1])] = string(row[2])
+	}
 	known := make(map[string]bool)
 	for _, k := range server.ProblemKinds() {
 		known[k.Code] = true
-		if k.Status == 429 && server.Advice()[k.Code] == "" {
+		if k.Status >= 500 {
+			if k.Code != "internal" && !bytes.Contains(table, []byte("`"+k.Code+"`")) {
+				t.Errorf("docs/lifecycle.md has nothing about %d %s", k.Status, k.Code)
+			}
+			continue
+		}
+		do := server.Advice()[k.Code]
+		if do == "" {
 			t.Errorf("%d %s does not say what to do", k.Status, k.Code)
 		}
-		if (k.Status == 429 || k.Status == 503) && !bytes.Contains(guide, []byte(k.Code)) {
-			t.Errorf("docs/lifecycle.md has nothing about %d %s", k.Status, k.Code)
+		name := fmt.Sprintf("%d `%s`", k.Status, k.Code)
+		if want := inTable.Replace(do); rows[name] != want {
+			t.Errorf("docs/lifecycle.md: want the row\n| %s | %s |\nand it has %q", name, want, rows[name])
 		}
+		delete(rows, name)
+	}
+	for name := range rows {
+		t.Errorf("docs/lifecycle.md has %s, which there is not", name)
 	}
 	for code := range server.Advice() {
 		if !known[code] {
 			t.Errorf("there is no code %s", code)
+		}
+	}
+}
+
+// inTable writes what Markdown would take for something else in a table.
+var inTable = strings.NewReplacer("<", "&lt;", "`", "&#96;")
+
+// TestARefusalSaysWhatToDo: it stands behind the words of the error.
+func TestARefusalSaysWhatToDo(t *testing.T) {
+	s := start(t, nil)
+	for _, row := range []struct {
+		method, path string
+		body         any
+		status       int
+		code         string
+	}{
+		{"POST", shelf, []byte("junk"), 422, "invalid_key_package"},
+		{"POST", "/v1/welcomes", []byte("junk"), 400, "malformed_message"},
+		{"GET", "/v1/welcomes/" + strings.Repeat("ab", 32), nil, 404, "not_found"},
+		{"POST", shelf + "/sync", object{"refs": []string{}}, 400, "empty_refs"},
+		{"GET", "/v1/users/alice/key-packages?cipher_suite=99", nil, 422, "unsupported_cipher_suite"},
+	} {
+		detail := s.call(row.method, row.path, row.body).refused(row.status, row.code).text("detail")
+		if do := server.Advice()[row.code]; !strings.HasSuffix(detail, ": "+do) || strings.Count(detail, do) != 1 {
+			t.Errorf("%s: %s", row.code, detail)
 		}
 	}
 }

@@ -174,7 +174,7 @@ func (m *refusals) refused(r *request, err error) note {
 	}
 	return m.newNote(r.device, explain.Refusal{
 		Item: item,
-		Who:  r.caller.ID(), Request: r.route.name(), Status: p.Status, Code: p.Code, Detail: strings.TrimPrefix(p.Detail, strings.ReplaceAll(p.Code, "_", " ")+": "),
+		Who:  r.caller.ID(), Request: r.route.name(), Status: p.Status, Code: p.Code, Advice: advice[p.Code], Detail: strings.TrimPrefix(p.Detail, strings.ReplaceAll(p.Code, "_", " ")+": "),
 	})
 }
 
