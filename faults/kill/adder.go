@@ -237,7 +237,7 @@ func (a *adder) decide() error {
 func (c *client) release(w *welcome) error {
 	q := request{method: "POST", path: "/v1/welcomes/" + w.id.String() + "/release"}
 	return c.ask(q, &record{what: release, welcome: w}, func(r *record, a answer) error {
-		if err := expect(r, a, "cancelled"); err != nil {
+		if err := expect(r, a, "cancelled", "not_found"); err != nil { // not there since a restore
 			return err
 		}
 		return c.readRecipients(r, a)
@@ -250,7 +250,7 @@ func (a *adder) cancel(w *welcome) error {
 	q := request{method: "DELETE", path: "/v1/welcomes/" + w.id.String()}
 	r := &record{what: cancel, welcome: w}
 	err := a.ask(q, r, func(r *record, got answer) error {
-		if err := expect(r, got); err != nil {
+		if err := expect(r, got, "not_found"); err != nil { // since a restore
 			return err
 		}
 		return a.readRecipients(r, got)

@@ -43,8 +43,8 @@ func (r *run) audit(ctx context.Context, final bool) error {
 	if err != nil {
 		return err
 	}
-	if err := r.compareMetrics(want); err != nil {
-		return err
+	if err := r.awaitMetrics(want); err != nil {
+		return r.which(err)
 	}
 	if err := r.compareFile(ctx, want, kps, welcomes); err != nil {
 		return err
@@ -229,6 +229,35 @@ var (
 	stateLine = regexp.MustCompile(`(?m)^welcomed_(key_packages|welcomes)\{state="(\w+)"\} (\S+)$`)
 	stockLine = regexp.MustCompile(`(?m)^welcomed_devices\{stock="(\w+)"\} (\S+)$`)
 )
+
+// swept is how many sweeps it may take until what a removal, a replacement or a sync
+// has ended at once is counted as such.
+const swept = 10
+
+// which asks for everything, for the one that makes a count wrong.
+func (r *run) which(count error) error {
+	if err := r.readAll(r.scope(true)); err != nil {
+		return err
+	}
+	if err := r.checker.look(); err != nil {
+		return err
+	}
+	return count
+}
+
+// awaitMetrics compares what /metrics says with the records until they agree: a sweep
+// counts what a single row has ended.
+func (r *run) awaitMetrics(want *census) (err error) {
+	for range swept {
+		if err = r.compareMetrics(want); err == nil {
+			return nil
+		}
+		if err := r.wait(sweepEvery); err != nil {
+			return err
+		}
+	}
+	return err
+}
 
 // compareMetrics compares what /metrics says with the records.
 func (r *run) compareMetrics(want *census) error {

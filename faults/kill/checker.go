@@ -136,7 +136,8 @@ func (c *checker) cool() {
 func (kp *keyPackage) mayChange() bool {
 	for _, l := range kp.lives() {
 		for _, s := range l.states {
-			if s.kp == ofLastResort && s.mails.open() || s.kp != ofLastResort && s.needed() {
+			// One that is not there may have been forgotten by a restore, and come again.
+			if s.kp == ofLastResort && s.mails.open() || s.kp != ofLastResort && (s.kp == 0 || s.needed()) {
 				return true
 			}
 		}

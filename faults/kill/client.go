@@ -67,7 +67,7 @@ func (c *client) between(low, high int) int { return low + c.rng.IntN(high-low+1
 
 // ask sends the request until it is answered, reads the answer, and notes both.
 func (c *client) ask(q request, r *record, read reader) error {
-	r.client = c.name
+	r.client, r.shelved = c.name, c.run.books.shelved(r.epoch)
 	first := *r
 	a, err := c.send(q, r)
 	if err != nil {

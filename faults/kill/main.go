@@ -1,7 +1,8 @@
 // Kill runs the real server on a real file under many concurrent clients, kills
 // it with SIGKILL at random moments, hundreds of times, starts it again on the
 // same file, and proves from what the clients were told that nothing that was
-// acknowledged is missing.
+// acknowledged is missing. In between it keeps backups and puts them back: what came
+// after a backup is lost then, and nothing may be handed out that was before.
 //
 // Clients publish, replace, sync, withdraw, list, reserve, post, release, cancel,
 // claim, acknowledge and reject, over HTTP, as docs/lifecycle.md tells them to: a
@@ -73,7 +74,7 @@ func parse(args []string) (config, error) {
 	flags.StringVar(&c.binary, "binary", "", "the server; built from this module if it is not given")
 	flags.IntVar(&c.kills, "kills", 300, "how often the server is killed")
 	flags.IntVar(&c.stops, "stops", 14, "so many in a hundred servers are asked to stop, with SIGTERM, and not counted as kills")
-	flags.IntVar(&c.every, "every", 10, "everything is checked after this many kills, and at the end")
+	flags.IntVar(&c.every, "every", 10, "everything is checked after this many kills, and at the end; in between, a backup is kept or restored then")
 	flags.Uint64Var(&c.seed, "seed", uint64(time.Now().UnixNano()%1_000_000), "of all that is decided by chance; who of several is first still differs")
 	flags.IntVar(&c.users, "users", 10, "how many there are")
 	flags.IntVar(&c.devices, "devices", 2, "how many each user has")
@@ -147,7 +148,7 @@ func (r *run) summary(took time.Duration) string {
 		done = append(done, fmt.Sprintf("%d %s", r.done[kind].Load(), kind))
 	}
 	return strings.Join([]string{
-		fmt.Sprintf("%d kills survived (%s)", r.config.kills, strings.Join(by, ", ")),
+		fmt.Sprintf("%d kills survived (%s), and %d restores", r.config.kills, strings.Join(by, ", "), r.restores),
 		fmt.Sprintf("%d requests answered", r.requests.Load()),
 		"acknowledged: " + strings.Join(done, ", "),
 		fmt.Sprintf("%d answers lost and asked for again, %d requests repeated after their answer, %d refused before they were sent",

@@ -68,14 +68,14 @@ func (kp *keyPackage) with(w *welcome) *life[state] {
 func published(r *record) {
 	if r.good() || r.code == "key_package_spent" {
 		for _, kp := range r.sent {
-			kp.life.add(r, putOnShelf(""), putOnShelf(r.told[kp]))
+			kp.life.add(r, putOnShelf("", r.shelves(kp)), putOnShelf(r.told[kp], r.shelves(kp)))
 		}
 	} else {
 		for _, kp := range r.sent {
-			kp.life.add(r, putOnShelf(""), nil)
+			kp.life.add(r, putOnShelf("", r.shelves(kp)), nil)
 		}
 	}
-	stored := slices.ContainsFunc(r.sent, func(kp *keyPackage) bool { return r.told[kp] == "stored" })
+	stored := slices.ContainsFunc(r.sent, func(kp *keyPackage) bool { return r.told[kp] == "stored" || r.told[kp] == "not_after_restore" })
 	exists := func(bool) []bool { return []bool{true} }
 	if stored {
 		r.device.life.add(r, exists, exists)
@@ -87,14 +87,28 @@ func published(r *record) {
 	}
 }
 
+// shelves reports whether the publication puts a KeyPackage on the shelf that the
+// server does not know. A last resort is handed out any number of times anyway.
+func (r *record) shelves(kp *keyPackage) bool { return r.shelved || kp.lastResort }
+
 // putOnShelf is the step of a published KeyPackage that was told something of;
-// nothing of one whose answer was lost.
-func putOnShelf(told string) step[state] {
+// nothing of one whose answer was lost. One that may have been handed out before a
+// restore is stored, and not on the shelf.
+func putOnShelf(told string, shelved bool) step[state] {
 	return func(s state) []state {
+		known := s.kp
 		switch {
-		case told == "stored" && s.kp == 0, told == "" && s.kp == 0:
+		case s.kp == 0 && shelved && (told == "stored" || told == ""):
 			s.kp = delivery.Available
 			return []state{s}
+		case told == "superseded": // by a last resort that came behind it
+			s.kp = delivery.Retired
+			return only(s, known == 0)
+		case s.kp == 0 && !shelved && (told == "not_after_restore" || told == ""):
+			s.kp = delivery.Retired
+			return []state{s}
+		case told == "not_after_restore": // it was on the shelf when the backup was made
+			return only(s, s.kp == delivery.Retired)
 		case told == "", told == "already_stored" && s.kp != 0 && !s.kp.Ended(), told == "spent" && s.kp.Ended():
 			return []state{s}
 		}

@@ -18,6 +18,7 @@ type owner struct {
 	signer *mlstest.Signer
 	made   []*keyPackage // the newest last
 	stock  int           // as the server said last
+	epoch  string        // of the last restore, as the server said last
 }
 
 // fullShelf is the stock with which an owner is content.
@@ -63,6 +64,7 @@ func (o *owner) make(n int) []*keyPackage {
 			options = append(options, mlstest.LastResort())
 		}
 		list[i] = o.run.books.addKeyPackage(o.device, o.signer.KeyPackage(options...), last)
+		list[i].epoch = o.epoch
 	}
 	o.made = append(o.made, list...)
 	o.made = o.made[max(0, len(o.made)-100):]
@@ -86,7 +88,20 @@ func (o *owner) publish() error {
 	if len(list) > 1 {
 		q.media, q.body = mediaJSON, publication(list)
 	}
-	return o.ask(q, &record{what: publish, device: o.device, sent: list}, o.readPublication)
+	r := &record{what: publish, device: o.device, sent: list}
+	q.path += o.name(r)
+	return o.ask(q, r, o.readPublication)
+}
+
+// name has most publications name the restore epoch, if all was made after the device
+// had read it, and returns the query that does.
+func (o *owner) name(r *record) string {
+	older := func(kp *keyPackage) bool { return kp.epoch != o.epoch }
+	if o.epoch == "" || slices.ContainsFunc(r.sent, older) || o.chance(10) {
+		return "?"
+	}
+	r.epoch = o.epoch
+	return "?restore_epoch=" + o.epoch
 }
 
 func publication(list []*keyPackage) []byte {
@@ -107,8 +122,9 @@ func (o *owner) replace() error {
 	}
 	q := request{method: "PUT", path: o.device.path() + "/key-packages", media: mediaJSON, body: publication(list)}
 	r := &record{what: replace, device: o.device, sent: list}
+	q.path += o.name(r)
 	if o.chance(50) {
-		q.path += fmt.Sprintf("?cipher_suite=%d", o.device.suite)
+		q.path += fmt.Sprintf("&cipher_suite=%d", o.device.suite)
 		r.suite = o.device.suite
 	}
 	return o.ask(q, r, o.readPublication)
@@ -127,6 +143,7 @@ func (o *owner) readPublication(r *record, a answer) error {
 	var body struct {
 		KeyPackages []struct{ Ref, Status string } `json:"key_packages"`
 		Stock       struct{ Available int }
+		Epoch       string `json:"restore_epoch"`
 	}
 	if err := decode(a, &body); err != nil || !r.good() {
 		return err
@@ -140,7 +157,7 @@ func (o *owner) readPublication(r *record, a answer) error {
 		}
 		r.told[r.sent[i]] = item.Status
 	}
-	o.stock = body.Stock.Available
+	o.stock, o.epoch = body.Stock.Available, body.Epoch
 	return nil
 }
 
@@ -167,6 +184,7 @@ type inventoryAnswer struct {
 	Counts []struct{ Available, Reserved, Retired, Matched, Delivered int }
 	Refs   []string
 	Digest string
+	Epoch  string `json:"restore_epoch"`
 	kps    []*keyPackage
 }
 
@@ -181,6 +199,7 @@ func (o *owner) inventory() (inv inventoryAnswer, err error) {
 		if err = decode(a, &inv); err != nil {
 			return err
 		}
+		o.epoch = inv.Epoch
 		if inv.kps, err = o.findAll(inv.Refs); err != nil {
 			return err
 		}

@@ -60,6 +60,8 @@ type record struct {
 	mails    map[*keyPackage]mail   // what it says of each recipient
 	given    []given                // by a claim
 	skipped  []*welcome             // by a claim
+	epoch    string                 // that a publication names
+	shelved  bool                   // what a publication names was made after the last restore
 	complete bool                   // the answer would name what it does not name
 	filtered bool                   // by a claim: it gives only what is for sent
 	present  map[*device]bool       // in the answer to devices
@@ -90,6 +92,9 @@ func (r *record) String() string {
 	}
 	if r.key != "" {
 		fmt.Fprintf(&b, " key %s", r.key)
+	}
+	if r.epoch != "" {
+		fmt.Fprintf(&b, " epoch %s", r.epoch)
 	}
 	for _, a := range r.lost() {
 		fmt.Fprintf(&b, ", no answer (%d–%d)", a.call, a.ret)
@@ -150,6 +155,7 @@ type keyPackage struct {
 	suite      mls.CipherSuite
 	lastResort bool
 	bytes      []byte
+	epoch      string // that the device knew when it was made
 	life       life[state]
 	mails      map[*welcome]*life[state] // of a last resort, for which any number of Welcomes may come
 }
@@ -196,6 +202,8 @@ type books struct {
 	byNumber    []*welcome
 	devices     map[delivery.DeviceID]*device
 	reserved    map[string]*keptReservation
+	restored    bool   // at any time
+	epoch       string // of the last restore
 }
 
 // A keptReservation is the answer to the first request with an Idempotency-Key.

@@ -19,6 +19,7 @@ type run struct {
 	host    *host
 	books   *books
 	checker *checker
+	backup  *backup // nil: none is kept
 	gate    *gate
 	rng     *rand.Rand
 	users   []delivery.UserID
@@ -33,6 +34,7 @@ type run struct {
 	cancel  context.CancelCauseFunc
 	working sync.WaitGroup
 
+	restores   int
 	kills      tally // by moment
 	done       tally // by operation
 	requests   atomic.Int64
@@ -136,6 +138,9 @@ func (r *run) live() error {
 		}
 		if n%r.config.every == 0 && n < r.config.kills {
 			if err := r.halt(false); err != nil {
+				return err
+			}
+			if err := r.backups(); err != nil {
 				return err
 			}
 		}

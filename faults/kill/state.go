@@ -51,8 +51,10 @@ func (s state) explains(verdict delivery.Status) bool {
 		return verdict == delivery.StatusTaken
 	case delivery.Consumed:
 		return verdict == delivery.StatusConsumed
-	case delivery.Withdrawn, ofLastResort:
+	case delivery.Withdrawn:
 		return verdict == delivery.StatusWithdrawn
+	case ofLastResort: // it is withdrawn, or a restore has forgotten it: its own life says which
+		return verdict == delivery.StatusWithdrawn || verdict == delivery.StatusUnknown
 	}
 	return false
 }

@@ -28,7 +28,7 @@ func newStory() *story {
 // happens adds a record that took the next moment.
 func (s *story) happens(r record) *record {
 	s.next += 10
-	r.client = "a client"
+	r.client, r.shelved = "a client", s.books.shelved(r.epoch)
 	r.attempts = append(r.attempts, attempt{call: s.next, ret: s.next + 1})
 	if r.status == 0 {
 		r.status = 200
