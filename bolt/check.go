@@ -407,6 +407,7 @@ func (c *checker) totals() {
 	for i, name := range []string{"enough", "few", "no"} {
 		differs(got.stock[i], want.stock[i], "devices that have %s KeyPackages left", name)
 	}
+	differs(got.stock[stockLastResort], want.stock[stockLastResort], "devices that publish last resorts only")
 	differs(got.overdue, want.overdue, "overdue Welcomes")
 	differs(got.holdsOver, want.holdsOver, "overdue holds")
 	for i := range got.shelves {

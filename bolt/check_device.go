@@ -155,7 +155,9 @@ func (c *checker) keyPackageRow(kind byte, k *keyPackage) {
 	c.state.keyPackages[r.State]++
 	if r.State == delivery.Available {
 		c.state.shelves[k.shelf]++
-		if !r.LastResort {
+		if r.LastResort {
+			c.own.lastResorts++
+		} else {
 			c.own.available++
 			if c.shelfEnds.IsZero() || r.ShelfUntil.Before(c.shelfEnds) {
 				c.shelfEnds = r.ShelfUntil
@@ -270,7 +272,7 @@ func (c *checker) endDevice() {
 	c.d = nil
 	c.devices = nil
 	c.state.overdue += int64(d.late())
-	if d.level >= stockOK && d.level <= stockEmpty {
+	if d.level >= stockOK && d.level <= stockLastResort {
 		c.state.stock[d.level]++
 	}
 	names, name := bucketNames, nameKey(d.id)
@@ -310,9 +312,13 @@ func (c *checker) counters(d *device) {
 		}, "device %s has other numbers of KeyPackages and Welcomes than it says: %d available, %d retired, %d waiting, %d pending, %d delivered, %d overdue, and not %d, %d, %d, %d, %d, %d",
 			d.id, own.available, own.retired, own.waiting, own.pending, own.delivered, own.overdue, d.available, d.retired, d.waiting, d.pending, d.delivered, d.overdue)
 	}
+	if c.store.format == formatVersion && d.lastResorts != own.lastResorts {
+		c.repairable(func(t *txn) { d := t.deviceByNumber(n); d.lastResorts = own.lastResorts; t.changed(d) },
+			"device %s has %d last resorts on its shelf, and says %d", d.id, own.lastResorts, d.lastResorts)
+	}
 	// What few are, the server knows.
-	none, empty := d.level == stockNone, d.level == stockEmpty
-	if d.level > stockEmpty || none != d.removed || !none && empty != (d.available == 0) {
+	is, some := d.stockLevel(&c.limits), func(l stockLevel) bool { return l == stockOK || l == stockLow }
+	if d.level != is && !(some(d.level) && some(is)) {
 		c.repairable(func(t *txn) { t.changed(t.deviceByNumber(n)) }, "device %s is counted with those that have another stock", d.id)
 	}
 	if ends := c.shelfEnds; !d.removed && !ends.IsZero() && (d.shelfUntil.IsZero() || d.shelfUntil.After(ends)) {

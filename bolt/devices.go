@@ -40,6 +40,8 @@ type device struct {
 	seenAt       time.Time
 	available    int       // KeyPackages on the shelf, last resort not counted
 	shelfUntil   time.Time // before it none of them has aged; zero if there are none
+	lastResorts  int       // on the shelf
+	onlySince    time.Time // since when it publishes nothing but last resorts; zero: it does not
 	waiting      int       // Welcomes held and pending
 	waitingBytes int64     // their sizes as delivered
 	pending      int       // Welcomes pending
@@ -66,12 +68,15 @@ const (
 	stockOK
 	stockLow
 	stockEmpty
+	stockLastResort // all that it ever wants to have
 )
 
 func (d *device) stockLevel(l *delivery.Limits) stockLevel {
 	switch {
 	case d.removed:
 		return stockNone
+	case d.available == 0 && d.lastResorts > 0 && !d.onlySince.IsZero():
+		return stockLastResort
 	case d.available == 0:
 		return stockEmpty
 	case d.available < l.LowWatermark:
@@ -90,7 +95,26 @@ func (t *txn) stock(d *device) delivery.Stock {
 		stock.NotYetValid = all - stock.Available
 	}
 	stock.Low = stock.Available+stock.NotYetValid < t.limits.LowWatermark
+	if stock.Low && t.lastResortsSuffice(d) {
+		stock.Low = false
+	}
 	return stock
+}
+
+// byDesign is how long a device has published nothing but last resorts when that is
+// taken for its design. Until then one that begins with a last resort, and publishes
+// others when it is told that it has few, is told so.
+const byDesign = 24 * time.Hour
+
+// lastResortsSuffice reports whether the device, which may be nil, publishes nothing
+// but last resorts by design, and has one. It has few, so that all are looked at.
+func (t *txn) lastResortsSuffice(d *device) bool {
+	if d == nil || d.removed || d.onlySince.IsZero() || t.sure.Before(d.onlySince.Add(byDesign)) {
+		return false
+	}
+	return slices.ContainsFunc(t.onShelf(d, 0), func(k *keyPackage) bool {
+		return k.rec.LastResort && k.rec.StateAt(t.sure) == delivery.Available
+	})
 }
 
 // usable counts those of all on the shelf whose lifetimes have begun. It looks at
@@ -222,8 +246,8 @@ func (t *txn) deviceByNumber(number uint64) *device {
 	if row == nil {
 		return nil
 	}
-	dec := decoder(row)
-	dec.flags(&d.removed)
+	dec, lastResorts := decoder(row), false
+	dec.flags(&d.removed, &lastResorts)
 	d.id = delivery.DeviceID{User: delivery.UserID(dec.string()), Name: dec.string()}
 	d.seenAt, d.shelfUntil = dec.time(), dec.time()
 	d.available, d.waiting, d.pending, d.delivered = int(dec.number()), int(dec.number()), int(dec.number()), int(dec.number())
@@ -231,6 +255,10 @@ func (t *txn) deviceByNumber(number uint64) *device {
 	d.waitingBytes, d.overdue, d.claimed, d.changes = int64(dec.number()), int(dec.number()), dec.number(), dec.number()
 	d.level = stockLevel(dec.number()) - 1
 	dec.times(&d.live.set, &d.tombstones.set, &d.removedAt, &d.validFrom)
+	if lastResorts {
+		d.lastResorts = int(dec.number())
+		dec.times(&d.onlySince)
+	}
 	if len(dec) > 0 {
 		d.life, d.removedNo = dec.number(), dec.number()
 		dec.times(&d.endedAt)
@@ -306,8 +334,13 @@ func (t *txn) flushDevice(d *device) {
 	t.setAlarm(timerDevice, d, &d.live)
 	t.setAlarm(timerTombstones, d, &d.tombstones)
 
+	t.put(bucketDevices, d.key(rowDevice), d.encode())
+}
+
+func (d *device) encode() []byte {
+	lastResorts := d.lastResorts > 0 || !d.onlySince.IsZero()
 	e := make(encoder, 0, 128)
-	e.flags(d.removed)
+	e.flags(d.removed, lastResorts)
 	e.string(string(d.id.User))
 	e.string(d.id.Name)
 	e.time(d.seenAt)
@@ -321,8 +354,12 @@ func (t *txn) flushDevice(d *device) {
 	e.number(uint64(d.overdue))
 	e.number(d.claimed)
 	e.number(d.changes)
-	e.number(uint64(level + 1))
+	e.number(uint64(d.level + 1))
 	e.times(d.live.set, d.tombstones.set, d.removedAt, d.validFrom)
+	if lastResorts {
+		e.number(uint64(d.lastResorts))
+		e.times(d.onlySince)
+	}
 	if d.life > 0 || !d.endedAt.IsZero() || d.replaced != [8]uint64{} {
 		e.number(d.life)
 		e.number(d.removedNo)
@@ -334,7 +371,7 @@ func (t *txn) flushDevice(d *device) {
 			e.number(number)
 		}
 	}
-	t.put(bucketDevices, d.key(rowDevice), e)
+	return e
 }
 
 // userDevices returns the user's devices by name.

@@ -70,7 +70,7 @@ func (t *txn) deviceHistory(id delivery.DeviceID, most int) (h delivery.DeviceHi
 	}
 	h = delivery.DeviceHistory{
 		At: t.sure, Device: d.id, Removed: d.removed, RemovedAt: t.removedAt(id), SeenAt: d.seenAt,
-		Stock: t.stock(d),
+		Stock: t.stock(d), LastResortsOnly: !d.onlySince.IsZero(),
 	}
 	inventory := t.inventory(d)
 	h.Counts, h.LastResort = inventory.Counts, inventory.LastResort

@@ -196,6 +196,7 @@ func (e *exporter) exportDevice(number uint64) error {
 	}
 	r := &archive.Device{
 		User: d.id.User, Device: d.id.Name, Life: d.life, SeenAt: d.seenAt, ClaimOrder: d.claimed, Removed: d.removed, RemovedAt: d.removedAt,
+		LastResortsOnlySince: d.onlySince,
 	}
 	if d.removed {
 		r.RemovedAt = e.lastRemovalOf(d)

@@ -221,7 +221,7 @@ func (i *importTxn) addDevice(r *archive.Device) error {
 	}
 	d := &device{
 		number: i.next(), id: r.ID(), life: r.Life, level: stockNone, seenAt: r.SeenAt, claimed: r.ClaimOrder,
-		removed: r.Removed, removedAt: r.RemovedAt,
+		removed: r.Removed, removedAt: r.RemovedAt, onlySince: r.LastResortsOnlySince,
 	}
 	copy(d.replaced[:], r.Replaced)
 	i.put(names, name, numberKey(d.number))

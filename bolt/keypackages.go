@@ -261,6 +261,7 @@ func (t *txn) countKeyPackage(d *device, k *keyPackage) {
 	}
 	t.state.shelves[k.shelf] += int64(n)
 	if k.rec.LastResort {
+		d.lastResorts += n
 		return
 	}
 	if d.available += n; is {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"welcomed/delivery"
 	"welcomed/mls"
@@ -75,7 +76,7 @@ func (s *Store) publish(ctx context.Context, p publication) (answer delivery.Pub
 		look := p
 		look.seen = looked.clone()
 		plan, err := t.planPublication(look)
-		if changes := plan.changes() || look.seen.before; err != nil || changes {
+		if changes := plan.changes() || look.seen.before || t.beginsLastResortsOnly(look, plan); err != nil || changes {
 			return changes, err
 		}
 		answer = t.published(look, plan, nil, plan.device)
@@ -121,8 +122,34 @@ func (t *txn) publish(p publication) (delivery.Publications, error) {
 	if p.replace && (plan.changes() || p.seen.before) && d != nil {
 		t.noteReplaced(d, p.suite)
 	}
+	t.noteLastResortsOnly(d, p, plan)
 	added := t.addKeyPackages(d, p, plan.added)
 	return t.published(p, plan, added, d), nil
+}
+
+// onlyLastResorts reports whether a publication says that its device wants to have
+// nothing but last resorts: it has nothing else, and is the first or replaces all.
+func (p publication) onlyLastResorts(plan publishPlan) bool {
+	first := plan.device == nil && len(plan.added) > 0
+	return len(p.items) > 0 && (first || p.replace && p.suite == 0) &&
+		!slices.ContainsFunc(p.items, func(item delivery.NewKeyPackage) bool { return !item.LastResort })
+}
+
+// beginsLastResortsOnly reports whether that is new of a device that exists.
+func (t *txn) beginsLastResortsOnly(p publication, plan publishPlan) bool {
+	return plan.device != nil && plan.device.onlySince.IsZero() && p.onlyLastResorts(plan)
+}
+
+// noteLastResortsOnly notes that, or that the device has published others.
+func (t *txn) noteLastResortsOnly(d *device, p publication, plan publishPlan) {
+	switch {
+	case d == nil:
+	case slices.ContainsFunc(plan.added, func(i int) bool { return !p.items[i].LastResort }):
+		d.onlySince = time.Time{}
+	case d.onlySince.IsZero() && p.onlyLastResorts(plan):
+		d.onlySince = t.now
+		t.changed(d)
+	}
 }
 
 func (t *txn) addKeyPackages(d *device, p publication, items []int) map[int]*keyPackage {

@@ -71,7 +71,7 @@ func TestARemovedDeviceIsForgotten(t *testing.T) {
 				must(t, err)
 			}
 			must(t, s.view(t.Context(), func(x *txn) error {
-				if x.device(phone) != nil || x.state.stock != [3]int64{} {
+				if x.device(phone) != nil || x.state.stock != (state{}).stock {
 					t.Errorf("device %v, counted %v", x.device(phone), x.state.stock)
 				}
 				return nil

@@ -13,16 +13,17 @@ func (s *Store) Stats(ctx context.Context) (stats delivery.Stats, err error) {
 	err = s.view(ctx, func(t *txn) error {
 		state := decodeState(t.get(bucketMeta, keyState))
 		stats = delivery.Stats{
-			KeyPackages:  make(map[delivery.KeyPackageState]int),
-			Welcomes:     make(map[delivery.WelcomeState]int),
-			DevicesOK:    int(state.stock[stockOK]),
-			DevicesLow:   int(state.stock[stockLow]),
-			DevicesEmpty: int(state.stock[stockEmpty]),
-			Overdue:      int(state.overdue),
-			HoldsOverdue: int(state.holdsOver),
-			Shelves:      state.onShelves(),
-			RestoredAt:   t.noted(keyRestoredAt),
-			BackedUpAt:   t.noted(keyBackedUpAt),
+			KeyPackages:       make(map[delivery.KeyPackageState]int),
+			Welcomes:          make(map[delivery.WelcomeState]int),
+			DevicesOK:         int(state.stock[stockOK]),
+			DevicesLow:        int(state.stock[stockLow]),
+			DevicesEmpty:      int(state.stock[stockEmpty]),
+			DevicesLastResort: int(state.stock[stockLastResort]),
+			Overdue:           int(state.overdue),
+			HoldsOverdue:      int(state.holdsOver),
+			Shelves:           state.onShelves(),
+			RestoredAt:        t.noted(keyRestoredAt),
+			BackedUpAt:        t.noted(keyBackedUpAt),
 		}
 		for _, k := range delivery.KeyPackageStates {
 			stats.KeyPackages[k] = int(state.keyPackages[k])

@@ -240,26 +240,29 @@ type state struct {
 	seen        time.Time // the latest time that this file has seen
 	keyPackages [8]int64  // by delivery.KeyPackageState
 	welcomes    [10]int64 // by delivery.WelcomeState
-	stock       [3]int64  // devices by stockLevel
+	stock       [4]int64  // devices by stockLevel; those behind stockEmpty from format 5 on
 	overdue     int64
 	holdsOver   int64
 	shelves     [lastShelf + 1]int64 // KeyPackages by shelf; from format 4 on
 }
 
 func (s *state) counters() []*int64 {
-	all := make([]*int64, 0, 23+len(s.shelves))
+	all := make([]*int64, 0, stateCounters4+len(s.stock))
 	for i := range s.keyPackages {
 		all = append(all, &s.keyPackages[i])
 	}
 	for i := range s.welcomes {
 		all = append(all, &s.welcomes[i])
 	}
-	for i := range s.stock {
+	for i := range s.stock[:stockEmpty+1] {
 		all = append(all, &s.stock[i])
 	}
 	all = append(all, &s.overdue, &s.holdsOver)
 	for i := range s.shelves {
 		all = append(all, &s.shelves[i])
+	}
+	for i := range s.stock[stockEmpty+1:] {
+		all = append(all, &s.stock[int(stockEmpty)+1+i])
 	}
 	return all
 }
@@ -274,15 +277,18 @@ func (s *state) encode() []byte {
 	return b
 }
 
-// stateCounters3 is how many counters a file of format 3 has.
-const stateCounters3 = 23
+// How many counters files of format 3 and 4 have.
+const (
+	stateCounters3 = 23
+	stateCounters4 = stateCounters3 + int(lastShelf) + 1
+)
 
 func decodeState(b []byte) (s state) {
 	s.sequence, b = readU64(b), b[8:]
 	s.merged, b = readU64(b), b[8:]
 	s.seen, b = fromMillis(readU64(b)), b[8:]
 	for i, c := range s.counters() {
-		if len(b) == 0 && i == stateCounters3 {
+		if len(b) == 0 && (i == stateCounters3 || i == stateCounters4) {
 			return s
 		}
 		*c, b = int64(readU64(b)), b[8:]

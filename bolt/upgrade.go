@@ -11,9 +11,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"go.etcd.io/bbolt"
 
+	"welcomed/delivery"
 	"welcomed/safefile"
 )
 
@@ -111,7 +113,76 @@ func nameRestore(t *txn) error {
 			return err
 		}
 	}
-	return errors.Join(nameGone(t), t.base(bucketMeta).Put(keyRestoreEpoch, newEpoch()))
+	return errors.Join(nameGone(t), countLastResorts(t), t.base(bucketMeta).Put(keyRestoreEpoch, newEpoch()))
+}
+
+// countLastResorts counts the last resorts on the shelf of each device, and finds those
+// devices of which nothing else is known. It goes on in parts: a cursor that is written
+// under skips rows.
+func countLastResorts(t *txn) error {
+	const most = 10_000 // devices in a part
+	for from := []byte(nil); ; {
+		found, next, err := t.lastResortsFrom(from, most)
+		if err != nil {
+			return err
+		}
+		for _, d := range found {
+			level := d.level
+			if d.level = d.stockLevel(&t.store.opts.Limits); level != stockNone && level != d.level {
+				t.state.stock[level]--
+				t.state.stock[d.level]++
+			}
+			key := appendRowKey(nil, bucketDevices, d.key(rowDevice))
+			if err := t.base(bucketRows).Put(key, d.encode()); err != nil {
+				return err
+			}
+		}
+		if from = next; from == nil {
+			return nil
+		}
+	}
+}
+
+// lastResortsFrom returns devices that have last resorts on their shelves, from a key
+// on, and the key from which to go on.
+func (t *txn) lastResortsFrom(from []byte, most int) (found []*device, next []byte, err error) {
+	var d *device
+	others := false
+	end := func() {
+		if d != nil && !d.removed && d.lastResorts > 0 {
+			if others {
+				d.onlySince = time.Time{}
+			}
+			found = append(found, d)
+		}
+	}
+	for key, row := range t.scan(bucketDevices, nil, from) {
+		kind := key[numberBytes]
+		if kind == rowDevice {
+			if end(); len(found) == most {
+				return found, cloneBytes(key), nil
+			}
+			d, others = t.deviceByNumber(readNumber(key)), false
+			t.devices = nil // remembers none
+			continue
+		}
+		if kind != rowKeyPackage && kind != rowTombstone && kind&^byte(lastShelf) != rowShelf {
+			continue
+		}
+		switch k := keyPackageAt(key, row); {
+		case d == nil:
+			return nil, nil, errCorrupt
+		case !k.rec.LastResort:
+			others = true
+		case k.rec.State == delivery.Available:
+			d.lastResorts++
+			if d.onlySince.IsZero() || k.rec.PublishedAt.Before(d.onlySince) {
+				d.onlySince = k.rec.PublishedAt
+			}
+		}
+	}
+	end()
+	return found, nil, nil
 }
 
 // nameGone puts the names of devices that were removed among those that are gone.

@@ -63,6 +63,8 @@ type DeviceHistory struct {
 	Counts     []SuiteCounts // by suite
 	LastResort []LastResort
 	Stock      Stock
+	// LastResortsOnly: it wants to have nothing but last resorts, see [Stock].
+	LastResortsOnly bool
 
 	Pending, Held, Delivered int   // Welcomes, also those left out below
 	WaitingBytes             int64 // pending and held, as delivered

@@ -257,13 +257,18 @@ type Publications struct {
 }
 
 // A Stock is what a device has left to be handed out, last resort not counted.
+//
+// A device that wants to have nothing but last resorts says so by its first publication,
+// or by a Replace of all suites, in which there is nothing else; it is such a device
+// until it publishes others.
 type Stock struct {
 	Available int
 	// NotYetValid are on the shelf as well, and can be handed out once their lifetimes
 	// begin.
 	NotYetValid int
 	// Low: both together are below the low watermark. A device whose clock is ahead
-	// need not publish more and more.
+	// need not publish more and more. After a day, one that wants to have nothing but
+	// last resorts is low only if it has none on its shelf.
 	Low  bool
 	Room int // how many more the shelf takes, as told to who publishes; else 0
 }
@@ -572,18 +577,20 @@ type SweepResult struct {
 // its time, or was of a device that was removed, is counted where it was until it is
 // swept.
 type Stats struct {
-	KeyPackages   map[KeyPackageState]int
-	Welcomes      map[WelcomeState]int // recipients
-	DevicesOK     int
-	DevicesLow    int
-	DevicesEmpty  int
-	Overdue       int       // pending although the device has claimed since
-	HoldsOverdue  int       // Welcomes held for longer than HoldOverdue
-	OldestPending time.Time // when it was posted; zero if none is pending
-	UsedBytes     int64
-	FreeBytes     int64 // inside the file, reusable
-	LimitBytes    int64 // 0: none
-	OpenReads     int   // read transactions
+	KeyPackages  map[KeyPackageState]int
+	Welcomes     map[WelcomeState]int // recipients
+	DevicesOK    int
+	DevicesLow   int
+	DevicesEmpty int
+	// DevicesLastResort want to have nothing but last resorts, see [Stock], and have one.
+	DevicesLastResort int
+	Overdue           int       // pending although the device has claimed since
+	HoldsOverdue      int       // Welcomes held for longer than HoldOverdue
+	OldestPending     time.Time // when it was posted; zero if none is pending
+	UsedBytes         int64
+	FreeBytes         int64 // inside the file, reusable
+	LimitBytes        int64 // 0: none
+	OpenReads         int   // read transactions
 
 	// Shelves is what could be handed out, by suite; suites that have nothing on
 	// a shelf are left out.

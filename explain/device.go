@@ -138,7 +138,7 @@ func (x explainer) removed(d Device) finding {
 // to join, since it was last seen.
 func (x explainer) refusals(d Device) (found []finding) {
 	waits := d.Pending > d.Overdue // something came, and it has not claimed since
-	empty := d.Stock.Available == 0
+	empty := d.Stock.Available == 0 && !suffices(d)
 	for _, r := range latest(d.Refused) {
 		weight := 40
 		switch {
@@ -335,6 +335,8 @@ func (x explainer) shelf(d Device) []finding {
 		f := x.empty(d)
 		f.advice = append(f.advice, refill, open)
 		return []finding{f}
+	case suffices(d):
+		return nil
 	case d.Stock.Available == 0:
 		return []finding{{LastResortOnly, 36, x.Now,
 			fmt.Sprintf("only the last-resort KeyPackage of %s is left on its shelf (%s): it can be added, but everybody is given the same KeyPackage.", d.Device, suites(suitesOf(d))),
@@ -363,6 +365,11 @@ func (x explainer) shared(d Device) (found []finding) {
 			}})
 	}
 	return found
+}
+
+// suffices reports whether the device has all that it wants to have: last resorts only.
+func suffices(d Device) bool {
+	return d.LastResortsOnly && d.Stock.Available == 0 && len(d.LastResort) > 0
 }
 
 // usableNow counts what can be handed out, last resorts too.
@@ -532,7 +539,10 @@ func (x explainer) stock(d Device) string {
 		return "nothing on the shelf"
 	}
 	low := ""
-	if d.Stock.Low {
+	switch {
+	case suffices(d):
+		low = ", and it publishes no others, by design"
+	case d.Stock.Low:
 		low = ", which is low"
 	}
 	return joined(parts) + " on the shelf" + low

@@ -31,6 +31,8 @@ func born(ago time.Duration) *life {
 	return l
 }
 
+func (l *life) only() *life { l.LastResortsOnly, l.Stock.Low = true, len(l.LastResort) == 0; return l }
+
 func (l *life) seen(ago time.Duration) *life { l.SeenAt = now.Add(-ago); return l }
 
 // has adds n KeyPackages in a state to which something happened so long ago.
@@ -230,6 +232,15 @@ var cases = []struct {
 		AllHandedOut, []string{`"bob" has reserved 5 of them and posted no Welcome`}, Operator},
 	{"a shelf with only the last resort", born(time.Hour).has(1, delivery.Available, day, lastResort).has(3, delivery.Consumed, 30*day).facts(),
 		LastResortOnly, []string{"only the last-resort KeyPackage"}, Developer},
+	{"a device that wants nothing but last resorts, and has one",
+		born(time.Hour).has(1, delivery.Available, day, lastResort).has(1, delivery.Retired, 30*day, lastResort).only().with(func(d *Device) {
+			d.Refused = []Refusal{refusal("POST …/key-packages", 422, "invalid_key_package", time.Minute)}
+		}).facts(),
+		Refused, []string{"422 invalid_key_package"}, Developer},
+	{"a device that wants nothing but last resorts, and nothing is wrong", born(time.Hour).has(1, delivery.Available, day, lastResort).only().facts(),
+		NothingWrong, []string{"a last resort (cipher suite 1) on the shelf, and it publishes no others, by design"}, Operator},
+	{"a device that wants nothing but last resorts, and has none", born(time.Hour).has(1, delivery.Withdrawn, day, lastResort).only().facts(),
+		AllWithdrawn, []string{"its shelf is empty"}, Developer},
 	{"an empty shelf of which all has expired", born(90*day).has(4, delivery.Expired, day).facts(),
 		AllExpired, []string{"4 KeyPackages expired"}, User},
 	{"an empty shelf that the device itself has withdrawn", born(time.Hour).has(4, delivery.Withdrawn, time.Hour).facts(),

@@ -24,6 +24,8 @@ const (
 	stockOK    stockLevel = "ok"
 	stockLow   stockLevel = "low"
 	stockEmpty stockLevel = "empty"
+	// by design, and there is one
+	stockLastResort stockLevel = "last_resort"
 )
 
 // holdings collects what a store holds, by asking it.
@@ -43,7 +45,7 @@ func newHoldings(store delivery.Store, now func() time.Time) *holdings {
 		store: store, now: now,
 		keyPackages:   describe("key_packages", "KeyPackages by state; ended ones while they are remembered.", "state"),
 		welcomes:      describe("welcomes", "Recipients of Welcomes by state; ended ones while their outcome is kept.", "state"),
-		devices:       describe("devices", "Devices by how many KeyPackages they have left, last resort not counted.", "stock"),
+		devices:       describe("devices", "Devices by how many KeyPackages they have left, last resort not counted; last_resort: it publishes nothing else, and has one.", "stock"),
 		overdue:       describe("welcomes_overdue", "Welcomes pending although the device has claimed since. Should be 0."),
 		holdsOverdue:  describe("holds_overdue", "Welcomes whose hold nobody has ended in time."),
 		oldestPending: describe("oldest_pending_welcome_seconds", "Age of the Welcome that waits longest; 0 if none does."),
@@ -96,6 +98,7 @@ func (h *holdings) collect(s delivery.Stats, gauge func(d *prometheus.Desc, v fl
 	gauge(h.devices, float64(s.DevicesOK), string(stockOK))
 	gauge(h.devices, float64(s.DevicesLow), string(stockLow))
 	gauge(h.devices, float64(s.DevicesEmpty), string(stockEmpty))
+	gauge(h.devices, float64(s.DevicesLastResort), string(stockLastResort))
 	gauge(h.overdue, float64(s.Overdue))
 	gauge(h.holdsOverdue, float64(s.HoldsOverdue))
 	gauge(h.oldestPending, h.age(s.OldestPending))

@@ -138,7 +138,7 @@ func TestEverySeriesExistsFromTheStart(t *testing.T) {
 		"key_packages{state=matched}", "key_packages{state=consumed}", "key_packages{state=expired}", "key_packages{state=withdrawn}",
 		"welcomes{state=held}", "welcomes{state=pending}", "welcomes{state=delivered}", "welcomes{state=acknowledged}",
 		"welcomes{state=rejected}", "welcomes{state=lapsed}", "welcomes{state=cancelled}", "welcomes{state=withdrawn}", "welcomes{state=expired}",
-		"devices{stock=ok}", "devices{stock=low}", "devices{stock=empty}",
+		"devices{stock=ok}", "devices{stock=low}", "devices{stock=empty}", "devices{stock=last_resort}",
 		"welcomes_overdue", "holds_overdue", "oldest_pending_welcome_seconds",
 		"store_used_bytes", "store_free_bytes", "store_limit_bytes", "store_open_read_transactions",
 		"store_commit_seconds", "store_commit_events",
@@ -292,14 +292,14 @@ func TestHoldings(t *testing.T) {
 	registry, _, _ := newMetrics(&answering{stats: delivery.Stats{
 		KeyPackages: map[delivery.KeyPackageState]int{delivery.Available: 1, delivery.Withdrawn: 2},
 		Welcomes:    map[delivery.WelcomeState]int{delivery.Held: 3, delivery.WelcomeExpired: 4},
-		DevicesOK:   5, DevicesLow: 6, DevicesEmpty: 7, Overdue: 8, HoldsOverdue: 9,
+		DevicesOK:   5, DevicesLow: 6, DevicesEmpty: 7, DevicesLastResort: 21, Overdue: 8, HoldsOverdue: 9,
 		OldestPending: time.Unix(990, 0), UsedBytes: 11, FreeBytes: 12, LimitBytes: 13, OpenReads: 14,
 		Shelves:    map[mls.CipherSuite]delivery.Shelf{1: {Available: 15}, 7: {Available: 16, LastResort: 17}},
 		SoonestEnd: time.Unix(18, 0), RestoredAt: time.Unix(19, 0), BackedUpAt: time.Unix(20, 0), DiskFreeBytes: -1,
 	}})
 	requireSamples(t, registry, map[string]float64{
 		"key_packages{state=available}": 1, "key_packages{state=withdrawn}": 2, "welcomes{state=held}": 3, "welcomes{state=expired}": 4,
-		"devices{stock=ok}": 5, "devices{stock=low}": 6, "devices{stock=empty}": 7, "welcomes_overdue": 8, "holds_overdue": 9,
+		"devices{stock=ok}": 5, "devices{stock=low}": 6, "devices{stock=empty}": 7, "devices{stock=last_resort}": 21, "welcomes_overdue": 8, "holds_overdue": 9,
 		"oldest_pending_welcome_seconds": 10, "store_used_bytes": 11, "store_free_bytes": 12, "store_limit_bytes": 13,
 		"store_open_read_transactions":                         14,
 		"shelf_key_packages{cipher_suite=1,last_resort=false}": 15, "shelf_key_packages{cipher_suite=7,last_resort=false}": 16,

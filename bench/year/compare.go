@@ -167,7 +167,7 @@ func (c *census) compare(s delivery.Stats) error {
 			errs = append(errs, disagree("%d recipients are %s, by the ledger %d to %d", n, state, c.leastW[state], c.mostW[state]))
 		}
 	}
-	if s.DevicesOK != c.ok || s.DevicesLow != c.low || s.DevicesEmpty != c.empty {
+	if s.DevicesOK != c.ok || s.DevicesLow != c.low || s.DevicesEmpty+s.DevicesLastResort != c.empty {
 		errs = append(errs, disagree("%d devices are well stocked, %d low, %d empty; by the ledger %d, %d, %d", s.DevicesOK, s.DevicesLow, s.DevicesEmpty, c.ok, c.low, c.empty))
 	}
 	if s.Overdue != 0 || s.HoldsOverdue != c.holdsOverdue {

@@ -49,7 +49,7 @@ func records() []Record {
 	id := Hash{1, 2, 3}
 	return []Record{
 		&Header{SeenAt: noon, Shelves: Retire, RestoredAt: noon, RestoreEpoch: "AN EPOCH", Order: 20},
-		&Device{User: "alice", Device: "phone", SeenAt: noon, ClaimOrder: 19},
+		&Device{User: "alice", Device: "phone", SeenAt: noon, ClaimOrder: 19, LastResortsOnlySince: noon},
 		&published,
 		&tombstone,
 		&Device{User: "alice", Device: "tablet", SeenAt: noon, Removed: true, RemovedAt: noon},

@@ -66,6 +66,8 @@ type Device struct {
 	RemovedAt  time.Time       `json:"removed_at,omitzero"` // the last time; it may be back
 	// Replaced is the order when the shelf of each suite was replaced last, by suite.
 	Replaced []uint64 `json:"replaced,omitempty"`
+	// LastResortsOnlySince is since when it has published nothing but last resorts.
+	LastResortsOnlySince time.Time `json:"last_resorts_only_since,omitzero"`
 }
 
 // ID returns the device's name.

@@ -81,7 +81,7 @@ func (l *Ledger) Post(ctx context.Context, caller delivery.Caller, p delivery.Po
 // census lists the statistics that are counts.
 func census(s delivery.Stats) map[string]int64 {
 	c := map[string]int64{
-		"devices ok": int64(s.DevicesOK), "devices low": int64(s.DevicesLow), "devices empty": int64(s.DevicesEmpty),
+		"devices ok": int64(s.DevicesOK), "devices low": int64(s.DevicesLow), "devices without others than last resorts": int64(s.DevicesEmpty + s.DevicesLastResort),
 		"overdue": int64(s.Overdue), "holds overdue": int64(s.HoldsOverdue), "oldest pending": 0,
 	}
 	if !s.OldestPending.IsZero() {
@@ -187,7 +187,8 @@ func (c *recount) devices(limits delivery.Limits, stock map[deviceID]int) {
 	for _, p := range c.Ledger.keyPackages {
 		users[p.device.User] = true
 	}
-	c.counted["devices empty"], c.counted["devices low"], c.counted["devices ok"] = 0, 0, 0
+	const none = "devices without others than last resorts"
+	c.counted[none], c.counted["devices low"], c.counted["devices ok"] = 0, 0, 0
 	for user := range users {
 		devices, err := c.Devices(c.ctx, delivery.Caller{User: user}, user)
 		if c.failed(err) {
@@ -196,7 +197,7 @@ func (c *recount) devices(limits delivery.Limits, stock map[deviceID]int) {
 		for _, d := range devices {
 			switch n := stock[deviceID{User: user, Name: d.Device}]; {
 			case n == 0:
-				c.counted["devices empty"]++
+				c.counted[none]++
 			case n < limits.LowWatermark:
 				c.counted["devices low"]++
 			default:

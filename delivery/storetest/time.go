@@ -565,16 +565,70 @@ var statsPromises = []promise{
 	{"devices are counted by their stock", func(w *world) {
 		w.publish(phone, keyPackages(10)...)
 		w.publish(tablet, keyPackages(9)...)
-		w.publish(laptop, keyPackage(mlstest.LastResort()))
-		s := w.stats()
-		same(w, "ok, low, empty", []int{s.DevicesOK, s.DevicesLow, s.DevicesEmpty}, []int{1, 1, 1})
+		w.publish(laptop, keyPackage(), keyPackage(mlstest.LastResort()))
+		w.stocks(1, 2, 0, 0)
 		w.reserve(bob, alice)
-		s = w.stats()
-		same(w, "ok, low, empty", []int{s.DevicesOK, s.DevicesLow, s.DevicesEmpty}, []int{0, 2, 1})
+		w.stocks(0, 2, 1, 0)
 		w.must(w.store.RemoveUser(w.ctx, nobody, "alice"))
-		s = w.stats()
-		same(w, "ok, low, empty", []int{s.DevicesOK, s.DevicesLow, s.DevicesEmpty}, []int{0, 0, 0})
+		w.stocks(0, 0, 0, 0)
 	}},
+	{"a device that begins with nothing but last resorts has them by design", func(w *world) {
+		last := w.one(phone, mlstest.LastResort())
+		w.stocks(0, 0, 0, 1)
+		w.reserve(bob, alice) // nobody uses it up
+		w.stocks(0, 0, 0, 1)
+		w.withdraw(phone, last)
+		w.stocks(0, 0, 1, 0)
+		w.one(phone, mlstest.LastResort())
+		w.stocks(0, 0, 0, 1)
+		w.one(phone)
+		w.stocks(0, 1, 0, 0)
+		w.reserve(bob, alice)
+		w.stocks(0, 0, 1, 0)
+		w.one(phone, mlstest.LastResort())
+		w.stocks(0, 0, 1, 0)
+	}},
+	{"a device that replaces all by last resorts has them by design", func(w *world) {
+		last := w.one(phone, mlstest.LastResort())
+		w.one(phone)
+		w.replace(phone, 2, keyPackageOf(2, mlstest.LastResort()))
+		w.stocks(0, 1, 0, 0)
+		w.replace(phone, 1, last)
+		w.stocks(0, 0, 1, 0)
+		w.replace(phone, 0, last)
+		w.stocks(0, 0, 0, 1)
+		w.idle("replacing again", func() { w.replace(phone, 0, last) })
+		w.replace(phone, 0)
+		w.stocks(0, 0, 1, 0)
+		w.replace(phone, 0, keyPackage(), keyPackage(mlstest.LastResort()))
+		w.stocks(0, 1, 0, 0)
+	}},
+	{"a replacement by what is on the shelf already says that last resorts are enough", func(w *world) {
+		last, k := w.one(phone, mlstest.LastResort()), w.one(phone)
+		w.consume(phone, k)
+		w.stocks(0, 0, 1, 0)
+		w.replace(phone, 0, last)
+		w.stocks(0, 0, 0, 1)
+		w.reopen()
+		w.stocks(0, 0, 0, 1)
+	}},
+	{"a device that wants last resorts only is not told for ever to publish others", bothWays(func(w *world, passes func(time.Duration)) {
+		low := func(want bool) {
+			w.t.Helper()
+			same(w, "low", words(w.claim(phone).Stock.Low, w.deviceHistory(phone, plenty).Stock.Low), words(want, want))
+		}
+		w.one(phone, mlstest.LastResort())
+		low(true) // it may be about to publish others when it is told so
+		passes(day)
+		low(false)
+		same(w, "by design", w.deviceHistory(phone, plenty).LastResortsOnly, true)
+		passes(w.limits.ShelfAge)
+		low(true)
+		same(w, "after a new one", w.publish(phone, keyPackage(mlstest.LastResort())).Stock.Low, false)
+		w.one(phone)
+		low(true)
+		same(w, "by design", w.deviceHistory(phone, plenty).LastResortsOnly, false)
+	})},
 	{"what waits although the device has claimed since is overdue", func(w *world) {
 		w.nothing(phone)
 		items := w.shelf(phone, 3)

@@ -653,3 +653,11 @@ func (w *world) audit() {
 		}
 	}
 }
+
+// stocks expects that so many devices have enough KeyPackages, few, none, and last
+// resorts by design.
+func (w *world) stocks(ok, low, empty, lastResort int) {
+	w.t.Helper()
+	s := w.stats()
+	same(w, "ok, low, empty, last resort", []int{s.DevicesOK, s.DevicesLow, s.DevicesEmpty, s.DevicesLastResort}, []int{ok, low, empty, lastResort})
+}

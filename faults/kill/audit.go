@@ -295,11 +295,14 @@ func readMetrics(text string) (*census, error) {
 		i := slices.IndexFunc(delivery.KeyPackageStates, func(s delivery.KeyPackageState) bool { return s.String() == m[2] })
 		n.keyPackages[delivery.KeyPackageStates[i]] = int(value)
 	}
-	stock := map[string]*int{"ok": &n.ok, "low": &n.low, "empty": &n.empty}
+	// What a device wants to have is nothing to the records.
+	stock := map[string]*int{"ok": &n.ok, "low": &n.low, "empty": &n.empty, "last_resort": &n.empty}
 	for _, m := range stockLine.FindAllStringSubmatch(text, -1) {
-		if _, err := fmt.Sscan(m[2], stock[m[1]]); err != nil {
+		count := 0
+		if _, err := fmt.Sscan(m[2], &count); err != nil {
 			return nil, err
 		}
+		*stock[m[1]] += count
 	}
 	return n, nil
 }
@@ -346,7 +349,7 @@ func (r *run) compareStore(ctx context.Context, store *bolt.Store, want *census,
 	if err != nil {
 		return differ("the file: %v", err)
 	}
-	got := &census{keyPackages: stats.KeyPackages, welcomes: make(map[delivery.Status]int), ok: stats.DevicesOK, low: stats.DevicesLow, empty: stats.DevicesEmpty}
+	got := &census{keyPackages: stats.KeyPackages, welcomes: make(map[delivery.Status]int), ok: stats.DevicesOK, low: stats.DevicesLow, empty: stats.DevicesEmpty + stats.DevicesLastResort}
 	for s, n := range stats.Welcomes {
 		got.welcomes[s.Status()] = n
 	}

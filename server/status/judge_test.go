@@ -115,6 +115,7 @@ func TestWhatIsWrongIsSaid(t *testing.T) {
 		"nobody was matched":              {func(s *scene) { s.totals.Mismatches[2].N, s.totals.Matched = 1, 0 }, "joiners_turned_away", Warning, "1 of 1 recipient of a Welcome"},
 		"nothing to hand out":             {func(s *scene) { s.totals.Reserved[2].N, s.totals.Reserved[3].N = 8, 2 }, "nothing_to_hand_out", Warning, "10 of 100 reservations"},
 		"some devices are empty":          {func(s *scene) { s.Stats.DevicesEmpty = 3 }, "devices_empty", Notice, "3 of 103 devices"},
+		"many want last resorts only":     {func(s *scene) { s.Stats.DevicesOK, s.Stats.DevicesLastResort = 0, 100 }, "", OK, ""},
 		"many devices are empty":          {func(s *scene) { s.Stats.DevicesEmpty = 30 }, "devices_empty", Warning, ""},
 		"devices are low":                 {func(s *scene) { s.Stats.DevicesLow = 90 }, "", OK, ""},
 		"a restore long ago, all empty":   {func(s *scene) { s.Stats.RestoredAt, s.Stats.DevicesEmpty = now.Add(-2*time.Hour), 200 }, "shelves_empty_after_restore", Warning, "opened 2 h ago"},

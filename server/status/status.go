@@ -105,10 +105,12 @@ type Devices struct {
 	OK    int `json:"ok"`
 	Low   int `json:"low"`
 	Empty int `json:"empty"`
+	// LastResort publish nothing but last resorts, by design, and have one.
+	LastResort int `json:"last_resort"`
 }
 
 // All returns how many devices there are.
-func (d Devices) All() int { return d.OK + d.Low + d.Empty }
+func (d Devices) All() int { return d.OK + d.Low + d.Empty + d.LastResort }
 
 // Counts are what happened in a time.
 type Counts struct {
@@ -207,7 +209,7 @@ func holdingsOf(s delivery.Stats, now time.Time) *Holdings {
 		KeyPackages:  make(map[string]int),
 		Welcomes:     make(map[string]int),
 		Shelves:      []Shelf{},
-		Devices:      Devices{OK: s.DevicesOK, Low: s.DevicesLow, Empty: s.DevicesEmpty},
+		Devices:      Devices{OK: s.DevicesOK, Low: s.DevicesLow, Empty: s.DevicesEmpty, LastResort: s.DevicesLastResort},
 		Overdue:      s.Overdue,
 		HoldsOverdue: s.HoldsOverdue,
 		OldestAt:     utc(s.OldestPending),

@@ -44,6 +44,7 @@ type device struct {
 	heard time.Time // when it last claimed, or published something new
 	last  time.Time // when it last did anything
 	life  int       // one that is made again under its id is another
+	only  time.Time // since when it has published nothing but last resorts, if it has
 }
 
 // A keyPackage is one that was accepted and not forgotten.
@@ -356,6 +357,11 @@ func (b *book) withdraw(k *keyPackage) (changed bool) {
 func (b *book) rows() string {
 	var rows strings.Builder
 	fmt.Fprintln(&rows, len(b.devices), b.removed, b.tokens)
+	for _, id := range devices {
+		if d := b.devices[id]; d != nil {
+			fmt.Fprintln(&rows, d.only)
+		}
+	}
 	for _, k := range b.keyPackages {
 		fmt.Fprintln(&rows, k.state, k.usableUntil, k.reservedBy, k.reserved, k.handedOut, k.ended, k.letter, k.reservation, k.cleared, k.returned)
 	}

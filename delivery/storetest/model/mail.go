@@ -612,13 +612,19 @@ func (b *book) countShelves(s *delivery.Stats) {
 
 func (b *book) countDevices(s *delivery.Stats) {
 	for id := range b.devices {
-		n := 0
+		n, last := 0, 0
 		for _, k := range b.of(id) {
-			if k.state == delivery.Available && !k.item.LastResort && k.life == b.devices[id].life {
+			switch {
+			case k.state != delivery.Available || k.life != b.devices[id].life:
+			case k.item.LastResort:
+				last++
+			default:
 				n++
 			}
 		}
 		switch {
+		case n == 0 && last > 0 && !b.devices[id].only.IsZero():
+			s.DevicesLastResort++
 		case n == 0:
 			s.DevicesEmpty++
 		case n < b.limits.LowWatermark:

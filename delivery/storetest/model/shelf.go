@@ -35,16 +35,30 @@ func (b *book) publish(id delivery.DeviceID, items []delivery.NewKeyPackage, rep
 			k.cleared = true
 		}
 	}
+	first := b.devices[id] == nil && len(fresh) > 0
 	for _, item := range fresh {
 		b.add(id, item)
 	}
 	if d := b.devices[id]; d != nil {
+		b.design(d, items, fresh, first || replace && suite == 0)
 		d.last = b.now
 		if len(fresh) > 0 {
 			d.heard = b.now
 		}
 	}
 	return b.published(id, items, fresh), nil
+}
+
+// design notes whether a device wants to have nothing but last resorts: it says so by a
+// publication that decides about the whole shelf.
+func (b *book) design(d *device, items, fresh []delivery.NewKeyPackage, whole bool) {
+	ordinary := func(item delivery.NewKeyPackage) bool { return !item.LastResort }
+	switch {
+	case slices.ContainsFunc(fresh, ordinary):
+		d.only = time.Time{}
+	case d.only.IsZero() && whole && len(items) > 0 && !slices.ContainsFunc(items, ordinary):
+		d.only = b.now
+	}
 }
 
 // judgeItems returns the items that are new, or why the publication is refused:
@@ -219,7 +233,13 @@ func (b *book) stock(id delivery.DeviceID) delivery.Stock {
 		}
 	}
 	room, _ := b.room(id, 0)
-	return delivery.Stock{Available: n - early, NotYetValid: early, Low: n < b.limits.LowWatermark, Room: room}
+	low := n < b.limits.LowWatermark
+	if d := b.devices[id]; d != nil && !d.only.IsZero() && come(d.only.Add(day), b.sure) {
+		low = !slices.ContainsFunc(b.of(id), func(k *keyPackage) bool {
+			return k.item.LastResort && k.stateAt(b.sure) == delivery.Available
+		})
+	}
+	return delivery.Stock{Available: n - early, NotYetValid: early, Low: low, Room: room}
 }
 
 // add puts a KeyPackage on the shelf, unless it could not be handed out. Of the
