@@ -1,6 +1,7 @@
 package bolt
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -369,14 +370,16 @@ func (t *txn) published(p publication, plan publishPlan, added map[int]*keyPacka
 			answer.Items[i].New = false
 			continue
 		}
-		k, status := added[i], delivery.Stored
-		if k != nil {
-			k, status = t.storedAs(d, k)
-		} else {
-			k, status = plan.known[i], delivery.AlreadyStored
-			if k.rec.State.Ended() {
-				status = delivery.Spent
-			}
+		k := cmp.Or(added[i], plan.known[i])
+		if k.rec.LastResort && k.rec.State == delivery.Available {
+			k = t.keyPackage(d, k.keyPackageKey) // one behind it may have taken its place
+		}
+		status := delivery.AlreadyStored
+		switch {
+		case added[i] != nil:
+			status = t.storedAs(k)
+		case k.rec.State.Ended():
+			status = delivery.Spent
 		}
 		if k.rec.BeforeRestore && !k.rec.LastResort && k.rec.State == delivery.Retired {
 			status = delivery.NotAfterRestore
@@ -394,21 +397,17 @@ func (t *txn) published(p publication, plan publishPlan, added map[int]*keyPacka
 }
 
 // storedAs says whether a KeyPackage that is new can be handed out now, later or
-// never. The row may have changed since it was added: a last resort that came behind
-// it in the same publication took its place.
-func (t *txn) storedAs(d *device, k *keyPackage) (*keyPackage, delivery.PublishedStatus) {
-	if k.rec.LastResort {
-		k = t.keyPackage(d, k.keyPackageKey)
-	}
+// never.
+func (t *txn) storedAs(k *keyPackage) delivery.PublishedStatus {
 	switch {
 	case k.rec.TooShortLived(t.sure):
-		return k, delivery.TooShortLived
+		return delivery.TooShortLived
 	case k.rec.LastResort && k.rec.State == delivery.Retired:
-		return k, delivery.Superseded
+		return delivery.Superseded
 	case !k.rec.UsableFrom(t.sure, t.now).IsZero():
-		return k, delivery.NotYetValid
+		return delivery.NotYetValid
 	}
-	return k, delivery.Stored
+	return delivery.Stored
 }
 
 // refusals gathers the refused items of a publication. The gravest kind is what

@@ -338,6 +338,12 @@ var lastResortPromises = []promise{
 		same(w, "last resort", len(w.inventory(phone).LastResort), 1)
 		same(w, "listed", len(w.listed("alice")), 1)
 	}},
+	{"one that is not valid yet is not told to become so if a newer one comes with it", func(w *world) {
+		old := w.one(phone, mlstest.LastResort(), w.lasting(time.Hour, 40*day))
+		p := w.publish(phone, old, keyPackage(mlstest.LastResort()))
+		same(w, "statuses", publishedStatuses(p), []delivery.PublishedStatus{delivery.AlreadyStored, delivery.Stored})
+		same(w, "usable from", p.Items[0].UsableFrom.IsZero(), true)
+	}},
 	{"both encodings of last resort count", func(w *world) {
 		a, b := w.one(phone, mlstest.LastResort()), w.one(phone, mlstest.LastResortComponent(2))
 		w.states(delivery.Retired, a)
