@@ -9,11 +9,8 @@ import (
 
 // BeforeReserve implements delivery.Store.
 func (s *Store) BeforeReserve(ctx context.Context, caller delivery.Caller, req delivery.ReserveRequest) (look delivery.ReserveLook, err error) {
-	if err := caller.Valid(); err != nil {
-		return look, err
-	}
 	r := reservation{caller: caller, req: req, record: idempotencyRecord(caller, req)}
-	seen, err := s.read(ctx, func(t *txn) error {
+	seen, err := s.readAs(ctx, caller, func(t *txn) error {
 		look, err = r.lookBefore(t)
 		return err
 	})
@@ -52,10 +49,7 @@ func (r *reservation) lookBefore(t *txn) (look delivery.ReserveLook, err error) 
 
 // BeforePost implements delivery.Store.
 func (s *Store) BeforePost(ctx context.Context, caller delivery.Caller, id delivery.WelcomeID, refs []mls.KeyPackageRef) (look delivery.PostLook, err error) {
-	if err := caller.Valid(); err != nil {
-		return look, err
-	}
-	_, err = s.read(ctx, func(t *txn) error {
+	_, err = s.readAs(ctx, caller, func(t *txn) error {
 		_, err := t.posted(caller, id)
 		look.Posted = err == nil
 		for _, ref := range refs {

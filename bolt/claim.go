@@ -18,11 +18,8 @@ const seenExact = 24 * time.Hour
 
 // Claim implements delivery.Store.
 func (s *Store) Claim(ctx context.Context, caller delivery.Caller, id delivery.DeviceID, opts delivery.ClaimOptions) (delivery.ClaimResult, error) {
-	if err := caller.Valid(); err != nil {
-		return delivery.ClaimResult{}, err
-	}
-	c := claim{caller: caller, id: id, filter: newClaimFilter(opts)}
-	seen, err := s.read(ctx, c.look)
+	c := claim{id: id, filter: newClaimFilter(opts)}
+	seen, err := s.readAs(ctx, caller, c.look)
 	if err != nil {
 		if waitErr := s.writer.wait(seen); waitErr != nil {
 			err = waitErr
@@ -34,7 +31,7 @@ func (s *Store) Claim(ctx context.Context, caller delivery.Caller, id delivery.D
 	}
 	onlyNotes := len(c.plan.fresh) == 0
 	looked := c.plan
-	err = s.writer.do(ctx, 0, c.consume)
+	err = s.writer.do(ctx, 0, as(caller, c.consume))
 	if (errors.Is(err, delivery.ErrFull) || errors.Is(err, delivery.ErrClock)) && onlyNotes {
 		// A full disk or an impossible time keeps us from taking notes, not the
 		// device from what it was given.
@@ -55,7 +52,6 @@ func (s *Store) Claim(ctx context.Context, caller delivery.Caller, id delivery.D
 // is settled, so it is read outside the writer: before the claim is decided, or
 // after, if it was not foreseen.
 type claim struct {
-	caller  delivery.Caller
 	id      delivery.DeviceID
 	filter  claimFilter
 	plan    claimPlan
@@ -64,26 +60,14 @@ type claim struct {
 
 // look finds out what the claim would do, in a transaction that only reads.
 func (c *claim) look(t *txn) error {
-	if err := c.decide(t, t.device(c.id)); err != nil {
-		return err
-	}
+	c.plan = t.planClaim(t.device(c.id), c.filter)
 	c.fetch(t)
-	return nil
-}
-
-func (c *claim) decide(t *txn, d *device) error {
-	if !c.caller.Bound.IsZero() && c.caller.Outlived(c.id, t.removedAt(c.id)) {
-		return delivery.ErrDeviceRemoved
-	}
-	c.plan = t.planClaim(d, c.filter)
 	return nil
 }
 
 // consume decides, and carries it out.
 func (c *claim) consume(t *txn) error {
-	if err := c.decide(t, t.sameDevice(c.plan.device, c.id)); err != nil {
-		return err
-	}
+	c.plan = t.planClaim(t.sameDevice(c.plan.device, c.id), c.filter)
 	t.claim(c.plan)
 	return nil
 }
@@ -348,10 +332,7 @@ func (t *txn) delivery(m *mail) (d delivery.Delivery, ok bool) {
 
 // RatchetTree implements delivery.Store.
 func (s *Store) RatchetTree(ctx context.Context, caller delivery.Caller, id delivery.DeviceID, welcome delivery.WelcomeID) (tree []byte, err error) {
-	if err := caller.Valid(); err != nil {
-		return tree, err
-	}
-	err = s.view(ctx, func(t *txn) error {
+	err = s.viewAs(ctx, caller, func(t *txn) error {
 		_, mails, err := t.received(id, welcome)
 		if err != nil {
 			return err

@@ -510,6 +510,56 @@ func (s *Store) decide(ctx context.Context, cost int, look func(*txn) (changes b
 	})
 }
 
+// as returns fn for a caller whose credentials have not outlived their device.
+func as(caller delivery.Caller, fn func(*txn) error) func(*txn) error {
+	return func(t *txn) error {
+		if err := t.permit(caller); err != nil {
+			return err
+		}
+		return fn(t)
+	}
+}
+
+// permit refuses a caller with credentials of a device that was removed after they had
+// been issued.
+func (t *txn) permit(caller delivery.Caller) error {
+	if caller.Bound.IsZero() || caller.Device == "" {
+		return nil
+	}
+	if caller.Outlived(t.removedAt(delivery.DeviceID{User: caller.User, Name: caller.Device})) {
+		return delivery.ErrDeviceRemoved
+	}
+	return nil
+}
+
+// readAs, viewAs and decideAs are read, view and decide for a caller. Each method of
+// delivery.Store that has a caller goes through one of them.
+func (s *Store) readAs(ctx context.Context, caller delivery.Caller, fn func(*txn) error) (seen uint64, err error) {
+	if err := caller.Valid(); err != nil {
+		return 0, err
+	}
+	return s.read(ctx, as(caller, fn))
+}
+
+func (s *Store) viewAs(ctx context.Context, caller delivery.Caller, fn func(*txn) error) error {
+	if err := caller.Valid(); err != nil {
+		return err
+	}
+	return s.view(ctx, as(caller, fn))
+}
+
+func (s *Store) decideAs(ctx context.Context, caller delivery.Caller, cost int, look func(*txn) (changes bool, err error), apply func(*txn) error) error {
+	if err := caller.Valid(); err != nil {
+		return err
+	}
+	return s.decide(ctx, cost, func(t *txn) (changes bool, err error) {
+		if err := t.permit(caller); err != nil {
+			return false, err
+		}
+		return look(t)
+	}, as(caller, apply))
+}
+
 // A layer is what belongs to one transaction of the file: the changed rows
 // above its buckets.
 type layer struct {

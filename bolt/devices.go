@@ -401,10 +401,7 @@ func (t *txn) devicesIn(b *bucket, user delivery.UserID) (devices []*device) {
 
 // Devices implements delivery.Store.
 func (s *Store) Devices(ctx context.Context, caller delivery.Caller, user delivery.UserID) (infos []delivery.DeviceInfo, err error) {
-	if err := caller.Valid(); err != nil {
-		return infos, err
-	}
-	err = s.view(ctx, func(t *txn) error {
+	err = s.viewAs(ctx, caller, func(t *txn) error {
 		for _, d := range t.userDevices(user) {
 			infos = append(infos, delivery.DeviceInfo{
 				Device: d.id.Name, SeenAt: d.seenAt, Counts: t.inventory(d).Counts, Pending: d.pending,
@@ -417,14 +414,23 @@ func (s *Store) Devices(ctx context.Context, caller delivery.Caller, user delive
 
 // RemoveDevice implements delivery.Store.
 func (s *Store) RemoveDevice(ctx context.Context, caller delivery.Caller, id delivery.DeviceID) error {
+	owner := delivery.TokenOwner{User: id.User, Device: id.Name}
 	if err := caller.Valid(); err != nil {
 		return err
 	}
-	owner := delivery.TokenOwner{User: id.User, Device: id.Name}
 	return s.decide(ctx, 0, func(t *txn) (changes bool, err error) {
 		d := t.lastOf(id)
+		if err := t.permit(caller); err != nil {
+			if caller.IsDevice(id) && (d == nil || d.removed) {
+				err = nil // its own removal is repeated
+			}
+			return false, err
+		}
 		return d != nil && !(d.removed && t.removedAt(id).Equal(t.now)) || len(t.tokenIDs(owner)) > 0, nil
 	}, func(t *txn) error {
+		if t.permit(caller) != nil {
+			return errMoved
+		}
 		t.revokeTokens(owner)
 		switch d := t.lastOf(id); {
 		case d == nil:
@@ -442,12 +448,9 @@ func (s *Store) RemoveDevice(ctx context.Context, caller delivery.Caller, id del
 // RemoveUser implements delivery.Store. Of devices that were removed before only the
 // time changes, in one row for all of them.
 func (s *Store) RemoveUser(ctx context.Context, caller delivery.Caller, user delivery.UserID) error {
-	if err := caller.Valid(); err != nil {
-		return err
-	}
 	owner := delivery.TokenOwner{User: user}
 	again := false // some that were removed before are
-	return s.decide(ctx, 0, func(t *txn) (changes bool, err error) {
+	return s.decideAs(ctx, caller, 0, func(t *txn) (changes bool, err error) {
 		again = slices.ContainsFunc(t.goneDevices(user), func(d *device) bool { return !t.removedAt(d.id).Equal(t.now) })
 		return again || len(t.keys(bucketNames, userPrefix(user), 1)) > 0 || len(t.tokenIDs(owner)) > 0, nil
 	}, func(t *txn) error {

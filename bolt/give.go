@@ -9,10 +9,7 @@ import (
 
 // Give implements delivery.Store.
 func (s *Store) Give(ctx context.Context, caller delivery.Caller, to delivery.DeviceID, ref mls.KeyPackageRef) error {
-	if err := caller.Valid(); err != nil {
-		return err
-	}
-	return s.decide(ctx, 0, func(t *txn) (changes bool, err error) {
+	return s.decideAs(ctx, caller, 0, func(t *txn) (changes bool, err error) {
 		from, k := t.refOwner(ref)
 		if k == nil {
 			return false, delivery.ErrNotFound

@@ -27,11 +27,8 @@ func madeSince(id delivery.ReservationID, number uint64) bool {
 
 // GiveBack implements delivery.Store.
 func (s *Store) GiveBack(ctx context.Context, caller delivery.Caller, req delivery.GiveBackRequest) (delivery.GiveBackResult, error) {
-	if err := caller.Valid(); err != nil {
-		return delivery.GiveBackResult{}, err
-	}
 	g := &giveBack{caller: caller, req: req}
-	err := s.decide(ctx, 0, g.look, g.apply)
+	err := s.decideAs(ctx, caller, 0, g.look, g.apply)
 	return g.answer, err
 }
 

@@ -12,10 +12,7 @@ import (
 
 // Inventory implements delivery.Store.
 func (s *Store) Inventory(ctx context.Context, caller delivery.Caller, id delivery.DeviceID) (inv delivery.Inventory, err error) {
-	if err := caller.Valid(); err != nil {
-		return inv, err
-	}
-	err = s.view(ctx, func(t *txn) error {
+	err = s.viewAs(ctx, caller, func(t *txn) error {
 		inv = t.inventory(t.device(id))
 		return nil
 	})
@@ -89,9 +86,6 @@ func digestOf(sorted []mls.KeyPackageRef) delivery.Digest {
 
 // Withdraw implements delivery.Store.
 func (s *Store) Withdraw(ctx context.Context, caller delivery.Caller, id delivery.DeviceID, ref mls.KeyPackageRef) error {
-	if err := caller.Valid(); err != nil {
-		return err
-	}
 	find := func(t *txn) (*device, *keyPackage, error) {
 		owner, k := t.refOwner(ref)
 		switch {
@@ -103,7 +97,7 @@ func (s *Store) Withdraw(ctx context.Context, caller delivery.Caller, id deliver
 		return owner, k, nil
 	}
 	var open openMails
-	return s.decide(ctx, 0, func(t *txn) (changes bool, err error) {
+	return s.decideAs(ctx, caller, 0, func(t *txn) (changes bool, err error) {
 		d, k, err := find(t)
 		if err != nil {
 			return false, err
@@ -125,10 +119,7 @@ func (s *Store) Withdraw(ctx context.Context, caller delivery.Caller, id deliver
 
 // KeyPackage implements delivery.Store.
 func (s *Store) KeyPackage(ctx context.Context, caller delivery.Caller, ref mls.KeyPackageRef) (status delivery.KeyPackageStatus, err error) {
-	if err := caller.Valid(); err != nil {
-		return status, err
-	}
-	err = s.view(ctx, func(t *txn) error {
+	err = s.viewAs(ctx, caller, func(t *txn) error {
 		owner, k := t.refOwner(ref)
 		if k == nil {
 			return delivery.ErrNotFound

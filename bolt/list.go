@@ -12,15 +12,12 @@ import (
 
 // List implements delivery.Store.
 func (s *Store) List(ctx context.Context, caller delivery.Caller, user delivery.UserID, opts delivery.ListOptions) (delivery.Listing, error) {
-	if err := caller.Valid(); err != nil {
-		return delivery.Listing{}, err
-	}
-	after, err := readCursor(opts.After)
-	if err != nil {
-		return delivery.Listing{}, err
-	}
 	page := page{opts: opts}
-	err = s.view(ctx, func(t *txn) error {
+	err := s.viewAs(ctx, caller, func(t *txn) error {
+		after, err := readCursor(opts.After)
+		if err != nil {
+			return err
+		}
 		for _, d := range t.userDevices(user) {
 			if len(opts.Devices) > 0 && !slices.Contains(opts.Devices, d.id.Name) {
 				continue

@@ -23,7 +23,7 @@ func (s *Store) Post(ctx context.Context, caller delivery.Caller, p delivery.Pos
 	id := delivery.IDOf(caller, p.Welcome.Bytes())
 	hash := treeHash(p.RatchetTree)
 	shares := newShares()
-	err = s.decide(ctx, len(p.Welcome.Bytes())+len(p.RatchetTree), func(t *txn) (changes bool, err error) {
+	err = s.decideAs(ctx, caller, len(p.Welcome.Bytes())+len(p.RatchetTree), func(t *txn) (changes bool, err error) {
 		look := p
 		look.DryRun, shares = true, newShares()
 		outcome, err = t.post(caller, id, hash, look, shares)
@@ -269,10 +269,7 @@ func (t *txn) addMailFor(w *welcome, key mailKey, v *verdict) (releasedAt time.T
 
 // Outcome implements delivery.Store.
 func (s *Store) Outcome(ctx context.Context, caller delivery.Caller, id delivery.WelcomeID) (outcome delivery.Outcome, err error) {
-	if err := caller.Valid(); err != nil {
-		return outcome, err
-	}
-	err = s.view(ctx, func(t *txn) error {
+	err = s.viewAs(ctx, caller, func(t *txn) error {
 		w, err := t.posted(caller, id)
 		if err == nil {
 			outcome = t.outcome(w)
@@ -330,12 +327,9 @@ var (
 // Welcome may have thousands, and what became of it. No recipient ever becomes held
 // again, nor pending after it was neither: those that were so are all who may still be.
 func (s *Store) endHold(ctx context.Context, caller delivery.Caller, id delivery.WelcomeID, end holdEnd) (outcome delivery.Outcome, err error) {
-	if err := caller.Valid(); err != nil {
-		return outcome, err
-	}
 	var places []mailPlace
 	applied := false
-	err = s.decide(ctx, 0, func(t *txn) (changes bool, err error) {
+	err = s.decideAs(ctx, caller, 0, func(t *txn) (changes bool, err error) {
 		w, err := t.posted(caller, id)
 		if err != nil {
 			return false, err

@@ -13,17 +13,11 @@ import (
 
 // Publish implements delivery.Store.
 func (s *Store) Publish(ctx context.Context, caller delivery.Caller, id delivery.DeviceID, items []delivery.NewKeyPackage) (delivery.Publications, error) {
-	if err := caller.Valid(); err != nil {
-		return delivery.Publications{}, err
-	}
 	return s.publish(ctx, publication{caller: caller, id: id, items: items})
 }
 
 // Replace implements delivery.Store.
 func (s *Store) Replace(ctx context.Context, caller delivery.Caller, id delivery.DeviceID, suite mls.CipherSuite, items []delivery.NewKeyPackage) (delivery.Publications, error) {
-	if err := caller.Valid(); err != nil {
-		return delivery.Publications{}, err
-	}
 	return s.publish(ctx, publication{caller: caller, id: id, items: items, replace: true, suite: suite})
 }
 
@@ -72,7 +66,7 @@ func (s *Store) publish(ctx context.Context, p publication) (answer delivery.Pub
 		cost += len(item.Bytes)
 	}
 	var looked *publishLook
-	err = s.decide(ctx, cost, func(t *txn) (changes bool, err error) {
+	err = s.decideAs(ctx, p.caller, cost, func(t *txn) (changes bool, err error) {
 		looked = t.lookAt(p)
 		look := p
 		look.seen = looked.clone()
@@ -169,9 +163,6 @@ func (t *txn) addKeyPackages(d *device, p publication, items []int) map[int]*key
 
 func (t *txn) planPublication(p publication) (publishPlan, error) {
 	plan := publishPlan{device: t.device(p.id), known: map[int]*keyPackage{}, again: map[int]bool{}}
-	if p.caller.Outlived(p.id, t.removedAt(p.id)) {
-		return plan, delivery.ErrDeviceRemoved
-	}
 	var refusals refusals
 	seen := map[mls.KeyPackageRef]bool{}
 	search, reused := p.seen.search, map[initHash]bool{} // reused: by the items before

@@ -18,13 +18,10 @@ const reserveCost = 1 << 10
 
 // Reserve implements delivery.Store.
 func (s *Store) Reserve(ctx context.Context, caller delivery.Caller, req delivery.ReserveRequest) (delivery.Reservation, error) {
-	if err := caller.Valid(); err != nil {
-		return delivery.Reservation{}, err
-	}
 	r := &reservation{caller: caller, req: req, record: idempotencyRecord(caller, req)}
 	// What cannot be posted need not be reserved: in a full file it counts as
 	// payload.
-	err := s.decide(ctx, reserveCost, r.look, r.apply)
+	err := s.decideAs(ctx, caller, reserveCost, r.look, r.apply)
 	if err != nil {
 		return delivery.Reservation{}, err
 	}

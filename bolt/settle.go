@@ -9,19 +9,13 @@ import (
 
 // Acknowledge implements delivery.Store.
 func (s *Store) Acknowledge(ctx context.Context, caller delivery.Caller, device delivery.DeviceID, id delivery.WelcomeID, ref mls.KeyPackageRef) error {
-	if err := caller.Valid(); err != nil {
-		return err
-	}
-	_, err := s.settle(ctx, device, id, ref, settlement{state: delivery.Acknowledged})
+	_, err := s.settle(ctx, caller, device, id, ref, settlement{state: delivery.Acknowledged})
 	return err
 }
 
 // Reject implements delivery.Store.
 func (s *Store) Reject(ctx context.Context, caller delivery.Caller, device delivery.DeviceID, id delivery.WelcomeID, ref mls.KeyPackageRef, reason delivery.Reason, detail string) (int, error) {
-	if err := caller.Valid(); err != nil {
-		return 0, err
-	}
-	return s.settle(ctx, device, id, ref, settlement{delivery.Rejected, reason, detail})
+	return s.settle(ctx, caller, device, id, ref, settlement{delivery.Rejected, reason, detail})
 }
 
 // A settlement is what a device says of a Welcome that it was given.
@@ -45,9 +39,9 @@ type settling struct {
 	settled int
 }
 
-func (s *Store) settle(ctx context.Context, name delivery.DeviceID, id delivery.WelcomeID, ref mls.KeyPackageRef, as settlement) (int, error) {
+func (s *Store) settle(ctx context.Context, caller delivery.Caller, name delivery.DeviceID, id delivery.WelcomeID, ref mls.KeyPackageRef, as settlement) (int, error) {
 	c := &settling{settlement: as, name: name, id: id, ref: ref}
-	err := s.decide(ctx, 0, c.look, c.apply)
+	err := s.decideAs(ctx, caller, 0, c.look, c.apply)
 	return c.settled, err
 }
 

@@ -18,11 +18,8 @@ const syncWrites = 1000
 // that comes between two of them for what is about to be withdrawn has the fate of one
 // that came before the sync: it ends, and its poster is told.
 func (s *Store) Sync(ctx context.Context, caller delivery.Caller, id delivery.DeviceID, digest delivery.Digest, refs []mls.KeyPackageRef) (delivery.SyncResult, error) {
-	if err := caller.Valid(); err != nil {
-		return delivery.SyncResult{}, err
-	}
 	c := &deviceSync{id: id, digest: digest, refs: refs}
-	err := s.decide(ctx, 0, c.look, c.begin)
+	err := s.decideAs(ctx, caller, 0, c.look, c.begin)
 	for err == nil && c.next < len(c.withdraw) {
 		// What has begun is brought to its end, whether the caller waits or not.
 		c.done, c.withdrawn, c.fresh = c.next, slices.Clip(c.result.Withdrawn), c.result.Fresh

@@ -82,8 +82,9 @@ type Caller struct {
 	// Service is the name of a service that acts for no user.
 	Service string
 	// Bound is when the credentials were issued, if they are those of Device
-	// and of nothing else; else zero. They do not outlive the device: once it
-	// was removed, they bring it back no more.
+	// and of nothing else; else zero. They do not outlive the device: once it was
+	// removed after that, every event of theirs is [ErrDeviceRemoved], but that the
+	// device can be removed again.
 	Bound time.Time
 
 	power power
@@ -133,10 +134,10 @@ func (c Caller) ID() string {
 	return ""
 }
 
-// Outlived reports whether the caller's credentials are those of d, which was
+// Outlived reports whether the caller's credentials are those of a device that was
 // removed, at a time that is zero if it never was, after they had been issued.
-func (c Caller) Outlived(d DeviceID, removed time.Time) bool {
-	return c.IsDevice(d) && !c.Bound.IsZero() && !removed.IsZero() && !c.Bound.After(removed)
+func (c Caller) Outlived(removed time.Time) bool {
+	return !c.Bound.IsZero() && !removed.IsZero() && !c.Bound.After(removed)
 }
 
 // IsDevice reports whether the caller is known to be device d itself.

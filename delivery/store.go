@@ -25,8 +25,9 @@ import (
 //
 // The caller comes with every event. Whether it may use a path at all is
 // decided in front of the store; the store binds reservations and Welcomes to
-// it, and refuses the zero Caller with [ErrNoCaller] before anything else. What
-// is returned is the receiver's to keep.
+// it, and refuses the zero Caller with [ErrNoCaller] before anything else, and one
+// whose credentials have outlived their device with [ErrDeviceRemoved]: see
+// Caller.Bound. What is returned is the receiver's to keep.
 type Store interface {
 	// Publish puts KeyPackages on the device's shelf, all or none. The first
 	// publication creates the device. Bytes that this device published before
@@ -34,7 +35,7 @@ type Store interface {
 	// what may have been handed out before it is retired at once: see [Restore].
 	//
 	// It refuses with ErrInvalidKeyPackage, ErrNotYours, ErrInitKeyReused, ErrKeyPackageSpent,
-	// ErrStockFull, ErrDeviceLimit, or ErrDeviceRemoved: see Caller.Bound.
+	// ErrStockFull or ErrDeviceLimit.
 	Publish(ctx context.Context, caller Caller, device DeviceID, items []NewKeyPackage) (Publications, error)
 
 	// Replace retires what is on the device's shelf (of one cipher suite if
@@ -72,7 +73,8 @@ type Store interface {
 	Devices(ctx context.Context, caller Caller, user UserID) ([]DeviceInfo, error)
 
 	// RemoveDevice withdraws all KeyPackages of the device, ends its Welcomes
-	// and revokes its tokens. Removing one that does not exist succeeds. A device
+	// and revokes its tokens. Removing one that does not exist succeeds. With its own
+	// credentials from before its removal that changes nothing. A device
 	// that is made again under that id is another: it settles nothing that the first
 	// one was given, and what that one has published stays spent.
 	RemoveDevice(ctx context.Context, caller Caller, device DeviceID) error
@@ -138,8 +140,7 @@ type Store interface {
 	// first. For each it consumes the KeyPackage that the Welcome names, in the
 	// same transaction: once Claim returns nil, both survive a power cut and no
 	// other call will match either. Welcomes claimed earlier and not settled
-	// are returned again, least recently given first. It refuses with
-	// ErrDeviceRemoved: see Caller.Bound.
+	// are returned again, least recently given first.
 	Claim(ctx context.Context, caller Caller, device DeviceID, opts ClaimOptions) (ClaimResult, error)
 
 	// Watch returns a channel that receives after each commit, in whatever

@@ -108,18 +108,18 @@ func (w *world) replace() {
 	w.happened(fmt.Sprintf("Replace %v suite %d by %s", d, suite, brief(items)), before, got, want, gotErr, wantErr)
 }
 
-// outlived reports whether a publication was refused, as it had to be or might be,
-// because the device was removed after its credentials had been issued.
+// outlived reports whether an event was refused, as it had to be or might be, because
+// the device was removed after its credentials had been issued.
 func (w *world) outlived(caller delivery.Caller, d delivery.DeviceID, err error) bool {
 	outlived, mayBeForgotten := w.book.outlivedRemoval(caller, d)
 	refused := errors.Is(err, delivery.ErrDeviceRemoved)
 	if refused != outlived && !mayBeForgotten {
-		w.t.Fatalf("%v, removed %v, published by credentials of %v: %v", d, w.book.removed[d], caller.Bound, err)
+		w.t.Fatalf("%v, removed %v, asks by credentials of %v: %v", d, w.book.removed[d], caller.Bound, err)
 	}
 	if !refused {
 		return false
 	}
-	w.happened(fmt.Sprintf("Publish %v by credentials that have outlived it", d), w.book.rows(), nil, nil, err, delivery.ErrDeviceRemoved)
+	w.happened(fmt.Sprintf("%v asks by credentials that have outlived it", d), w.book.rows(), nil, nil, err, delivery.ErrDeviceRemoved)
 	return true
 }
 
@@ -151,8 +151,9 @@ func (w *world) sync() {
 		inv.Digest[0]++
 	}
 	before := w.book.rows()
-	got, gotErr := w.store.Sync(w.ctx, self(d), d, inv.Digest, refs)
-	if w.tooEarly(gotErr) {
+	caller := w.credentials(d)
+	got, gotErr := w.store.Sync(w.ctx, caller, d, inv.Digest, refs)
+	if w.tooEarly(gotErr) || w.outlived(caller, d, gotErr) {
 		return
 	}
 	want, wantErr := w.book.sync(d, inv.Digest, refs)
@@ -165,8 +166,9 @@ func (w *world) sync() {
 func (w *world) withdraw() {
 	d := pick(w, "device", devices)
 	ref, before := w.owned(d, "ref"), w.book.rows()
-	gotErr := w.store.Withdraw(w.ctx, self(d), d, ref)
-	if w.tooEarly(gotErr) {
+	caller := w.credentials(d)
+	gotErr := w.store.Withdraw(w.ctx, caller, d, ref)
+	if w.tooEarly(gotErr) || w.outlived(caller, d, gotErr) {
 		return
 	}
 	w.happened(fmt.Sprintf("Withdraw %v %s", d, text(ref)), before, nil, nil, gotErr, w.book.withdrawOne(d, ref))
@@ -176,8 +178,20 @@ func (w *world) removeDevice() {
 	d := pick(w, "device", devices)
 	before := w.book.rows()
 	w.sleep()
-	gotErr := w.store.RemoveDevice(w.ctx, self(d), d)
+	caller := w.credentials(d)
+	outlived, mayBeForgotten := w.book.outlivedRemoval(caller, d)
+	if mayBeForgotten {
+		caller, outlived = self(d), false
+	}
+	gotErr := w.store.RemoveDevice(w.ctx, caller, d)
 	if w.tooEarly(gotErr) {
+		return
+	}
+	if outlived && w.book.devices[d] == nil { // its own removal again
+		w.happened(fmt.Sprintf("RemoveDevice %v by itself, again", d), before, nil, nil, gotErr, nil)
+		return
+	}
+	if w.outlived(caller, d, gotErr) {
 		return
 	}
 	w.removed(fmt.Sprintf("RemoveDevice %v", d), before, gotErr, func() { w.book.removeDevice(d) }, d)
@@ -519,8 +533,9 @@ func (w *world) claim() {
 	}
 	what := fmt.Sprintf("Claim %v %s", d, text(opts))
 	w.t.Log(what)
-	got, gotErr := w.store.Claim(w.ctx, self(d), d, opts)
-	if w.tooEarly(gotErr) {
+	caller := w.credentials(d)
+	got, gotErr := w.store.Claim(w.ctx, caller, d, opts)
+	if w.tooEarly(gotErr) || w.outlived(caller, d, gotErr) {
 		return
 	}
 	if w.watch.tooEarly() { // no notes are taken
@@ -536,7 +551,11 @@ func (w *world) claim() {
 
 func (w *world) tree() {
 	d, id, _ := w.settled()
-	got, gotErr := w.store.RatchetTree(w.ctx, self(d), d, id)
+	caller := w.credentials(d)
+	got, gotErr := w.store.RatchetTree(w.ctx, caller, d, id)
+	if w.outlived(caller, d, gotErr) {
+		return
+	}
 	want, mayBeGone, wantErr := w.book.tree(d, id)
 	if mayBeGone && errors.Is(gotErr, delivery.ErrNotFound) {
 		return
@@ -568,8 +587,9 @@ func (w *world) settled() (delivery.DeviceID, delivery.WelcomeID, mls.KeyPackage
 func (w *world) acknowledge() {
 	d, id, ref := w.settled()
 	before := w.book.rows()
-	gotErr := w.store.Acknowledge(w.ctx, self(d), d, id, ref)
-	if w.tooEarly(gotErr) {
+	caller := w.credentials(d)
+	gotErr := w.store.Acknowledge(w.ctx, caller, d, id, ref)
+	if w.tooEarly(gotErr) || w.outlived(caller, d, gotErr) {
 		return
 	}
 	_, wantErr := w.book.settle(d, id, ref, delivery.Acknowledged, "", "")
@@ -580,8 +600,9 @@ func (w *world) reject() {
 	d, id, ref := w.settled()
 	reason, detail := pick(w, "reason", delivery.Reasons), pick(w, "detail", details)
 	before := w.book.rows()
-	got, gotErr := w.store.Reject(w.ctx, self(d), d, id, ref, reason, detail)
-	if w.tooEarly(gotErr) {
+	caller := w.credentials(d)
+	got, gotErr := w.store.Reject(w.ctx, caller, d, id, ref, reason, detail)
+	if w.tooEarly(gotErr) || w.outlived(caller, d, gotErr) {
 		return
 	}
 	want, wantErr := w.book.settle(d, id, ref, delivery.Rejected, reason, detail)
