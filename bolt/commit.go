@@ -337,7 +337,7 @@ func (c *committer) transact(batch []*event, alone bool) error {
 // ErrOutcomeUnknown.
 func (c *committer) persist(t *txn, merge func() int) error {
 	c.log.begin()
-	err := t.run(func(t *txn) error { return t.flush(c.log, merge) })
+	err := t.run(func(t *txn) error { t.noteSetBack(); return t.flush(c.log, merge) })
 	if err != nil {
 		c.log.rollback()
 		_ = t.tx.Rollback()
@@ -526,7 +526,11 @@ func (t *txn) permit(caller delivery.Caller) error {
 	if caller.Bound.IsZero() || caller.Device == "" {
 		return nil
 	}
-	if caller.Outlived(t.removedAt(delivery.DeviceID{User: caller.User, Name: caller.Device})) {
+	removed := t.removedAt(delivery.DeviceID{User: caller.User, Name: caller.Device})
+	if removed.After(t.now) {
+		removed = t.now // as putRight will say after the next commit
+	}
+	if caller.Outlived(removed) {
 		return delivery.ErrDeviceRemoved
 	}
 	return nil

@@ -35,7 +35,7 @@ type device struct {
 	life         uint64    // how many devices with that id were there before
 	removed      bool      // known only for its tombstones
 	removedAt    time.Time // one with that id, last; credentials may outlive it
-	removedNo    uint64    // in the sequence, if it is this one
+	removedNo    uint64    // in the sequence then
 	endedAt      time.Time // when this one was removed; zero: all its rows say so themselves
 	seenAt       time.Time
 	available    int       // KeyPackages on the shelf, last resort not counted
@@ -218,23 +218,20 @@ func (t *txn) earlier(id delivery.DeviceID) (devices []*device) {
 // removedAt is when the device, or all of its user's, was removed last; zero if it
 // never was, or if that is forgotten.
 func (t *txn) removedAt(id delivery.DeviceID) (at time.Time) {
-	d := t.lastOf(id)
-	if d == nil {
-		return at
+	if d := t.lastOf(id); d != nil {
+		at, _ = t.lastRemovalOf(d)
 	}
-	return t.lastRemovalOf(d)
+	return at
 }
 
-// lastRemovalOf is when a device was removed last, or all of its user's: their row says
-// when, and the number that the sequence had, as a clock may have been wrong.
-func (t *txn) lastRemovalOf(d *device) time.Time {
-	if !d.removed {
-		return d.removedAt
+// lastRemovalOf is when a device was removed last, or all of its user's, and the number
+// that the sequence had, as a clock may have been wrong: their row says both.
+func (t *txn) lastRemovalOf(d *device) (at time.Time, number uint64) {
+	at, number = d.removedAt, d.removedNo
+	if row := t.get(bucketGone, userPrefix(d.id.User)); d.removed && row != nil && readNumber(row[numberBytes:]) > number {
+		at, number = fromMillis(readNumber(row)), readNumber(row[numberBytes:])
 	}
-	if row := t.get(bucketGone, userPrefix(d.id.User)); row != nil && readNumber(row[numberBytes:]) > d.removedNo {
-		return fromMillis(readNumber(row))
-	}
-	return d.removedAt
+	return t.putRight(at, number), number
 }
 
 func (t *txn) deviceByNumber(number uint64) *device {
@@ -284,9 +281,10 @@ func (t *txn) keep(d *device) {
 func (t *txn) createDevice(id delivery.DeviceID) *device {
 	d := t.device(id)
 	if d == nil {
-		d = &device{number: t.next(), id: id, level: stockNone, removedAt: t.removedAt(id)}
+		d = &device{number: t.next(), id: id, level: stockNone}
 		if before := t.lastOf(id); before != nil {
 			d.life = before.life + 1
+			d.removedAt, d.removedNo = t.lastRemovalOf(before)
 		}
 		t.put(bucketNames, nameKey(id), numberKey(d.number))
 		t.keep(d)
@@ -541,7 +539,8 @@ func (t *txn) purge(d *device) {
 // keepRemoved is how long it is remembered that a device was removed, so that
 // credentials which had been issued to it before do not bring it back.
 func (t *txn) keepRemoved(d *device) time.Time {
-	return roundUp(t.lastRemovalOf(d).Add(t.limits.TombstoneKept), tombstoneExact)
+	at, _ := t.lastRemovalOf(d)
+	return roundUp(at.Add(t.limits.TombstoneKept), tombstoneExact)
 }
 
 func cloneBytes(b []byte) []byte {

@@ -27,6 +27,10 @@
 //	              "user_encoding" → how user ids are made of an identity provider's
 //	              subjects, from version 5 on;
 //	              "backed_up_at" → when the last backup was known to be safe;
+//	              "set_back" → for each time that the clock was: sequence, the time
+//	              then, before which all has happened that has a lower number;
+//	              "ahead" → the latest time of what is dated by a jump of the clock
+//	              that was not believed, until it has come or was set back;
 //	              "moved" → when it was exported for good: no server opens it then
 //	log           slot(4) → number of the piece(8), bytes: changed rows, each its key
 //	              with the length in front and its value with the length + 1 in

@@ -287,12 +287,7 @@ func (h *History) Tokens(ctx context.Context, within delivery.TokenOwner) (token
 // RestoredAt is when shelves were retired because the file was a copy; zero if
 // never.
 func (h *History) RestoredAt(ctx context.Context) (at time.Time, err error) {
-	return told(h.view(ctx, func(t *txn) error {
-		if v := t.get(bucketMeta, keyRestoredAt); len(v) == numberBytes {
-			at = fromMillis(readNumber(v))
-		}
-		return nil
-	}), &at)
+	return told(h.view(ctx, func(t *txn) error { at = t.restoredAt(); return nil }), &at)
 }
 
 func (h *History) view(ctx context.Context, fn func(*txn) error) error {

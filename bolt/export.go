@@ -157,8 +157,7 @@ func (e *exporter) header(final bool) error {
 	if final && e.get(bucketMeta, keyRestored) == nil {
 		h.Shelves = archive.Keep
 	}
-	restore := lastRestore(e.tx.Bucket(bucketMeta.name))
-	h.RestoredAt, h.RestoreEpoch = restore.At, restore.Epoch
+	h.RestoredAt, h.RestoreEpoch = e.restoredAt(), lastRestore(e.tx.Bucket(bucketMeta.name)).Epoch
 	if v := e.get(bucketMeta, keyRestoredOrder); v != nil {
 		h.RestoredOrder = readNumber(v)
 	}
@@ -195,12 +194,10 @@ func (e *exporter) exportDevice(number uint64) error {
 		return wrong("device %d is missing", number)
 	}
 	r := &archive.Device{
-		User: d.id.User, Device: d.id.Name, Life: d.life, SeenAt: d.seenAt, ClaimOrder: d.claimed, Removed: d.removed, RemovedAt: d.removedAt,
+		User: d.id.User, Device: d.id.Name, Life: d.life, SeenAt: d.seenAt, ClaimOrder: d.claimed, Removed: d.removed,
 		LastResortsOnlySince: d.onlySince,
 	}
-	if d.removed {
-		r.RemovedAt = e.lastRemovalOf(d)
-	}
+	r.RemovedAt, _ = e.lastRemovalOf(d)
 	if d.replaced != [8]uint64{} {
 		r.Replaced = slices.Clone(d.replaced[:])
 	}

@@ -351,10 +351,16 @@ func (t *txn) liveKeyPackages(d *device) []*keyPackage {
 	return live
 }
 
+// forgot reports whether a KeyPackage that is not known may have been published before
+// the last restore.
+func (t *txn) forgot(item delivery.NewKeyPackage) bool {
+	return delivery.Restore{At: t.restoredAt(), Epoch: t.store.restore.Epoch}.Forgot(item)
+}
+
 // newRecord is the row of one that is published now and is not known here.
 func (t *txn) newRecord(item delivery.NewKeyPackage) delivery.KeyPackageRecord {
 	rec := t.limits.NewKeyPackageRecord(item, t.sure, t.now)
-	if t.store.restore.Forgot(item) {
+	if t.forgot(item) {
 		rec.AcrossRestore(*t.limits, t.now)
 	}
 	return rec

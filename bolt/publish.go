@@ -258,7 +258,7 @@ func (t *txn) checkRoom(p publication, plan publishPlan) error {
 		}
 	}
 	for _, i := range plan.added {
-		if !p.items[i].LastResort && !t.store.restore.Forgot(p.items[i]) {
+		if !p.items[i].LastResort && !t.forgot(p.items[i]) {
 			adding++
 		}
 	}

@@ -22,7 +22,7 @@ func (s *Store) Stats(ctx context.Context) (stats delivery.Stats, err error) {
 			Overdue:           int(state.overdue),
 			HoldsOverdue:      int(state.holdsOver),
 			Shelves:           state.onShelves(),
-			RestoredAt:        t.noted(keyRestoredAt),
+			RestoredAt:        t.restoredAt(),
 			BackedUpAt:        t.noted(keyBackedUpAt),
 		}
 		for _, k := range delivery.KeyPackageStates {

@@ -137,10 +137,12 @@ func addSweep(sum *delivery.SweepResult, r delivery.SweepResult) {
 	sum.ForgottenKeyPackage += r.ForgottenKeyPackage
 }
 
-// noteTime has an idle server keep the latest time seen.
+// noteTime has an idle server keep the time that has come, and soon if it was set back.
 func (s *Store) noteTime(ctx context.Context) error {
-	if s.guard.Look().Sure.Sub(s.state.Load().seen) < seenEvery {
-		return nil
+	due := s.guard.Look().Sure.Sub(s.state.Load().seen) >= seenEvery
+	_, err := s.read(ctx, func(t *txn) error { due = due || t.setBack(); return nil })
+	if err != nil || !due {
+		return err
 	}
 	return s.writer.do(ctx, 0, func(t *txn) error {
 		t.writes++ // the state row, written by flush

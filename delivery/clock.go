@@ -24,9 +24,10 @@ func (c systemClock) Now() time.Time         { return time.Now().UTC() }
 func (c systemClock) Elapsed() time.Duration { return time.Since(c.started) }
 
 const (
-	clockBehind = time.Hour // further behind the time that has come: not ready
-	clockJump   = day       // a jump ahead by more is not believed
-	clockSettle = time.Hour // until the time has held this long
+	clockBehind   = time.Hour   // further behind the time that has come: not ready
+	clockJump     = day         // a jump ahead by more is not believed
+	clockSettle   = time.Hour   // until the time has held this long
+	clockAdjusted = time.Minute // set back by more: it may have been wrong before
 )
 
 // clockFloor has passed, so a clock that shows an earlier time is wrong: it
@@ -46,7 +47,8 @@ var clockFloor = time.Date(2026, time.January, 1, 0, 0, 0, 0, time.UTC)
 // that goes back by more than an hour is believed
 //
 //   - at once, if it agrees with what was known when the guard began and with the
-//     time that has passed since: then what it said in between was wrong;
+//     time that has passed since: then what it said in between was wrong, also if it
+//     was ahead by less than that hour, but more than a minute;
 //   - after an hour, if it is at most a day behind;
 //   - else only when the operator says so (--trust-clock), or when it has caught up.
 //
@@ -145,6 +147,8 @@ func (g *ClockGuard) Look() ClockReading {
 		g.lookAhead(due)
 	case g.sure.Sub(wall) > clockBehind && possible:
 		g.lookBehind()
+	case g.sure.Sub(wall) > clockAdjusted && possible && !wall.Before(g.known.Add(elapsed-g.begun-clockAdjusted)):
+		g.believe()
 	case wall.After(g.sure):
 		g.believe()
 	default:

@@ -57,6 +57,12 @@ func TestClockGuard(t *testing.T) {
 			{jumps: 8 * time.Hour, sweep: true}, {passes: 5 * day, sweep: true}, {jumps: -8 * time.Hour, sweep: true, back: true}}},
 		{"so is a jump that was trusted wrongly", 0, false, false, []clockStep{
 			{jumps: 400 * day}, {passes: time.Hour, sweep: true}, {passes: 3 * day, sweep: true}, {jumps: -400 * day, sweep: true, back: true}}},
+		{"so is one that was ahead by an hour", -time.Minute, false, false, []clockStep{
+			{jumps: time.Hour, sweep: true}, {passes: time.Minute, sweep: true}, {jumps: -time.Hour, sweep: true, back: true}}},
+		{"a little behind what was known is not believed, and not doubted", 0, false, false, []clockStep{
+			{jumps: -2 * time.Minute, sweep: true}, {passes: time.Minute, sweep: true}}},
+		{"nor is an adjustment", -time.Minute, false, false, []clockStep{
+			{jumps: time.Minute, sweep: true}, {jumps: -time.Minute, sweep: true}}},
 		{"a new store knows nothing that the clock could contradict", 0, true, false, []clockStep{
 			{sweep: true}, {passes: day, sweep: true}, {jumps: -400 * day, sweep: true, back: true}}},
 		{"a clock that contradicts what was known is not believed", 0, false, false, []clockStep{

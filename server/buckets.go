@@ -8,12 +8,13 @@ import (
 )
 
 // A refill says what buckets hold and how fast they fill. A bucket is the time
-// when it will be full again, in nanoseconds since 1970: whoever takes from it
-// moves that time away.
+// when it will be full again: whoever takes from it moves that time away. Times are
+// nanoseconds that have passed since the refill was made, whatever the clock was set
+// to since.
 type refill struct {
 	burst int
 	each  float64 // nanoseconds until there is one token more
-	now   func() time.Time
+	now   func() int64
 }
 
 // never is when a bucket is full that gains nothing: far from where times overflow.
@@ -23,7 +24,12 @@ const never = 100 * 365 * 24 * time.Hour
 const longestWait = 365 * 24 * time.Hour
 
 func newRefill(burst, perHour int, now func() time.Time) refill {
-	return refill{burst: burst, each: float64(time.Hour) / max(float64(perHour), 1e-9), now: now}
+	begun := now()
+	return refill{
+		burst: burst,
+		each:  float64(time.Hour) / max(float64(perHour), 1e-9),
+		now:   func() int64 { return int64(now().Sub(begun)) },
+	}
 }
 
 // tokens is how many there are at a time in a bucket; less than zero if some are
@@ -136,7 +142,7 @@ func (b *buckets) borrow(key string, n int) (wait time.Duration, ok bool) {
 
 // takeIf takes n tokens if there are need.
 func (b *buckets) takeIf(key string, need, n int) (wait time.Duration, ok bool) {
-	h, now := maphash.String(b.seed, key), b.now().UnixNano()
+	h, now := maphash.String(b.seed, key), b.now()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if wait := b.missing(b.of[h], now, need); wait > 0 {
@@ -152,7 +158,7 @@ func (b *buckets) charge(key string, n int) {
 	if b == nil || n == 0 {
 		return
 	}
-	h, now := maphash.String(b.seed, key), b.now().UnixNano()
+	h, now := maphash.String(b.seed, key), b.now()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.move(h, now, n)
@@ -163,7 +169,7 @@ func (b *buckets) left(key string) int {
 	if b == nil {
 		return math.MaxInt32
 	}
-	h, now := maphash.String(b.seed, key), b.now().UnixNano()
+	h, now := maphash.String(b.seed, key), b.now()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return max(0, int(b.tokens(b.of[h], now)))
@@ -214,7 +220,7 @@ func (p *pairs) takeAll(owner string, price map[string]int, owe bool) (name stri
 	if p == nil || len(price) == 0 {
 		return "", 0, nil
 	}
-	h, now := maphash.String(p.seed, owner), p.now().UnixNano()
+	h, now := maphash.String(p.seed, owner), p.now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	of := p.ofOwner(h)
@@ -314,7 +320,7 @@ func (p *pairs) charge(owner, name string, n int) {
 	if p == nil || n == 0 {
 		return
 	}
-	h, now := maphash.String(p.seed, owner), p.now().UnixNano()
+	h, now := maphash.String(p.seed, owner), p.now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	of := p.ofOwner(h)
@@ -327,7 +333,7 @@ func (p *pairs) left(owner, name string) int {
 	if p == nil {
 		return math.MaxInt32
 	}
-	now := p.now().UnixNano()
+	now := p.now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var full int64

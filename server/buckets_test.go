@@ -225,8 +225,9 @@ func TestBucketsAreSharedByManyAtOnce(t *testing.T) {
 // another is about to owe.
 func TestOnlyOneBorrowsTheLast(t *testing.T) {
 	for round := range 200 {
-		b, clock := newTestBuckets(10, 1)
-		b.now = func() time.Time { runtime.Gosched(); return clock.Now() } // let others in between
+		b, _ := newTestBuckets(10, 1)
+		now := b.now
+		b.now = func() int64 { runtime.Gosched(); return now() } // let others in between
 		var lent atomic.Int64
 		var borrowing sync.WaitGroup
 		start := make(chan struct{})

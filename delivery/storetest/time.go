@@ -523,6 +523,49 @@ var clockPromises = []promise{
 		same(w, "withdrawn", w.stats().KeyPackages[delivery.Withdrawn], 2)
 		w.states(delivery.Withdrawn, one, last)
 	}},
+	{"a removal in a future that was wrong ends no credentials that were issued since it was put right", func(w *world) {
+		for _, ahead := range []time.Duration{20 * time.Hour, 1000 * day} {
+			for _, remove := range []func() error{
+				func() error { return w.store.RemoveDevice(w.ctx, nobody, phone) },
+				func() error { return w.store.RemoveUser(w.ctx, nobody, "alice") },
+			} {
+				w.one(phone)
+				before := self(phone)
+				before.Bound = w.clock.Now()
+				w.clock.Advance(time.Minute)
+				w.clock.Jump(ahead)
+				w.must(remove())
+				w.clock.Jump(-ahead)
+				w.outlived(before)
+				w.clock.Advance(time.Minute)
+				w.sweep()
+				w.clock.Advance(time.Millisecond)
+				since := self(phone)
+				since.Bound = w.clock.Now()
+				w.outlived(before)
+				w.publishAs(since, phone, keyPackage())
+				w.outlived(before)
+				w.clock.Advance(ahead)
+				w.reopen()
+				w.clock.Advance(time.Hour)
+				w.publishAs(since, phone, keyPackage())
+				w.must(w.store.RemoveDevice(w.ctx, nobody, phone))
+				w.outlived(since)
+			}
+		}
+	}},
+	{"nor those of a device that was made again in that future", func(w *world) {
+		w.one(phone)
+		w.clock.Jump(20 * time.Hour)
+		w.must(w.store.RemoveDevice(w.ctx, nobody, phone))
+		w.one(phone)
+		w.clock.Jump(-20 * time.Hour)
+		w.sweep()
+		w.clock.Advance(time.Millisecond)
+		since := self(phone)
+		since.Bound = w.clock.Now()
+		w.publishAs(since, phone, keyPackage())
+	}},
 	{"time that passes is no jump", func(w *world) {
 		w.shelf(phone, 1)
 		for range 3 {

@@ -23,6 +23,7 @@ type book struct {
 	limits      delivery.Limits
 	now, sure   time.Time
 	swept       time.Time                       // the latest sure of a sweep: sure may go back
+	dated       time.Time                       // what happened last: now may go back, too
 	devices     map[delivery.DeviceID]*device   // those that exist
 	keyPackages []*keyPackage                   // in the order of publication
 	letters     []*letter                       // in the order of posting
@@ -109,6 +110,18 @@ type repeat struct {
 
 func newBook(limits delivery.Limits) *book {
 	return &book{limits: limits, devices: map[delivery.DeviceID]*device{}, repeats: map[string]*repeat{}, restoredOver: map[delivery.ReservationID]bool{}, removed: map[delivery.DeviceID]time.Time{}, unsure: map[delivery.DeviceID]bool{}}
+}
+
+// committed notes that something is dated now. If that is earlier than before, then
+// what was dated later is known to have happened before now.
+func (b *book) committed() {
+	if b.dated.Sub(b.now) >= time.Second {
+		for id, at := range b.removed {
+			b.removed[id] = earliest(at, b.now)
+		}
+		b.restoredAt = earliest(b.restoredAt, b.now)
+	}
+	b.dated = b.now
 }
 
 // copy is what a backup holds.
@@ -405,4 +418,11 @@ func (b *book) due() (due []time.Time) {
 	due = slices.DeleteFunc(due, func(at time.Time) bool { return come(at, b.now) || at.Year() > 2300 })
 	slices.SortFunc(due, time.Time.Compare)
 	return slices.CompactFunc(due, time.Time.Equal)
+}
+
+func earliest(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
 }

@@ -171,6 +171,7 @@ func newWorld(t *rapid.T, f Fixture, tried *tally) *world {
 	}
 	w.watch = &watch{clock: w.clock, disk: w.clock.Now()}
 	w.book = newBook(w.limits)
+	w.book.dated = w.clock.Now()
 	w.open()
 	w.book.epoch = w.epoch()
 	w.epochs = append(w.epochs, w.book.epoch)
@@ -249,6 +250,7 @@ func (w *world) wrote() bool {
 		return false
 	}
 	w.watch.disk = w.watch.sure
+	w.book.committed()
 	return true
 }
 

@@ -164,7 +164,7 @@ func (b *book) outlivedRemoval(caller delivery.Caller, id delivery.DeviceID) (ou
 	if !ok || caller.Bound.IsZero() || caller.User != id.User || caller.Device != id.Name {
 		return false, false
 	}
-	return !caller.Bound.After(removed), b.unsure[id] || b.mayForgetRemoval(id)
+	return !caller.Bound.After(earliest(removed, b.now)), b.unsure[id] || b.mayForgetRemoval(id)
 }
 
 // mayForgetRemoval reports whether it may be forgotten when the device was

@@ -49,7 +49,9 @@ func (w *watch) look() {
 		believed = !doubted
 	case ahead > 0:
 		believed = true
-	case ahead >= -time.Hour, cannotBe:
+	case cannotBe:
+	case ahead >= -time.Hour:
+		believed = ahead < -time.Minute && !now.Before(w.known.Add(ran-w.since-time.Minute))
 	case !now.Before(w.known.Add(ran - w.since - time.Hour)):
 		believed = true
 	case ahead >= -day:
