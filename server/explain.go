@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"html/template"
 	"io"
 	"mime"
 	"net/http"
@@ -15,6 +14,7 @@ import (
 
 	"welcomed/delivery"
 	"welcomed/explain"
+	statuspage "welcomed/server/status"
 )
 
 const (
@@ -61,7 +61,7 @@ func (s *Server) explainPage(w http.ResponseWriter, r *http.Request) {
 	case mediaJSON:
 		_ = answerAs(w, p.Status, "application/problem+json", p)
 	case mediaHTML:
-		writePage(w, p.Status, explainPage{Failed: p.Detail, Asked: r.URL.Query().Get("q")})
+		s.writePage(w, p.Status, statuspage.Answer{Failed: p.Detail, Asked: r.URL.Query().Get("q")})
 	default:
 		plain(w, p.Status, p.Detail+"\n")
 	}
@@ -93,7 +93,7 @@ func (s *Server) explain(w http.ResponseWriter, r *http.Request) error {
 		w.Header().Set("Cache-Control", "no-store")
 		return answer(w, status, e)
 	case mediaHTML:
-		writePage(w, status, explainPage{Explanation: &e, Asked: r.URL.Query().Get("q")})
+		s.writePage(w, status, statuspage.Answer{Explanation: &e, Asked: r.URL.Query().Get("q")})
 	default:
 		plain(w, status, e.Text())
 	}
@@ -224,19 +224,13 @@ func preferred(h http.Header) string {
 	return best
 }
 
-// An explainPage is what the page shows.
-type explainPage struct {
-	*explain.Explanation
-	Failed string
-	Asked  string // in the field of the form
-}
-
 // pageGuard lets a page load its style sheet and ask again, and nothing else.
 const pageGuard = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
-func writePage(w http.ResponseWriter, status int, page explainPage) {
-	var b bytes.Buffer
-	if err := pageTemplate.Execute(&b, page); err != nil {
+func (s *Server) writePage(w http.ResponseWriter, status int, a statuspage.Answer) {
+	a.Version, a.Time = s.options.Version, time.Now().UTC()
+	page, err := statuspage.ExplainPage(a)
+	if err != nil {
 		plain(w, http.StatusInternalServerError, "the page cannot be made: "+strconv.Quote(err.Error())+"\n")
 		return
 	}
@@ -245,66 +239,5 @@ func writePage(w http.ResponseWriter, status int, page explainPage) {
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cache-Control", "no-store")
-	writeBody(w, status, mediaHTML+"; charset=utf-8", b.Bytes())
+	writeBody(w, status, mediaHTML+"; charset=utf-8", page)
 }
-
-var pageTemplate = template.Must(template.New("explain").Funcs(template.FuncMap{
-	"stamp": func(t time.Time) string { return t.UTC().Truncate(time.Second).Format(time.RFC3339) },
-}).Parse(`<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>{{with .Explanation}}{{.Subject}}: {{.Cause}}{{else}}Why can somebody not join?{{end}} – welcomed</title>
-<link rel="stylesheet" href="/style.css">
-</head>
-<body class="explain">
-<header><a href="/">welcomed</a></header>
-<main>
-<h1>Why can somebody not join?</h1>
-<form action="/explain" method="get" role="search">
-<label for="q">User, user and device, or ref</label>
-<input id="q" name="q" value="{{.Asked}}" autocapitalize="none" autocomplete="off" spellcheck="false" required>
-<button>Explain</button>
-</form>
-<form action="/explain" method="post" enctype="multipart/form-data">
-<label for="welcome">A Welcome, as a file</label>
-<input id="welcome" name="welcome" type="file" required>
-<button>Explain</button>
-</form>
-{{with .Failed}}<p class="failed" role="alert">{{.}}</p>
-{{end}}{{with .Explanation}}<section class="answer">
-<h2>{{.Subject}}</h2>
-<p class="headline">{{.Headline}}</p>
-{{with .Also}}<p>Also:</p>
-<ul class="also">
-{{range .}}<li>{{.}}</li>
-{{end}}</ul>
-{{end}}</section>
-<section class="advice">
-<h2>What to do</h2>
-<dl>
-{{range .Advice}}<dt>{{.For}}</dt>
-<dd>{{.Do}}</dd>
-{{end}}</dl>
-</section>
-{{range .Parts}}<section class="evidence">
-<h2>{{.Title}}</h2>
-{{with .Verdict}}<p class="verdict">{{.}}</p>
-{{end}}{{with .Now}}<ul>
-{{range .}}<li>{{.}}</li>
-{{end}}</ul>
-{{end}}{{if .LeftOut}}<p>{{.LeftOut}} older entries are left out.</p>
-{{end}}{{with .Events}}<table>
-<thead><tr><th scope="col">When</th><th scope="col">What</th></tr></thead>
-<tbody>
-{{range .}}<tr><td><time datetime="{{stamp .At}}">{{stamp .At}}</time></td><td>{{.Text}}{{with .Ref}} <a href="/explain?ref={{.}}">KeyPackage</a>{{end}}{{with .Welcome}} <a href="/explain?ref={{.}}">Welcome</a>{{end}}</td></tr>
-{{end}}</tbody>
-</table>
-{{end}}</section>
-{{end}}{{range .Notes}}<p class="note">{{.}}</p>
-{{end}}{{end}}</main>
-</body>
-</html>
-`))

@@ -179,7 +179,7 @@ func TestAFormExplainsAFile(t *testing.T) {
 		says   string
 	}{
 		"a Welcome":              {map[string][]byte{"welcome": welcome}, 200, "alice/phone has not asked for its Welcomes"},
-		"a question":             {map[string][]byte{"q": []byte("alice"), "welcome": nil}, 200, "nobody can add alice/phone"},
+		"a question":             {map[string][]byte{"q": []byte("alice"), "welcome": nil}, 200, "Nobody can add alice/phone"},
 		"a file that is nothing": {map[string][]byte{"welcome": []byte("junk")}, 400, "neither a Welcome nor a KeyPackage"},
 		"nothing":                {map[string][]byte{"welcome": nil}, 400, "want USER"},
 		"no fields":              {nil, 400, ""},

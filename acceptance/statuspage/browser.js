@@ -98,6 +98,13 @@ export class Look {
     assert.ok(found.passes.length > 20, `${where}: axe looked at ${found.passes.length} rules`);
   }
 
+  /** Sections that are folded, as on a phone, are opened. */
+  async unfold() {
+    const folded = this.page.locator(".folded h2 > button");
+    for (let left = await folded.count(); left > 0; left--) await folded.first().click();
+    assert.equal(await folded.count(), 0, "a section opens when its title is touched");
+  }
+
   async picture(name) {
     await mkdir(pictures, { recursive: true });
     await this.page.screenshot({ path: join(pictures, `${name}.png`), fullPage: true });

@@ -32,6 +32,7 @@ type Problem struct {
 
 // From where on something is a problem.
 const (
+	probes        = 3       // in the last hour: fewer may be somebody who tries something out
 	missesMany    = 5       // mismatches in the last hour, for the worst
 	missesShare   = .05     // of all recipients, for the worst
 	missesIgnored = .01     // of all recipients
@@ -135,12 +136,15 @@ func joinersLost(_ Input, s *Status) *Problem {
 	if misses == 0 || float64(misses) < missesIgnored*float64(all) {
 		return nil
 	}
-	level := Warning
-	if misses >= missesMany && float64(misses) >= missesShare*float64(all) {
+	level, title := Warning, "Joiners are being turned away."
+	switch {
+	case misses >= missesMany && float64(misses) >= missesShare*float64(all):
 		level = Critical
+	case misses < probes && s.LastHour.lost() == 0:
+		level, title = Notice, "Somebody was turned away."
 	}
 	worst := slices.MaxFunc(s.LastHour.mismatches, func(a, b history.Count) int { return cmp.Compare(a.N, b.N) })
-	return &Problem{"joiners_turned_away", level, "Joiners are being turned away.",
+	return &Problem{"joiners_turned_away", level, title,
 		fmt.Sprintf("%s of %s could not be served %s, %s of them %s.",
 			Number(misses), plural(all, "recipient of a Welcome", "recipients of Welcomes"), s.LastHour.Span(), Number(worst.N), Reason(worst.Label)),
 		ReasonAdvice(worst.Label)}
@@ -159,7 +163,11 @@ func nothingHandedOut(_ Input, s *Status) *Problem {
 	if early := s.LastHour.Reserved[string(delivery.DeviceNotYetValid)]; early > 0 {
 		detail += fmt.Sprintf(", %s of them only KeyPackages that are not yet valid", Number(early))
 	}
-	return &Problem{"nothing_to_hand_out", Warning, "Some people cannot be added now.", detail + ".",
+	level, title := Warning, "Some people cannot be added now."
+	if none < probes {
+		level, title = Notice, "Somebody could not be added."
+	}
+	return &Problem{"nothing_to_hand_out", level, title, detail + ".",
 		"Have the devices of these people come online and publish. Clients should publish when “stock.low” is true, and keep a last-resort KeyPackage here."}
 }
 

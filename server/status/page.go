@@ -13,7 +13,7 @@ import (
 	"welcomed/delivery"
 )
 
-//go:embed page.html style.css page.js icon.svg
+//go:embed page.html explain.html parts.html style.css page.js icon.svg
 var files embed.FS
 
 // Assets are what the page needs besides itself, by path and media type.
@@ -37,17 +37,20 @@ func Asset(path string) []byte {
 const ContentSecurityPolicy = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; " +
 	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
-var page = template.Must(template.New("page.html").Funcs(template.FuncMap{
-	"number":  numberOf,
-	"quiet":   quiet,
-	"plural":  plural[int],
-	"bytes":   func(n int64) string { return unbroken(Bytes(n)) },
-	"seconds": func(s float64) string { return unbroken(Seconds(s)) },
-	"ago":     func(seconds float64) string { return unbroken(Ago(duration(seconds))) },
-	"clock":   func(t time.Time) string { return t.Format(time.TimeOnly) },
-	"date":    func(t time.Time) string { return t.Format("2006-01-02 15:04") },
-	"iso":     func(t time.Time) string { return t.Format(time.RFC3339) },
-}).ParseFS(files, "page.html"))
+var pages = template.Must(template.New("").Funcs(template.FuncMap{
+	"number":   numberOf,
+	"quiet":    quiet,
+	"plural":   plural[int],
+	"bytes":    func(n int64) string { return unbroken(Bytes(n)) },
+	"seconds":  func(s float64) string { return unbroken(Seconds(s)) },
+	"ago":      func(seconds float64) string { return unbroken(Ago(duration(seconds))) },
+	"clock":    func(t time.Time) string { return t.Format(time.TimeOnly) },
+	"date":     func(t time.Time) string { return t.Format("2006-01-02 15:04") },
+	"second":   func(t time.Time) string { return t.UTC().Format(time.DateTime) },
+	"sentence": begin,
+	"readers":  byReader,
+	"iso":      func(t time.Time) string { return t.Format(time.RFC3339) },
+}).ParseFS(files, "*.html"))
 
 func numberOf(n any) string {
 	switch n := n.(type) {
@@ -77,7 +80,7 @@ type Link struct{ Path, Does string }
 // up to date.
 func Page(s Status, links []Link) ([]byte, error) {
 	var b bytes.Buffer
-	if err := page.Execute(&b, view{Status: s, Plots: plots(&s), Links: links}); err != nil {
+	if err := pages.ExecuteTemplate(&b, "page.html", view{Status: s, Plots: plots(&s), Links: links}); err != nil {
 		return nil, fmt.Errorf("write the status page: %w", err)
 	}
 	return b.Bytes(), nil
@@ -110,6 +113,15 @@ func (v view) Notices() []Problem { return v.problems(func(l Level) bool { retur
 
 func (v view) problems(which func(Level) bool) []Problem {
 	return slices.DeleteFunc(slices.Clone(v.Problems), func(p Problem) bool { return !which(p.Level) })
+}
+
+// DataSince returns since when the plots have data, if they do not go back as far as
+// they could; else it is empty.
+func (v view) DataSince() string {
+	if !v.StartedAt.After(v.History.Start) {
+		return ""
+	}
+	return v.StartedAt.Format(v.History.clock())
 }
 
 // Since returns how long ago t was.

@@ -56,7 +56,7 @@ function say(text) {
 const title = () => `${document.getElementById("verdict").textContent} – welcomed`;
 
 function show(page) {
-  if (page.documentElement.dataset.version !== document.documentElement.dataset.version) {
+  if (page.body.dataset.version !== document.body.dataset.version) {
     location.reload(); // another version may look otherwise
     return;
   }
@@ -80,6 +80,32 @@ function judge(page) {
   now.replaceWith(document.importNode(next, true));
   if (silence.textContent === "") document.title = title();
 }
+
+/** On a phone, sections are folded: their headings are buttons there. */
+const narrow = matchMedia("(max-width: 40rem)");
+
+function fold() {
+  for (const section of document.querySelectorAll(".folds")) {
+    const heading = section.querySelector("h2");
+    const title = heading.textContent;
+    section.classList.toggle("folded", narrow.matches);
+    heading.replaceChildren(narrow.matches ? unfolder(section, title) : title);
+  }
+}
+
+function unfolder(section, title) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.textContent = title;
+  button.setAttribute("aria-expanded", "false");
+  button.addEventListener("click", () => {
+    button.setAttribute("aria-expanded", String(!section.classList.toggle("folded")));
+  });
+  return button;
+}
+
+narrow.addEventListener("change", fold);
+fold();
 
 document.addEventListener("visibilitychange", () => {
   if (document.visibilityState === "visible") look();

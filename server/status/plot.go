@@ -24,7 +24,7 @@ type Plot struct {
 	Top       string  // what the upper edge stands for
 	Middle    string  // and the middle; empty: nothing is said of it
 	Bottom    string
-	Start     string // when the left edge is
+	Start     string // when the left edge is, or until when there is no data
 	Unknown   int    // width of the part before the start
 	Now       string // the last value
 	Text      string // all of it in words
@@ -69,17 +69,26 @@ func perColumn(seconds float64) string {
 func (h History) Span() string { return Ago(duration(h.ColumnSeconds * Columns)) }
 
 func newPlot(h History, id, title string) Plot {
-	p := Plot{ID: id, Title: title, Start: h.Start.Format("15:04")}
-	if h.ColumnSeconds < 60 {
-		p.Start = h.Start.Format(time.TimeOnly)
-	}
+	p := Plot{ID: id, Title: title, Start: h.Start.Format(h.clock())}
 	for _, known := range h.Claims {
 		if known != nil {
 			break
 		}
 		p.Unknown += columnWidth
 	}
+	if p.Unknown > 0 {
+		since := h.Start.Add(duration(h.ColumnSeconds * float64(p.Unknown/columnWidth)))
+		p.Start = "no data before " + since.Format(h.clock())
+	}
 	return p
+}
+
+// clock is how times of the history are written.
+func (h History) clock() string {
+	if h.ColumnSeconds < 60 {
+		return time.TimeOnly
+	}
+	return "15:04"
 }
 
 // A layer is one of the values that are stacked on each other in a column.
@@ -189,7 +198,7 @@ func latency(h History) Plot {
 		fmt.Fprintf(&spread, "M%d %sV%sh%dV%sz", i*columnWidth, number(at(half)), number(at(*slow)), barWidth, number(at(half)))
 		fmt.Fprintf(&median, "M%d %sh%d", i*columnWidth, number(at(half)), barWidth)
 	}
-	p.Shapes = []Shape{{"spread", "up to 99 in 100", spread.String()}, {"median", "half", median.String()}}
+	p.Shapes = []Shape{{"spread", "99 of 100 within", spread.String()}, {"median", "half within", median.String()}}
 	p.Legend = []Shape{p.Shapes[1], p.Shapes[0]}
 	for decade := bottom + 1; decade < top; decade++ {
 		p.Lines = append(p.Lines, y((decade-bottom)/(top-bottom)))
@@ -197,7 +206,7 @@ func latency(h History) Plot {
 	p.Lines = append(p.Lines, 0)
 	p.Top, p.Bottom = Seconds(math.Pow(10, top)), Seconds(math.Pow(10, bottom))
 	p.Now = Seconds(*h.CommitP99[last])
-	p.Text = fmt.Sprintf("How long commits took, in the last %s: between %s for half of the commits and %s for 99 in 100 in the slowest column; %s and %s in the last one.",
+	p.Text = fmt.Sprintf("How long commits took, in the last %s: half were done within %s at best, and 99 of 100 within %s in the slowest column; half within %s and 99 of 100 within %s in the last one.",
 		h.Span(), Seconds(low), Seconds(high), Seconds(*h.CommitP50[last]), p.Now)
 	return p
 }

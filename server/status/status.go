@@ -130,6 +130,10 @@ type Counts struct {
 // MismatchCount returns how many recipients of Welcomes could not be served.
 func (c Counts) MismatchCount() uint64 { return history.Sum(c.mismatches) }
 
+// lost returns how many of the mismatches a device found, which had been given a Welcome
+// that it cannot open. The others were told to whoever posted, who can try again.
+func (c Counts) lost() uint64 { return c.Mismatches["withheld"] + c.Mismatches["rejected"] }
+
 // Unserved returns how many devices had nothing to hand out. One that is unknown is
 // not counted: whoever asked for it was wrong.
 func (c Counts) Unserved() uint64 {
