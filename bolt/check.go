@@ -145,6 +145,7 @@ type checker struct {
 	devicesN   int
 	payloads   int64             // that KeyPackages have, as they say
 	waiting    map[byte][]uint64 // Welcomes that have a timer, by its kind
+	refound    map[string]bool   // keys of reservations that find something else
 	orphans    uint64            // device whose rows were found without it, last
 	deviceCheck
 }
@@ -157,7 +158,7 @@ func checkRows(ctx context.Context, tx *bbolt.Tx, r *Report, opts CheckOptions) 
 		return nil, err
 	}
 	t := &txn{tx: tx, store: s, rows: newRowMap(), raw: true}
-	c := &checker{txn: t, ctx: ctx, opts: opts, report: r, limits: delivery.DefaultLimits(), want: *s.state.Load(), waiting: map[byte][]uint64{}}
+	c := &checker{txn: t, ctx: ctx, opts: opts, report: r, limits: delivery.DefaultLimits(), want: *s.state.Load(), waiting: map[byte][]uint64{}, refound: map[string]bool{}}
 	err = recovering(func() error {
 		if log := loadLog(tx.Bucket(bucketLog.name), c.want.merged, t.rows); !wholeLog(tx, log) {
 			return errLostCommit
@@ -330,6 +331,9 @@ func (c *checker) reservation(key, v []byte) {
 				return
 			}
 		}
+	}
+	if c.refound[string(key)] {
+		return // its KeyPackage was seen before
 	}
 	c.repairable(delRow(bucketReservations, key), "the reservation %x has no KeyPackage", key)
 }

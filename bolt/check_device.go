@@ -171,9 +171,13 @@ func (c *checker) keyPackageRow(kind byte, k *keyPackage) {
 		c.placed(d.rowOf(k), d.rowFor(k), k.encode(), "KeyPackage %s of device %s lies where it is not looked for", r.Ref, d.id)
 	}
 	for _, id := range k.found {
-		if id != 0 && c.get(bucketReservations, reservationKey(id, k.number)) == nil {
-			c.repairable(putRow(bucketReservations, reservationKey(id, k.number), append(numberKey(d.number), byte(k.shelf))),
-				"KeyPackage %s of device %s is not found by its reservation", r.Ref, d.id)
+		if id == 0 {
+			continue
+		}
+		key, want := reservationKey(id, k.number), append(numberKey(d.number), byte(k.shelf))
+		if !bytes.Equal(c.get(bucketReservations, key), want) {
+			c.refound[string(key)] = true
+			c.repairable(putRow(bucketReservations, key, want), "KeyPackage %s of device %s is not found by its reservation", r.Ref, d.id)
 		}
 	}
 	switch {

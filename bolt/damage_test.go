@@ -74,6 +74,15 @@ func (t *txn) someKeyPackage(state delivery.KeyPackageState, lastResort bool) (*
 	return d, decodeKeyPackage(key[numberBytes], readNumber(key[numberBytes+1:]), row)
 }
 
+// someReserved is the first that is reserved, and makes its reservation one that finds
+// it: those of old formats have none.
+func (t *txn) someReserved() (*device, *keyPackage) {
+	d, k := t.someKeyPackage(delivery.Reserved, false)
+	k.rec.Reservation = t.newReservation()
+	t.saveKeyPackage(d, k)
+	return d, k
+}
+
 // someMail is the first of a kind.
 func (t *txn) someMail(kind byte) (*device, *mail) {
 	key, row := t.first(bucketDevices, ofKind(kind))
@@ -234,6 +243,28 @@ var Damages = []Damage{
 		d, k := t.someKeyPackage(delivery.Available, false)
 		k.payload = false
 		t.putKeyPackage(d, k)
+	}},
+	{"what a reservation holds is not found", "is not found by its reservation", true, false, func(t *txn) {
+		_, k := t.someReserved()
+		t.del(bucketReservations, reservationKey(k.rec.Reservation, k.number))
+	}},
+	{"a reservation finds what is on another shelf", "is not found by its reservation", true, false, func(t *txn) {
+		d, k := t.someReserved()
+		t.put(bucketReservations, reservationKey(k.rec.Reservation, k.number), append(numberKey(d.number), byte(k.shelf)^2))
+	}},
+	{"a reservation finds what is another device's", "is not found by its reservation", true, false, func(t *txn) {
+		d, k := t.someReserved()
+		t.put(bucketReservations, reservationKey(k.rec.Reservation, k.number), append(numberKey(d.number+1), byte(k.shelf)))
+	}},
+	{"a reservation finds what it does not hold", "has no KeyPackage", true, false, func(t *txn) {
+		d, k := t.someReserved()
+		t.put(bucketReservations, reservationKey(k.rec.Reservation+1, k.number), append(numberKey(d.number), byte(k.shelf)))
+	}},
+	{"a reservation finds nothing", "has no KeyPackage", true, false, func(t *txn) {
+		t.put(bucketReservations, reservationKey(t.newReservation(), 900000), append(numberKey(t.someDevice().number), 2))
+	}},
+	{"a reservation cannot be read", "has no KeyPackage", true, false, func(t *txn) {
+		t.put(bucketReservations, []byte{1, 2}, []byte{3})
 	}},
 	{"parts of a Welcome are of nothing", "nothing says what it is", true, false, func(t *txn) {
 		t.put(bucketWelcomes, append(partKey(900000, partTree), 0, 0, 0), []byte("tree"))

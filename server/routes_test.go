@@ -143,6 +143,8 @@ func TestRefusals(t *testing.T) {
 	digest := s.call("GET", shelf, nil).want(200).text("digest")
 	reused := []string{"Idempotency-Key", "k1"}
 	s.call("POST", "/v1/key-packages/reserve", object{"users": []string{"zoe"}}, reused...).want(200)
+	const giveBack = "/v1/key-packages/give-back"
+	held := s.call("POST", "/v1/key-packages/reserve", object{"devices": []object{{"user": "alice", "device": "tablet"}}}).want(200).text("reservation")
 	large := slices.Concat(welcome[:2], bytes.Repeat([]byte{1}, 20_000))
 
 	for _, row := range []struct {
@@ -226,6 +228,27 @@ func TestRefusals(t *testing.T) {
 		{"a long idempotency key", "POST", "/v1/key-packages/reserve", `{"users":["a"]}`, []string{"Idempotency-Key", strings.Repeat("k", 256)}, 400, "bad_request"},
 		{"an idempotency key that cannot be printed", "POST", "/v1/key-packages/reserve", `{"users":["a"]}`, []string{"Idempotency-Key", "é"}, 400, "bad_request"},
 		{"an idempotency key of another request", "POST", "/v1/key-packages/reserve", `{"users":["bob"]}`, reused, 422, "idempotency_key_reused"},
+
+		{"give nothing back", "POST", giveBack, nil, nil, 400, "bad_request"},
+		{"give back of no reservation", "POST", giveBack, object{"refs": []string{unknown}}, nil, 400, "bad_request"},
+		{"give back of reservation 0", "POST", giveBack, `{"reservation":"0000000000000000"}`, nil, 400, "bad_request"},
+		{"give back of a short reservation", "POST", giveBack, `{"reservation":"1"}`, nil, 400, "bad_request"},
+		{"give back of a long reservation", "POST", giveBack, object{"reservation": unknown}, nil, 400, "bad_request"},
+		{"give back of what is not hexadecimal", "POST", giveBack, `{"reservation":"000000000000000g"}`, nil, 400, "bad_request"},
+		{"give back of a signed reservation", "POST", giveBack, `{"reservation":"+000000000000001"}`, nil, 400, "bad_request"},
+		{"give back of a number", "POST", giveBack, `{"reservation":1}`, nil, 400, "bad_request"},
+		{"give back a ref that is none", "POST", giveBack, object{"reservation": held, "refs": []string{"xyz"}}, nil, 400, "bad_request"},
+		{"give back one ref outside a list", "POST", giveBack, object{"reservation": held, "refs": unknown}, nil, 400, "bad_request"},
+		{"give back null", "POST", giveBack, object{"reservation": held, "refs": []any{nil}}, nil, 400, "bad_request"},
+		{"give back for an empty reason", "POST", giveBack, object{"reservation": held, "reason": ""}, nil, 400, "bad_request"},
+		{"give back for a reason of one's own", "POST", giveBack, object{"reservation": held, "reason": "mood"}, nil, 400, "bad_request"},
+		{"give back for a reason that is a number", "POST", giveBack, object{"reservation": held, "reason": 1}, nil, 400, "bad_request"},
+		{"give back with a field that nobody knows", "POST", giveBack, object{"reservation": held, "ref": unknown}, nil, 400, "bad_request"},
+		{"give back by a list", "POST", giveBack, `[]`, nil, 400, "bad_request"},
+		{"give back twice in a body", "POST", giveBack, `{"reservation":"` + held + `"}{}`, nil, 400, "bad_request"},
+		{"give back as bytes", "POST", giveBack, []byte("x"), nil, 415, "unsupported_media_type"},
+		{"give back too many", "POST", giveBack, object{"reservation": held, "refs": []string{unknown, unknown, unknown}}, nil, 422, "too_many"},
+		{"give back with a query", "POST", giveBack + "?reservation=" + held, object{"reservation": held}, nil, 400, "bad_request"},
 
 		{"no Welcome", "POST", "/v1/welcomes", nil, nil, 400, "bad_request"},
 		{"a Welcome that is none", "POST", "/v1/welcomes", []byte("\x00\x01junk"), nil, 400, "malformed_message"},

@@ -38,6 +38,7 @@ func (h *Header) check() error {
 		rule{!h.SeenAt.IsZero(), "seen_at is missing"},
 		rule{h.Shelves == Retire || h.Shelves == Keep, "shelves can be keep or retire"},
 		rule{h.Order <= orderMost, "order is too high"},
+		rule{h.RestoredOrder <= h.Order, "restored_order is above order"},
 	)
 }
 
@@ -61,7 +62,28 @@ func (k *KeyPackage) check() error {
 		rule{state != delivery.Reserved || !k.ReservedAt.IsZero(), "reserved_at is missing"},
 		rule{ended || !k.ShelfUntil.IsZero() && !k.MatchableUntil.IsZero(), "shelf_until or matchable_until is missing"},
 		rule{len(k.Bytes) > 0 || ended && k.Open == 0, "its bytes are missing"},
+		rule{k.Reservation == 0 || !k.ReservedAt.IsZero(), "one with a reservation has reserved_at"},
+		k.returned(),
 	)
+}
+
+// returned is the rule for what was given back.
+func (k *KeyPackage) returned() rule {
+	if k.GivenBack == 0 {
+		return rule{k.GivenBackBy == "" && k.GivenBackAt.IsZero() && k.GivenBackReason == "", "given_back is missing"}
+	}
+	shelved := delivery.KeyPackageState(k.State) == delivery.Available
+	switch {
+	case k.LastResort:
+		return rule{false, "a last resort is not given back"}
+	case k.GivenBackAt.IsZero():
+		return rule{false, "given_back_at is missing"}
+	case !k.GivenBackReason.Known():
+		return rule{false, fmt.Sprintf("%.40q is no reason to give a KeyPackage back", k.GivenBackReason)}
+	case k.GivenBack == k.Reservation:
+		return rule{false, "what a reservation has given back it does not hold"}
+	}
+	return rule{!shelved || k.GivenBackReason == delivery.GivenBackUnused, "one that was given back as " + string(k.GivenBackReason) + " is not available"}
 }
 
 // Verify returns what is wrong if the bytes are not those of the KeyPackage that

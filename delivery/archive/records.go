@@ -17,6 +17,8 @@ const (
 	lineBytes = 64 << 20
 	// orderMost is the highest order; what comes after it has to fit in 48 bits.
 	orderMost = 1 << 47
+	// reservationBits stand behind the order in what a reservation is called.
+	reservationBits = 16
 )
 
 // A Record is one of the types below, as a pointer.
@@ -95,7 +97,9 @@ type KeyPackage struct {
 	ClosedAt       time.Time       `json:"closed_at,omitzero"`
 	Open           int             `json:"open,omitzero"`
 	BeforeRestore  bool            `json:"before_restore,omitzero"`
-	Reservation    uint64          `json:"reservation,omitzero"`
+	// Reservation is the one that holds or held it. What a reservation is called is an
+	// order with 16 bits of its time behind it.
+	Reservation uint64 `json:"reservation,omitzero"`
 	// GivenBack is the reservation that gave it back the last time.
 	GivenBack       uint64                  `json:"given_back,omitzero"`
 	GivenBackBy     string                  `json:"given_back_by,omitzero"`

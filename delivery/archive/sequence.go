@@ -52,12 +52,13 @@ func (s *sequence) next(r Record) error {
 		s.counts.Devices++
 		id := r.ID()
 		s.device = &id
-		return s.within(r.ClaimOrder)
+		return s.within(append(slices.Clone(r.Replaced), r.ClaimOrder)...)
 	case *KeyPackage:
 		s.counts.KeyPackages++
 		if s.device == nil || *s.device != (delivery.DeviceID{User: r.User, Name: r.Device}) {
 			return fmt.Errorf("a key_package of %s/%s that is not behind its device", r.User, r.Device)
 		}
+		return s.within(r.Reservation>>reservationBits, r.GivenBack>>reservationBits)
 	case *Welcome:
 		s.counts.Welcomes++
 		s.letter = letter{Welcome: r, groupInfo: r.GroupInfo, treeHash: sha256.New()}
@@ -77,6 +78,7 @@ func (s *sequence) next(r Record) error {
 		s.counts.Tokens++
 	case *Reservation:
 		s.counts.Reservations++
+		return s.within(r.Reservation >> reservationBits)
 	}
 	return nil
 }
@@ -98,8 +100,8 @@ func (s *sequence) moveTo(r Record) error {
 	return s.letter.whole()
 }
 
-func (s *sequence) within(order uint64) error {
-	if order > s.header.Order {
+func (s *sequence) within(orders ...uint64) error {
+	if order := slices.Max(orders); order > s.header.Order {
 		return fmt.Errorf("an order of %d is above the header's, %d", order, s.header.Order)
 	}
 	return nil
