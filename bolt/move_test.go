@@ -129,7 +129,8 @@ func TestStoreMoved(t *testing.T) {
 				last = s
 				return s
 			},
-			Commits: func() int { return closed + last.Commits() },
+			Commits:      func() int { return closed + last.Commits() },
+			MarkRestored: func(t *testing.T) { must(t, markUnchecked(path)) },
 		}
 	})
 }
