@@ -76,7 +76,7 @@ func (s *startCheck) database() {
 		s.log.Warn("there is no database, and the start will make a new one", "db", absolute(s.db))
 	}
 	if found.Restored {
-		s.log.Warn(restoredText, "db", s.db)
+		s.warnRestored(s.log)
 	}
 	if up := found.Upgrade; up.To > 0 {
 		s.log.Warn("the start will bring the database to a new format, and keep a copy of it as it is", "db", s.db, "from", up.From, "to", up.To)

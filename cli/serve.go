@@ -120,6 +120,14 @@ const restoredText = "the database counts as a restored backup: what was on its 
 // notYoursText is said after a restore where a credential need not name its device.
 const notYoursText = "until devices have published again, who was shown a KeyPackage can publish it before its device does; --credential-identity would prevent it, and welcomed give REF USER/DEVICE gives one back (alert WelcomedKeyPackagesNotYours)"
 
+// warnRestored says what a restore means.
+func (c *config) warnRestored(log *slog.Logger, more ...any) {
+	log.Warn(restoredText, append([]any{"db", c.db}, more...)...)
+	if c.identity == "" {
+		log.Warn(notYoursText)
+	}
+}
+
 // assemble opens what an instance needs. On an error nothing stays open. What is
 // kept up to date is so until ctx is done.
 func assemble(ctx context.Context, c *config, log *slog.Logger) (_ *instance, err error) {
@@ -204,10 +212,7 @@ func (i *instance) openStore(c *config, m *metrics.Metrics, log *slog.Logger) (*
 		log.Warn("a new database: there was none; if there should be one, stop, and look at --db and its disk", "db", absolute(c.db))
 	}
 	if file.Restored() {
-		log.Warn(restoredText, "db", c.db, "because", file.RestoredBecause())
-		if c.identity == "" {
-			log.Warn(notYoursText)
-		}
+		c.warnRestored(log, "because", file.RestoredBecause())
 	}
 	if up, ok := file.Upgraded(); ok {
 		log.Info("the database was brought to a new format, and a copy of it as it was is kept; to go back to the welcomed before, restore that copy with it", "db", c.db, "from", up.From, "to", up.To, "copy", up.Copy)
