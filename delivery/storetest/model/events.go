@@ -29,7 +29,7 @@ func (w *world) events() map[string]func(*rapid.T) {
 		{"cancel", w.cancel}, {"replace", w.replace}, {"sync", w.sync}, {"withdraw", w.withdraw}, {"reject", w.reject},
 		{"fetch a tree", w.tree}, {"ask", w.ask}, {"list", w.list}, {"clock jumps", w.jump}, {"clock is put right", w.putRight},
 		{"kill", w.kill}, {"close", w.reopen}, {"compact", w.compact}, {"back up", w.backUp}, {"restore", w.restore},
-		{"remove device", w.removeDevice}, {"remove user", w.removeUser}, {"give up", w.giveUp}, {"give back", w.giveBack}, {"give back", w.giveBack}, {"add a token", w.addToken}, {"revoke a token", w.revokeToken}, {"claim", w.claim},
+		{"remove device", w.removeDevice}, {"remove user", w.removeUser}, {"give up", w.giveUp}, {"give back", w.giveBack}, {"give back", w.giveBack}, {"give", w.give}, {"add a token", w.addToken}, {"revoke a token", w.revokeToken}, {"claim", w.claim},
 	}
 	events := map[string]func(*rapid.T){"": w.check}
 	for i, n := range named {
@@ -172,6 +172,31 @@ func (w *world) withdraw() {
 		return
 	}
 	w.happened(fmt.Sprintf("Withdraw %v %s", d, text(ref)), before, nil, nil, gotErr, w.book.withdrawOne(d, ref))
+}
+
+// give makes a device the owner of a KeyPackage. Whether its bytes are still there after
+// its end is left open.
+func (w *world) give() {
+	d, ref := pick(w, "device", devices), w.ref("ref")
+	before := w.book.rows()
+	gotErr := w.store.Give(w.ctx, delivery.Operator(), d, ref)
+	if w.tooEarly(gotErr) {
+		return
+	}
+	what := fmt.Sprintf("Give %v %s", d, text(ref))
+	k := w.book.find(ref)
+	if k == nil || k.owner == d {
+		w.happened(what, before, nil, nil, gotErr, w.book.giveTo(d, ref, true))
+		return
+	}
+	delete(w.gone, ref)
+	_, err := w.store.KeyPackage(w.ctx, nobody, ref)
+	kept := !errors.Is(err, delivery.ErrNotFound)
+	if !kept && k.closed.IsZero() {
+		w.t.Fatalf("%s: its bytes were forgotten before its end", what)
+	}
+	w.tried.given++
+	w.happened(what, before, nil, nil, gotErr, w.book.giveTo(d, ref, kept))
 }
 
 func (w *world) removeDevice() {

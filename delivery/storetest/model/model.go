@@ -82,12 +82,12 @@ type tally struct {
 	matched, delivered                   int
 	opened, killed, restored, moved      int
 	notAfter                             int // items not after a restore
-	givenBack, shelved                   int // KeyPackages
+	givenBack, shelved, given            int // KeyPackages
 }
 
 func (c tally) String() string {
-	return fmt.Sprintf("%d sequences, %d events (%d of them refused), %d answers compared; %d Welcomes matched, %d deliveries, %d moves of the clock, %d openings, %d kills, %d restores, %d KeyPackages not after one, %d given back, %d of them to a shelf",
-		c.sequences, c.events, c.refused, c.compared, c.matched, c.delivered, c.moved, c.opened, c.killed, c.restored, c.notAfter, c.givenBack, c.shelved)
+	return fmt.Sprintf("%d sequences, %d events (%d of them refused), %d answers compared; %d Welcomes matched, %d deliveries, %d moves of the clock, %d openings, %d kills, %d restores, %d KeyPackages not after one, %d given back, %d of them to a shelf, %d given to another device",
+		c.sequences, c.events, c.refused, c.compared, c.matched, c.delivered, c.moved, c.opened, c.killed, c.restored, c.notAfter, c.givenBack, c.shelved, c.given)
 }
 
 // A world is one sequence.

@@ -510,6 +510,44 @@ func (b *book) removeDevice(id delivery.DeviceID) {
 	delete(b.devices, id)
 }
 
+// giveTo ends a KeyPackage for its owner, with all Welcomes for it, and has it be retired
+// as another device's, if its bytes are still kept.
+func (b *book) giveTo(to delivery.DeviceID, ref mls.KeyPackageRef, kept bool) error {
+	k := b.find(ref)
+	switch {
+	case k == nil:
+		return delivery.ErrNotFound
+	case k.owner == to:
+		return nil
+	}
+	b.withdraw(k)
+	for _, l := range b.letters {
+		for _, e := range l.entries {
+			if e.ref == ref && e.verdict == "" {
+				e.unswept = 0
+				if e.open() {
+					b.end(e, delivery.Lapsed, b.now)
+				}
+			}
+		}
+	}
+	b.forget(k)
+	if !kept {
+		return nil
+	}
+	if b.devices[to] == nil {
+		b.lives++
+		b.devices[to] = &device{life: b.lives}
+	}
+	b.devices[to].heard, b.devices[to].last = b.now, b.now
+	given := &keyPackage{item: k.item, owner: to, life: b.devices[to].life, published: b.now, forgotten: true}
+	given.shelfUntil = first(endOf(k.item.Lifetime.NotAfter).Add(-b.limits.LifetimeMargin), b.now.Add(b.limits.ShelfAge))
+	given.usableUntil = first(endOf(k.item.Lifetime.NotAfter), given.shelfUntil.Add(b.limits.RetiredFor))
+	b.retire(given)
+	b.keyPackages = append(b.keyPackages, given)
+	return nil
+}
+
 // endWith ends what a device was given with the device.
 func (b *book) endWith(e *entry) {
 	if e.open() {
