@@ -7,6 +7,20 @@ import (
 	"welcomed/mls"
 )
 
+// BeforePublish implements delivery.Store.
+func (s *Store) BeforePublish(ctx context.Context, caller delivery.Caller, device delivery.DeviceID, refs []mls.KeyPackageRef) (known map[mls.KeyPackageRef]bool, err error) {
+	known = make(map[mls.KeyPackageRef]bool)
+	_, err = s.readAs(ctx, caller, func(t *txn) error {
+		for _, ref := range refs {
+			if owner, k := t.refOwner(ref); k != nil && owner.id == device {
+				known[ref] = true
+			}
+		}
+		return nil
+	})
+	return known, err
+}
+
 // BeforeReserve implements delivery.Store.
 func (s *Store) BeforeReserve(ctx context.Context, caller delivery.Caller, req delivery.ReserveRequest) (look delivery.ReserveLook, err error) {
 	r := reservation{caller: caller, req: req, record: idempotencyRecord(caller, req)}

@@ -186,6 +186,9 @@ func (t *txn) planPublication(p publication) (publishPlan, error) {
 			plan.known[i] = k
 			continue
 		}
+		if item.Bytes == nil {
+			return plan, delivery.ErrNotFound
+		}
 		if code, detail, ok := t.limits.Judge(item, t.sure, t.now); !ok {
 			refusals.add(delivery.ErrInvalidKeyPackage, i, item, code, detail)
 			continue

@@ -34,9 +34,17 @@ type Store interface {
 	// are answered with what became of them and change nothing. After a restore,
 	// what may have been handed out before it is retired at once: see [Restore].
 	//
+	// An item without Bytes is one of what BeforePublish has found: if that is forgotten
+	// meanwhile, it is ErrNotFound.
+	//
 	// It refuses with ErrInvalidKeyPackage, ErrNotYours, ErrInitKeyReused, ErrKeyPackageSpent,
 	// ErrStockFull or ErrDeviceLimit.
 	Publish(ctx context.Context, caller Caller, device DeviceID, items []NewKeyPackage) (Publications, error)
+
+	// BeforePublish returns which of refs this device has published before. What is
+	// known is not checked and charged again. It does not wait for what is on its way to
+	// the disk.
+	BeforePublish(ctx context.Context, caller Caller, device DeviceID, refs []mls.KeyPackageRef) (known map[mls.KeyPackageRef]bool, err error)
 
 	// Replace retires what is on the device's shelf (of one cipher suite if
 	// suite is not zero) and publishes items, in one transaction. Bytes in both

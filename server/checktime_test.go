@@ -104,7 +104,8 @@ func keyPackagesOf(suite mls.CipherSuite, n int) [][]byte {
 
 func TestChecksArePaidWithTheTimeTheyTook(t *testing.T) {
 	d := newDesk(t, Options{CheckTime: CheckTimeBudget{time.Millisecond, 100 * time.Microsecond}})
-	d.want(alice, keyPackagesOf(5, 5), 201, "", "") // each takes a millisecond, or several
+	first := keyPackagesOf(5, 5)
+	d.want(alice, first, 201, "", "") // each takes a millisecond, or several
 	owed, _ := d.checkTime.spent.take("alice", 0)
 	if owed == 0 {
 		t.Fatal("five P-521 checks left something of 1 ms")
@@ -114,6 +115,7 @@ func TestChecksArePaidWithTheTimeTheyTook(t *testing.T) {
 		t.Errorf("got %d %s, Retry-After %q when %v are owed", status, code, after, owed)
 	}
 	d.told(status, code)
+	d.want(alice, first, 201, "", "")             // is not checked again
 	d.want(bob, keyPackagesOf(1, 1), 201, "", "") // pays for himself
 	d.clock.advance(owed)
 	d.want(alice, keyPackagesOf(1, 1), 201, "", "")
@@ -180,6 +182,12 @@ func TestPublicationsArePaidByWhatIsNewlyStored(t *testing.T) {
 		t.Errorf("a replacement: %d %s", s, c)
 	}
 	d.told(429, "too_many_publications")
+	d.want(alice, first, 201, "", "") // a repeat owes nothing, and is told so whatever is owed
+	d.want(alice, append(keyPackagesOf(1, 1), first...), 429, "too_many_publications", "120")
+	if s, c, _ := d.publish("PUT", alice, first...); s != 200 {
+		t.Errorf("a replacement again: %d %s", s, c)
+	}
+	d.told(200, "")
 	d.want(delivery.Unauthenticated(), keyPackagesOf(1, 1), 201, "", "")
 	d.clock.advance(2 * time.Minute)
 	d.want(alice, keyPackagesOf(1, 1), 201, "", "")

@@ -44,14 +44,14 @@ type publicationsJSON struct {
 
 // publish handles POST /v1/users/:user/devices/:device/key-packages.
 func (s *Server) publish(w http.ResponseWriter, r *request) error {
-	items, err := s.readPublication(r)
+	blobs, err := s.readPublication(r)
 	if err != nil {
 		return err
 	}
-	if len(items) == 0 {
+	if len(blobs) == 0 {
 		return errNoKeyPackages
 	}
-	published, err := s.published(r, items, func() (delivery.Publications, error) {
+	published, err := s.published(r, blobs, func(items []delivery.NewKeyPackage) (delivery.Publications, error) {
 		return s.store.Publish(r.Context(), r.caller, r.device, items)
 	})
 	if err != nil {
@@ -68,14 +68,14 @@ func (s *Server) replace(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	items, err := s.readPublication(r)
+	blobs, err := s.readPublication(r)
 	if err != nil {
 		return err
 	}
-	if items == nil {
+	if blobs == nil {
 		return errNoKeyPackages
 	}
-	published, err := s.published(r, items, func() (delivery.Publications, error) {
+	published, err := s.published(r, blobs, func(items []delivery.NewKeyPackage) (delivery.Publications, error) {
 		return s.store.Replace(r.Context(), r.caller, r.device, only(suites), items)
 	})
 	if err != nil {
@@ -91,9 +91,9 @@ func only(suites []mls.CipherSuite) mls.CipherSuite {
 	return suites[0]
 }
 
-// readPublication reads the KeyPackages in the body and checks what can be
-// checked without a store. It returns nil if the body has no list of them.
-func (s *Server) readPublication(r *request) ([]delivery.NewKeyPackage, error) {
+// readPublication reads the KeyPackages in the body. It returns nil if the body has no
+// list of them.
+func (s *Server) readPublication(r *request) ([]blob, error) {
 	var body struct {
 		KeyPackages []blob `json:"key_packages"`
 	}
@@ -107,14 +107,7 @@ func (s *Server) readPublication(r *request) ([]delivery.NewKeyPackage, error) {
 	if n, most := len(body.KeyPackages), s.limits.KeyPackagesPerPublish; n > most {
 		return nil, fmt.Errorf("%w: %d, at most %d in one request", errTooManyKeyPackages, n, most)
 	}
-	if body.KeyPackages == nil {
-		return nil, nil
-	}
-	items, err := s.verify(r, body.KeyPackages)
-	for i := range items {
-		items[i].RestoreEpoch = r.query.Get("restore_epoch") // any other than the store's is like none
-	}
-	return items, err
+	return body.KeyPackages, nil
 }
 
 func newPublications(p delivery.Publications) publicationsJSON {

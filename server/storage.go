@@ -42,20 +42,40 @@ func (s *Server) stored(user delivery.UserID, size int, store func() (kept int, 
 	return err
 }
 
-// published calls publish, which publishes items for the user of the path,
-// unless that user owes some of those published before: each leaves a tombstone
-// for up to TombstoneKeptMost. What is not newly stored costs nothing.
-func (s *Server) published(r *request, items []delivery.NewKeyPackage, publish func() (delivery.Publications, error)) (answer delivery.Publications, err error) {
-	if r.caller.Unrestricted() {
-		return publish()
+// published calls publish, which publishes what was sent for the user of the path,
+// unless that user owes some of what was published before: each leaves a tombstone
+// for up to TombstoneKeptMost. What is published again costs nothing, whatever is owed.
+func (s *Server) published(r *request, sent []blob, publish func([]delivery.NewKeyPackage) (delivery.Publications, error)) (answer delivery.Publications, err error) {
+	items, err := s.verify(r, sent, true)
+	if err == nil {
+		answer, err = s.publishedAnew(r, items, publish)
 	}
-	user, n := r.device.User, len(items)
+	if !errors.Is(err, delivery.ErrNotFound) {
+		return answer, err
+	}
+	if items, err = s.verify(r, sent, false); err != nil { // some of it was forgotten meanwhile
+		return answer, err
+	}
+	return s.publishedAnew(r, items, publish)
+}
+
+// publishedAnew charges for what was not published before.
+func (s *Server) publishedAnew(r *request, items []delivery.NewKeyPackage, publish func([]delivery.NewKeyPackage) (delivery.Publications, error)) (answer delivery.Publications, err error) {
+	user, n := r.device.User, 0
+	for _, item := range items {
+		if item.Bytes != nil {
+			n++
+		}
+	}
+	if r.caller.Unrestricted() || n == 0 {
+		return publish(items)
+	}
 	if wait, ok := s.publications.borrow(string(user), n); !ok {
 		s.options.OverBudget(BudgetPublish)
 		return answer, &laterError{errTooManyPublications, wait}
 	}
 	err = s.stored(user, publicationSize(r.device, items), func() (int, error) {
-		answer, err = publish()
+		answer, err = publish(items)
 		return newlyStored(r.device, items, answer), err
 	})
 	for _, item := range answer.Items {
@@ -71,7 +91,7 @@ func (s *Server) published(r *request, items []delivery.NewKeyPackage, publish f
 func publicationSize(device delivery.DeviceID, items []delivery.NewKeyPackage) int {
 	stored := make([]bool, len(items))
 	for i := range stored {
-		stored[i] = true
+		stored[i] = items[i].Bytes != nil
 	}
 	return sizeOf(device, items, stored)
 }

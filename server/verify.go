@@ -66,8 +66,9 @@ const itemTooLarge delivery.ItemCode = "too_large"
 
 // verify reads the items of a publication, on all processors: first what costs
 // little, and then, if the caller may still have that done, the signatures. The
-// error names every item that is refused.
-func (s *Server) verify(r *request, items []blob) ([]delivery.NewKeyPackage, error) {
+// error names every item that is refused. With repeats, those that the device has
+// published before, byte for byte, are not verified again, and come without bytes.
+func (s *Server) verify(r *request, items []blob, repeats bool) ([]delivery.NewKeyPackage, error) {
 	read := make([]*mls.KeyPackage, len(items))
 	verdicts := make([]*delivery.InvalidItem, len(items))
 	err := s.verifiers.each(r.Context(), len(items), func(i int) {
@@ -76,12 +77,17 @@ func (s *Server) verify(r *request, items []blob) ([]delivery.NewKeyPackage, err
 	if err != nil {
 		return nil, err
 	}
+	accepted := make([]delivery.NewKeyPackage, len(items))
+	if repeats {
+		if err := s.acceptKnown(r, read, accepted); err != nil {
+			return nil, err
+		}
+	}
 	bill, err := s.checkTime.begin(r.caller, suitesOf(read))
 	if err != nil {
 		return nil, err
 	}
 	defer bill.end()
-	accepted := make([]delivery.NewKeyPackage, len(items))
 	err = s.verifiers.each(r.Context(), len(items), func(i int) {
 		if kp := read[i]; kp != nil {
 			accepted[i], verdicts[i] = verifyItem(i, kp, bill)
@@ -99,7 +105,28 @@ func (s *Server) verify(r *request, items []blob) ([]delivery.NewKeyPackage, err
 	if refused != nil {
 		return nil, &delivery.PublishError{Err: delivery.ErrInvalidKeyPackage, Items: refused}
 	}
+	for i := range accepted {
+		accepted[i].RestoreEpoch = r.query.Get("restore_epoch") // any other than the store's is like none
+	}
 	return accepted, nil
+}
+
+// acceptKnown moves what the device has published before from read to accepted.
+func (s *Server) acceptKnown(r *request, read []*mls.KeyPackage, accepted []delivery.NewKeyPackage) error {
+	var refs []mls.KeyPackageRef
+	for _, kp := range read {
+		if kp != nil {
+			refs = append(refs, kp.Ref())
+		}
+	}
+	known, err := s.store.BeforePublish(r.Context(), r.caller, r.device, refs)
+	for i, kp := range read {
+		if kp != nil && known[kp.Ref()] {
+			accepted[i], read[i] = delivery.Publication(kp), nil
+			accepted[i].Bytes = nil
+		}
+	}
+	return err
 }
 
 func suitesOf(read []*mls.KeyPackage) (suites []mls.CipherSuite) {

@@ -476,6 +476,23 @@ var spentPromises = []promise{
 		same(w, "repeated", again.Repeated, true)
 		same(w, "ref", again.Users[0].Devices[0].KeyPackage.Ref, k.Ref)
 	}},
+	{"what a device has published before can be asked, and comes again without its bytes", func(w *world) {
+		items, others := w.shelf(phone, 2), w.one(dave)
+		w.consume(phone, items[0])
+		known, err := w.store.BeforePublish(w.ctx, self(phone), phone, append(refsOf(items...), others.Ref, keyPackage().Ref, ""))
+		w.must(err)
+		same(w, "known", known, map[ref]bool{items[0].Ref: true, items[1].Ref: true})
+		without := func(k kp) kp { k.Bytes = nil; return k }
+		p := w.publish(phone, without(items[0]), without(items[1]))
+		same(w, "statuses", publishedStatuses(p), []delivery.PublishedStatus{delivery.Spent, delivery.AlreadyStored})
+		for _, k := range []kp{keyPackage(), others} {
+			_, err = w.store.Publish(w.ctx, self(phone), phone, []kp{without(k), items[1]})
+			same(w, "refused", err != nil, true)
+		}
+		_, err = w.store.Publish(w.ctx, self(phone), phone, []kp{without(keyPackage()), items[1]})
+		w.refused(err, delivery.ErrNotFound)
+		same(w, "refs", w.listed("alice"), refsOf(items[1]))
+	}},
 	{"whose a KeyPackage is can be asked, and whether the caller reserved it", func(w *world) {
 		items, last := w.shelf(phone, 2), w.one(dave, mlstest.LastResort())
 		w.reserveOne(bob, phone, items[0])
