@@ -114,6 +114,7 @@ func (x explainer) device(d Device) []finding {
 	found = append(found, x.shelf(d)...)
 	found = append(found, x.shared(d)...)
 	found = append(found, x.unused(d)...)
+	found = append(found, x.returned(d)...)
 	return append(found, x.mailbox(d)...)
 }
 
@@ -499,6 +500,50 @@ func (x explainer) reserved(d Device, r delivery.KeyPackageRecord) finding {
 			{Developer, "see in the adder's log what happened between its reservation and its Welcome: it never called POST /v1/welcomes, or was refused."},
 			{User, "ask " + who(r.ReservedBy) + " to add you again."},
 		}}
+}
+
+// returned says that adders give KeyPackages of the device back because they are of no
+// use to them: once for each reason, of the last.
+func (x explainer) returned(d Device) (found []finding) {
+	for _, reason := range []delivery.GiveBackReason{delivery.GivenBackInvalid, delivery.GivenBackIncompatible} {
+		n := 0
+		var last delivery.KeyPackageRecord
+		for _, r := range d.KeyPackages {
+			if r.Returned.Reservation == 0 || r.Returned.Reason != reason {
+				continue
+			}
+			if n++; last.Ref == "" || r.Returned.At.After(last.Returned.At) {
+				last = r
+			}
+		}
+		if n == 0 {
+			continue
+		}
+		weight := x.recent(last.Returned.At, 62)
+		if x.postedSince(d, Refusal{Who: last.Returned.By, Last: last.Returned.At}) {
+			weight = 20
+		}
+		found = append(found, finding{GivenBack, weight, last.Returned.At, x.returnedWords(d, last, n), returnedAdvice(d, last)})
+	}
+	return found
+}
+
+func (x explainer) returnedWords(d Device, last delivery.KeyPackageRecord, n int) string {
+	words := fmt.Sprintf("%s gave %s of %s back as %s", who(last.Returned.By), shortRef(last.Ref), d.Device, clean(string(last.Returned.Reason)))
+	if n > 1 {
+		words = fmt.Sprintf("%s of %s were given back as %s, the last by %s", plural(n, "KeyPackage"), d.Device, clean(string(last.Returned.Reason)), who(last.Returned.By))
+	}
+	return words + " at " + ago(last.Returned.At, x.Now) + ": nobody is handed it again."
+}
+
+func returnedAdvice(d Device, last delivery.KeyPackageRecord) []Advice {
+	if last.Returned.Reason == delivery.GivenBackIncompatible {
+		return []Advice{{Developer, fmt.Sprintf("the group of %s needs what the KeyPackages of %s do not list in their capabilities (extensions, credentials, proposals): see in the adder's log which, and have the device list it, or the group do without.", who(last.Returned.By), d.Device)}}
+	}
+	return []Advice{
+		{Developer, fmt.Sprintf("the adder refuses the KeyPackages of %s for what this server does not check, mostly its credential: see in the adder's log why, and have the device publish new ones.", d.Device)},
+		{Operator, "if only " + who(last.Returned.By) + " gives KeyPackages back as invalid, and of many devices, look at that application first."},
+	}
 }
 
 func (x explainer) mailbox(d Device) []finding {

@@ -48,6 +48,7 @@ const (
 	SharedDevice   Cause = "shared_device"     // two installations use its id
 	ClockAhead     Cause = "clock_ahead"       // the device's, so that its KeyPackages are not yet valid
 	Budget         Cause = "budget"            // what may be taken of the user was taken
+	GivenBack      Cause = "given_back"        // adders cannot use the device's KeyPackages
 	NeverUsed      Cause = "reserved_not_used" // whoever reserved posted nothing
 	OnShelf        Cause = "on_shelf"          // nobody has taken the KeyPackage
 	Expired        Cause = "expired"           // the KeyPackage

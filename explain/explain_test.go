@@ -111,6 +111,13 @@ func from(ahead time.Duration) func(*delivery.KeyPackageRecord) {
 	return func(r *delivery.KeyPackageRecord) { r.Lifetime.NotBefore = uint64(now.Add(ahead).Unix()) }
 }
 
+// back was given back by Carol so long ago.
+func back(reason delivery.GiveBackReason, ago time.Duration) func(*delivery.KeyPackageRecord) {
+	return func(r *delivery.KeyPackageRecord) {
+		r.Returned = delivery.Return{Reservation: 7, By: "carol", At: now.Add(-ago), Reason: reason}
+	}
+}
+
 func (l *life) overdue(m *delivery.MailHistory) { m.Overdue = true; l.Overdue++ }
 func withheld(m *delivery.MailHistory)          { m.WithheldAt = m.PostedAt.Add(time.Minute) }
 func rejected(r delivery.Reason, detail string) func(*delivery.MailHistory) {
@@ -196,6 +203,12 @@ var cases = []struct {
 	{"an installation that lost its keys twice is no second one", born(10*day).has(5, delivery.Withdrawn, time.Hour).with(func(d *Device) {
 		d.Refused = []Refusal{again(2, refusal("POST …/key-packages/sync", 0, CodeFreshWithdrawn, time.Hour))}
 	}).facts(), AllWithdrawn, nil, Developer},
+	{"an adder whose group the device does not fit", healthy().has(1, delivery.Retired, time.Hour, back(delivery.GivenBackIncompatible, time.Hour)).facts(),
+		GivenBack, []string{`"carol" gave KeyPackage`, "alice/phone back as incompatible", "2030-03-04T11:00:00Z (60 minutes ago)"}, Developer},
+	{"adders that refuse the device's credential", healthy().has(2, delivery.Retired, 2*time.Hour, back(delivery.GivenBackInvalid, time.Hour)).facts(),
+		GivenBack, []string{"2 KeyPackages of alice/phone were given back as invalid", `the last by "carol"`}, Operator},
+	{"what was given back unused keeps nobody from joining", healthy().has(1, delivery.Available, time.Hour, back(delivery.GivenBackUnused, time.Minute)).facts(),
+		NothingWrong, nil, User},
 	{"a user nobody has heard of never published", Facts{Question: Question{User: "alice"}},
 		NeverPublished, []string{`no device of "alice" has ever published`}, Operator},
 	{"a device nobody has heard of never published", Facts{Question: Question{User: "alice", Device: "phone"}},

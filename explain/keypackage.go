@@ -74,6 +74,9 @@ func (x explainer) stateOf(k KeyPackage) finding {
 		f.weight = max(f.weight, wrong)
 		return f
 	case delivery.Retired:
+		if g := k.Returned; g.Reservation != 0 && g.Reason != delivery.GivenBackUnused {
+			return finding{GivenBack, worthSaying, g.At, x.returnedWords(k.Owner, k.KeyPackageRecord, 1), returnedAdvice(k.Owner, k.KeyPackageRecord)}
+		}
 		return finding{OffShelf, wrong, x.Now, fmt.Sprintf("%s of %s is off the shelf (replaced, too old, or a backup was restored) and no Welcome for it was taken; one that names it still is until %s.", ref, name, stamp(k.MatchableUntil)), x.fine()}
 	case delivery.Expired:
 		return finding{Expired, 55, k.EndedAt, fmt.Sprintf("%s of %s expired at %s: no Welcome for it was taken before, and none is since.", ref, name, ago(k.EndedAt, x.Now)), again}
