@@ -17,6 +17,7 @@ type Outlook struct {
 	New      bool    // there is no file, and one would be made
 	Restored bool    // it is a copy, whose shelves would be cleared
 	Upgrade  Upgrade // what would be done first, without the copy; zero: nothing
+	Naming   Naming
 }
 
 // Look says whether Open could open the file at path. It changes nothing. A file
@@ -66,7 +67,13 @@ func look(path string) (found Outlook, err error) {
 		if err == nil && wholeCommit(tx) != nil {
 			found.Restored = true
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		t := &txn{tx: tx, store: s, rows: newRowMap(), raw: true}
+		loadLog(tx.Bucket(bucketLog.name), s.state.Load().merged, t.rows)
+		found.Naming = t.naming()
+		return nil
 	})
 	if err == nil && s.format < formatVersion {
 		found.Upgrade = Upgrade{From: int(s.format), To: formatVersion}

@@ -15,21 +15,38 @@ var keyUserEncoding = []byte("user_encoding")
 // were named otherwise: they would be strangers, and a subject could be another
 // user's encoding.
 func (s *Store) UseUserEncoding(ctx context.Context, encoding string) error {
-	var noted string
-	var known bool
+	var naming Naming
 	look := func(t *txn) error {
-		noted, known = string(t.get(bucketMeta, keyUserEncoding)), len(t.keys(bucketNames, nil, 1)) > 0
+		naming = t.naming()
 		return nil
 	}
-	if err := s.view(ctx, look); err != nil || noted == encoding {
+	if err := s.view(ctx, look); err != nil || naming.encoding == encoding {
 		return err
 	}
-	if known {
-		return fmt.Errorf("database %s has users whose ids are made with the encoding %s of an identity provider's subjects, not %s: go on with that one, or begin with a new database",
-			s.path, cmp.Or(noted, "none"), cmp.Or(encoding, "none"))
+	if err := naming.Check(s.path, encoding); err != nil {
+		return err
 	}
 	return s.writer.do(ctx, 0, func(t *txn) error {
 		t.put(bucketMeta, keyUserEncoding, []byte(encoding))
 		return nil
 	})
+}
+
+// A Naming is how the users that a database has are named.
+type Naming struct {
+	encoding string // as noted
+	users    bool   // there are any
+}
+
+func (t *txn) naming() Naming {
+	return Naming{string(t.get(bucketMeta, keyUserEncoding)), len(t.keys(bucketNames, nil, 1)) > 0}
+}
+
+// Check returns an error if UseUserEncoding would, with the database at path.
+func (n Naming) Check(path, encoding string) error {
+	if !n.users || n.encoding == encoding {
+		return nil
+	}
+	return fmt.Errorf("database %s has users whose ids are made with the encoding %s of an identity provider's subjects, not %s: go on with that one, or begin with a new database",
+		path, cmp.Or(n.encoding, "none"), cmp.Or(encoding, "none"))
 }

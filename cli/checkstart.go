@@ -75,6 +75,11 @@ func (s *startCheck) database() {
 	} else if found.New {
 		s.log.Warn("there is no database, and the start will make a new one", "db", absolute(s.db))
 	}
+	if s.auth == authOIDC {
+		if err := found.Naming.Check(s.db, string(s.oidc.UserEncoding)); err != nil {
+			s.wrong.note(fmt.Errorf("--oidc-user-encoding: %w", err))
+		}
+	}
 	if found.Restored {
 		s.warnRestored(s.log)
 	}

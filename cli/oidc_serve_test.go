@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -176,6 +177,15 @@ func TestServeWithEncodedSubjects(t *testing.T) {
 	s, _, err := startServed(dir, os.Environ(), "--auth", "oidc", "--oidc-issuer", ourIssuer, "--oidc-audience", "welcomed", "--oidc-jwks", "keys.json")
 	if err == nil || !strings.Contains(s.log.String(), "--oidc-user-encoding: database ./welcomed.db has users") {
 		t.Errorf("it is %v\n%s", err, s.log)
+	}
+	for encoding, sound := range map[string]bool{"base64url": true, "none": false} {
+		check := exec.Command("welcomed", "serve", "--check", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0",
+			"--auth", "oidc", "--oidc-issuer", ourIssuer, "--oidc-audience", "welcomed", "--oidc-jwks", "keys.json", "--oidc-user-encoding", encoding)
+		check.Dir = dir
+		said, err := check.CombinedOutput()
+		if (err == nil) != sound || strings.Contains(string(said), "--oidc-user-encoding: database ./welcomed.db has users") == sound {
+			t.Errorf("--check with %s: %v\n%s", encoding, err, said)
+		}
 	}
 }
 
