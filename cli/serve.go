@@ -365,7 +365,7 @@ func (i *instance) reload(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-i.hangups:
-			i.sweeper.log.Info("SIGHUP: reading certificates and keys again; settings need a restart")
+			i.sweeper.log.Info("SIGHUP: reading certificates and keys again; settings, and secrets in files, need a restart")
 			for _, again := range i.reloads {
 				again()
 			}
