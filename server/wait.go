@@ -2,6 +2,8 @@ package server
 
 import (
 	"time"
+
+	"welcomed/delivery"
 )
 
 // await looks for something to answer a long request with, until there is
@@ -20,13 +22,14 @@ import (
 // comes after a revocation is not taken, and after the last one, so that it is
 // not answered either. A revocation, a removal and the end of the credentials'
 // time wake it.
-func (s *Server) await(r *request, wait time.Duration, look func(over bool) (found bool, next time.Time, err error)) error {
+func (s *Server) await(r *request, wait time.Duration, look look) error {
 	if wait == 0 {
 		_, _, err := look(true)
 		return err
 	}
 	wake, stop := s.store.Watch(r.device, r.identity.Owner())
 	defer stop()
+	look = apart(look)
 	found, next, err := look(false)
 	if err != nil || found {
 		return err
@@ -107,4 +110,27 @@ func (s *Server) stillPermitted(r *request) error {
 		return err
 	}
 	return r.permit()
+}
+
+// A look is what await is given.
+type look = func(over bool) (found bool, next time.Time, err error)
+
+// apart has look called in a goroutine of its own. What the store does takes a
+// larger stack than waiting, and the one that waits would keep it: twice 8 KiB for
+// each claim. A panic is an error.
+func apart(look look) look {
+	return func(over bool) (found bool, next time.Time, err error) {
+		looked := make(chan struct{})
+		go func() {
+			defer close(looked)
+			defer func() {
+				if p := recover(); p != nil {
+					err = delivery.NewPanicError(p)
+				}
+			}()
+			found, next, err = look(over)
+		}()
+		<-looked
+		return found, next, err
+	}
 }
