@@ -18,7 +18,7 @@ const seenExact = 24 * time.Hour
 
 // Claim implements delivery.Store.
 func (s *Store) Claim(ctx context.Context, caller delivery.Caller, id delivery.DeviceID, opts delivery.ClaimOptions) (delivery.ClaimResult, error) {
-	c := claim{id: id, filter: newClaimFilter(opts)}
+	c := claim{id: id, filter: newClaimFilter(opts), room: opts.Room}
 	seen, err := s.readAs(ctx, caller, c.look)
 	if err != nil {
 		if waitErr := s.writer.wait(seen); waitErr != nil {
@@ -43,7 +43,7 @@ func (s *Store) Claim(ctx context.Context, caller delivery.Caller, id delivery.D
 		return delivery.ClaimResult{}, err
 	}
 	if !c.ready() {
-		err = s.viewCommitted(ctx, func(t *txn) error { c.fetch(t); return nil })
+		err = s.viewCommitted(ctx, c.fetch)
 	}
 	return c.result(), err
 }
@@ -54,6 +54,7 @@ func (s *Store) Claim(ctx context.Context, caller delivery.Caller, id delivery.D
 type claim struct {
 	id      delivery.DeviceID
 	filter  claimFilter
+	room    func(int) error
 	plan    claimPlan
 	fetched map[mailKey]delivery.Delivery
 }
@@ -61,8 +62,7 @@ type claim struct {
 // look finds out what the claim would do, in a transaction that only reads.
 func (c *claim) look(t *txn) error {
 	c.plan = t.planClaim(t.device(c.id), c.filter)
-	c.fetch(t)
-	return nil
+	return c.fetch(t)
 }
 
 // consume decides, and carries it out.
@@ -92,15 +92,28 @@ func (c *claim) ready() bool {
 	return true
 }
 
-// fetch reads what the plan delivers.
-func (c *claim) fetch(t *txn) {
+// fetch reads what the plan delivers and was not read before.
+func (c *claim) fetch(t *txn) error {
 	given := c.plan.given()
-	c.fetched = make(map[mailKey]delivery.Delivery, len(given))
-	for _, m := range given {
+	if c.fetched == nil {
+		c.fetched = make(map[mailKey]delivery.Delivery, len(given))
+	}
+	missing := slices.DeleteFunc(slices.Clone(given), func(m *mail) bool { _, ok := c.fetched[m.mailKey]; return ok })
+	size := int64(0)
+	for _, m := range missing {
+		size += m.size
+	}
+	if c.room != nil && size > 0 {
+		if err := c.room(int(size)); err != nil {
+			return err
+		}
+	}
+	for _, m := range missing {
 		if d, ok := t.delivery(m); ok {
 			c.fetched[m.mailKey] = d
 		}
 	}
+	return nil
 }
 
 // result is the answer. What was settled and swept since the claim is left out.

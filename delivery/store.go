@@ -503,6 +503,11 @@ type ClaimOptions struct {
 	// NewOnly: nothing is returned again, and nothing changes, unless there is
 	// something that the device was not given before.
 	NewOnly bool
+	// Room is asked before about so many bytes are read; nil: there is room. If it
+	// refuses, its error is returned. Then nothing has changed, unless somebody else
+	// posted or claimed meanwhile: what the claim has consumed all the same is
+	// returned again.
+	Room func(bytes int) error
 }
 
 // A Delivery is a Welcome as one device gets it.

@@ -78,6 +78,36 @@ func (d *decoder) encryptedGroupSecrets() (s EncryptedGroupSecrets) {
 	return s
 }
 
+// CountRecipients returns for how many recipients a Welcome is, bare or in an
+// MLSMessage, without reading it. Of what is no Welcome it is at most what
+// ReadWelcome would read of it.
+func CountRecipients(b []byte) int {
+	n := countSecrets(b)
+	if len(b) > messageHeader {
+		n = max(n, countSecrets(b[messageHeader:]))
+	}
+	return n
+}
+
+// messageHeader is the size of version and wire_format in an MLSMessage.
+const messageHeader = 4
+
+func countSecrets(b []byte) (n int) {
+	d := decoder{rest: b}
+	d.uint16("cipher_suite")
+	d.each("secrets", func(d *decoder) {
+		if ref := d.vector("new_member"); len(ref) < minRef {
+			d.fail("new_member", "shorter than any hash")
+		}
+		d.vector("kem_output")
+		d.vector("ciphertext")
+		if d.err == nil {
+			n++
+		}
+	})
+	return n
+}
+
 // Bytes returns the bare encoding, exactly as it was received.
 func (w *Welcome) Bytes() []byte { return w.raw }
 

@@ -2,9 +2,12 @@ package server
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"net/http"
 	"net/netip"
+
+	"golang.org/x/sync/semaphore"
 )
 
 // Caps bound what clients take of the server at the same time, all together and
@@ -17,7 +20,7 @@ type Caps struct {
 	Waits                 int   // claims that wait; 10,000
 	WaitsPerCaller        int   // 100
 	WaitsPerDevice        int   // the oldest is answered for a new one; 4: an app, its extension, and each once more after a lost connection
-	BodyMemory            int64 // bytes of bodies and answers under way; 64 MiB
+	BodyMemory            int64 // bytes of bodies and answers under way; 64 MiB. Half as much besides is for reading and storing them
 	HeaderBytes           int   // of a request; 32 KiB
 	Headers               int   // of a request; 100
 }
@@ -43,6 +46,8 @@ func (c Caps) orDefault() Caps {
 // pools are what requests share.
 type pools struct {
 	requests, waits, memory pool
+	work                    *semaphore.Weighted
+	workSize                int64
 }
 
 func (p *pools) init(c Caps, refused func(Cap)) {
@@ -52,6 +57,8 @@ func (p *pools) init(c Caps, refused func(Cap)) {
 		refusal: errTooManyWaits, refused: refused}
 	p.memory = pool{size: c.BodyMemory, all: CapBodyMemory, each: CapBodyMemoryPerCaller,
 		refusal: errOverloaded, refused: refused}
+	p.workSize = c.BodyMemory / 2
+	p.work = semaphore.NewWeighted(p.workSize)
 }
 
 // Load is what clients take of the server now.
@@ -78,6 +85,8 @@ type visit struct {
 	wait    share
 	memory  share
 	small   int64 // bytes of body and answer that are not counted yet
+	working int64 // bytes
+	pools   *pools
 }
 
 // smallBytes of body and answer are counted nowhere but in the number of
@@ -91,6 +100,7 @@ func (s *Server) enter(r *request) error {
 		request: share{pool: &s.pools.requests, party: s.addressParty(r.client)},
 		memory:  share{pool: &s.pools.memory, party: memoryParty(r)},
 		small:   smallBytes,
+		pools:   &s.pools,
 	}
 	if n := countHeaders(r.Header); n > s.caps.Headers {
 		return fmt.Errorf("%w: %d, at most %d are read", errTooManyHeaders, n, s.caps.Headers)
@@ -137,17 +147,46 @@ func memoryParty(r *request) string {
 func (v *visit) leave() {
 	v.request.release()
 	v.memory.release()
+	v.endWork()
 	v.endWait()
 }
 
 // hold takes memory for n more bytes of the body or of the answer.
 func (v *visit) hold(n int) error {
+	if n <= 0 {
+		return nil
+	}
 	small := min(int64(n), v.small)
 	v.small -= small
 	if v.memory.pool == nil {
 		return nil
 	}
 	return v.memory.take(int64(n) - small)
+}
+
+// beginWork waits for n bytes to work with: what reading a body and storing it take
+// besides the body. A body is whole by then, so it is the server that the others wait
+// for, and never a client; the work ends where the answer begins. What is more than
+// there is for all has all. A request works once, so that nobody waits who is waited
+// for.
+func (v *visit) beginWork(ctx context.Context, n int) error {
+	if n <= smallBytes || v.pools == nil {
+		return nil
+	}
+	want := min(int64(n), v.pools.workSize)
+	if err := v.pools.work.Acquire(ctx, want); err != nil {
+		return err
+	}
+	v.working = want
+	return nil
+}
+
+// endWork gives back what beginWork took. Who does not work may call it.
+func (v *visit) endWork() {
+	if v.working > 0 {
+		v.pools.work.Release(v.working)
+		v.working = 0
+	}
 }
 
 // beginWait turns the request into a claim that waits, which is counted apart
@@ -160,6 +199,7 @@ func (s *Server) beginWait(r *request) error {
 	}
 	v.request.release()
 	v.memory.release()
+	v.endWork()
 	return nil
 }
 

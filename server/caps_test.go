@@ -234,7 +234,7 @@ func TestTheMemoryOfABodyIsTakenAsItComesAndGivenBack(t *testing.T) {
 // TestTheMemoryOfAnswersIsShared: whoever takes answers slowly is told to come
 // again, and nothing is lost.
 func TestTheMemoryOfAnswersIsShared(t *testing.T) {
-	s, refused := capped(t, server.Caps{BodyMemory: 36 << 20})
+	s, refused := capped(t, server.Caps{BodyMemory: 30 << 20})
 	s.fill("phone", 2)
 	s.fill("tablet", 0)
 	for range 2 {

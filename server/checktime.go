@@ -10,14 +10,15 @@ import (
 )
 
 // errTooManyChecks: a caller has used up its processor time for now.
-var errTooManyChecks = errors.New("the KeyPackages that this caller published took too much time to check")
+var errTooManyChecks = errors.New("what this caller has sent took too much time to read and to check")
 
-// A CheckTimeBudget is for how long signatures are checked for a caller at once,
-// and for how much longer in each second.
+// A CheckTimeBudget is for how long large bodies are read and signatures are checked
+// for a caller at once, and for how much longer in each second.
 type CheckTimeBudget struct{ Burst, PerSecond time.Duration }
 
-// A checkTime keeps each caller to the processor time that checking signatures
-// may take: with P-521 a check takes thirty times what it takes with Ed25519.
+// A checkTime keeps each caller to the processor time that reading what it sends
+// and checking signatures may take: with P-521 a check takes thirty times what it
+// takes with Ed25519.
 type checkTime struct {
 	spent   *buckets        // microseconds
 	typical [8]atomic.Int64 // nanoseconds of a check, by suite; 0: of those that are none
@@ -32,13 +33,35 @@ func newCheckTime(o Options) *checkTime {
 // firstGuess is what a check takes until some have been timed.
 const firstGuess = time.Millisecond
 
-// begin has the caller owe what checks of these suites are expected to take. It
-// refuses one that owes something already. Who is not known owes nothing.
-func (c *checkTime) begin(caller delivery.Caller, suites []mls.CipherSuite) (*checkBill, error) {
-	if caller.Unrestricted() || len(suites) == 0 {
+// parsing calls parse, which reads a body of size bytes, and has the caller pay for
+// the time. It refuses a caller that owes some, but not what is small: a device can
+// always claim and acknowledge.
+func (c *checkTime) parsing(caller delivery.Caller, size int, parse func() error) error {
+	if size <= smallBytes || caller.Unrestricted() {
+		return parse()
+	}
+	if wait, ok := c.spent.borrow(caller.ID(), 0); !ok {
+		c.observe(BudgetCheckTime)
+		return &laterError{errTooManyChecks, wait}
+	}
+	started := time.Now()
+	err := parse()
+	c.spent.charge(caller.ID(), int(time.Since(started).Microseconds()))
+	return err
+}
+
+// begin has the caller owe what checks of these suites are expected to take, and
+// pay for what took, which is over. It refuses one that owes something already. Who
+// is not known owes nothing.
+func (c *checkTime) begin(caller delivery.Caller, took time.Duration, suites []mls.CipherSuite) (*checkBill, error) {
+	if caller.Unrestricted() {
 		return &checkBill{}, nil
 	}
-	expected := time.Duration(0)
+	if len(suites) == 0 {
+		c.spent.charge(caller.ID(), int(took.Microseconds()))
+		return &checkBill{}, nil
+	}
+	expected := took
 	for _, suite := range suites {
 		expected += c.typically(suite)
 	}
@@ -46,7 +69,9 @@ func (c *checkTime) begin(caller delivery.Caller, suites []mls.CipherSuite) (*ch
 		c.observe(BudgetCheckTime)
 		return nil, &laterError{errTooManyChecks, wait}
 	}
-	return &checkBill{times: c, caller: caller.ID(), expected: expected}, nil
+	bill := &checkBill{times: c, caller: caller.ID(), expected: expected}
+	bill.took.Store(int64(took))
+	return bill, nil
 }
 
 func (c *checkTime) of(suite mls.CipherSuite) *atomic.Int64 {

@@ -141,11 +141,11 @@ func TestConcurrentChecksArePaidBeforehand(t *testing.T) {
 	c := newCheckTime(Options{CheckTime: CheckTimeBudget{time.Second, time.Millisecond}, BudgetClock: time.Now, OverBudget: func(string) {}})
 	suites := slices.Repeat([]mls.CipherSuite{5}, 100)
 	for i := range 11 { // all are still under way
-		if _, err := c.begin(alice, suites); err != nil {
+		if _, err := c.begin(alice, 0, suites); err != nil {
 			t.Fatalf("request %d: %v", i, err)
 		}
 	}
-	if _, err := c.begin(alice, suites); err == nil {
+	if _, err := c.begin(alice, 0, suites); err == nil {
 		t.Error("a twelfth of 0.1 s each begins with 1 s")
 	}
 }

@@ -24,12 +24,12 @@ const defaultClaim = 10
 type deliveryJSON struct {
 	ID              string          `json:"id"`
 	Ref             string          `json:"ref"`
-	Welcome         []byte          `json:"welcome"`
+	Welcome         object          `json:"welcome"`
 	PostedBy        delivery.UserID `json:"posted_by,omitempty"`
 	PostedAt        string          `json:"posted_at"`
 	ExpiresAt       string          `json:"expires_at"`
-	Context         []byte          `json:"context,omitempty"`
-	RatchetTree     []byte          `json:"ratchet_tree,omitempty"`
+	Context         object          `json:"context,omitempty"`
+	RatchetTree     object          `json:"ratchet_tree,omitempty"`
 	RatchetTreeSize int             `json:"ratchet_tree_size,omitempty"`
 	Redelivered     bool            `json:"redelivered"`
 }
@@ -59,6 +59,11 @@ func (s *Server) claim(w http.ResponseWriter, r *request) error {
 	if raw {
 		opts.Max = 1
 	}
+	held := 0
+	opts.Room = func(n int) error {
+		held += n
+		return r.visit.hold(n)
+	}
 	result, err := s.awaitWelcomes(r, opts, wait)
 	if err != nil {
 		return err
@@ -66,7 +71,7 @@ func (s *Server) claim(w http.ResponseWriter, r *request) error {
 	if raw {
 		return frame.answerDelivery(w, r, result)
 	}
-	return s.answerObjects(w, r, deliveredBytes(result), func() any { return frame.claim(result) })
+	return answerObjects(w, r, deliveredBytes(result)-held, func(o *objects) any { return frame.claim(o, result) })
 }
 
 // awaitWelcomes claims until there is a Welcome that the device was not given
@@ -186,18 +191,18 @@ func accepted(h http.Header) map[string]float64 {
 	return quality
 }
 
-func (f framing) claim(result delivery.ClaimResult) claimJSON {
+func (f framing) claim(o *objects, result delivery.ClaimResult) claimJSON {
 	welcomes := make([]deliveryJSON, len(result.Deliveries))
 	for i, d := range result.Deliveries {
 		welcomes[i] = deliveryJSON{
 			ID:              d.ID.String(),
 			Ref:             d.Ref.String(),
-			Welcome:         f.wrap(mls.WireFormatWelcome, d.Welcome),
+			Welcome:         o.framed(f, mls.WireFormatWelcome, d.Welcome),
 			PostedBy:        d.PostedBy,
 			PostedAt:        utc(d.PostedAt),
 			ExpiresAt:       utc(d.ExpiresAt),
-			Context:         d.Context,
-			RatchetTree:     d.RatchetTree,
+			Context:         o.add(d.Context),
+			RatchetTree:     o.add(d.RatchetTree),
 			RatchetTreeSize: d.RatchetTreeSize,
 			Redelivered:     d.Redelivered,
 		}
@@ -214,9 +219,6 @@ func (f framing) answerDelivery(w http.ResponseWriter, r *request, result delive
 		return nil
 	}
 	d := result.Deliveries[0]
-	if err := r.visit.hold(len(d.Welcome)); err != nil {
-		return err
-	}
 	h.Set("Welcome-Id", d.ID.String())
 	h.Set("Key-Package-Ref", d.Ref.String())
 	h.Set("Welcome-Redelivered", strconv.FormatBool(d.Redelivered))
@@ -224,7 +226,12 @@ func (f framing) answerDelivery(w http.ResponseWriter, r *request, result delive
 		h.Set("Link", fmt.Sprintf(`</v1/users/%s/devices/%s/welcomes/%s/ratchet-tree>; rel="ratchet-tree"`,
 			url.PathEscape(string(r.device.User)), url.PathEscape(r.device.Name), d.ID))
 	}
-	writeBody(w, http.StatusOK, mediaMLS, f.wrap(mls.WireFormatWelcome, d.Welcome))
+	head := f.head(mls.WireFormatWelcome)
+	h.Set("Content-Type", mediaMLS)
+	h.Set("Content-Length", strconv.Itoa(len(head)+len(d.Welcome)))
+	w.WriteHeader(http.StatusOK)
+	_, _ = w.Write(head)
+	_, _ = w.Write(d.Welcome)
 	return nil
 }
 

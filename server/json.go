@@ -23,19 +23,17 @@ import (
 //
 // An object is taken apart here and only its members are left to package json,
 // which looks at every byte three times; base64 is not left to it at all. In a
-// Welcome of a megabyte that is nearly all there is to do.
+// Welcome of a megabyte that is nearly all there is to do. Base64 is decoded where
+// it stands: body is changed, and the blobs are parts of it.
 func parseJSON(body []byte, v any) error {
 	object := scanner{rest: body}
-	if !object.take('{') {
-		return decodeJSON(body, v)
+	if !object.take('{') || !wholeObject(object) {
+		return decodeJSON(body, v) // which says what is wrong
 	}
 	target, fields := reflect.ValueOf(v).Elem(), fieldsOf(v)
 	seen := make([]bool, len(fields))
 	for !object.end('}') {
 		name, value := object.member()
-		if object.broken {
-			break
-		}
 		i, known := fields[name]
 		switch {
 		case !known:
@@ -48,13 +46,26 @@ func parseJSON(body []byte, v any) error {
 			return fmt.Errorf("%w: %s", errBadRequest, jsonError(err, name))
 		}
 	}
-	if object.broken {
-		return decodeJSON(body, v) // which says what is wrong
-	}
 	if !object.empty() {
 		return errJSONFollows
 	}
 	return nil
+}
+
+// wholeObject reports whether all members can be taken out of the object.
+func wholeObject(object scanner) bool {
+	for !object.end('}') {
+		object.member()
+	}
+	return !object.broken
+}
+
+// parsedMemory is about what JSON takes besides the body when it is read: its text
+// in values of its own, and once more as what it means, and each element of a list
+// with its place in a map. Blobs take less.
+func parsedMemory(body []byte) int {
+	const perElement = 128
+	return 3*len(body) + perElement*bytes.Count(body, []byte{','})
 }
 
 var errJSONFollows = fmt.Errorf("%w: JSON: something follows the value", errBadRequest)
@@ -98,17 +109,22 @@ const mostElements = 100_000
 // elements. What is tiny takes many times its own size in memory, and a second to
 // be read where a body is full of it.
 func fewElements(value []byte, most int) bool {
+	n, _ := countElements(value, most+1)
+	return n <= most
+}
+
+// countElements returns how many elements value has, if it is an array, but looks
+// no further than most; and whether they can all be taken out of it.
+func countElements(value []byte, most int) (n int, whole bool) {
 	array := scanner{rest: value}
 	if !array.take('[') {
-		return true
+		return 0, true
 	}
-	for n := 0; !array.end(']'); n++ {
-		if n == most {
-			return false
-		}
+	for n < most && !array.end(']') {
 		array.element()
+		n++
 	}
-	return true
+	return n, !array.broken
 }
 
 // decodeDevices reads an array of devices unless most of them cannot be whole.
@@ -125,15 +141,17 @@ func decodeBlobs(value []byte, list *[]blob) error {
 	if !array.take('[') {
 		return decodeStrict(value, list)
 	}
-	if !fewElements(value, 100+len(value)/shortestObject) {
+	most := 100 + len(value)/shortestObject
+	n, whole := countElements(value, most+1)
+	switch {
+	case n > most:
 		return errors.New("most of its elements are no MLS objects")
+	case !whole:
+		return decodeStrict(value, list) // which says what is wrong
 	}
-	*list = []blob{}
+	*list = make([]blob, 0, n)
 	for !array.end(']') {
 		item := array.element()
-		if array.broken {
-			return decodeStrict(value, list) // which says what is wrong
-		}
 		index := len(*list)
 		*list = append(*list, nil)
 		if err := decodeBlob(item, &(*list)[index]); err != nil {
@@ -152,12 +170,50 @@ type elementError struct {
 func (e *elementError) Error() string { return fmt.Sprintf("[%d]: %v", e.index, e.err) }
 func (e *elementError) Unwrap() error { return e.err }
 
-// decodeBlob reads base64 where it stands, if nothing in it is escaped.
-func decodeBlob(value []byte, b *blob) error {
-	if value[0] == '"' && bytes.IndexByte(value, '\\') < 0 {
-		return b.UnmarshalText(value[1 : len(value)-1])
+// decodeBlob reads base64 where it stands.
+func decodeBlob(value []byte, b *blob) (err error) {
+	if value[0] != '"' {
+		return decodeStrict(value, b)
 	}
-	return decodeStrict(value, b)
+	text, err := unescape(value[1 : len(value)-1])
+	if err != nil {
+		return err
+	}
+	*b, err = decodeBase64(text)
+	return err
+}
+
+// unescape takes escapes out of a string where it stands. Only those are read that
+// base64 can have, of the slash and of what is ASCII by its number, and those of
+// line breaks, which it is refused for.
+func unescape(text []byte) ([]byte, error) {
+	if bytes.IndexByte(text, '\\') < 0 {
+		return text, nil
+	}
+	n := 0
+	for i := 0; i < len(text); i++ {
+		c := text[i]
+		if c == '\\' {
+			rest := text[i+1:]
+			switch {
+			case len(rest) > 0 && rest[0] == '/':
+				c, i = '/', i+1
+			case len(rest) > 0 && (rest[0] == 'n' || rest[0] == 'r'):
+				c, i = '\n', i+1
+			case len(rest) > 4 && rest[0] == 'u':
+				number, err := strconv.ParseUint(string(rest[1:5]), 16, 7)
+				if err != nil {
+					return nil, &base64Error{fmt.Sprintf("byte %d of %d cannot stand there", i, len(text))}
+				}
+				c, i = byte(number), i+5
+			default:
+				return nil, &base64Error{fmt.Sprintf("byte %d of %d cannot stand there", i, len(text))}
+			}
+		}
+		text[n] = c
+		n++
+	}
+	return text[:n], nil
 }
 
 // decodeJSON reads one value with package json.
@@ -392,11 +448,22 @@ func looksLikeBase64(b []byte) bool {
 	return len(b) >= 32 && read.UnmarshalText(bytes.TrimSpace(b)) == nil
 }
 
-// UnmarshalText refuses white space, which package base64 would skip.
+// UnmarshalText is for package json, which has to say what is wrong with a value:
+// what is right it never reads.
 func (b *blob) UnmarshalText(text []byte) (err error) {
+	*b, err = decodeBase64(bytes.Clone(text))
+	return err
+}
+
+// decodedAtATime is how much base64 is decoded before it is put in its place.
+const decodedAtATime = 4 << 10
+
+// decodeBase64 decodes text where it stands. It refuses white space, which package
+// base64 would skip.
+func decodeBase64(text []byte) (blob, error) {
 	has := func(c byte) bool { return bytes.IndexByte(text, c) >= 0 }
 	if has('\r') || has('\n') {
-		return &base64Error{"there is a line break in it"}
+		return nil, &base64Error{"there is a line break in it"}
 	}
 	padded, unpadded := standard, standardNoPad
 	if has('-') || has('_') {
@@ -406,15 +473,31 @@ func (b *blob) UnmarshalText(text []byte) (err error) {
 	if bytes.HasSuffix(text, []byte("=")) {
 		alphabet = padded
 	}
-	*b, err = alphabet.AppendDecode(make([]byte, 0, len(text)*3/4), text)
-	if err == nil {
-		return nil
+	hex := looksLikeHex(text)
+	var decoded [decodedAtATime / 4 * 3]byte
+	n := 0
+	for at := 0; at < len(text); at += decodedAtATime {
+		part := text[at:min(at+decodedAtATime, len(text))]
+		m, err := alphabet.Decode(decoded[:], part)
+		if err == nil && m < len(decoded) && at+len(part) < len(text) {
+			err = base64.CorruptInputError(len(part) - 1) // padding before the end
+		}
+		if err != nil {
+			return nil, newBase64Error(err, at, len(text), hex)
+		}
+		n += copy(text[n:], decoded[:m])
 	}
+	return text[:n:n], nil
+}
+
+// newBase64Error says where in a text of length characters package base64 has found
+// something wrong, which looked at a part that begins at start.
+func newBase64Error(err error, start, length int, hex bool) error {
 	wrong := &base64Error{err.Error()}
 	if at, ok := errors.AsType[base64.CorruptInputError](err); ok {
-		wrong.why = fmt.Sprintf("byte %d of %d cannot stand there", int64(at), len(text))
+		wrong.why = fmt.Sprintf("byte %d of %d cannot stand there", start+int(at), length)
 	}
-	if looksLikeHex(text) {
+	if hex {
 		wrong.why += hexHint
 	}
 	return wrong

@@ -18,13 +18,13 @@ func (s *Server) objectBytes() int { return s.options.AnswerBytes / 4 * 3 }
 // A listedJSON is a KeyPackage that can be handed out.
 type listedJSON struct {
 	keyPackageJSON
-	Bytes []byte `json:"bytes"`
+	Bytes object `json:"bytes"`
 }
 
-func (f framing) listed(k delivery.ListedKeyPackage) listedJSON {
+func (f framing) listed(o *objects, k delivery.ListedKeyPackage) listedJSON {
 	return listedJSON{
 		newKeyPackage(k.Ref, k.Suite, k.LastResort, k.Lifetime, k.ExpiresAt),
-		f.wrap(mls.WireFormatKeyPackage, k.Bytes),
+		o.framed(f, mls.WireFormatKeyPackage, k.Bytes),
 	}
 }
 
@@ -53,7 +53,7 @@ func (s *Server) list(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	return s.answerObjects(w, r, listedBytes(page), func() any { return frame.listing(r.user, page) })
+	return answerObjects(w, r, listedBytes(page), func(o *objects) any { return frame.listing(o, r.user, page) })
 }
 
 // listed lists what the budgets have left. What a listing costs shows only then,
@@ -102,12 +102,12 @@ func (s *Server) listOptions(r *request) (opts delivery.ListOptions, err error) 
 	return opts, nil
 }
 
-func (f framing) listing(user delivery.UserID, page delivery.Listing) listingJSON {
+func (f framing) listing(o *objects, user delivery.UserID, page delivery.Listing) listingJSON {
 	devices := make([]listedDeviceJSON, len(page.Devices))
 	for i, d := range page.Devices {
 		devices[i] = listedDeviceJSON{d.Device, make([]listedJSON, len(d.KeyPackages))}
 		for j, k := range d.KeyPackages {
-			devices[i].KeyPackages[j] = f.listed(k)
+			devices[i].KeyPackages[j] = f.listed(o, k)
 		}
 	}
 	return listingJSON{user, devices, page.Next}

@@ -55,6 +55,8 @@ type request struct {
 	limit int
 	room  int // bytes that are accounted for
 
+	checkTime *checkTime // that reading the body takes
+
 	// permitted looks at the credentials again, where they were looked at; a body
 	// that comes only after this time needs it.
 	permitted func() error
@@ -62,7 +64,7 @@ type request struct {
 }
 
 func (s *Server) newRequest(w *response, hr *http.Request, rt *route) *request {
-	r := &request{Request: hr, id: requestID(hr), route: rt, client: s.clientAddress(hr)}
+	r := &request{Request: hr, id: requestID(hr), route: rt, client: s.clientAddress(hr), checkTime: s.checkTime}
 	w.Header().Set("Request-Id", r.id)
 	if hr.Body == nil || hr.Body == http.NoBody {
 		return r
@@ -209,13 +211,6 @@ func (r *request) framing(usual framing) (framing, error) {
 	return framing(f), err
 }
 
-func (f framing) wrap(format mls.WireFormat, bare []byte) []byte {
-	if f == framingMessage {
-		return mls.Wrap(format, bare)
-	}
-	return bare
-}
-
 // readBody appends the whole body, which is not compressed, to b.
 func (r *request) readBody(b *bytes.Buffer) error {
 	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
@@ -315,18 +310,34 @@ func (r *request) readJSON(v any) error {
 	if _, err := r.mediaType(mediaJSON); err != nil {
 		return err
 	}
-	return parseJSON(body.Bytes(), v)
+	if err := r.visit.beginWork(r.Context(), parsedMemory(body.Bytes())); err != nil {
+		return err
+	}
+	return r.parse(body.Bytes(), v)
+}
+
+// parse reads JSON, for whose time the caller pays.
+func (r *request) parse(body []byte, v any) error {
+	return r.checkTime.parsing(r.caller, len(body), func() error { return parseJSON(body, v) })
 }
 
 // readMessage reads a body that is one MLS object (raw) or JSON, which goes to
-// v. An empty one is {}.
+// v. An empty one is {}. Objects are parts of the body, which is theirs then.
 func (r *request) readMessage(v any) (raw []byte, err error) {
-	body := borrowBuffer()
-	defer returnBuffer(body)
-	if err := r.readBody(body); err != nil {
+	buffer := borrowBuffer()
+	err = r.readBody(buffer)
+	body := buffer.Bytes()
+	if err == nil && len(body) > maxKept && cap(body) > len(body)+spareBytes {
+		err = r.visit.hold(len(body)) // it came without its length
+	}
+	if err != nil || len(body) == 0 || cap(body) > len(body)+spareBytes {
+		body = append([]byte{}, body...)
+		returnBuffer(buffer)
+	}
+	if err != nil {
 		return nil, err
 	}
-	if body.Len() == 0 && r.Header.Get("Content-Type") == "" {
+	if len(body) == 0 && r.Header.Get("Content-Type") == "" {
 		return nil, nil
 	}
 	is, err := r.mediaType(mediaJSON, mediaMLS)
@@ -334,12 +345,15 @@ func (r *request) readMessage(v any) (raw []byte, err error) {
 	case err != nil:
 		return nil, err
 	case is == mediaMLS:
-		return append([]byte{}, body.Bytes()...), nil // no larger than it is, and its own
-	case body.Len() == 0:
+		return body, nil
+	case len(body) == 0:
 		return nil, nil
 	}
-	return nil, parseJSON(body.Bytes(), v)
+	return nil, r.parse(body, v)
 }
+
+// spareBytes is how much more room than a body needs goes with it to the store.
+const spareBytes = 64
 
 // A deviceJSON names a device in a body.
 type deviceJSON struct {

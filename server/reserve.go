@@ -44,7 +44,7 @@ func (s *Server) reserve(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	return s.answerObjects(w, r, reservedBytes(reservation), func() any { return frame.reservation(reservation) })
+	return answerObjects(w, r, reservedBytes(reservation), func(o *objects) any { return frame.reservation(o, reservation) })
 }
 
 // reserved reserves what the budgets have left. A user's reservations take turns:
@@ -181,12 +181,12 @@ func validSuites(suites []mls.CipherSuite) error {
 	return refuseRepeated("cipher_suites", suites)
 }
 
-func (f framing) reservation(r delivery.Reservation) reservationJSON {
+func (f framing) reservation(o *objects, r delivery.Reservation) reservationJSON {
 	users := make([]reservedUserJSON, len(r.Users))
 	for i, u := range r.Users {
 		users[i] = reservedUserJSON{u.User, u.Status, make([]reservedDeviceJSON, len(u.Devices))}
 		for j, d := range u.Devices {
-			users[i].Devices[j] = f.reservedDevice(d)
+			users[i].Devices[j] = f.reservedDevice(o, d)
 		}
 	}
 	id := ""
@@ -196,10 +196,10 @@ func (f framing) reservation(r delivery.Reservation) reservationJSON {
 	return reservationJSON{id, r.Suite, users}
 }
 
-func (f framing) reservedDevice(d delivery.ReservedDevice) reservedDeviceJSON {
+func (f framing) reservedDevice(o *objects, d delivery.ReservedDevice) reservedDeviceJSON {
 	reserved := reservedDeviceJSON{Device: d.Device, Status: d.Status, Suites: d.Suites, UsableFrom: utc(d.UsableFrom)}
 	if d.KeyPackage != nil {
-		k := f.listed(*d.KeyPackage)
+		k := f.listed(o, *d.KeyPackage)
 		reserved.KeyPackage = &k
 	}
 	return reserved

@@ -2,7 +2,6 @@ package server
 
 import (
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -23,9 +22,9 @@ type response struct {
 	http.ResponseWriter
 	times    *timeouts
 	draining <-chan struct{}
-	status   int    // 0: nothing was written
-	begins   func() // is called when the answer is made; nil: nothing is
-	problem  string // the code of the problem that was answered with
+	status   int      // 0: nothing was written
+	begins   []func() // are called when the answer is made
+	problem  string   // the code of the problem that was answered with
 }
 
 // Values of headers that every answer has; net/http only reads them.
@@ -51,8 +50,8 @@ func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 func (w *response) WriteHeader(status int) {
 	if w.status == 0 && status >= 200 {
 		w.status = status
-		if w.begins != nil {
-			w.begins()
+		for _, f := range w.begins {
+			f()
 		}
 		w.lastAnswer()
 		size, _ := strconv.Atoi(w.Header().Get("Content-Length"))
@@ -95,39 +94,6 @@ func answerAs(w http.ResponseWriter, status int, mediaType string, v any) error 
 		writeBody(w, status, mediaType, body.Bytes())
 	}
 	return err
-}
-
-// largeAnswer is from where on answers are encoded as many at a time as there
-// are processors: on the way they take several times the memory that they have
-// when they are done.
-const largeAnswer = 256 << 10
-
-// answerObjects writes what make returns, which has objects of size bytes in
-// base64.
-func (s *Server) answerObjects(w http.ResponseWriter, r *request, size int, make func() any) error {
-	size = size * 4 / 3
-	if err := r.visit.hold(size); err != nil {
-		return err
-	}
-	body := borrowBuffer()
-	defer returnBuffer(body)
-	if err := s.encodeObjects(r.Context(), body, size, make); err != nil {
-		return err
-	}
-	writeBody(w, http.StatusOK, mediaJSON, body.Bytes())
-	return nil
-}
-
-func (s *Server) encodeObjects(ctx context.Context, b *bytes.Buffer, size int, make func() any) error {
-	if size >= largeAnswer {
-		select {
-		case s.encoders <- struct{}{}:
-			defer func() { <-s.encoders }()
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	return encode(b, make())
 }
 
 func encode(b *bytes.Buffer, v any) error {

@@ -76,8 +76,12 @@ func syncBody(l delivery.Limits) int {
 	return (l.KeyPackagesPerDevice+len(l.CipherSuites)+2*l.RetiredPerDevice+l.OpenPerDevice)*entry + slack
 }
 
+// publicationBody has room for as many KeyPackages as one request may have, but in
+// all for no more than a Welcome may be, or a single one: a hundred of the largest
+// size nobody makes, and the largest body decides how much memory a server needs.
 func publicationBody(l delivery.Limits) int {
-	return l.KeyPackagesPerPublish*(inBase64(l.KeyPackageBytes)+8) + slack
+	one := inBase64(l.KeyPackageBytes) + 8
+	return min(l.KeyPackagesPerPublish*one, max(inBase64(l.WelcomeBytes), one)) + slack
 }
 
 func postBody(l delivery.Limits) int { return inBase64(l.WelcomeBytes) + slack }
@@ -155,6 +159,7 @@ func (s *Server) serve(rt *route, run func(http.ResponseWriter, *request, httpro
 		start := time.Now()
 		w := s.newResponse(hw, hr)
 		r := s.newRequest(w, hr, rt)
+		w.begins = append(w.begins, r.visit.endWork)
 		defer func() {
 			took := time.Since(start)
 			s.options.Observe(rt.path, knownMethod(r.Method), w.code(), took)

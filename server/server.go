@@ -105,9 +105,8 @@ type Server struct {
 	budgets   *budgets
 	checkTime *checkTime
 
-	publications *buckets      // by user
-	storage      *buckets      // by user
-	encoders     chan struct{} // one token for each large answer that is being encoded
+	publications *buckets // by user
+	storage      *buckets // by user
 
 	caps        Caps
 	pools       pools
@@ -161,7 +160,6 @@ func New(o Options) *Server {
 		times:     newTimeouts(o),
 		verifiers: make(verifiers, cmp.Or(o.Checks, runtime.GOMAXPROCS(0))),
 		budgets:   newBudgets(o),
-		encoders:  make(chan struct{}, runtime.GOMAXPROCS(0)),
 		caps:      o.Caps.orDefault(),
 		draining:  make(chan struct{}),
 

@@ -143,7 +143,7 @@ func (s *Server) inTurn(w http.ResponseWriter, r *request) error {
 	done = sync.OnceFunc(done)
 	defer done()
 	if response, ok := w.(*response); ok {
-		response.begins = done
+		response.begins = append(response.begins, done)
 	}
 	return r.route.handle(s, w, r)
 }

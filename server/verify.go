@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"welcomed/delivery"
 	"welcomed/mls"
@@ -64,6 +65,17 @@ func (v verifiers) call(ctx context.Context, check func(i int), i int) (err erro
 // itemTooLarge is the code of an item that exceeds KeyPackageBytes.
 const itemTooLarge delivery.ItemCode = "too_large"
 
+// publishMemory is what publishing takes besides the body: what is read of each
+// KeyPackage and stored of it, lists as long as on the wire, and of extensions and
+// certificates, of which there are only so many, several times their bytes.
+func publishMemory(items []blob) (n int) {
+	const least, most, share = 2 << 10, 40 << 10, 16
+	for _, item := range items {
+		n += least + 2*len(item) + min(share*len(item), most)
+	}
+	return n
+}
+
 // verify reads the items of a publication, on all processors: first what costs
 // little, and then, if the caller may still have that done, the signatures. The
 // error names every item that is refused. With repeats, those that the device has
@@ -71,8 +83,17 @@ const itemTooLarge delivery.ItemCode = "too_large"
 func (s *Server) verify(r *request, items []blob, repeats bool) ([]delivery.NewKeyPackage, error) {
 	read := make([]*mls.KeyPackage, len(items))
 	verdicts := make([]*delivery.InvalidItem, len(items))
+	if err := r.visit.beginWork(r.Context(), publishMemory(items)); err != nil {
+		return nil, err
+	}
+	large := r.room > smallBytes
+	var took atomic.Int64
 	err := s.verifiers.each(r.Context(), len(items), func(i int) {
+		started := time.Now()
 		read[i], verdicts[i] = s.readItem(r.device, i, items[i])
+		if large {
+			took.Add(int64(time.Since(started)))
+		}
 	})
 	if err != nil {
 		return nil, err
@@ -83,7 +104,7 @@ func (s *Server) verify(r *request, items []blob, repeats bool) ([]delivery.NewK
 			return nil, err
 		}
 	}
-	bill, err := s.checkTime.begin(r.caller, suitesOf(read))
+	bill, err := s.checkTime.begin(r.caller, time.Duration(took.Load()), suitesOf(read))
 	if err != nil {
 		return nil, err
 	}

@@ -137,14 +137,28 @@ func (s *Server) readWelcome(r *request, p *delivery.Posting) error {
 		raw = *body.Welcome
 	}
 	p.RatchetTree, p.Context = orNil(body.RatchetTree), orNil(body.Context)
-	if p.Welcome, err = mls.ReadWelcome(raw); err != nil {
-		return withHint(err, raw)
+	recipients := mls.CountRecipients(raw)
+	if recipients > s.limits.RecipientsPerWelcome {
+		return fmt.Errorf("%w: %d, at most %d in one Welcome", errTooManyRecipients, recipients, s.limits.RecipientsPerWelcome)
 	}
-	if err := s.limitPosting(p); err != nil {
+	if err := r.visit.beginWork(r.Context(), len(raw)+len(p.RatchetTree)+recipients*perRecipient); err != nil {
 		return err
 	}
-	return p.Welcome.Verify()
+	return s.checkTime.parsing(r.caller, len(raw), func() error {
+		if p.Welcome, err = mls.ReadWelcome(raw); err != nil {
+			return withHint(err, raw)
+		}
+		if err := s.limitPosting(p); err != nil {
+			return err
+		}
+		return p.Welcome.Verify()
+	})
 }
+
+// perRecipient is what posting takes for each recipient besides the bytes of the
+// Welcome, which are there once more on their way to the disk: what is read of it,
+// its verdict and the answer.
+const perRecipient = 1 << 10
 
 func orNil(b *blob) []byte {
 	if b == nil || len(*b) == 0 {
@@ -155,13 +169,11 @@ func orNil(b *blob) []byte {
 
 func (s *Server) limitPosting(p *delivery.Posting) error {
 	total := len(p.Welcome.Bytes()) + len(p.RatchetTree) + len(p.Context)
-	switch recipients := len(p.Welcome.Secrets); {
+	switch {
 	case len(p.Context) > s.limits.ContextBytes:
 		return fmt.Errorf("%w: context has %d bytes, at most %d are accepted", errTooLarge, len(p.Context), s.limits.ContextBytes)
 	case total > s.limits.WelcomeBytes:
 		return fmt.Errorf("%w: Welcome, ratchet tree and context have %d bytes, at most %d are accepted", errTooLarge, total, s.limits.WelcomeBytes)
-	case recipients > s.limits.RecipientsPerWelcome:
-		return fmt.Errorf("%w: %d, at most %d in one Welcome", errTooManyRecipients, recipients, s.limits.RecipientsPerWelcome)
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"bytes"
+	"errors"
 	"slices"
 	"time"
 
@@ -95,6 +96,21 @@ var claimPromises = []promise{
 		r := w.claim(phone, newOnly)
 		w.given(r, third, first, second)
 		same(w, "not settled", len(r.Unsettled), 0)
+	}},
+	{"a claim asks for room before it reads, and changes nothing where there is none", func(w *world) {
+		k := w.one(phone)
+		id := w.send(bob, k)
+		full, asked := errors.New("no room"), 0
+		w.idle("a claim without room", func() {
+			_, err := w.store.Claim(w.ctx, self(phone), phone, claimOptions(func(o *delivery.ClaimOptions) {
+				o.Room = func(n int) error { asked += n; return full }
+			}))
+			w.refused(err, full)
+		})
+		w.states(delivery.Matched, k)
+		g := w.first(phone, id)[0]
+		same(w, "asked for as much as there is", asked >= len(g.Welcome)-len(g.Context) && asked < 2*len(g.Welcome), true)
+		w.given(w.claim(tablet, func(o *delivery.ClaimOptions) { o.Room = func(int) error { return full } }))
 	}},
 	{"after them come those least recently given", func(w *world) {
 		var ids []welcomeID
