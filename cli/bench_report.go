@@ -169,7 +169,7 @@ func (r *benchReport) about(b *strings.Builder) {
 // judge says what the levels mean for the machine, whose database would be in
 // dir.
 func (r *benchReport) judge(dir string) {
-	s := sizing{memory: peakMemory(), machine: machineMemory(), free: freeSpace(dir), load: loadAverage(),
+	s := sizing{memory: peakMemory(), machine: memoryForAll(), free: freeSpace(dir), load: loadAverage(),
 		processors: runtime.NumCPU(), addressBits: strconv.IntSize}
 	for _, l := range r.Levels {
 		s.disk, s.full, s.busy, s.callers = l.Disk, l.Operations, l.busy, l.Callers

@@ -56,6 +56,7 @@ type config struct {
 	clientCaps      server.Caps
 
 	checks      int              // signature checks at a time; not a flag
+	memory      memory           // that there is; not a flag
 	followsLoad bool             // the aim of the garbage collector does; not a flag
 	hangups     <-chan os.Signal // SIGHUP; nil: nobody sends any; not a flag
 
@@ -188,7 +189,7 @@ func (c *config) limitFlags() []cli.Flag {
 // check refuses settings that contradict each other.
 func (c *config) check() error {
 	var wrong problems
-	for _, check := range []func() error{c.checkServer, c.checkCaps, c.checkClients, c.checkOIDC, c.backups.check} {
+	for _, check := range []func() error{c.checkServer, c.checkCaps, c.checkClients, c.checkOIDC, c.backups.check, c.checkMemory} {
 		wrong.note(check())
 	}
 	return wrong.all()

@@ -160,15 +160,19 @@ func TestConnectionsFitTheOpenFiles(t *testing.T) {
 
 func TestTheAimOfTheCollectorFollowsTheLoad(t *testing.T) {
 	for _, row := range []struct {
-		load server.Load
-		want int64
+		memory memory
+		load   server.Load
+		want   int64
 	}{
-		{server.Load{}, 128 << 20},
-		{server.Load{Connections: 1024}, 160 << 20},
-		{server.Load{Connections: 1024, BodyMemory: 64 << 20}, 288 << 20},
+		{memory{}, server.Load{}, 128 << 20},
+		{memory{}, server.Load{Connections: 1024}, 158 << 20},
+		{memory{}, server.Load{Connections: 1024, BodyMemory: 64 << 20}, 254 << 20},
+		{memory{bytes: 1 << 30}, server.Load{Connections: 1024, BodyMemory: 64 << 20}, 254 << 20},
+		{memory{bytes: 256 << 20}, server.Load{Connections: 1024, BodyMemory: 64 << 20}, 232 << 20},
+		{memory{bytes: 128 << 20}, server.Load{}, 120 << 20},
 	} {
-		if got := aimFor(row.load); got != row.want {
-			t.Errorf("%+v: got %d, want %d", row.load, got, row.want)
+		if got := row.memory.aim(row.load); got != row.want {
+			t.Errorf("%s, %+v: got %d, want %d", row.memory, row.load, got, row.want)
 		}
 	}
 }

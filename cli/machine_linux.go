@@ -16,20 +16,13 @@ func peakMemory() int64 {
 	return int64(u.Maxrss) << 10
 }
 
-// machineMemory returns how much memory there is for this process, in bytes: a
-// container may have less than the machine.
+// machineMemory returns how much memory the machine has, in bytes.
 func machineMemory() int64 {
 	var info syscall.Sysinfo_t
 	if syscall.Sysinfo(&info) != nil {
 		return 0
 	}
-	total := int64(info.Totalram) * int64(info.Unit)
-	if limit, err := os.ReadFile("/sys/fs/cgroup/memory.max"); err == nil {
-		if n, err := strconv.ParseInt(strings.TrimSpace(string(limit)), 10, 64); err == nil {
-			total = min(total, n)
-		}
-	}
-	return total
+	return int64(info.Totalram) * int64(info.Unit)
 }
 
 // freeSpace returns how many bytes this user may still write to the disk of a

@@ -2,8 +2,13 @@ package cli
 
 import (
 	"context"
+	"fmt"
+	"log/slog"
+	"math"
 	"runtime/debug"
 	"time"
+
+	"github.com/KimMachineGun/automemlimit/memlimit"
 
 	"welcomed/server"
 )
@@ -14,49 +19,187 @@ const (
 	memoryAim      = 128 << 20 // bytes
 )
 
+// What the server takes, in bytes.
+const (
+	memoryAtRest        = 12 << 20 // the program, and a store that nobody uses
+	memoryPerLogged     = 4        // of changed rows, for each byte of the store's log
+	memoryPerConnection = 30 << 10 // of a claim that waits: buffers, stacks, what is known of the request
+	memoryPerSocket     = 8 << 10  // of it in the kernel, which counts for a cgroup
+	memoryPerSecure     = 40 << 10 // of a connection besides if it has TLS
+	mostLogged          = 16 << 20 // what the store's log has at most if there is enough memory
+	memoryStep          = 4 << 20  // by which the aim of the collector moves
+)
+
+// workShare is how much memory is for work with bodies besides their own: half as
+// much, see server.Caps.
+const workShare = 0.5
+
+// A memory is how much memory this process may take.
+type memory struct {
+	bytes int64  // 0: not known
+	from  string // what says so
+}
+
+const (
+	fromCgroup  = "cgroup"
+	fromMachine = "half of the machine"
+	fromEnv     = "GOMEMLIMIT"
+)
+
+// findMemory looks for what limits this process: the operator's word, the limit of
+// the cgroup that it is in, or the machine, which others need half of.
+func findMemory(env environment) memory {
+	if _, set := env.lookup("GOMEMLIMIT"); set {
+		if limit := debug.SetMemoryLimit(-1); limit < math.MaxInt64 {
+			return memory{limit + limit/15, fromEnv}
+		}
+	}
+	machine := machineMemory() / 2
+	if limit := cgroupMemory(); limit > 0 && (limit < machine || machine == 0) {
+		return memory{limit, fromCgroup}
+	}
+	return memory{machine, fromMachine}
+}
+
+// memoryForAll returns how much memory there is for this process and others: a
+// container may have less than the machine.
+func memoryForAll() int64 {
+	machine, limit := machineMemory(), cgroupMemory()
+	if limit > 0 && (limit < machine || machine == 0) {
+		return limit
+	}
+	return machine
+}
+
+// cgroupMemory returns the least limit of the cgroup of this process and of those
+// above it, of version 1 or 2; 0 if there is none.
+func cgroupMemory() int64 {
+	limit, err := memlimit.FromCgroup()
+	if err != nil || limit >= math.MaxInt64/2 {
+		return 0
+	}
+	return int64(limit)
+}
+
+// ours is so much memory without what the Go runtime does not know of, but for
+// sockets: page tables, and what is on its way to a file.
+func ours(bytes int64) int64 { return bytes - bytes/16 }
+
+func (m memory) String() string {
+	if m.bytes == 0 {
+		return "not known"
+	}
+	return fmt.Sprintf("%d MiB (%s)", m.bytes>>20, m.from)
+}
+
+// fitMemory sets what was not set otherwise so that it fits into the memory: how
+// many bodies and answers are under way, how large an answer is, and how many
+// connections there are and claims wait. It does nothing where there is enough.
+func (c *config) fitMemory(m memory, from origins) {
+	if m.bytes == 0 {
+		return
+	}
+	c.memory = m
+	k := &c.clientCaps
+	fit := func(flag string, p *int, most int64) {
+		if from.of(flag) == defaultOrigin {
+			*p = int(max(1, min(int64(*p), most)))
+		}
+	}
+	largest := server.LargestBody(c.limits)
+	if from.of("max-body-memory") == defaultOrigin {
+		k.BodyMemory = min(k.BodyMemory, max(m.bytes/8, bodyMemoryShare*largest))
+	}
+	fit("max-answer-size", &c.answerBytes, k.BodyMemory/4)
+	fit("max-connections", &k.Connections, c.connectionsIn(m))
+	fit("max-waits", &k.Waits, int64(k.Connections))
+	fit("max-requests", &k.Requests, int64(k.Connections))
+}
+
+// logSize is how large the log of the store may be.
+func (m memory) logSize() int64 {
+	if m.bytes == 0 {
+		return mostLogged
+	}
+	return min(mostLogged, m.bytes/128)
+}
+
+// connectionsIn is how many connections there may be besides all else.
+func (c *config) connectionsIn(m memory) int64 {
+	each := int64(memoryPerConnection + memoryPerSocket)
+	if c.tlsCert != "" {
+		each += memoryPerSecure
+	}
+	bodies := int64((1 + workShare) * float64(c.clientCaps.BodyMemory))
+	return (ours(m.bytes) - memoryAtRest - memoryPerLogged*m.logSize() - bodies) / each
+}
+
+// fewestConnections are those that a server has room for, or it is not worth it.
+const fewestConnections = 100
+
+// checkMemory refuses to start with so little memory that the kernel would soon end
+// the server.
+func (c *config) checkMemory() error {
+	if c.memory.bytes == 0 || c.connectionsIn(c.memory) >= fewestConnections {
+		return nil
+	}
+	least := c.memory
+	for c.connectionsIn(least) < fewestConnections {
+		least.bytes += 1 << 20
+	}
+	return fmt.Errorf("%s of memory is too little for bodies of up to %s and %d connections: give it %s, or lower --max-body-memory and what bodies may have (--max-key-packages-per-publish, --max-welcome-size)",
+		c.memory, roughSize(server.LargestBody(c.limits)), fewestConnections, roughSize(least.bytes))
+}
+
 // collectLess lets there be twice as much garbage as there is memory in use
 // before it is collected, and less when both come near memoryAim. The changed
 // rows of the store are in use for long, and looking at them again costs a tenth
 // of the processor time under load. Whoever sets GOGC or GOMEMLIMIT is obeyed.
 // It reports whether the aim is this server's to change.
-func collectLess(env environment) bool {
+func collectLess(env environment, m memory) bool {
 	if _, set := env.lookup("GOGC"); !set {
 		debug.SetGCPercent(garbagePercent)
 	}
 	if _, set := env.lookup("GOMEMLIMIT"); set {
 		return false
 	}
-	debug.SetMemoryLimit(memoryAim)
+	debug.SetMemoryLimit(m.aim(server.Load{}))
 	return true
 }
 
-// What clients take besides: a connection its buffers and stacks, and a body or
-// an answer the forms that it has on its way.
-const (
-	memoryPerConnection = 32 << 10
-	formsOfABody        = 2
-	memoryStep          = 8 << 20
-)
-
-// aimFor is memoryAim and what clients take.
-func aimFor(l server.Load) int64 {
-	return memoryAim + int64(l.Connections)*memoryPerConnection + formsOfABody*l.BodyMemory
+// aim is memoryAim and what clients take, and never more than sockets leave.
+func (m memory) aim(l server.Load) int64 {
+	aim := memoryAim + int64(l.Connections)*memoryPerConnection + int64((1+workShare)*float64(l.BodyMemory))
+	if m.bytes > 0 {
+		aim = min(aim, ours(m.bytes)-int64(l.Connections)*memoryPerSocket)
+	}
+	return aim
 }
 
 // followLoad raises the aim by what clients take, and lowers it again: what is in
 // use cannot be collected, so an aim below it would have the collector run all
 // the time.
-func followLoad(ctx context.Context, tick <-chan time.Time, load func() server.Load) {
-	now := int64(memoryAim)
+func (m memory) followLoad(ctx context.Context, tick <-chan time.Time, load func() server.Load) {
+	now := m.aim(server.Load{})
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick:
 		}
-		if aim := aimFor(load()); aim-now >= memoryStep || now-aim >= memoryStep {
+		if aim := m.aim(load()); aim-now >= memoryStep || now-aim >= memoryStep {
 			debug.SetMemoryLimit(aim)
 			now = aim
 		}
+	}
+}
+
+// warnOfMemory is for an operator whose caps ask for more than there is.
+func (c *config) warnOfMemory(log *slog.Logger) {
+	if c.memory.bytes == 0 {
+		return
+	}
+	if fit := c.connectionsIn(c.memory); fit < int64(c.clientCaps.Connections) {
+		log.Warn("there is not enough memory for so many connections", "memory", c.memory.String(), "max_connections", c.clientCaps.Connections, "fit", fit)
 	}
 }

@@ -36,6 +36,7 @@ func serveCommand(env environment) *cli.Command {
 		Usage: "run the server until SIGTERM or SIGINT",
 		Flags: append([]cli.Flag{boolFlag("check", &checkOnly, "only say whether a server could start like this, beside one that runs or not")}, flags...),
 		Action: func(ctx context.Context, _ *cli.Command) error {
+			c.fitMemory(findMemory(env), originsOf(ctx))
 			if checkOnly {
 				return checkStart(ctx, env, c)
 			}
@@ -59,7 +60,7 @@ func serveCommand(env environment) *cli.Command {
 				}
 			}()
 			c.checks = spareThread(env)
-			c.followsLoad = collectLess(env)
+			c.followsLoad = collectLess(env, c.memory)
 			c.warn(env, log)
 			if env.settings.values != nil {
 				log.Info("settings of the service that is installed here", "file", env.settings.file)
@@ -77,7 +78,7 @@ func serve(ctx context.Context, c *config, log *slog.Logger, stopping func()) er
 		return err
 	}
 	log.Info("serving", "listen", i.api.Addr().String(), "admin_listen", i.admin.Addr().String(),
-		"admin_socket", c.socket.of(c.db), "db", c.db, "version", currentVersion(),
+		"admin_socket", c.socket.of(c.db), "db", c.db, "version", currentVersion(), "memory", c.memory.String(),
 		"url", urlOf(i.api.Addr(), i.certificate != nil)+"v1", "status_page", urlOf(i.admin.Addr(), false))
 	tellManager(log, daemon.SdNotifyReady, status("serving on %s", i.api.Addr()))
 	err = i.run(ctx)
@@ -110,6 +111,7 @@ type instance struct {
 	certificate *certificate     // nil: no TLS
 	backups     *backup.Schedule // nil: none
 	followsLoad bool
+	memory      memory
 	beatEvery   time.Duration // 0: nobody wants to hear
 	hangups     <-chan os.Signal
 	reloads     []func() // what a hangup has read again
@@ -134,7 +136,7 @@ func assemble(ctx context.Context, c *config, log *slog.Logger) (_ *instance, er
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	i := &instance{followsLoad: c.followsLoad, beatEvery: beatEvery(log)}
+	i := &instance{followsLoad: c.followsLoad, memory: c.memory, beatEvery: beatEvery(log)}
 	defer func() {
 		if err != nil {
 			i.closeListeners()
@@ -148,6 +150,7 @@ func assemble(ctx context.Context, c *config, log *slog.Logger) (_ *instance, er
 	}
 	c.warnOfClearTokens(i.api.Addr(), log)
 	c.fitFiles(openFiles(), log)
+	c.warnOfMemory(log)
 	registry := prometheus.NewRegistry()
 	m := metrics.New(registry, currentVersion())
 	if i.backups, err = c.backups.schedule(c.db, m, log); err != nil {
@@ -382,6 +385,7 @@ func openFile(c *config, m *metrics.Metrics, log *slog.Logger) (*bolt.Store, err
 		Limits:        c.limits,
 		TrustClock:    c.trustClock,
 		MaxSize:       c.maxSize,
+		LogSize:       c.memory.logSize(),
 		ObserveCommit: m.ObserveCommit,
 		Misplaced:     func(why error) { log.Error("nothing can be written", "error", why) },
 	})
@@ -414,7 +418,7 @@ func (i *instance) run(ctx context.Context) error {
 	if i.followsLoad {
 		tick := time.NewTicker(time.Second)
 		defer tick.Stop()
-		sweeper.Go(func() { followLoad(sweeping, tick.C, i.server.Load) })
+		sweeper.Go(func() { i.memory.followLoad(sweeping, tick.C, i.server.Load) })
 	}
 	if i.certificate != nil {
 		tick := time.NewTicker(certificateEvery)

@@ -22,10 +22,15 @@ func withOrigins(ctx context.Context, from origins) context.Context {
 	return context.WithValue(ctx, originsKey{}, from)
 }
 
+func originsOf(ctx context.Context) origins {
+	from, _ := ctx.Value(originsKey{}).(origins)
+	return from
+}
+
 // settingsOf are the flags of a command with their values, whose origins are in
 // ctx.
 func settingsOf(ctx context.Context, flags []cli.Flag) []server.Setting {
-	from, _ := ctx.Value(originsKey{}).(origins)
+	from := originsOf(ctx)
 	list := make([]server.Setting, len(flags))
 	for i, flag := range flags {
 		name := flag.Names()[0]
@@ -77,6 +82,7 @@ func configCommand(env environment) *cli.Command {
 			boolFlag("json", &o.json, "print JSON"),
 		}, flags...),
 		Action: func(ctx context.Context, _ *cli.Command) (err error) {
+			c.fitMemory(findMemory(env), originsOf(ctx))
 			settings := settingsOf(ctx, flags)
 			if o.running {
 				if settings, err = runningSettings(ctx, newOperator(env, c.socket, c.db)); err != nil {
