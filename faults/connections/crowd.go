@@ -33,7 +33,7 @@ func (s *process) gather(ctx context.Context, c config, f *figures) *sync.WaitGr
 	var all sync.WaitGroup
 	dialing := make(chan struct{}, 64)
 	for i := range c.connections {
-		k := kinds[i%len(kinds)]
+		k := c.kind(i)
 		all.Go(func() {
 			for ctx.Err() == nil {
 				what := s.visit(ctx, i, k, dialing, f)
@@ -43,6 +43,14 @@ func (s *process) gather(ctx context.Context, c config, f *figures) *sync.WaitGr
 		})
 	}
 	return &all
+}
+
+// kind is what connection i does.
+func (c config) kind(i int) kind {
+	if c.waiting {
+		return waiting
+	}
+	return kinds[i%len(kinds)]
 }
 
 // visit is one connection, until the server has had enough of it.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"net/http"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -29,11 +31,15 @@ type figures struct {
 	times    []time.Duration // of good requests
 	failures []error         // of good requests and of the admin listener
 	resident []int64
-	most     int64 // connections open at a time
+	own      int64           // the most of it that is no mapped file
+	most     int64           // connections open at a time
+	large    []time.Duration // until a Welcome of the largest size was posted
+	retries  map[int]int     // of those, by the status before
+	killed   int             // processes, for their memory
 }
 
 func newFigures() *figures {
-	f := &figures{fates: map[kind]map[fate]int{}}
+	f := &figures{fates: map[kind]map[fate]int{}, retries: map[int]int{}}
 	for _, k := range kinds {
 		f.fates[k] = map[fate]int{}
 	}
@@ -58,15 +64,39 @@ func (f *figures) asked(took time.Duration, what string, err error) {
 	}
 }
 
+// posted notes how long it took until a Welcome of the largest size was posted,
+// claimed and acknowledged.
+func (f *figures) posted(took time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.large = append(f.large, took)
+}
+
+// again notes that a poster has to ask again; without any answer the status is zero.
+func (f *figures) again(ctx context.Context, path string, status int, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if ctx.Err() != nil {
+		return
+	}
+	f.retries[status]++
+	switch {
+	case err != nil:
+		f.failures = append(f.failures, fmt.Errorf("a poster: %s: %w", path, err))
+	case status != http.StatusServiceUnavailable && status != http.StatusTooManyRequests:
+		f.failures = append(f.failures, fmt.Errorf("a poster: %s answered %d", path, status))
+	}
+}
+
 // sample notes the memory of the server, and asks its admin listener.
 func (f *figures) sample(ctx context.Context, s *process) {
 	for ctx.Err() == nil {
-		_, resident, err := s.memory()
+		_, resident, own, err := s.memory()
 		if err == nil {
 			_, err = s.goroutines(ctx)
 		}
 		f.mu.Lock()
-		f.resident = append(f.resident, resident)
+		f.resident, f.own = append(f.resident, resident), max(f.own, own)
 		f.most = max(f.most, f.open.Load())
 		if err != nil && ctx.Err() == nil {
 			f.failures = append(f.failures, err)
@@ -93,22 +123,31 @@ func (f *figures) print(c config, before, after usage) {
 	}
 	slices.Sort(f.times)
 	fmt.Printf("good requests: %d, %d failed, p50 %s, p99 %s, longest %s\n", len(f.times), len(f.failures),
-		f.percentile(50), f.percentile(99), f.percentile(100))
+		percentile(f.times, 50), percentile(f.times, 99), percentile(f.times, 100))
+	if c.posters > 0 {
+		slices.Sort(f.large)
+		fmt.Printf("Welcomes of 4 MiB: %d posted and claimed, p50 %s, longest %s; asked again by status: %v\n", len(f.large),
+			percentile(f.large, 50), percentile(f.large, 100), f.retries)
+	}
 	slices.Sort(f.resident)
-	fmt.Printf("memory: %s at first, %s peak, %s in the middle of the samples, %s afterwards\n",
-		mib(before.resident), mib(after.peak), mib(f.resident[len(f.resident)/2]), mib(after.resident))
+	fmt.Printf("memory: %s at first, %s peak, %s in the middle of the samples, %s afterwards; at most %s besides mapped files\n",
+		mib(before.resident), mib(after.peak), mib(f.resident[len(f.resident)/2]), mib(after.resident), mib(f.own))
 	fmt.Printf("goroutines: %d before, %d afterwards; files: %d before, %d afterwards\n",
 		before.goroutines, after.goroutines, before.files, after.files)
+	if c.memory > 0 {
+		fmt.Printf("limit: %s; processes killed for their memory: %d\n", mib(c.memory), f.killed)
+	}
 	for _, err := range f.failures[:min(5, len(f.failures))] {
 		fmt.Println("  ", err)
 	}
 }
 
-func (f *figures) percentile(p int) time.Duration {
-	if len(f.times) == 0 {
+// percentile is of times that are sorted.
+func percentile(times []time.Duration, p int) time.Duration {
+	if len(times) == 0 {
 		return 0
 	}
-	return f.times[(len(f.times)-1)*p/100].Round(100 * time.Microsecond)
+	return times[(len(times)-1)*p/100].Round(100 * time.Microsecond)
 }
 
 // What a server promises to need at most: what the store and the Go runtime aim
@@ -122,6 +161,9 @@ const (
 )
 
 func bound(c config) int64 {
+	if c.memory > 0 {
+		return math.MaxInt64 // the kernel sees to it
+	}
 	each := int64(perConnection)
 	if c.tls {
 		each = perSecureConnection
@@ -144,6 +186,9 @@ func (f *figures) check(c config, after usage) error {
 	var wrong []error
 	if most := bound(c); after.peak > most {
 		wrong = append(wrong, fmt.Errorf("the server took %s, at most %s are expected", mib(after.peak), mib(most)))
+	}
+	if f.killed > 0 {
+		wrong = append(wrong, fmt.Errorf("the kernel killed the server, which took more than %s", mib(c.memory)))
 	}
 	if len(f.failures) > 0 || len(f.times) == 0 {
 		wrong = append(wrong, fmt.Errorf("%d of %d good requests failed", len(f.failures), len(f.times)))

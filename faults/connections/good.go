@@ -38,6 +38,11 @@ func (g *goodClient) join(ctx context.Context) {
 	kp := g.signer.KeyPackage()
 	g.ask(ctx, "publish", g.device+"/key-packages", kp, http.StatusCreated)
 	g.ask(ctx, "post", "/v1/welcomes", mlstest.WelcomeFor(kp), http.StatusCreated)
+	g.settle(ctx)
+}
+
+// settle claims what waits, and acknowledges it.
+func (g *goodClient) settle(ctx context.Context) {
 	answer := g.ask(ctx, "claim", g.device+"/claim", nil, http.StatusOK)
 	var claimed struct{ Welcomes []struct{ ID string } }
 	if json.Unmarshal(answer, &claimed) != nil {

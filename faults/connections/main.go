@@ -15,6 +15,9 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -35,6 +38,10 @@ type config struct {
 	duration    time.Duration
 	cutoff      time.Duration
 	good        int
+	posters     int
+	memory      int64
+	fits        []int64
+	waiting     bool
 	tls         bool
 	measure     bool
 }
@@ -46,6 +53,22 @@ func parse(args []string) (c config, err error) {
 	flags.DurationVar(&c.duration, "duration", time.Minute, "for how long, once they are open")
 	flags.DurationVar(&c.cutoff, "cutoff", 20*time.Second, "how long the server lets a header, a body and an idle connection take")
 	flags.IntVar(&c.good, "good", 8, "clients that behave, besides")
+	flags.IntVar(&c.posters, "posters", 0, "clients that post Welcomes of 4 MiB, besides")
+	flags.Func("memory", "the server has to live with so many `MiB`, in a cgroup (needs root)", func(s string) (err error) {
+		c.memory, err = parseMiB(s)
+		return err
+	})
+	flags.Func("fits", "print a table of what fits in each of these `MiB`, separated by commas, instead", func(s string) error {
+		for item := range strings.SplitSeq(s, ",") {
+			n, err := parseMiB(item)
+			if err != nil {
+				return err
+			}
+			c.fits = append(c.fits, n)
+		}
+		return nil
+	})
+	flags.BoolVar(&c.waiting, "waiting", false, "all connections are claims that wait")
 	flags.BoolVar(&c.tls, "tls", false, "all of it over TLS; the good ones speak HTTP/2")
 	flags.BoolVar(&c.measure, "measure", false, "measure only: check nothing and use no flag that older versions do not have")
 	err = flags.Parse(args)
@@ -53,6 +76,11 @@ func parse(args []string) (c config, err error) {
 		err = fmt.Errorf("unknown argument %q", flags.Arg(0))
 	}
 	return c, err
+}
+
+func parseMiB(s string) (int64, error) {
+	n, err := strconv.ParseInt(s, 10, 32)
+	return n << 20, err
 }
 
 // settle is how long a server may take to give everything back.
@@ -65,6 +93,9 @@ func run(ctx context.Context, args []string) error {
 	}
 	if err != nil {
 		return err
+	}
+	if c.fits != nil {
+		return table(ctx, c)
 	}
 	s, err := start(ctx, c)
 	if err != nil {
@@ -101,14 +132,19 @@ func (s *process) siege(ctx context.Context, c config) *figures {
 	done := make(chan struct{})
 	go func() { defer close(done); f.sample(ctx, s) }()
 	crowd := s.gather(ctx, c, f)
-	good := s.behave(ctx, c.good, f)
+	good, posters := s.behave(ctx, c.good, f), s.post(ctx, c.posters, f)
 	for began := time.Now(); ctx.Err() == nil && !f.gathered(c) && time.Since(began) < gathering; {
 		pause(ctx, 100*time.Millisecond)
 	}
 	pause(ctx, c.duration)
 	cancel()
 	good.Wait()
+	posters.Wait()
 	crowd.Wait()
 	<-done
+	slices.Sort(f.times)
+	if s.limit != nil {
+		f.killed = s.limit.killed()
+	}
 	return f
 }

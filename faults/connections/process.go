@@ -17,7 +17,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -35,6 +34,7 @@ type process struct {
 	api, admin string // host:port
 	scheme     string
 	client     *http.Client
+	limit      *limit // nil: that of the machine
 }
 
 var insecure = &tls.Config{InsecureSkipVerify: true} // it is ours, on loopback
@@ -50,7 +50,12 @@ func start(ctx context.Context, c config) (*process, error) {
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
-	cmd := exec.Command(c.binary, args...)
+	if c.memory > 0 {
+		if s.limit, err = newLimit(c.memory); err != nil {
+			return nil, errors.Join(err, os.RemoveAll(dir))
+		}
+	}
+	cmd := s.limit.command(c.binary, args...)
 	cmd.Stderr = os.Stderr
 	if s.Process, err = child.Start(cmd, nil); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
@@ -117,6 +122,7 @@ func (s *process) stop() error {
 func (s *process) kill() {
 	s.client.CloseIdleConnections()
 	_ = s.Stop(syscall.SIGKILL)
+	_ = s.limit.remove()
 	os.RemoveAll(s.dir)
 }
 
@@ -144,9 +150,18 @@ func (s *process) fill(ctx context.Context) error {
 
 // call posts body, which is an MLS object, and returns the answer.
 func (s *process) call(ctx context.Context, path string, body []byte, want int) ([]byte, error) {
+	resp, answer, err := s.send(ctx, path, body)
+	if err == nil && resp.StatusCode != want {
+		err = fmt.Errorf("%s answered %d: %.200s", path, resp.StatusCode, answer)
+	}
+	return answer, err
+}
+
+// send posts body, which is an MLS object, and returns the answer, whatever it is.
+func (s *process) send(ctx context.Context, path string, body []byte) (*http.Response, []byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.scheme+"://"+s.api+path, bytes.NewReader(body))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	req.Header.Set("Content-Type", "message/mls")
 	if len(body) == 0 {
@@ -154,25 +169,24 @@ func (s *process) call(ctx context.Context, path string, body []byte, want int) 
 	}
 	resp, err := s.client.Do(req)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer resp.Body.Close()
 	answer, err := io.ReadAll(resp.Body)
-	if err == nil && resp.StatusCode != want {
-		err = fmt.Errorf("%s answered %d: %.200s", path, resp.StatusCode, answer)
-	}
-	return answer, err
+	return resp, answer, err
 }
 
-// A usage is what a process takes.
+// A usage is what a process takes. What it has mapped of files is not its own: the
+// system takes it away where there is no room.
 type usage struct {
 	peak, resident int64 // bytes
+	own            int64 // bytes, of what is resident
 	goroutines     int
 	files          int
 }
 
 func (s *process) usage(ctx context.Context) (u usage, err error) {
-	if u.peak, u.resident, err = s.memory(); err != nil {
+	if u.peak, u.resident, u.own, err = s.memory(); err != nil {
 		return u, err
 	}
 	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", s.PID()))
@@ -184,17 +198,18 @@ func (s *process) usage(ctx context.Context) (u usage, err error) {
 	return u, err
 }
 
-// memory returns the most that was resident, and what is.
-func (s *process) memory() (peak, resident int64, err error) {
+// memory returns the most that was resident, what is, and what of it is its own.
+func (s *process) memory() (peak, resident, own int64, err error) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.PID()))
 	if err != nil {
-		return 0, 0, err
+		return 0, 0, 0, err
 	}
 	for line := range strings.Lines(string(status)) {
 		fmt.Sscanf(line, "VmHWM: %d kB", &peak)
 		fmt.Sscanf(line, "VmRSS: %d kB", &resident)
+		fmt.Sscanf(line, "RssAnon: %d kB", &own)
 	}
-	return peak << 10, resident << 10, nil
+	return peak << 10, resident << 10, own << 10, nil
 }
 
 // goroutines asks the admin listener, which has to answer at all times.
