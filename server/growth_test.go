@@ -3,9 +3,11 @@ package server
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"math"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -16,7 +18,8 @@ import (
 	"welcomed/mls/mlstest"
 )
 
-// growthEvents is how often each event happens, growthAtOnce how many at once.
+// growthEvents is how often each event happens, growthAtOnce how many at once. One at a
+// time makes a commit of each, and the file grows as much: pages are used again.
 const growthEvents, growthAtOnce = 2000, 100
 
 // A growth is a store that is filled by one user.
@@ -34,11 +37,12 @@ func (g *growth) items(n int, lastResort bool) []delivery.NewKeyPackage {
 	}}
 }
 
+// publish returns what a KeyPackage is charged of a publication of a hundred.
 func (g *growth) publish(n int, lastResort bool) (delivery.NewKeyPackage, int) {
 	items := g.items(n, lastResort)
 	_, err := g.store.Publish(context.Background(), g.caller, g.device, items)
 	g.must(err)
-	return items[0], publicationSize(g.device, items)
+	return items[0], publicationSize(g.device, slices.Repeat(items, 100)) / 100
 }
 
 func (g *growth) must(err error) {
@@ -47,12 +51,26 @@ func (g *growth) must(err error) {
 	}
 }
 
+// giveBack has a KeyPackage of a device be reserved, and gives it back.
+func (g *growth) giveBack(id delivery.DeviceID, key string) int {
+	req := delivery.ReserveRequest{Devices: []delivery.DeviceID{id}, IdempotencyKey: key}
+	r, err := g.store.Reserve(context.Background(), delivery.Caller{User: g.caller.User}, req)
+	g.must(err)
+	_, err = g.store.GiveBack(context.Background(), g.caller, delivery.GiveBackRequest{Reservation: r.ID, Reason: delivery.GivenBackInvalid})
+	g.must(err)
+	return rememberedSize(req, r) + heldSize(g.caller, r)
+}
+
+func (g *growth) posting(ref mls.KeyPackageRef) delivery.Posting {
+	w, err := mls.ParseWelcome(mlstest.Welcome(1, ref))
+	g.must(err)
+	return delivery.Posting{Welcome: w}
+}
+
 // send posts a Welcome, of which as much is kept as may be, and has it rejected with as
 // many words as may be.
 func (g *growth) send(ref mls.KeyPackageRef) int {
-	w, err := mls.ParseWelcome(mlstest.Welcome(1, ref))
-	g.must(err)
-	p := delivery.Posting{Welcome: w}
+	p := g.posting(ref)
 	o, err := g.store.Post(context.Background(), g.caller, p)
 	g.must(err)
 	for range 3 { // others take some of these with them
@@ -89,6 +107,31 @@ func TestWhatIsStoredIsCharged(t *testing.T) {
 			_, charged := g.publish(n, false)
 			return charged
 		},
+		"a KeyPackage that is reserved and given back": func(g *growth, n int) int {
+			_, charged := g.publish(n, false)
+			return charged + g.giveBack(g.device, "")
+		},
+		"one that is with an answer that is remembered": func(g *growth, n int) int {
+			_, charged := g.publish(n, false)
+			return charged + g.giveBack(g.device, fmt.Sprint(n))
+		},
+		"a KeyPackage, and a Welcome that is held": func(g *growth, n int) int {
+			item, charged := g.publish(n, false)
+			p := g.posting(item.Ref)
+			p.Hold = true
+			_, err := g.store.Post(context.Background(), g.caller, p)
+			g.must(err)
+			return charged + postingSize(p, g.caller)
+		},
+		"a Welcome that is held for a last resort, and cancelled": func(g *growth, n int) int {
+			p := g.posting(g.items(-1, true)[0].Ref)
+			p.Hold, p.Context = true, binary.BigEndian.AppendUint64(nil, uint64(n))
+			o, err := g.store.Post(context.Background(), g.caller, p)
+			g.must(err)
+			_, err = g.store.Cancel(context.Background(), g.caller, o.ID)
+			g.must(err)
+			return postingSize(p, g.caller)
+		},
 		"a KeyPackage, and a Welcome that is rejected": func(g *growth, n int) int {
 			item, charged := g.publish(n, false)
 			return charged + g.send(item.Ref)
@@ -105,40 +148,42 @@ func TestWhatIsStoredIsCharged(t *testing.T) {
 			return publicationSize(g.device, items)
 		},
 	} {
-		t.Run(sentence, func(t *testing.T) {
-			t.Parallel()
-			limits := delivery.DefaultLimits()
-			limits.KeyPackagesPerDevice, limits.KeyPackagesPerUser, limits.DevicesPerUser = 1<<20, 1<<20, 1<<20
-			limits.PendingPerDevice, limits.OpenPerDevice = 1<<20, 1<<20
-			store, err := bolt.Open(filepath.Join(t.TempDir(), "w.db"), bolt.Options{Limits: limits, LogSize: 64 << 10})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer store.Close()
-			g := &growth{t: t, store: store, caller: delivery.Caller{User: "mallory", Device: "phone"}}
-			g.device = delivery.DeviceID{User: "mallory", Name: "phone"}
-			g.publish(-1, true)
-			before, err := store.Stats(t.Context())
-			g.must(err)
-			charged, mu, wait, turns := 0, sync.Mutex{}, sync.WaitGroup{}, make(chan struct{}, growthAtOnce)
-			for n := range growthEvents {
-				turns <- struct{}{}
-				wait.Go(func() {
-					size := event(g, n)
-					mu.Lock()
-					charged += size
-					mu.Unlock()
-					<-turns
-				})
-			}
-			wait.Wait()
-			after, err := store.Stats(t.Context())
-			g.must(err)
-			grown := after.UsedBytes - before.UsedBytes - 128<<10 // the log
-			t.Logf("%d bytes each, charged %d", grown/growthEvents, charged/growthEvents)
-			if grown > int64(charged) {
-				t.Errorf("the file has grown by %d bytes for each, and %d were charged", grown/growthEvents, charged/growthEvents)
-			}
-		})
+		for _, user := range []delivery.UserID{"mallory", delivery.UserID(strings.Repeat("m", 255))} {
+			t.Run(fmt.Sprintf("%s, of a name of %d", sentence, len(user)), func(t *testing.T) {
+				t.Parallel()
+				limits := delivery.DefaultLimits()
+				limits.KeyPackagesPerDevice, limits.KeyPackagesPerUser, limits.DevicesPerUser = 1<<20, 1<<20, 1<<20
+				limits.PendingPerDevice, limits.OpenPerDevice = 1<<20, 1<<20
+				store, err := bolt.Open(filepath.Join(t.TempDir(), "w.db"), bolt.Options{Limits: limits, LogSize: 64 << 10})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer store.Close()
+				g := &growth{t: t, store: store, caller: delivery.Caller{User: user, Device: "phone"}}
+				g.device = delivery.DeviceID{User: user, Name: "phone"}
+				g.publish(-1, true)
+				before, err := store.Stats(t.Context())
+				g.must(err)
+				charged, mu, wait, turns := 0, sync.Mutex{}, sync.WaitGroup{}, make(chan struct{}, growthAtOnce)
+				for n := range growthEvents {
+					turns <- struct{}{}
+					wait.Go(func() {
+						size := event(g, n)
+						mu.Lock()
+						charged += size
+						mu.Unlock()
+						<-turns
+					})
+				}
+				wait.Wait()
+				after, err := store.Stats(t.Context())
+				g.must(err)
+				grown := after.UsedBytes - before.UsedBytes - 128<<10 // the log
+				t.Logf("%s: %d bytes each, charged %d", t.Name(), grown/growthEvents, charged/growthEvents)
+				if grown > int64(charged) {
+					t.Errorf("the file has grown by %d bytes for each, and %d were charged", grown/growthEvents, charged/growthEvents)
+				}
+			})
+		}
 	}
 }

@@ -77,7 +77,7 @@ func (s *Server) reserved(r *request, req delivery.ReserveRequest) (reservation 
 			return 0, err
 		}
 		s.rememberUnserved(r, req, reservation)
-		return rememberedSize(req, reservation), nil
+		return rememberedSize(req, reservation) + heldSize(r.caller, reservation), nil
 	})
 	return reservation, err
 }

@@ -17,7 +17,7 @@ var (
 // compares them with a file that grows.
 const (
 	deviceBytes     = 512 // of a device, which may be new
-	keyPackageBytes = 320 // of a KeyPackage and its tombstone
+	keyPackageBytes = 352 // of a KeyPackage and its tombstone, reserved and given back meanwhile
 	welcomeBytes    = 768 // of a Welcome
 	mailBytes       = 640 // of a Welcome for one recipient, with what may be said when it is rejected
 	answerBytes     = 320 // of an answer that is remembered
@@ -27,10 +27,15 @@ const (
 // stored calls store, which stores size bytes for a user, unless that user owes
 // some of those stored before. It gives back those that were not kept: store
 // returns how many were. Who is not known, and a service that acts for nobody,
-// owe nothing.
+// owe nothing. What has a size of nothing is not refused, and pays for what is kept.
 func (s *Server) stored(user delivery.UserID, size int, store func() (kept int, err error)) error {
-	if user == "" || size == 0 {
+	if user == "" {
 		_, err := store()
+		return err
+	}
+	if size == 0 {
+		kept, err := store()
+		s.storage.charge(string(user), kept)
 		return err
 	}
 	if wait, ok := s.storage.borrow(string(user), size); !ok {
@@ -129,10 +134,25 @@ func namedSize(req delivery.ReserveRequest) (n int) {
 	}
 	n = answerBytes
 	for _, user := range req.Users {
-		n += rememberedBytes + len(user)
+		n += rememberedBytes + 2*len(user)
 	}
 	for _, d := range req.Devices {
 		n += rememberedBytes + len(d.Name)
+	}
+	return n
+}
+
+// heldSize is what it takes that KeyPackages say by whom they are reserved.
+func heldSize(caller delivery.Caller, r delivery.Reservation) (n int) {
+	if r.Repeated {
+		return 0
+	}
+	for _, user := range r.Users {
+		for _, d := range user.Devices {
+			if d.Status == delivery.DeviceReserved {
+				n += 2 * len(caller.ID())
+			}
+		}
 	}
 	return n
 }
@@ -144,7 +164,7 @@ func rememberedSize(req delivery.ReserveRequest, r delivery.Reservation) (n int)
 	}
 	n = answerBytes
 	for _, user := range r.Users {
-		n += rememberedBytes + len(user.User)
+		n += rememberedBytes + 2*len(user.User)
 		for _, d := range user.Devices {
 			n += rememberedBytes + len(d.Device)
 			if d.KeyPackage != nil {
