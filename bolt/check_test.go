@@ -113,7 +113,7 @@ func TestASoundFileIsNotTouched(t *testing.T) {
 	if string(before) != string(after) {
 		t.Error("it was changed")
 	}
-	requireFiles(t, filepath.Dir(path), "welcomed.db")
+	requireFiles(t, filepath.Dir(path), "welcomed.db", "welcomed.db.revoked")
 }
 
 // A file is compacted in its place, and nothing else is left.
@@ -125,7 +125,7 @@ func TestAFileIsCompactedInPlace(t *testing.T) {
 	if after := size(t, path); after >= before {
 		t.Errorf("it has %d bytes and had %d", after, before)
 	}
-	requireFiles(t, filepath.Dir(path), "welcomed.db")
+	requireFiles(t, filepath.Dir(path), "welcomed.db", "welcomed.db.revoked")
 	requireSame(t, v.ask(t, v.open(t, path)), v.Answers)
 
 	path, v = oneVillage(t)
@@ -138,5 +138,5 @@ func TestAFileIsCompactedInPlace(t *testing.T) {
 	if after, err := os.ReadFile(path); err != nil || string(after) != string(damaged) {
 		t.Error("the damaged file is another")
 	}
-	requireFiles(t, filepath.Dir(path), "welcomed.db")
+	requireFiles(t, filepath.Dir(path), "welcomed.db", "welcomed.db.revoked")
 }

@@ -176,7 +176,7 @@ func TestTheWriterReadsWhatItChanges(t *testing.T) {
 	must(t, s.writer.do(ctx, 0, func(t *txn) error {
 		for n := range removed {
 			d := t.createDevice(delivery.DeviceID{User: id.User, Name: fmt.Sprint("gone", n)})
-			t.removeDevice(d)
+			t.removeDevice(d, t.now, t.next())
 		}
 		d := t.createDevice(id)
 		for range spent { // tombstones and init_keys

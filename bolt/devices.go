@@ -416,26 +416,40 @@ func (s *Store) RemoveDevice(ctx context.Context, caller delivery.Caller, id del
 	if err := caller.Valid(); err != nil {
 		return err
 	}
-	return s.decide(ctx, 0, func(t *txn) (changes bool, err error) {
+	// Credentials may have been issued since it was removed, or that was in a wrong future.
+	remove := func(t *txn) bool {
 		d := t.lastOf(id)
+		return d != nil && !(d.removed && t.removedAt(id).Equal(t.now))
+	}
+	return s.revoke(ctx, func(t *txn) ([]revocation, error) {
 		if err := t.permit(caller); err != nil {
-			if caller.IsDevice(id) && (d == nil || d.removed) {
+			if d := t.lastOf(id); caller.IsDevice(id) && (d == nil || d.removed) {
 				err = nil // its own removal is repeated
 			}
-			return false, err
+			return nil, err
 		}
-		return d != nil && !(d.removed && t.removedAt(id).Equal(t.now)) || len(t.tokenIDs(owner)) > 0, nil
-	}, func(t *txn) error {
+		lines := t.tokensRevoked(t.tokenIDs(owner))
+		if remove(t) {
+			lines = append(lines, deviceRevoked(t, id))
+		}
+		return lines, nil
+	}, func(t *txn, lines []revocation) error {
 		if t.permit(caller) != nil {
 			return errMoved
 		}
+		if err := sameTokens(lines, t.tokenIDs(owner)); err != nil {
+			return err
+		}
+		d, again := t.lastOf(id), remove(t)
+		if again && !t.saysRemoval(lines, d) {
+			return errMoved
+		}
 		t.revokeTokens(owner)
-		switch d := t.lastOf(id); {
-		case d == nil:
+		switch {
+		case !again:
 		case !d.removed:
-			t.removeDevice(d)
-		case !t.removedAt(id).Equal(t.now):
-			// Credentials may have been issued since, or it was removed in a wrong future.
+			t.removeDevice(d, t.now, t.next())
+		default:
 			d.removedAt, d.removedNo = t.now, t.next()
 			t.changed(d)
 		}
@@ -448,16 +462,37 @@ func (s *Store) RemoveDevice(ctx context.Context, caller delivery.Caller, id del
 func (s *Store) RemoveUser(ctx context.Context, caller delivery.Caller, user delivery.UserID) error {
 	owner := delivery.TokenOwner{User: user}
 	again := false // some that were removed before are
-	return s.decideAs(ctx, caller, 0, func(t *txn) (changes bool, err error) {
+	if err := caller.Valid(); err != nil {
+		return err
+	}
+	return s.revoke(ctx, func(t *txn) ([]revocation, error) {
+		if err := t.permit(caller); err != nil {
+			return nil, err
+		}
+		lines := t.tokensRevoked(t.tokenIDs(owner))
+		for _, d := range t.userDevices(user) {
+			lines = append(lines, deviceRevoked(t, d.id))
+		}
 		again = slices.ContainsFunc(t.goneDevices(user), func(d *device) bool { return !t.removedAt(d.id).Equal(t.now) })
-		return again || len(t.keys(bucketNames, userPrefix(user), 1)) > 0 || len(t.tokenIDs(owner)) > 0, nil
-	}, func(t *txn) error {
+		if again {
+			lines = append(lines, t.removed(userLine, string(user)))
+		}
+		return lines, nil
+	}, func(t *txn, lines []revocation) error {
+		if t.permit(caller) != nil {
+			return errMoved
+		}
+		err := sameTokens(lines, t.tokenIDs(owner))
+		devices := t.userDevices(user)
+		if err != nil || slices.ContainsFunc(devices, func(d *device) bool { return !t.saysRemoval(lines, d) }) {
+			return errMoved
+		}
 		t.revokeTokens(owner)
 		if again {
 			t.put(bucketGone, userPrefix(user), appendNumber(numberKey(millis(t.now)), t.next()))
 		}
-		for _, d := range t.userDevices(user) {
-			t.removeDevice(d)
+		for _, d := range devices {
+			t.removeDevice(d, t.now, t.next())
 		}
 		return nil
 	})
@@ -465,10 +500,10 @@ func (s *Store) RemoveUser(ctx context.Context, caller delivery.Caller, user del
 
 // removeDevice ends a device: its KeyPackages are withdrawn, and so are Welcomes that
 // were not delivered. Those that were can no longer be settled by a device that is
-// gone: they lapse. Sweeps write that.
-func (t *txn) removeDevice(d *device) {
+// gone: they lapse. Sweeps write that. number is one of the sequence.
+func (t *txn) removeDevice(d *device, at time.Time, number uint64) {
 	t.woken = append(t.woken, d.id)
-	d.removed, d.removedAt, d.removedNo, d.endedAt = true, t.now, t.next(), t.now
+	d.removed, d.removedAt, d.removedNo, d.endedAt = true, at, number, at
 	d.live.at(atOnce)
 	t.del(bucketNames, nameKey(d.id))
 	t.put(bucketGone, goneKey(d.id, d.life), numberKey(d.number))

@@ -24,6 +24,8 @@
 //	              "restored" → present until an opening has retired all shelves;
 //	              "restored_at" → when that was, the last time; "restore_epoch" →
 //	              the text that says which restore that was, see delivery.Restore;
+//	              "id" → a text that no other database has, but its backups do; a file
+//	              of an earlier format is given one when it is opened;
 //	              "user_encoding" → how user ids are made of an identity provider's
 //	              subjects, from version 5 on;
 //	              "backed_up_at" → when the last backup was known to be safe;
@@ -71,6 +73,10 @@
 //	              'v' id of a reservation(8) kp → device, s: what it holds or has given back
 //	              'o' owner of a token, id → empty; the owner is user 0x00 device 0x00,
 //	              or a slash, the name of a service and 0x00
+//
+// Beside the file lies another one, with .revoked behind its name, that says what was
+// revoked and removed: see revoked.go. It is newer than a backup that is put in the place
+// of the file, and opening carries it out.
 //
 // Rows are sequences of unsigned varints, of byte strings with their length in
 // front, and of times in milliseconds since 1970, or in days after the time in

@@ -16,6 +16,7 @@ import (
 // another name, so that what is found under its own is whole, also after a power cut
 // in the middle.
 func newFile(path string, opts Options) (made bool, err error) {
+	defer refusing(&err)
 	if !opts.fresh {
 		switch info, err := os.Stat(path); {
 		case err == nil && info.Mode().IsRegular() && info.Size() == 0:
@@ -28,6 +29,8 @@ func newFile(path string, opts Options) (made bool, err error) {
 			return false, ErrNone
 		case !errors.Is(err, fs.ErrNotExist):
 			return false, err
+		case exists(RevokedPath(path)):
+			return false, errRevokedOnly
 		}
 	}
 	part := path + ".new"

@@ -30,6 +30,9 @@ func (f *File) Import(ctx context.Context, lines iter.Seq2[archive.Line, error])
 	if exists(f.Path) {
 		return fmt.Errorf("%s exists, and an archive is only imported into a new database", f.Path)
 	}
+	if beside := RevokedPath(f.Path); exists(beside) {
+		return fmt.Errorf("%s says what was revoked in another database, and the one that is made of an archive begins anew: move it away", beside)
+	}
 	part := f.Path + safefile.PartSuffix
 	defer os.Remove(part)
 	if err := f.importTo(ctx, part, lines); err != nil {

@@ -27,6 +27,9 @@ func Look(path string) (Outlook, error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	err := present(path)
 	if errors.Is(err, ErrNone) {
+		if exists(RevokedPath(path)) {
+			return Outlook{}, openError(path, errRevokedOnly)
+		}
 		return Outlook{New: true}, nil
 	}
 	if err != nil {

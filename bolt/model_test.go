@@ -25,8 +25,27 @@ func TestModel(t *testing.T) {
 		dir := filepath.Join(root, strconv.Itoa(n))
 		must(t, os.Mkdir(dir, 0o700))
 		logSize := rapid.SampledFrom([]int64{0, 1, 4096}).Draw(rt, "log size")
-		return modelFixture(t, dir, Options{LogSize: logSize, idleAfter: time.Hour})
+		f := modelFixture(t, dir, Options{LogSize: logSize, idleAfter: time.Hour})
+		if rapid.IntRange(0, 3).Draw(rt, "what was revoked is lost") == 0 {
+			f = losing(f, filepath.Join(dir, "welcomed.db"))
+		}
+		return f
 	})
+}
+
+// losing is a fixture that loses what was revoked when an older copy is put back.
+func losing(f model.Fixture, path string) model.Fixture {
+	put := f.Put
+	f.KeepsRevoked = false
+	f.Put = func(kept any, restored bool) error {
+		if restored {
+			if err := os.Remove(path + RevokedSuffix); err != nil {
+				return err
+			}
+		}
+		return put(kept, restored)
+	}
+	return f
 }
 
 // memory returns a directory that is in memory where the machine has one: the
@@ -79,8 +98,9 @@ func modelFixture(t *testing.T, dir string, opts Options) model.Fixture {
 			last = s
 			return s, nil
 		},
-		Commits: func() int { return closed + last.Commits() },
-		Copy:    func() (any, error) { return os.ReadFile(path) },
+		Commits:      func() int { return closed + last.Commits() },
+		KeepsRevoked: true,
+		Copy:         func() (any, error) { return os.ReadFile(path) },
 		Put: func(kept any, restored bool) error {
 			err := os.WriteFile(path, kept.([]byte), 0o600)
 			if err == nil && restored {

@@ -94,6 +94,9 @@ type Store struct {
 	upgraded Upgrade       // when it was opened
 	restore  delivery.Restore
 
+	revoked       *revokedFile
+	revokedReport RevokedReport
+
 	walkMu sync.Mutex
 	walk   shelfWalk
 
@@ -156,7 +159,8 @@ func openStore(path string, opts Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{path: path, opts: opts, db: db, file: file, created: created, copying: make(chan struct{}, 1)}
+	s := &Store{path: path, opts: opts, db: db, file: file, created: created, copying: make(chan struct{}, 1),
+		revoked: &revokedFile{path: RevokedPath(path), changed: make(chan struct{}, 1)}}
 	if err := s.start(); err != nil {
 		s.abandon(err)
 		return nil, err
@@ -170,6 +174,7 @@ func (s *Store) abandon(why error) {
 	if s.writer != nil {
 		s.writer.close()
 	}
+	_ = s.revoked.close()
 	if !errors.Is(why, errUnreadable) { // after which bbolt may hold its locks
 		_ = errors.Join(s.unmapHead(), s.db.Close())
 	}
@@ -333,6 +338,8 @@ func openError(path string, err error) error {
 		return fmt.Errorf("%w %s", ErrNone, path)
 	case errors.Is(err, errEmpty):
 		return fmt.Errorf("database %s is an empty file, and no database ever is: restore a backup, or remove the file if there never was one", abs)
+	case errors.Is(err, errRevokedOnly):
+		return fmt.Errorf("there is no database %s, but %s says what was revoked in one: restore a backup, or remove that file too to begin anew", path, RevokedPath(path))
 	case errors.Is(err, errDangling):
 		target, _ := os.Readlink(path)
 		return fmt.Errorf("database %s is a link to %s, which does not exist: is its disk mounted?", abs, target)
@@ -400,6 +407,10 @@ func (s *Store) start() (err error) {
 	if other {
 		s.restored = "it is not what the server before had committed to it"
 	}
+	revoked, err := s.beginRevoked()
+	if err != nil {
+		return err
+	}
 	if s.restored != "" {
 		err = s.retireShelves()
 	}
@@ -409,10 +420,14 @@ func (s *Store) start() (err error) {
 	if err != nil {
 		return err
 	}
-	return s.db.View(func(tx *bbolt.Tx) error {
+	err = s.db.View(func(tx *bbolt.Tx) error {
 		s.restore = lastRestore(tx.Bucket(bucketMeta.name))
 		return nil
 	})
+	if err == nil {
+		err = s.openRevoked(revoked)
+	}
+	return err
 }
 
 // lastRestore reads when the store was last put back to a backup.
@@ -496,6 +511,7 @@ func (s *Store) create(tx *bbolt.Tx) error {
 		meta.Put(keyState, s.state.Load().encode()),
 		meta.Put(keyCommit, encodeCommit(tx, 1)),
 		meta.Put(keyRestoreEpoch, newEpoch()),
+		meta.Put(keyID, newID()),
 	)
 }
 
@@ -593,7 +609,7 @@ func (s *Store) Close() error {
 	s.closing.Do(func() {
 		s.looker.stop()
 		s.writer.close()
-		s.closeErr = s.writer.reason()
+		s.closeErr = errors.Join(s.writer.reason(), s.revoked.close())
 		if !s.writer.isLocked() {
 			s.closeErr = errors.Join(s.closeErr, s.unmapHead(), s.db.Close())
 		}

@@ -112,7 +112,7 @@ func BenchmarkLargeDevice(b *testing.B) {
 				}
 				c.withdrawNext(t, d)
 			},
-			"remove": func(t *txn, d *device) { t.removeDevice(d) },
+			"remove": func(t *txn, d *device) { t.removeDevice(d, t.now, t.next()) },
 			"age nothing": func(t *txn, d *device) {
 				d.live.set = t.now
 				t.fireDevice(timer{due: t.now, row: numberKey(d.number)}, new(delivery.SweepResult))

@@ -45,7 +45,7 @@ func publishOne(t *testing.T, s *Store, device delivery.DeviceID) delivery.NewKe
 // A removed device is forgotten with its last row, and is then in no count,
 // also when both happen in one commit.
 func TestARemovedDeviceIsForgotten(t *testing.T) {
-	remove := func(x *txn) error { x.removeDevice(x.device(phone)); return nil }
+	remove := func(x *txn) error { x.removeDevice(x.device(phone), x.now, x.next()); return nil }
 	sweep := func(x *txn) error {
 		for _, due := range x.dueTimers(timerTombstones, 10) {
 			x.del(bucketTimers, due.key)

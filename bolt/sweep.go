@@ -33,6 +33,7 @@ func (s *Store) Sweep(ctx context.Context) (result delivery.SweepResult, err err
 	for _, w := range sweepers {
 		errs = append(errs, s.sweepAll(ctx, w, &result))
 	}
+	errs = append(errs, s.revoked.shorten(s.guard.Look().Sure))
 	return result, errors.Join(errs...)
 }
 

@@ -128,10 +128,10 @@ func (s *Store) RevokeToken(ctx context.Context, within delivery.TokenOwner, id 
 		}
 		return token, nil
 	}
-	return s.decide(ctx, 0, func(t *txn) (changes bool, err error) {
-		_, err = find(t)
-		return true, err
-	}, func(t *txn) error {
+	return s.revoke(ctx, func(t *txn) ([]revocation, error) {
+		_, err := find(t)
+		return t.tokensRevoked([]string{id}), err
+	}, func(t *txn, _ []revocation) error {
 		token, err := find(t)
 		if err == nil {
 			t.forgetToken(token)

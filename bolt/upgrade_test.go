@@ -107,7 +107,7 @@ func TestACopyBeforeAnUpgradeIsKeptOnce(t *testing.T) {
 
 	must(t, os.WriteFile(path, old, 0o600)) // as if it had been killed after the copy
 	must(t, v.open(t, path).Close())
-	requireFiles(t, filepath.Dir(path), "welcomed.db", "welcomed.db.before-format-5")
+	requireFiles(t, filepath.Dir(path), "welcomed.db", "welcomed.db.before-format-5", "welcomed.db.revoked")
 
 	must(t, os.WriteFile(copyOf(path), []byte("another"), 0o600))
 	must(t, os.WriteFile(path, old, 0o600))
@@ -115,7 +115,7 @@ func TestACopyBeforeAnUpgradeIsKeptOnce(t *testing.T) {
 	if up, _ := s.Upgraded(); up.Copy != copyOf(path)+".2" {
 		t.Errorf("the copy is %s", up.Copy)
 	}
-	requireFiles(t, filepath.Dir(path), "welcomed.db", "welcomed.db.before-format-5", "welcomed.db.before-format-5.2")
+	requireFiles(t, filepath.Dir(path), "welcomed.db", "welcomed.db.before-format-5", "welcomed.db.before-format-5.2", "welcomed.db.revoked")
 	if second, err := os.ReadFile(copyOf(path) + ".2"); err != nil || !bytes.Equal(second, kept) {
 		t.Errorf("the second copy is another, %v", err)
 	}

@@ -195,7 +195,9 @@ type Store interface {
 	// Tokens returns the tokens within an owner, by owner and age.
 	Tokens(ctx context.Context, within TokenOwner) ([]Token, error)
 
-	// RevokeToken ends a token within an owner; it refuses with ErrNotFound.
+	// RevokeToken ends a token within an owner; it refuses with ErrNotFound. What
+	// was revoked, and what RemoveDevice and RemoveUser have removed, stays so when
+	// the store is put back to a backup, unless the record of it is lost too.
 	RevokeToken(ctx context.Context, within TokenOwner, id string) error
 
 	// Sweep ends what has had its time, in batches of one transaction each, and

@@ -106,3 +106,27 @@ func MakeDirectory(path string) error { return os.MkdirAll(path, 0o700) }
 // TemporaryDirectory makes a directory in dir, or where the system has temporary
 // files if dir is empty. Its name begins with prefix and is a new one.
 func TemporaryDirectory(dir, prefix string) (string, error) { return os.MkdirTemp(dir, prefix) }
+
+// Reopen opens the file at path, which Create has made, for reading and writing. It
+// makes none and follows no link.
+func Reopen(path string) (*os.File, error) {
+	named, err := os.Lstat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !named.Mode().IsRegular() {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: errors.New("it is no regular file")}
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	opened, err := f.Stat()
+	if err == nil && !os.SameFile(named, opened) {
+		err = &fs.PathError{Op: "open", Path: path, Err: errors.New("it was replaced meanwhile")}
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}

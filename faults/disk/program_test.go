@@ -280,7 +280,7 @@ func (e *errand) check(api string) error {
 func runProgram(t *testing.T, d *disk.Disk, fault disk.Fault) (ops int, answers map[int]int, ended bool) {
 	t.Helper()
 	path := filepath.Join(d.Dir, fileName)
-	_, _ = os.Remove(path), os.Remove(path+".new")
+	_, _, _ = os.Remove(path), os.Remove(path+".new"), os.Remove(path+".revoked")
 	must(t, d.Break(fault))
 	s, errands := start(t, path, "--max-size", "16MiB"), newErrands(6, 0, 20<<10)
 	answers = make(map[int]int)

@@ -128,13 +128,24 @@ func failed(store delivery.Store) bool {
 	}
 }
 
+// A remnant is what is left of the store's files.
+type remnant struct{ file, revoked []byte }
+
+// leave asks for each of the files what is left of it.
+func leave(of func(name string) []byte) remnant {
+	return remnant{of(fileName), of(fileName + bolt.RevokedSuffix)}
+}
+
 // check opens what was left and compares it with what was acknowledged.
-func (r *run) check(t *testing.T, left []byte) error {
+func (r *run) check(t *testing.T, left remnant) error {
 	path := filepath.Join(shared(t), fileName)
 	defer os.Remove(path)
-	_ = os.Remove(path)
-	if left != nil {
-		if err := os.WriteFile(path, left, 0o600); err != nil {
+	_, _ = os.Remove(path), os.Remove(path+bolt.RevokedSuffix)
+	for name, b := range map[string][]byte{path: left.file, path + bolt.RevokedSuffix: left.revoked} {
+		if b == nil {
+			continue
+		}
+		if err := os.WriteFile(name, b, 0o600); err != nil {
 			return err
 		}
 	}
@@ -207,7 +218,7 @@ func onDisk(t *testing.T, d *disk.Disk, fault disk.Fault) (r *run, ops []disk.Op
 	t.Helper()
 	path := filepath.Join(d.Dir, fileName)
 	must(t, d.Mend()) // a store that did not open has left it broken
-	for _, old := range []string{path, path + ".new"} {
+	for _, old := range []string{path, path + ".new", path + bolt.RevokedSuffix} {
 		if err := os.Remove(old); !errors.Is(err, fs.ErrNotExist) {
 			must(t, err)
 		}
@@ -260,7 +271,7 @@ func TestTheWorkloadOnADiskThatWorks(t *testing.T) {
 			t.Errorf("%s: only %d steps", p.name, p.done)
 		}
 	}
-	must(t, r.check(t, replay(ops, rand.New(rand.NewPCG(1, 1))).Seen(fileName)))
+	must(t, r.check(t, leave(replay(ops, rand.New(rand.NewPCG(1, 1))).Seen)))
 }
 
 // Each fault at each operation: what was acknowledged is there afterwards, on the
@@ -335,7 +346,7 @@ func (r *run) unfinished() (n int) {
 func (r *run) survives(t *testing.T, ops []disk.Op, random *rand.Rand) error {
 	platter := replay(ops, random)
 	original := r.plays
-	for i, left := range [][]byte{platter.Seen(fileName), platter.PowerCut(fileName), platter.PowerCut(fileName)} {
+	for i, left := range []remnant{leave(platter.Seen), leave(platter.PowerCut), leave(platter.PowerCut)} {
 		r.plays = nil
 		for _, p := range original {
 			q := *p
@@ -368,7 +379,7 @@ func TestAPowerCutLosesNothingAcknowledged(t *testing.T) {
 				r.plays = append(r.plays, p.at(r.doneAt(p, i+1)))
 			}
 			cuts++
-			if err := r.check(t, platter.PowerCut(fileName)); err != nil {
+			if err := r.check(t, leave(platter.PowerCut)); err != nil {
 				t.Errorf("a power cut after operation %d of %d (%s): %v", i+1, len(ops), op.Kind, err)
 			}
 		}

@@ -243,9 +243,13 @@ func (w *world) removed(what, before string, gotErr error, remove func(), of ...
 			w.wokenOne(d)
 		}
 	}
+	was := w.book.copy()
 	if remove(); open {
 		w.wrote()
 		before = ""
+	}
+	if gotErr == nil {
+		w.noteRemovals(was, of)
 	}
 	w.happened(what, before, nil, nil, gotErr, nil)
 }
@@ -811,7 +815,7 @@ func (w *world) backUp() {
 	w.t.Log("backUp")
 	kept, err := w.fixture.Copy()
 	w.same("copy", nil, nil, err, nil)
-	w.backup = &backup{kept, w.book.copy(), w.watch.disk}
+	w.backup = &backup{kept, w.book.copy(), w.watch.disk, len(w.revoked)}
 }
 
 // restore goes back to the last backup.
@@ -829,6 +833,14 @@ func (w *world) restore() {
 		w.t.Fatalf("the restore epoch is %s again", w.epoch())
 	}
 	w.epochs = append(w.epochs, w.epoch())
+	if w.fixture.KeepsRevoked {
+		for _, r := range w.revoked[w.backup.revoked:] {
+			w.book.revokeAgain(r)
+			w.tried.stayed++
+		}
+	} else {
+		w.revoked = w.revoked[:w.backup.revoked]
+	}
 	w.book.restored(w.epoch())
 }
 

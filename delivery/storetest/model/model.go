@@ -41,6 +41,9 @@ type Fixture struct {
 	// says that it is an old copy.
 	Copy func() (kept any, err error)
 	Put  func(kept any, restored bool) error
+	// KeepsRevoked says that a restored copy learns what was revoked and removed since
+	// it was made.
+	KeepsRevoked bool
 	// Compact rewrites what is kept, if there is such a thing. The store is
 	// closed.
 	Compact func() error
@@ -81,13 +84,14 @@ type tally struct {
 	sequences, events, refused, compared int
 	matched, delivered                   int
 	opened, killed, restored, moved      int
+	stayed                               int // revocations across restores
 	notAfter                             int // items not after a restore
 	givenBack, shelved, given            int // KeyPackages
 }
 
 func (c tally) String() string {
-	return fmt.Sprintf("%d sequences, %d events (%d of them refused), %d answers compared; %d Welcomes matched, %d deliveries, %d moves of the clock, %d openings, %d kills, %d restores, %d KeyPackages not after one, %d given back, %d of them to a shelf, %d given to another device",
-		c.sequences, c.events, c.refused, c.compared, c.matched, c.delivered, c.moved, c.opened, c.killed, c.restored, c.notAfter, c.givenBack, c.shelved, c.given)
+	return fmt.Sprintf("%d sequences, %d events (%d of them refused), %d answers compared; %d Welcomes matched, %d deliveries, %d moves of the clock, %d openings, %d kills, %d restores, %d revocations that stayed, %d KeyPackages not after one, %d given back, %d of them to a shelf, %d given to another device",
+		c.sequences, c.events, c.refused, c.compared, c.matched, c.delivered, c.moved, c.opened, c.killed, c.restored, c.stayed, c.notAfter, c.givenBack, c.shelved, c.given)
 }
 
 // A world is one sequence.
@@ -114,7 +118,8 @@ type world struct {
 	asked  []asked
 
 	reservations []delivery.ReservationID
-	tokens       []string // ids that were tried
+	tokens       []string     // ids that were tried
+	revoked      []revocation // in the whole sequence
 
 	used   map[mls.KeyPackageRef]use // in the whole sequence: a restore does not forget it
 	epochs []string                  // restore epochs, in the order in which devices have read them
@@ -129,9 +134,10 @@ type use struct {
 
 // A backup is a copy of the store, and what the reference was then.
 type backup struct {
-	kept any
-	book *book
-	disk time.Time
+	kept    any
+	book    *book
+	disk    time.Time
+	revoked int // how much had been
 }
 
 // A posted is a Welcome that was posted, whether it was accepted or not.

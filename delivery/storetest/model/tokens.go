@@ -65,7 +65,52 @@ func (w *world) revokeToken() {
 	if w.tooEarly(gotErr) {
 		return
 	}
-	w.happened(fmt.Sprintf("RevokeToken %s within %s", id, within), before, nil, nil, gotErr, w.book.revokeToken(within, id))
+	wantErr := w.book.revokeToken(within, id)
+	if gotErr == nil {
+		w.revoked = append(w.revoked, revocation{at: w.book.now, token: id})
+	}
+	w.happened(fmt.Sprintf("RevokeToken %s within %s", id, within), before, nil, nil, gotErr, wantErr)
+}
+
+// A revocation is that of a token, or the removal of a device.
+type revocation struct {
+	at     time.Time
+	token  string
+	device delivery.DeviceID
+	unsure bool // it may have been one of a device that is forgotten
+}
+
+// noteRemovals notes what a removal has changed of these devices and their tokens.
+func (w *world) noteRemovals(was *book, of []delivery.DeviceID) {
+	for _, t := range was.tokens {
+		if !slices.ContainsFunc(w.book.tokens, func(left delivery.Token) bool { return left.ID == t.ID }) {
+			w.revoked = append(w.revoked, revocation{at: w.book.now, token: t.ID})
+		}
+	}
+	for _, d := range of {
+		_, before := was.removed[d]
+		if was.devices[d] != nil || before {
+			w.revoked = append(w.revoked, revocation{w.book.now, "", d, was.devices[d] == nil && was.mayForgetRemoval(d)})
+		}
+	}
+}
+
+// revokeAgain is what a revocation is to a copy from before it.
+func (b *book) revokeAgain(r revocation) {
+	if r.token != "" {
+		b.dropTokens(func(t delivery.Token) bool { return t.ID == r.token })
+		return
+	}
+	now, removed := b.now, b.removed[r.device]
+	r.at = earliest(r.at, now) // a clock was ahead
+	b.now = r.at
+	b.removeDevice(r.device)
+	b.now = now
+	// A device that was made later than the copy does not come back either.
+	if b.removed[r.device] = r.at; r.unsure {
+		b.unsure[r.device] = true
+		b.removed[r.device] = latest(removed, r.at)
+	}
 }
 
 // checkTokens asks for all tokens, and for each that ever was.

@@ -1,0 +1,503 @@
+package bolt
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"welcomed/delivery"
+	"welcomed/safefile"
+)
+
+// Beside the database lies a file that says what was revoked in it and removed from
+// it. A line is on the disk before its event is in the database, and stays when an
+// older copy of the database is put in its place: opening that carries all lines out.
+// The lines are text:
+//
+//	welcomed-revoked 1 DATABASE BRANCH sum
+//	token TIME 0 ID sum
+//	device TIME ORDER USER/DEVICE sum
+//	user TIME ORDER USER sum
+//	void LINE sum
+//	until TIME sum
+//
+// DATABASE is the id of the database, BRANCH its restore epoch. ORDER is a number of the
+// sequence: the removal is of a device with a smaller one, and not of one that was made
+// again later. void takes back a line whose event could not be committed. until is in
+// copies only: they have what was revoked before that time. The sum is the CRC-32C of
+// what is in front of it, in hexadecimal.
+
+// RevokedSuffix is behind the name of the database in the name of that file.
+const RevokedSuffix = ".revoked"
+
+const (
+	revokedMagic = "welcomed-revoked 1 "
+	revokedTime  = "2006-01-02T15:04:05.000Z07:00"
+	// longestRevoked is how long a line can be.
+	longestRevoked = 1024
+	// mostRevoked is how many bytes are read of such a file.
+	mostRevoked = 256 << 20
+	// revokedKept is how long lines are kept once there are more than revokedMost.
+	revokedKept = 400 * 24 * time.Hour
+	revokedMost = 10_000
+)
+
+// The kinds of lines.
+const (
+	tokenLine  = "token"
+	deviceLine = "device"
+	userLine   = "user"
+	voidLine   = "void"
+	untilLine  = "until"
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// A revocation is a line.
+type revocation struct {
+	kind  string
+	at    time.Time
+	order uint64
+	id    string // of a token; or user/device; or user
+}
+
+func (r revocation) String() string {
+	return fmt.Sprintf("%s %s %d %s", r.kind, r.at.UTC().Format(revokedTime), r.order, r.id)
+}
+
+// device is whose removal it is.
+func (r revocation) device() delivery.DeviceID {
+	user, name, _ := strings.Cut(r.id, "/")
+	return delivery.DeviceID{User: delivery.UserID(user), Name: name}
+}
+
+func parseRevocation(text string) (r revocation, ok bool) {
+	words := strings.Split(text, " ")
+	if len(words) != 4 {
+		return r, false
+	}
+	at, timeErr := time.Parse(revokedTime, words[1])
+	order, orderErr := strconv.ParseUint(words[2], 10, 8*numberBytes)
+	r = revocation{words[0], at, order, words[3]}
+	if timeErr != nil || orderErr != nil {
+		return r, false
+	}
+	switch r.kind {
+	case tokenLine:
+		return r, r.id != ""
+	case deviceLine:
+		return r, r.device().Valid() == nil
+	case userLine:
+		return r, delivery.ValidIdentifier(r.id) == nil
+	}
+	return r, false
+}
+
+// appendRevoked appends a line.
+func appendRevoked(b []byte, text string) []byte {
+	return fmt.Appendf(b, "%s %08x\n", text, crc32.Checksum([]byte(text), castagnoli))
+}
+
+// whole returns the text of a line whose sum is right.
+func whole(line []byte) (string, bool) {
+	line, ended := bytes.CutSuffix(line, []byte("\n"))
+	i := bytes.LastIndexByte(line, ' ')
+	if !ended || i < 0 {
+		return "", false
+	}
+	sum, err := strconv.ParseUint(string(line[i+1:]), 16, 32)
+	return string(line[:i]), err == nil && len(line)-i == 9 && uint32(sum) == crc32.Checksum(line[:i], castagnoli)
+}
+
+// Revoked is what was revoked in a database and removed from it, as a file says.
+type Revoked struct {
+	Database string // its id
+	Branch   string // its restore epoch
+	// Until is when a copy was made: it does not know what was revoked after that.
+	// It is zero for the file beside a database.
+	Until   time.Time
+	Damaged int // lines that cannot be read
+
+	lines []revocation
+	size  int64 // up to here the file is whole
+}
+
+// errNotRevoked: the file is something else.
+var errNotRevoked = errors.New("it does not say what was revoked in a database")
+
+// ReadRevoked reads such a file. What stands behind its last whole line was not
+// finished and counts for nothing.
+func ReadRevoked(r io.Reader) (*Revoked, error) {
+	b := bufio.NewReaderSize(r, longestRevoked)
+	line, err := b.ReadSlice('\n')
+	head, ok := whole(line)
+	words := strings.Split(strings.TrimPrefix(head, revokedMagic), " ")
+	if !ok || !strings.HasPrefix(head, revokedMagic) || len(words) != 2 {
+		if err != nil && err != io.EOF && err != bufio.ErrBufferFull {
+			return nil, err
+		}
+		return nil, errNotRevoked
+	}
+	v := &Revoked{Database: words[0], Branch: words[1], size: int64(len(line))}
+	void := map[string]bool{}
+	damaged, at := 0, v.size
+	for {
+		line, err := b.ReadSlice('\n')
+		at += int64(len(line))
+		if text, ok := whole(line); ok {
+			v.Damaged, damaged, v.size = v.Damaged+damaged, 0, at
+			v.note(text, void)
+		} else if len(line) > 0 {
+			damaged++
+		}
+		switch {
+		case err == io.EOF:
+			v.lines = slices.DeleteFunc(v.lines, func(r revocation) bool { return void[r.String()] })
+			return v, nil
+		case err != nil && err != bufio.ErrBufferFull:
+			return nil, err
+		case at > mostRevoked:
+			return nil, fmt.Errorf("it has more than %d MiB", mostRevoked>>20)
+		}
+	}
+}
+
+// note notes a line.
+func (v *Revoked) note(text string, void map[string]bool) {
+	kind, rest, _ := strings.Cut(text, " ")
+	switch kind {
+	case voidLine:
+		void[rest] = true
+		return
+	case untilLine:
+		if at, err := time.Parse(revokedTime, rest); err == nil {
+			v.Until = at
+			return
+		}
+	}
+	if r, ok := parseRevocation(text); ok {
+		v.lines = append(v.lines, r)
+		return
+	}
+	v.Damaged++
+}
+
+// readRevoked reads the file at path; nil if there is none.
+func readRevoked(path string) (*Revoked, error) {
+	f, err := safefile.Reopen(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	v, err := ReadRevoked(f)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return v, nil
+}
+
+// RevokedPath is where the file beside a database is: beside what a link leads to.
+func RevokedPath(db string) string {
+	if file, err := filepath.EvalSymlinks(db); err == nil {
+		db = file
+	}
+	return db + RevokedSuffix
+}
+
+// ReadRevokedOf reads the file beside a database; nil if there is none.
+func ReadRevokedOf(db string) (*Revoked, error) { return readRevoked(RevokedPath(db)) }
+
+// Merge adds what others say of the same database, each line once.
+func (v *Revoked) Merge(others ...*Revoked) {
+	seen := make(map[revocation]bool, len(v.lines))
+	for _, r := range v.lines {
+		seen[r] = true
+	}
+	for _, o := range others {
+		for _, r := range o.lines {
+			if !seen[r] {
+				seen[r], v.lines = true, append(v.lines, r)
+			}
+		}
+	}
+}
+
+// Without returns how many lines v has that other, which may be nil, has not.
+func (v *Revoked) Without(other *Revoked) (n int) {
+	seen := map[revocation]bool{}
+	if other != nil {
+		for _, r := range other.lines {
+			seen[r] = true
+		}
+	}
+	for _, r := range v.lines {
+		if !seen[r] {
+			n++
+		}
+	}
+	return n
+}
+
+// Copy is what is kept elsewhere: what is known at a time.
+func (v *Revoked) Copy(now time.Time) []byte {
+	return appendRevoked(v.text(), untilLine+" "+now.UTC().Format(revokedTime))
+}
+
+// WriteBeside puts the file beside a database, in the place of the one that is there.
+func (v *Revoked) WriteBeside(db string) error {
+	return safefile.Write(RevokedPath(db), safefile.Private, func(part *os.File) error {
+		_, err := part.Write(v.text())
+		return err
+	})
+}
+
+func (v *Revoked) text() []byte {
+	b := make([]byte, 0, 64*(len(v.lines)+1))
+	b = appendRevoked(b, revokedMagic+v.Database+" "+v.Branch)
+	for _, r := range v.lines {
+		b = appendRevoked(b, r.String())
+	}
+	return b
+}
+
+// shorten leaves out what is needed least, where there are very many lines: of the
+// removals of one device or user all but the last, so that what ended with the first
+// has ended with that, and then those that are very old.
+func (v *Revoked) shorten(now time.Time) {
+	if len(v.lines) <= revokedMost {
+		return
+	}
+	type subject struct{ kind, id string }
+	last := make(map[subject]int, len(v.lines))
+	for i, r := range v.lines {
+		last[subject{r.kind, r.id}] = i
+	}
+	n := 0
+	for i, r := range v.lines {
+		if last[subject{r.kind, r.id}] == i {
+			v.lines[n] = r
+			n++
+		}
+	}
+	v.lines = v.lines[:n]
+	if n > revokedMost {
+		v.lines = slices.DeleteFunc(v.lines, func(r revocation) bool { return now.Sub(r.at) > revokedKept })
+	}
+}
+
+// A revokedFile is the file beside a database that is open. Callers that write at the
+// same time share a sync.
+type revokedFile struct {
+	path    string
+	changed chan struct{} // holds a token after a change
+
+	turn  sync.Mutex // whoever has it writes
+	file  *os.File   // nil: closed
+	size  int64
+	lines int // about how many there are
+	least int // so many there were when it was made anew
+
+	mu   sync.Mutex
+	next *revokedBatch // not yet being written
+
+	fault   func() error // in tests: what a write meets
+	written func()       // in tests: called when lines are on the disk
+}
+
+// A revokedBatch is what is written at a time.
+type revokedBatch struct {
+	text       []byte
+	callers    int
+	once       sync.Once
+	start, end int64
+	err        error
+}
+
+// errRevokedLost: the disk has failed, and what is in the file is not known.
+var errRevokedLost = errors.New("what was revoked could not be written down")
+
+// open takes over the file at path with what is in it, whose end may be torn, or makes
+// it anew.
+func (f *revokedFile) open(v *Revoked, anew bool) (err error) {
+	f.lines, f.least = len(v.lines), len(v.lines)
+	if anew {
+		return f.replace(v)
+	}
+	if f.file, err = safefile.Reopen(f.path); err != nil {
+		return err
+	}
+	f.size = v.size
+	return errors.Join(f.file.Truncate(f.size), f.file.Sync())
+}
+
+// replace writes the file anew. The old one stays until that is on the disk.
+func (f *revokedFile) replace(v *Revoked) error {
+	text := v.text()
+	err := safefile.Write(f.path, safefile.Private, func(part *os.File) error {
+		_, err := part.Write(text)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	file, err := safefile.Reopen(f.path)
+	if err != nil {
+		return err
+	}
+	if f.file != nil {
+		_ = f.file.Close()
+	}
+	f.file, f.size, f.lines, f.least = file, int64(len(text)), len(v.lines), len(v.lines)
+	return nil
+}
+
+// write appends lines. When it returns nil they are on the disk; ErrFull says that
+// none is in the file, and any other error that nobody knows.
+func (f *revokedFile) write(lines []revocation) (*revokedBatch, error) {
+	f.mu.Lock()
+	if f.next == nil {
+		f.next = &revokedBatch{}
+	}
+	b := f.next
+	b.callers++
+	for _, r := range lines {
+		b.text = appendRevoked(b.text, r.String())
+	}
+	f.mu.Unlock()
+
+	f.turn.Lock()
+	defer f.turn.Unlock()
+	b.once.Do(func() {
+		f.mu.Lock()
+		f.next = nil
+		f.mu.Unlock()
+		b.start = f.size
+		if b.err = f.append(b.text); b.err == nil {
+			f.lines += bytes.Count(b.text, []byte("\n"))
+		}
+		b.end = f.size
+	})
+	return b, b.err
+}
+
+// append does not write past what failed.
+func (f *revokedFile) append(text []byte) error {
+	if f.file == nil {
+		return delivery.ErrClosed
+	}
+	if err := f.comeBack(); err != nil {
+		return err
+	}
+	_, err := f.file.WriteAt(text, f.size)
+	if err == nil && f.fault != nil {
+		err = f.fault()
+	}
+	if err == nil {
+		err = f.file.Sync()
+	}
+	if err == nil {
+		f.size += int64(len(text))
+		f.notify()
+		return nil
+	}
+	if cut := errors.Join(f.file.Truncate(f.size), f.file.Sync()); cut != nil || !noRoom(err) {
+		return fmt.Errorf("%w: %s: %w", errRevokedLost, f.path, err)
+	}
+	return fmt.Errorf("%w: %s", delivery.ErrDiskFull, f.path)
+}
+
+// comeBack makes the file anew if somebody has removed or replaced it.
+func (f *revokedFile) comeBack() error {
+	named, err := os.Lstat(f.path)
+	if err == nil {
+		var mine os.FileInfo
+		if mine, err = f.file.Stat(); err == nil && os.SameFile(named, mine) {
+			return nil
+		}
+	}
+	v, err := f.read()
+	if err == nil {
+		err = f.replace(v)
+	}
+	if err != nil && noRoom(err) {
+		return fmt.Errorf("%w: %s", delivery.ErrDiskFull, f.path)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %s: %w", errRevokedLost, f.path, err)
+	}
+	return nil
+}
+
+// read is for who has the turn.
+func (f *revokedFile) read() (*Revoked, error) {
+	if f.file == nil {
+		return nil, delivery.ErrClosed
+	}
+	return ReadRevoked(io.NewSectionReader(f.file, 0, f.size))
+}
+
+// takeBack makes lines void that were written in b, because nothing came of them.
+func (f *revokedFile) takeBack(b *revokedBatch, lines []revocation) error {
+	f.turn.Lock()
+	defer f.turn.Unlock()
+	if f.file == nil {
+		return delivery.ErrClosed
+	}
+	if b.callers == 1 && f.size == b.end {
+		f.size = b.start
+		f.notify()
+		return errors.Join(f.file.Truncate(f.size), f.file.Sync())
+	}
+	var text []byte
+	for _, r := range lines {
+		text = appendRevoked(text, voidLine+" "+r.String())
+	}
+	return f.append(text)
+}
+
+// notify says that there is something new to copy.
+func (f *revokedFile) notify() {
+	select {
+	case f.changed <- struct{}{}:
+	default:
+	}
+}
+
+// shorten makes the file anew when it has become twice as long.
+func (f *revokedFile) shorten(now time.Time) error {
+	f.turn.Lock()
+	defer f.turn.Unlock()
+	if f.file == nil || f.lines <= max(revokedMost, 2*f.least) {
+		return nil
+	}
+	v, err := f.read()
+	if err != nil {
+		return err
+	}
+	v.shorten(now)
+	return f.replace(v)
+}
+
+func (f *revokedFile) close() error {
+	f.turn.Lock()
+	defer f.turn.Unlock()
+	if f.file == nil {
+		return nil
+	}
+	file := f.file
+	f.file = nil
+	return file.Close()
+}
