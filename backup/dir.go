@@ -60,7 +60,8 @@ func (d *Dir) removeParts() error {
 	}
 	for _, e := range entries {
 		name, part := strings.CutSuffix(e.Name(), suffixPart)
-		if _, ours := parseName(name); part && ours {
+		_, ours := parseName(name)
+		if ours = ours || isCopy(name); part && ours {
 			if err := os.Remove(filepath.Join(d.path, e.Name())); err != nil {
 				return err
 			}

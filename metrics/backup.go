@@ -26,6 +26,7 @@ type backups struct {
 	newest   *prometheus.GaugeVec   // to
 	bytes    *prometheus.GaugeVec   // to
 	seconds  *prometheus.GaugeVec   // to
+	revoked  *prometheus.CounterVec // to, outcome
 }
 
 func (m *Metrics) describeBackups() {
@@ -35,9 +36,11 @@ func (m *Metrics) describeBackups() {
 	b.newest = m.gauges("backup_newest_timestamp_seconds", "When the newest backup was begun that is in the place; 0: none is known.", "to")
 	b.bytes = m.gauges("backup_last_size_bytes", "Size of the last backup that was put into the place since the start.", "to")
 	b.seconds = m.gauges("backup_last_duration_seconds", "How long that took, from the copy to the verified backup.", "to")
+	b.revoked = m.counters("revocation_copies_total", "Attempts to copy what was revoked to where backups are, by place and outcome.", "to", "outcome")
 	for _, place := range backupPlaces {
 		for _, outcome := range []backupOutcome{backupMade, backupFailed} {
 			b.attempts.WithLabelValues(string(place), string(outcome))
+			b.revoked.WithLabelValues(string(place), string(outcome))
 		}
 		for _, vec := range []*prometheus.GaugeVec{b.newest, b.bytes, b.seconds} {
 			vec.WithLabelValues(string(place))
@@ -58,6 +61,15 @@ func (m *Metrics) ObserveScheduledBackup(to string, bytes int64, took time.Durat
 // ObserveBackupFailure implements backup.Observer.
 func (m *Metrics) ObserveBackupFailure(to string) {
 	m.backups.attempts.WithLabelValues(to, string(backupFailed)).Inc()
+}
+
+// ObserveRevokedCopy implements backup.RevokedObserver.
+func (m *Metrics) ObserveRevokedCopy(to string, err error) {
+	outcome := backupMade
+	if err != nil {
+		outcome = backupFailed
+	}
+	m.backups.revoked.WithLabelValues(to, string(outcome)).Inc()
 }
 
 // ObserveNewestBackup implements backup.Observer.

@@ -153,6 +153,8 @@ func TestEverySeriesExistsFromTheStart(t *testing.T) {
 		"backup_interval_seconds",
 		"backups_total{outcome=made,to=directory}", "backups_total{outcome=failed,to=directory}",
 		"backups_total{outcome=made,to=s3}", "backups_total{outcome=failed,to=s3}",
+		"revocation_copies_total{outcome=made,to=directory}", "revocation_copies_total{outcome=failed,to=directory}",
+		"revocation_copies_total{outcome=made,to=s3}", "revocation_copies_total{outcome=failed,to=s3}",
 		"backup_newest_timestamp_seconds{to=directory}", "backup_newest_timestamp_seconds{to=s3}",
 		"backup_last_size_bytes{to=directory}", "backup_last_size_bytes{to=s3}",
 		"backup_last_duration_seconds{to=directory}", "backup_last_duration_seconds{to=s3}",
