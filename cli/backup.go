@@ -214,7 +214,24 @@ func (b *backingUp) toBucket(ctx context.Context, bucket *backup.Bucket, source 
 	if err := bucket.Upload(ctx, staged, b.progress.Add); err != nil {
 		return written{}, err
 	}
+	if err := b.copyRevoked(ctx, bucket); err != nil {
+		fmt.Fprintf(b.env.stderr, "what was revoked could not be copied there: %v\n", err)
+	}
 	return written{bucket.String() + "/" + staged.Name(), sizes(source.size, staged.Size) + ", checked, and compared by the server"}, nil
+}
+
+// copyRevoked puts what was revoked beside the backups of a bucket, where there may be
+// older ones.
+func (b *backingUp) copyRevoked(ctx context.Context, bucket *backup.Bucket) error {
+	v, err := bolt.ReadRevokedOf(b.db)
+	if err != nil || v == nil {
+		return err
+	}
+	name, text, err := copyRevoked(func() (*bolt.Revoked, error) { return v, nil }, time.Now())
+	if err != nil {
+		return err
+	}
+	return backup.PutRevoked(ctx, bucket, name, text, b.encryptTo)
 }
 
 // checked returns a copy as a file without a name, made beside path if there is

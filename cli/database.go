@@ -73,5 +73,6 @@ func openToChange(env environment, db string) (*bolt.Store, error) {
 	if store.Restored() {
 		fmt.Fprintf(env.stderr, "%s (%s)\n", restoredText, store.RestoredBecause())
 	}
+	sayRevoked(store.Revoked(), func(text string, about ...any) { fmt.Fprintln(env.stderr, append([]any{text}, about...)...) })
 	return store, nil
 }

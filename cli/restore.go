@@ -58,25 +58,22 @@ type restore struct {
 	identity   string
 	remote
 
+	from     backup.RevokedPlace // where the backup is
 	progress progress.Progress
 }
 
 func (r *restore) run(ctx context.Context) error {
-	if r.mark != "" {
-		if err := bolt.MarkRestored(ctx, r.mark); err != nil {
-			return err
-		}
-		_, err := fmt.Fprintf(r.env.stdout, "marked %s as a copy: what is on its shelves will not be handed out\n", r.mark)
+	identities, err := readIdentities(r.identity)
+	if err != nil {
 		return err
+	}
+	if r.mark != "" {
+		return r.markOnly(ctx, identities)
 	}
 	if !r.force {
 		if err := mustNotExist(r.db); err != nil {
 			return fmt.Errorf("%w; --force puts it aside", err)
 		}
-	}
-	identities, err := readIdentities(r.identity)
-	if err != nil {
-		return err
 	}
 	hide := showProgress(&r.progress, r.env.stderr)
 	defer hide()
@@ -85,7 +82,7 @@ func (r *restore) run(ctx context.Context) error {
 		return fmt.Errorf("open the backup: %w", err)
 	}
 	defer source.Close()
-	aside, err := r.restore(ctx, source, identities)
+	aside, say, err := r.restore(ctx, source, identities)
 	if err != nil {
 		return fmt.Errorf("restore %s: %w", from, err)
 	}
@@ -93,30 +90,54 @@ func (r *restore) run(ctx context.Context) error {
 	if aside != "" {
 		fmt.Fprintf(r.env.stdout, "the database that was there is now %s\n", aside)
 	}
-	_, err = fmt.Fprintf(r.env.stdout, "restored %s from %s: what is on its shelves will not be handed out\n", r.db, from)
+	if _, err = fmt.Fprintf(r.env.stdout, "restored %s from %s: what is on its shelves will not be handed out\n", r.db, from); err == nil {
+		say()
+	}
 	return err
 }
 
-// restore returns what the database is called now that was there, if one was.
-func (r *restore) restore(ctx context.Context, source io.Reader, identities backup.Identities) (aside string, err error) {
+// markOnly makes the file a restored backup.
+func (r *restore) markOnly(ctx context.Context, identities backup.Identities) error {
+	if err := bolt.MarkRestored(ctx, r.mark); err != nil {
+		return err
+	}
+	say, err := r.keepRevoked(ctx, r.mark, r.mark, identities)
+	if err != nil {
+		return fmt.Errorf("%s is marked as a copy, but %w", r.mark, err)
+	}
+	if _, err = fmt.Fprintf(r.env.stdout, "marked %s as a copy: what is on its shelves will not be handed out\n", r.mark); err == nil {
+		say()
+	}
+	return err
+}
+
+// restore returns what the database is called now that was there, if one was, and says
+// what stays revoked.
+func (r *restore) restore(ctx context.Context, source io.Reader, identities backup.Identities) (aside string, say func(), err error) {
 	db, err := behindLink(r.db)
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	if err := makeDirectoryOf(db, defaultDB(r.env)); err != nil {
-		return "", err
+		return "", nil, err
 	}
 	plain, err := backup.Plain(countedReader{source, &r.progress}, identities)
 	if errors.Is(err, backup.ErrEncrypted) && len(identities) == 0 {
-		return "", fmt.Errorf("%w: name the file that it is in with --identity", err)
+		return "", nil, fmt.Errorf("%w: name the file that it is in with --identity", err)
 	}
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	defer plain.Close()
 	err = writeDatabase(db, bolt.Stream(damaged{plain}), func(part string) (err error) {
 		r.progress.Begin("the backup is checked", progress.Bytes, 0)
 		if err = bolt.MarkRestored(ctx, part); err == nil {
+			err = unusedIfThere(db)
+		}
+		if err == nil {
+			say, err = r.keepRevoked(ctx, part, db, identities)
+		}
+		if err == nil {
 			aside, err = putAside(db, time.Now())
 		}
 		return err
@@ -124,7 +145,7 @@ func (r *restore) restore(ctx context.Context, source io.Reader, identities back
 	if err != nil && aside != "" {
 		err = errors.Join(err, os.Remove(aside)) // a second name of what is still there
 	}
-	return aside, err
+	return aside, say, err
 }
 
 // A damaged reader says of what cannot be read that the backup is at fault.
@@ -157,13 +178,14 @@ func (r *restore) open(ctx context.Context) (io.ReadCloser, string, error) {
 	} else {
 		place, name = backup.ExistingDir(filepath.Dir(r.backup)), filepath.Base(r.backup)
 	}
+	r.from = place
 	source, size, err := place.Open(ctx, name)
 	r.progress.Begin("the backup is read", progress.Bytes, size)
 	return source, from, err
 }
 
 // place is where the backup has to be looked for; nil if it is a file.
-func (r *restore) place() (backup.Place, string, error) {
+func (r *restore) place() (backup.RevokedPlace, string, error) {
 	if backup.IsBucket(r.backup) {
 		address, name := path.Split(r.backup)
 		bucket, err := r.bucket(address)
@@ -190,6 +212,17 @@ func behindLink(path string) (string, error) {
 	return file, nil
 }
 
+// asideAt is behind the name of what is put aside.
+func asideAt(now time.Time) string { return ".before-" + now.UTC().Format("20060102T150405Z") }
+
+// unusedIfThere returns an error if somebody has the database at path open.
+func unusedIfThere(path string) error {
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return bolt.Unused(path)
+}
+
 // putAside gives the database that is at path, which nobody may have open, a
 // second name and returns it; empty if there is none. The first one is for what
 // takes its place, so that there is a database at every moment.
@@ -200,7 +233,7 @@ func putAside(path string, now time.Time) (string, error) {
 	if err := bolt.Unused(path); err != nil {
 		return "", err
 	}
-	aside := path + ".before-" + now.UTC().Format("20060102T150405Z")
+	aside := path + asideAt(now)
 	if err := mustNotExist(aside); err != nil {
 		return "", err
 	}

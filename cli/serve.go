@@ -108,8 +108,9 @@ type instance struct {
 	server      *server.Server
 	sweeper     *sweeper
 	history     *history.History
-	certificate *certificate     // nil: no TLS
-	backups     *backup.Schedule // nil: none
+	certificate *certificate          // nil: no TLS
+	backups     *backup.Schedule      // nil: none
+	revoked     *backup.RevokedKeeper // nil: none
 	followsLoad bool
 	memory      memory
 	beatEvery   time.Duration // 0: nobody wants to hear
@@ -117,7 +118,13 @@ type instance struct {
 	reloads     []func() // what a hangup has read again
 }
 
-const restoredText = "the database counts as a restored backup: what was on its shelves is not handed out again, devices have to refill them; tokens that were revoked since are valid again"
+const restoredText = "the database counts as a restored backup: what was on its shelves is not handed out again, devices have to refill them"
+
+// revokedAgainText is said where the file beside the database had more than that.
+const revokedAgainText = "what was revoked or removed after this state of the database was made stays so"
+
+// revokedLostText is said where there was no such file.
+const revokedLostText = "what was revoked or removed in the database is not beside it any more: if the database is a copy, tokens that were revoked and devices that were removed since it was made are valid again; look at welcomed token list, and remove those devices again"
 
 // notYoursText is said after a restore where a credential need not name its device.
 const notYoursText = "until devices have published again, who was shown a KeyPackage can publish it before its device does; --credential-identity would prevent it, and welcomed give REF USER/DEVICE gives one back (alert WelcomedKeyPackagesNotYours)"
@@ -205,6 +212,11 @@ func (i *instance) openStore(c *config, m *metrics.Metrics, log *slog.Logger) (*
 	i.store = m.Store(file)
 	if i.backups != nil {
 		i.backups.Copy, i.backups.Kept = file.Backup, file.NoteBackup
+		i.revoked = &backup.RevokedKeeper{
+			Dir: i.backups.Dir, Bucket: i.backups.Bucket, To: i.backups.To,
+			Copy:    func() (string, []byte, error) { return copyRevoked(file.RevokedNow, time.Now()) },
+			Changed: file.RevokedChanged(), Observer: m, Log: log,
+		}
 	}
 	if c.auth == authOIDC {
 		if err := file.UseUserEncoding(context.Background(), string(c.oidc.UserEncoding)); err != nil {
@@ -217,6 +229,7 @@ func (i *instance) openStore(c *config, m *metrics.Metrics, log *slog.Logger) (*
 	if file.Restored() {
 		c.warnRestored(log, "because", file.RestoredBecause())
 	}
+	sayRevoked(file.Revoked(), func(text string, about ...any) { log.Warn(text, append([]any{"db", c.db}, about...)...) })
 	if up, ok := file.Upgraded(); ok {
 		log.Info("the database was brought to a new format, and a copy of it as it was is kept; to go back to the welcomed before, restore that copy with it", "db", c.db, "from", up.From, "to", up.To, "copy", up.Copy)
 	}
@@ -437,6 +450,7 @@ func (i *instance) run(ctx context.Context) error {
 	defer stopBackingUp()
 	if i.backups != nil {
 		sweeper.Go(func() { i.backups.Run(backingUp) })
+		sweeper.Go(func() { i.revoked.Run(backingUp) })
 	}
 
 	err := i.server.Serve(ctx, i.api, i.admin)
