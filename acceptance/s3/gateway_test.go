@@ -95,6 +95,17 @@ func (g *gateway) kill() { _ = g.process.Stop(syscall.SIGKILL) }
 // objects are the names in the bucket.
 func (g *gateway) objects() (names []string) {
 	g.t.Helper()
+	for _, name := range g.all() {
+		if !strings.Contains(name, ".revoked") {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// all are the names of backups and of what was revoked.
+func (g *gateway) all() (names []string) {
+	g.t.Helper()
 	for o := range g.root.ListObjects(context.Background(), bucket, minio.ListObjectsOptions{Recursive: true}) {
 		must(g.t, o.Err)
 		names = append(names, o.Key)

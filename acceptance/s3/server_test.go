@@ -131,6 +131,19 @@ func (m *machine) ask(path string, body []byte, answer any) {
 	}
 }
 
+// remove removes a user.
+func (m *machine) remove(user string) {
+	m.t.Helper()
+	req, err := http.NewRequest("DELETE", "http://"+m.api+"/v1/users/"+user, nil)
+	must(m.t, err)
+	resp, err := http.DefaultClient.Do(req)
+	must(m.t, err)
+	resp.Body.Close()
+	if resp.StatusCode >= 300 {
+		m.t.Fatalf("removing %s: %s", user, resp.Status)
+	}
+}
+
 // fill posts n Welcomes for a device, each of about that size, and returns the
 // refs of their KeyPackages.
 func (m *machine) fill(device string, n, size int) (refs map[string]bool) {

@@ -229,3 +229,45 @@ func TestAKeyThatMayOnlyWriteMakesBackups(t *testing.T) {
 	}
 	contains(t, out, "does not allow this access key to read from")
 }
+
+// A device that was removed after the last backup stays so when the machine is lost, as
+// what was revoked is in the bucket soon, encrypted as the backups are.
+func TestWhatWasRemovedStaysSoAfterTheMachineIsLost(t *testing.T) {
+	g := startGateway(t, false)
+	identity, err := age.GenerateX25519Identity()
+	must(t, err)
+	key := filepath.Join(t.TempDir(), "key.txt")
+	must(t, os.WriteFile(key, []byte(identity.String()), 0o600))
+	m := newMachine(t, g, "WELCOMED_BACKUP_ENCRYPT_TO="+identity.Recipient().String())
+	m.start()
+	m.fill("alice", 3, 400)
+	m.mustRun("backup", "--db", m.db, "-o", address)
+	must(t, m.process.Stop(syscall.SIGTERM))
+	m.start("--backup-to", address, "--backup-every", "1h") // there is a fresh one
+	until(t, "what was revoked is in the bucket", func() bool { return copies(m) > 0 })
+	before := copies(m)
+	m.remove("alice")
+	until(t, "the removal is in the bucket", func() bool { return copies(m) > before })
+	for _, name := range g.all() {
+		b, err := os.ReadFile(filepath.Join(g.dir, "data", bucket, name))
+		must(t, err)
+		if strings.Contains(name, ".revoked") != strings.HasSuffix(name, ".revoked.age") || strings.Contains(string(b), "alice") {
+			t.Errorf("%s is not encrypted", name)
+		}
+	}
+	m.lose()
+	other := newMachine(t, g)
+	out := other.mustRun("restore", address+"/latest", "--db", other.db, "--identity", key)
+	contains(t, out, "0 tokens and 1 device that were revoked or removed since the backup stay so; what was revoked or removed after 20")
+	other.start()
+	if got := other.claim("alice"); len(got) != 0 {
+		t.Errorf("a device that was removed claims %d Welcomes", len(got))
+	}
+}
+
+// copies is how often what was revoked was put into the bucket.
+func copies(m *machine) (n int) {
+	_, rest, _ := strings.Cut(m.metrics(), `welcomed_revocation_copies_total{outcome="made",to="s3"} `)
+	_, _ = fmt.Sscan(rest, &n)
+	return n
+}
