@@ -19,7 +19,6 @@ import (
 // unused are the metrics of welcomed that no panel shows, with the reason.
 var unused = map[string]string{
 	"welcomed_key_packages_withdrawn_fresh_total": "it is for who looks into devices that are empty again and again",
-	"welcomed_welcomes_given_often_total":         "the alert WelcomedWelcomesGivenOften is for it",
 	"welcomed_key_packages_given_back_total":      "it is for who looks into an application that gives back much",
 	"welcomed_revocation_copies_total":            "the alert WelcomedRevocationsNotCopied is for it",
 }

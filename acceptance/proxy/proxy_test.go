@@ -6,10 +6,12 @@ import (
 	"bytes"
 	"crypto/tls"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"os/exec"
 	"strings"
@@ -229,6 +231,52 @@ func TestTheLongestWaitIsNotCutOff(t *testing.T) {
 			t.Errorf("%d %s", status, body)
 		}
 	})
+}
+
+// A reply that got lost behind a proxy is given again while the next wait lasts, also
+// where the proxy cuts off waits before their end.
+func TestALostReplyIsGivenAgainBeforeAProxyCutsTheWaitOff(t *testing.T) {
+	needProxies(t)
+	t.Parallel()
+	s := newSite(t, proxy{"haproxy", startImpatientHAProxy}, "localhost", public...)
+	keyPackage := s.publish()
+	status, body := s.do("POST", "/v1/welcomes", mls.Wrap(mls.WireFormatWelcome, mlstest.WelcomeFor(keyPackage)))
+	var posted struct{ ID string }
+	if err := json.Unmarshal(body, &posted); err != nil || status != http.StatusCreated {
+		t.Fatalf("post: %d %s", status, body)
+	}
+	s.loseClaim(posted.ID)
+	start := time.Now()
+	status, body = s.do("POST", alice+"/claim?wait=50s", nil)
+	if took := time.Since(start); status != http.StatusOK || !bytes.Contains(body, []byte(`"redelivered":true`)) || took < 10*time.Second {
+		t.Errorf("after %s: %d %s", took, status, body)
+	}
+}
+
+// loseClaim claims a Welcome and goes away without reading the answer.
+func (s *site) loseClaim(id string) {
+	s.t.Helper()
+	at, err := url.Parse(s.url)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	config := s.client.Transport.(*http.Transport).TLSClientConfig.Clone()
+	config.NextProtos = []string{"http/1.1"}
+	c, err := tls.Dial("tcp", at.Host, config)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err = fmt.Fprintf(c, "POST %s/claim HTTP/1.1\r\nHost: %s\r\nContent-Length: 0\r\n\r\n", alice, at.Host); err != nil {
+		s.t.Fatal(err)
+	}
+	for range 100 {
+		if _, body := s.do("GET", "/v1/welcomes/"+id, nil); bytes.Contains(body, []byte(`"delivered"`)) {
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	s.t.Fatal("it is not claimed")
 }
 
 // The proxy says who asks, whatever the client says about it.
