@@ -26,12 +26,9 @@ type Dir struct {
 	path string
 }
 
-// OpenDir makes the directory, if it is not there, and sees whether a file can be
-// made in it. What an earlier process had begun is removed.
+// OpenDir sees whether a file can be made in a directory. What an earlier process had
+// begun is removed. The directory is not made: its disk may only not be mounted.
 func OpenDir(path string) (*Dir, error) {
-	if err := safefile.MakeDirectory(path); err != nil {
-		return nil, err
-	}
 	d := &Dir{path}
 	if err := d.removeParts(); err != nil {
 		return nil, err

@@ -34,7 +34,7 @@ func newRig(t *testing.T) *rig {
 	t.Helper()
 	r := &rig{t: t, database: filepath.Join(t.TempDir(), "welcomed.db"), log: &strings.Builder{}}
 	must(t, os.WriteFile(r.database, make([]byte, 8192), 0o600))
-	dir, err := OpenDir(filepath.Join(t.TempDir(), "kept"))
+	dir, err := OpenDir(t.TempDir())
 	must(t, err)
 	r.schedule = &Schedule{
 		Every: 6 * time.Hour, Keep: Retention{Newest: 100}, Dir: dir, Database: r.database,

@@ -39,7 +39,11 @@ func checkStart(ctx context.Context, env environment, c *config) error {
 	s.wrong.note(c.check())
 	s.database()
 	if s.backups.dir != "" {
-		s.wrong.note(canMake("--backup-dir", s.backups.dir))
+		if err := isDirectory("--backup-dir", s.backups.dir); err != nil {
+			s.wrong.note(err)
+		} else {
+			s.wrong.note(canMake("--backup-dir", s.backups.dir))
+		}
 	}
 	s.listeners()
 	s.adminSocket()

@@ -32,7 +32,7 @@ func defaultBackups(env environment) backupSettings {
 
 func (b *backupSettings) flags() []cli.Flag {
 	return append([]cli.Flag{
-		textFlag("backup-dir", &b.dir, "make backups in `DIRECTORY`"),
+		textFlag("backup-dir", &b.dir, "make backups in `DIRECTORY`, which has to be there"),
 		textFlag("backup-to", &b.to, "make backups in a bucket, s3://`BUCKET/PREFIX`"),
 		valueFlag("backup-every", duration(&b.every, time.Second), "make one every `DURATION`"),
 		valueFlag("backup-keep", number(&b.keep.Newest, 1), "keep the newest `N`"),
@@ -64,6 +64,9 @@ func (b *backupSettings) schedule(db string, o scheduleObserver, log *slog.Logge
 		Database: db, Observer: o, Log: log,
 	}
 	if b.dir != "" {
+		if err := isDirectory("--backup-dir", b.dir); err != nil {
+			return nil, err
+		}
 		if s.Dir, err = backup.OpenDir(b.dir); err != nil {
 			return nil, fmt.Errorf("--backup-dir: %w", err)
 		}

@@ -28,7 +28,11 @@ func (o *observation) start(ctx context.Context) (err error) {
 		}
 		o.ends = append(o.ends, (*s.at).kill)
 	}
-	o.busy.flags = append(o.busy.flags, "--backup-dir", filepath.Join(o.busy.dir, "backups"))
+	backups := filepath.Join(o.busy.dir, "backups")
+	if err := os.Mkdir(backups, 0o700); err != nil {
+		return err
+	}
+	o.busy.flags = append(o.busy.flags, "--backup-dir", backups)
 	if err := o.busy.restored(ctx, o.binary); err != nil {
 		return fmt.Errorf("start a server on a restored file: %w", err)
 	}

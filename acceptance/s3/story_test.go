@@ -137,7 +137,9 @@ func TestAServerThatIsGoneInTheMiddleIsSentTheBackupAgain(t *testing.T) {
 	want := m.fill("alice", 25, large)
 	must(t, m.process.Stop(syscall.SIGTERM))
 
-	m.start("--backup-to", address, "--backup-dir", filepath.Join(m.dir, "kept"), "--backup-every", "10s")
+	kept := filepath.Join(m.dir, "kept")
+	must(t, os.Mkdir(kept, 0o700))
+	m.start("--backup-to", address, "--backup-dir", kept, "--backup-every", "10s")
 	r.wait(t, 10<<20) // of more than twenty
 	g.kill()
 	m.await("backup failed", 1)
