@@ -19,33 +19,40 @@ const seenExact = 24 * time.Hour
 // Claim implements delivery.Store.
 func (s *Store) Claim(ctx context.Context, caller delivery.Caller, id delivery.DeviceID, opts delivery.ClaimOptions) (delivery.ClaimResult, error) {
 	c := claim{id: id, filter: newClaimFilter(opts), room: opts.Room}
-	seen, err := s.readAs(ctx, caller, c.look)
-	if err != nil {
-		if waitErr := s.writer.wait(seen); waitErr != nil {
-			err = waitErr
+	apply := c.apply
+	for n := 1; ; n++ {
+		seen, err := s.readAs(ctx, caller, c.look)
+		if err != nil {
+			if waitErr := s.writer.wait(seen); waitErr != nil {
+				err = waitErr
+			}
+			return delivery.ClaimResult{}, err
 		}
-		return delivery.ClaimResult{}, err
+		if !c.plan.changes {
+			return c.result(), s.writer.wait(seen)
+		}
+		if n > looks {
+			apply = c.consume
+		}
+		err = s.writer.do(ctx, 0, as(caller, apply))
+		if errors.Is(err, errMoved) {
+			continue
+		}
+		if (errors.Is(err, delivery.ErrFull) || errors.Is(err, delivery.ErrClock)) && len(c.looked.fresh) == 0 {
+			// A full disk or an impossible time keeps us from taking notes, not the
+			// device from what it was given.
+			c.plan = c.looked
+			c.plan.noted = nil
+			return c.result(), s.writer.wait(seen)
+		}
+		if err != nil {
+			return delivery.ClaimResult{}, err
+		}
+		if !c.ready() {
+			err = s.viewCommitted(ctx, c.fetch)
+		}
+		return c.result(), err
 	}
-	if !c.plan.changes {
-		return c.result(), s.writer.wait(seen)
-	}
-	onlyNotes := len(c.plan.fresh) == 0
-	looked := c.plan
-	err = s.writer.do(ctx, 0, as(caller, c.consume))
-	if (errors.Is(err, delivery.ErrFull) || errors.Is(err, delivery.ErrClock)) && onlyNotes {
-		// A full disk or an impossible time keeps us from taking notes, not the
-		// device from what it was given.
-		c.plan = looked
-		c.plan.newly = 0
-		return c.result(), s.writer.wait(seen)
-	}
-	if err != nil {
-		return delivery.ClaimResult{}, err
-	}
-	if !c.ready() {
-		err = s.viewCommitted(ctx, c.fetch)
-	}
-	return c.result(), err
 }
 
 // A claim is one on its way. What it delivers never changes and stays until it
@@ -55,6 +62,7 @@ type claim struct {
 	id      delivery.DeviceID
 	filter  claimFilter
 	room    func(int) error
+	looked  claimPlan // outside the writer
 	plan    claimPlan
 	fetched map[mailKey]delivery.Delivery
 }
@@ -62,10 +70,23 @@ type claim struct {
 // look finds out what the claim would do, in a transaction that only reads.
 func (c *claim) look(t *txn) error {
 	c.plan = t.planClaim(t.device(c.id), c.filter)
+	c.looked = c.plan
 	return c.fetch(t)
 }
 
-// consume decides, and carries it out.
+// apply carries out what look has decided, if nothing of the device has changed
+// since: a device may have thousands of Welcomes that wait or are withheld.
+func (c *claim) apply(t *txn) error {
+	d, looked := t.sameDevice(c.looked.device, c.id), c.looked.device
+	if d == nil || looked == nil || d.number != looked.number || d.changes != looked.changes {
+		return errMoved
+	}
+	c.plan = c.looked.copyFor(d)
+	t.claim(c.plan)
+	return nil
+}
+
+// consume decides in the writer, and carries it out.
 func (c *claim) consume(t *txn) error {
 	c.plan = t.planClaim(t.sameDevice(c.plan.device, c.id), c.filter)
 	t.claim(c.plan)
@@ -119,7 +140,7 @@ func (c *claim) fetch(t *txn) error {
 // result is the answer. What was settled and swept since the claim is left out.
 func (c *claim) result() delivery.ClaimResult {
 	p := &c.plan
-	r := delivery.ClaimResult{More: p.more, Withheld: len(p.withheld), NewlyWithheld: p.newly, Stock: p.stock, Unsettled: p.unsettled, Exists: p.device != nil}
+	r := delivery.ClaimResult{More: p.more, Withheld: len(p.withheld), NewlyWithheld: len(p.noted), Stock: p.stock, Unsettled: p.unsettled, Exists: p.device != nil}
 	for i, m := range p.given() {
 		if d, ok := c.fetched[m.mailKey]; ok {
 			d.ExpiresAt, d.Redelivered = m.rec.Until, i >= len(p.fresh)
@@ -158,6 +179,10 @@ func newClaimFilter(opts delivery.ClaimOptions) claimFilter {
 	return f
 }
 
+// notesAtOnce is how many Welcomes a claim notes as withheld; the next claim notes
+// the others. A device may have thousands.
+const notesAtOnce = 250
+
 // A claimPlan is what a claim will do, decided before anything is written.
 type claimPlan struct {
 	device   *device
@@ -166,12 +191,28 @@ type claimPlan struct {
 	withheld []*mail // the device holds no key for
 	// unsettled names what would have been given again.
 	unsettled []delivery.Unsettled
-	newly     int // withheld that never were before
+	noted     []*mail // withheld that never were before, at most notesAtOnce of them
 	more      bool
 	reorder   bool // some of those given before had no room: the next claim begins with them
 	overdue   int  // left pending
 	changes   bool
 	stock     delivery.Stock
+}
+
+// copyFor returns the plan with its own copy of what it will change.
+func (p claimPlan) copyFor(d *device) claimPlan {
+	p.device = d
+	p.fresh, p.again, p.noted = copyMails(p.fresh), copyMails(p.again), copyMails(p.noted)
+	return p
+}
+
+func copyMails(mails []*mail) []*mail {
+	copies := make([]*mail, len(mails))
+	for i, m := range mails {
+		own := *m
+		copies[i] = &own
+	}
+	return copies
 }
 
 // given are the mails that are delivered, new ones first.
@@ -210,7 +251,7 @@ func (t *txn) planClaim(d *device, f claimFilter) (plan claimPlan) {
 	}
 	plan.reorder = plan.reorder && len(plan.again) > 0
 	plan.overdue = d.pending - len(plan.fresh)
-	plan.changes = len(plan.fresh) > 0 || plan.newly > 0 || plan.reorder || plan.overdue != d.overdue || t.seenLong(d)
+	plan.changes = len(plan.fresh) > 0 || len(plan.noted) > 0 || plan.reorder || plan.overdue != d.overdue || t.seenLong(d)
 	return plan
 }
 
@@ -236,8 +277,8 @@ func (t *txn) wanted(d *device, m *mail, f claimFilter, plan *claimPlan) bool {
 	if f.refs == nil || f.refs[t.refOf(d, m)] {
 		return true
 	}
-	if m.rec.WithheldAt.IsZero() {
-		plan.newly++
+	if m.rec.WithheldAt.IsZero() && len(plan.noted) < notesAtOnce {
+		plan.noted = append(plan.noted, m)
 	}
 	plan.withheld = append(plan.withheld, m)
 	return false
@@ -306,11 +347,9 @@ func (t *txn) claim(plan claimPlan) {
 			t.saveMail(d, m)
 		}
 	}
-	for _, m := range plan.withheld {
-		if m.rec.WithheldAt.IsZero() {
-			m.rec.WithheldAt = t.now
-			t.saveMail(d, m)
-		}
+	for _, m := range plan.noted {
+		m.rec.WithheldAt = t.now
+		t.saveMail(d, m)
 	}
 	d.overdue, d.claimed = plan.overdue, t.state.sequence
 	t.touch(d)

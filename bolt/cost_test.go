@@ -164,9 +164,12 @@ func TestWhatChangesNothingLeavesTheWriterAlone(t *testing.T) {
 // TestTheWriterReadsWhatItChanges: what an event reads inside the writer goes with what
 // it changes, and not with what its user has had.
 func TestTheWriterReadsWhatItChanges(t *testing.T) {
-	const removed, spent = 2000, 4000
+	const removed, spent, waiting = 2000, 4000, 1000
 	var reads, writes int
-	s, err := Open(filepath.Join(t.TempDir(), "w.db"), Options{Limits: delivery.DefaultLimits(), observeEvent: func(r, w int) { reads, writes = reads+r, writes+w }})
+	limits := delivery.DefaultLimits()
+	limits.PendingPerDevice, limits.PendingPerPoster, limits.KeyPackagesPerPublish = 2*waiting, 2*waiting, 2*waiting
+	limits.KeyPackagesPerDevice, limits.KeyPackagesPerUser = 4*waiting, 4*waiting
+	s, err := Open(filepath.Join(t.TempDir(), "w.db"), Options{Limits: limits, observeEvent: func(r, w int) { reads, writes = reads+r, writes+w }})
 	must(t, err)
 	t.Cleanup(func() { _ = s.Close() })
 	ctx, id, ann := t.Context(), deviceNo(0), delivery.Caller{User: "ann"}
@@ -190,6 +193,33 @@ func TestTheWriterReadsWhatItChanges(t *testing.T) {
 		_, err := t.publish(publication{caller: self, id: id, items: items})
 		return err
 	}))
+	// And Welcomes: as many that wait as are given, so that either are left by a claim.
+	mails := randomItems(2 * waiting)
+	_, err = s.Publish(ctx, self, id, mails)
+	must(t, err)
+	var sent []delivery.WelcomeID
+	send := func(items []delivery.NewKeyPackage) {
+		must(t, s.writer.do(ctx, 0, func(t *txn) error {
+			for i := range items {
+				w, err := mls.ParseWelcome(mlstest.Welcome(1, items[i].Ref))
+				if err != nil {
+					return err
+				}
+				p, no := delivery.Posting{Welcome: w}, delivery.IDOf(ann, w.Bytes())
+				if _, err := t.post(ann, no, nil, p, newShares()); err != nil {
+					return err
+				}
+				sent = append(sent, no)
+			}
+			return nil
+		}))
+	}
+	send(mails[:waiting])
+	for range waiting / 100 {
+		_, err = s.Claim(ctx, self, id, delivery.ClaimOptions{Max: 100, Skip: sent[:0]})
+		must(t, err)
+	}
+	send(mails[waiting:])
 	held := delivery.Posting{Welcome: parsedWelcome(t, items[0].Ref, items[1].Ref, items[39].Ref), Hold: true}
 	names := make([]delivery.DeviceID, 500)
 	for n := range names {
@@ -208,6 +238,27 @@ func TestTheWriterReadsWhatItChanges(t *testing.T) {
 		{"a Welcome", func() error { _, err := s.Post(ctx, self, held); return err }},
 		{"a release", func() error { _, err := s.Release(ctx, self, delivery.IDOf(self, held.Welcome.Bytes())); return err }},
 		{"a cancellation", func() error { _, err := s.Cancel(ctx, self, delivery.IDOf(self, held.Welcome.Bytes())); return err }},
+		{"a claim of one of many that wait", func() error {
+			r, err := s.Claim(ctx, self, id, delivery.ClaimOptions{Max: 1})
+			if err == nil && len(r.Deliveries) != 1 {
+				err = fmt.Errorf("given %d", len(r.Deliveries))
+			}
+			return err
+		}},
+		{"a claim by a device that holds few keys", func() error { // all others are withheld
+			r, err := s.Claim(ctx, self, id, delivery.ClaimOptions{Max: 10, Refs: refsOf(mails[waiting+10:])})
+			if err == nil && r.NewlyWithheld == 0 {
+				err = fmt.Errorf("nothing is withheld")
+			}
+			return err
+		}},
+		{"a claim when they are withheld", func() error {
+			_, err := s.Claim(ctx, self, id, delivery.ClaimOptions{Max: 1, Refs: refsOf(mails[waiting+20:])})
+			return err
+		}},
+		{"an acknowledgement", func() error { return s.Acknowledge(ctx, self, id, sent[0], "") }},
+		{"a rejection", func() error { _, err := s.Reject(ctx, self, id, sent[1], "", delivery.ReasonOther, ""); return err }},
+		{"a cancellation of one of many", func() error { _, err := s.Cancel(ctx, ann, sent[len(sent)-1]); return err }},
 		{"a withdrawal", func() error { return s.Withdraw(ctx, self, id, items[10].Ref) }},
 		{"a sync", func() error {
 			inventory, err := s.Inventory(ctx, self, id)
@@ -226,6 +277,13 @@ func TestTheWriterReadsWhatItChanges(t *testing.T) {
 			t.Errorf("%s read %d rows in the writer and wrote %d", event.sentence, reads, writes)
 		}
 	}
+}
+
+func refsOf(items []delivery.NewKeyPackage) (refs []mls.KeyPackageRef) {
+	for _, item := range items {
+		refs = append(refs, item.Ref)
+	}
+	return refs
 }
 
 func deviceOf(user delivery.UserID, name string) delivery.DeviceID {

@@ -123,6 +123,7 @@ func (t *txn) saveMail(d *device, m *mail) {
 	t.put(bucketDevices, d.mailRow(is, m.mailKey), m.encode())
 	m.stored, m.was, m.wasOrder = true, m.rec.State, m.order
 	d.live.at(m.nextDue())
+	d.changes++
 	t.changed(d)
 }
 

@@ -540,7 +540,8 @@ type ClaimResult struct {
 	Deliveries []Delivery
 	More       bool // another claim would return others
 	Withheld   int  // left out because their ref is not in Refs
-	// NewlyWithheld counts those of Withheld that never were before.
+	// NewlyWithheld counts those of Withheld that were noted as such by this claim. A
+	// claim notes only so many; the next one notes others.
 	NewlyWithheld int
 	Stock         Stock
 	// Unsettled are those that would have been returned without NewOnly, in that
