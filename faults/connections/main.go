@@ -41,6 +41,7 @@ type config struct {
 	posters     int
 	memory      int64
 	fits        []int64
+	reads       bool
 	waiting     bool
 	tls         bool
 	measure     bool
@@ -68,6 +69,7 @@ func parse(args []string) (c config, err error) {
 		}
 		return nil
 	})
+	flags.BoolVar(&c.reads, "reads", false, "print how long costly reads take on 200 connections, each for the duration, instead")
 	flags.BoolVar(&c.waiting, "waiting", false, "all connections are claims that wait")
 	flags.BoolVar(&c.tls, "tls", false, "all of it over TLS; the good ones speak HTTP/2")
 	flags.BoolVar(&c.measure, "measure", false, "measure only: check nothing and use no flag that older versions do not have")
@@ -94,8 +96,11 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	if c.fits != nil {
+	switch {
+	case c.fits != nil:
 		return table(ctx, c)
+	case c.reads:
+		return reads(ctx, c)
 	}
 	s, err := start(ctx, c)
 	if err != nil {

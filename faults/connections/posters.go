@@ -67,7 +67,7 @@ func (g *goodClient) insist(ctx context.Context, path string, body []byte, v any
 func (g *goodClient) try(ctx context.Context, path string, body []byte) (status int, answer []byte, err error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	resp, answer, err := g.send(ctx, path, body)
+	resp, answer, err := g.send(ctx, "message/mls", path, body)
 	if err != nil {
 		return 0, nil, err
 	}

@@ -150,20 +150,25 @@ func (s *process) fill(ctx context.Context) error {
 
 // call posts body, which is an MLS object, and returns the answer.
 func (s *process) call(ctx context.Context, path string, body []byte, want int) ([]byte, error) {
-	resp, answer, err := s.send(ctx, path, body)
+	return s.callAs(ctx, "message/mls", path, body, want)
+}
+
+// callAs is call for a body of another media type.
+func (s *process) callAs(ctx context.Context, mediaType, path string, body []byte, want int) ([]byte, error) {
+	resp, answer, err := s.send(ctx, mediaType, path, body)
 	if err == nil && resp.StatusCode != want {
 		err = fmt.Errorf("%s answered %d: %.200s", path, resp.StatusCode, answer)
 	}
 	return answer, err
 }
 
-// send posts body, which is an MLS object, and returns the answer, whatever it is.
-func (s *process) send(ctx context.Context, path string, body []byte) (*http.Response, []byte, error) {
+// send posts body and returns the answer, whatever it is.
+func (s *process) send(ctx context.Context, mediaType, path string, body []byte) (*http.Response, []byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.scheme+"://"+s.api+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, nil, err
 	}
-	req.Header.Set("Content-Type", "message/mls")
+	req.Header.Set("Content-Type", mediaType)
 	if len(body) == 0 {
 		req.Body, req.ContentLength = http.NoBody, 0
 	}
