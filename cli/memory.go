@@ -147,8 +147,8 @@ func (c *config) checkMemory() error {
 	for c.connectionsIn(least) < fewestConnections {
 		least.bytes += 1 << 20
 	}
-	return fmt.Errorf("%s of memory is too little for bodies of up to %s and %d connections: give it %s, or lower --max-body-memory and what bodies may have (--max-key-packages-per-publish, --max-welcome-size)",
-		c.memory, roughSize(server.LargestBody(c.limits)), fewestConnections, roughSize(least.bytes))
+	return fmt.Errorf("%s of memory is too little for bodies of up to %s and %d connections: give it %d MiB",
+		c.memory, roughSize(server.LargestBody(c.limits)), fewestConnections, least.bytes>>20+1)
 }
 
 // collectLess lets there be twice as much garbage as there is memory in use
