@@ -154,11 +154,17 @@ func (c *checker) keyPackageRow(kind byte, k *keyPackage) {
 	c.numbers = append(c.numbers, k.number)
 	c.state.keyPackages[r.State]++
 	if r.State == delivery.Available {
-		c.state.shelves[k.shelf]++
-		if r.LastResort {
+		if r.InStock() {
+			c.state.shelves[k.shelf]++
+		}
+		switch {
+		case r.LastResort && r.InStock():
 			c.own.lastResorts++
-		} else {
+		case !r.LastResort:
 			c.own.available++
+			if r.Early {
+				c.own.early++
+			}
 			if c.shelfEnds.IsZero() || r.ShelfUntil.Before(c.shelfEnds) {
 				c.shelfEnds = r.ShelfUntil
 			}
@@ -182,7 +188,7 @@ func (c *checker) keyPackageRow(kind byte, k *keyPackage) {
 	}
 	switch {
 	case r.State == delivery.Available:
-		c.own.live.at(r.ShelfUntil)
+		c.own.live.at(r.ShelfDue())
 	case r.State == delivery.Reserved, r.State == delivery.Retired:
 		c.own.live.at(r.MatchableUntil)
 	case kind == rowTombstone:
@@ -305,16 +311,17 @@ func (c *checker) unnamed(d *device, names *bucket, name, v []byte) {
 // counters checks what a device counts, and how it is counted.
 func (c *checker) counters(d *device) {
 	own, n := c.own, d.number
-	same := d.available == own.available && d.retired == own.retired && d.waiting == own.waiting && d.waitingBytes == own.waitingBytes &&
+	same := d.available == own.available && d.early == own.early && d.retired == own.retired && d.waiting == own.waiting && d.waitingBytes == own.waitingBytes &&
 		d.pending == own.pending && d.delivered == own.delivered && d.overdue == own.overdue
 	if !same {
 		c.repairable(func(t *txn) {
 			d := t.deviceByNumber(n)
+			d.early = own.early
 			d.available, d.retired, d.waiting, d.waitingBytes = own.available, own.retired, own.waiting, own.waitingBytes
 			d.pending, d.delivered, d.overdue = own.pending, own.delivered, own.overdue
 			t.changed(d)
-		}, "device %s has other numbers of KeyPackages and Welcomes than it says: %d available, %d retired, %d waiting, %d pending, %d delivered, %d overdue, and not %d, %d, %d, %d, %d, %d",
-			d.id, own.available, own.retired, own.waiting, own.pending, own.delivered, own.overdue, d.available, d.retired, d.waiting, d.pending, d.delivered, d.overdue)
+		}, "device %s has other numbers of KeyPackages and Welcomes than it says: %d available (%d of them early), %d retired, %d waiting, %d pending, %d delivered, %d overdue, and not %d (%d), %d, %d, %d, %d, %d",
+			d.id, own.available, own.early, own.retired, own.waiting, own.pending, own.delivered, own.overdue, d.available, d.early, d.retired, d.waiting, d.pending, d.delivered, d.overdue)
 	}
 	if c.store.format == formatVersion && d.lastResorts != own.lastResorts {
 		c.repairable(func(t *txn) { d := t.deviceByNumber(n); d.lastResorts = own.lastResorts; t.changed(d) },

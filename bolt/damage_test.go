@@ -172,6 +172,12 @@ var Damages = []Damage{
 	}},
 	{"a timer is for nothing", "is for nothing that there is", true, false, func(t *txn) { t.put(bucketTimers, []byte{99, 1, 2}, nil) }},
 	{"a device counts wrongly what it has", "has other numbers of KeyPackages and Welcomes", true, false, changeDevice(func(d *device) { d.available += 3 })},
+	{"a device counts wrongly what is not yet valid", "has other numbers of KeyPackages and Welcomes", true, false, changeDevice(func(d *device) { d.early++ })},
+	{"a KeyPackage that is valid is not yet counted", "KeyPackages of suite", true, false, func(t *txn) {
+		d, k := t.someKeyPackage(delivery.Available, false)
+		k.rec.Early = true
+		t.putKeyPackage(d, k)
+	}},
 	{"a device counts its last resorts wrongly", "last resorts on its shelf, and says", true, false, changeDevice(func(d *device) { d.lastResorts++ })},
 	{"a device counts wrongly what waits", "has other numbers of KeyPackages and Welcomes", true, false, changeDevice(func(d *device) { d.pending, d.waitingBytes = d.pending+1, 7 })},
 	{"a device is looked at too late", "is looked at later", true, false, changeDevice(func(d *device) { d.live = alarm{due: d.live.set.AddDate(1, 0, 0)} })},

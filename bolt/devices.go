@@ -40,7 +40,8 @@ type device struct {
 	seenAt       time.Time
 	available    int       // KeyPackages on the shelf, last resort not counted
 	shelfUntil   time.Time // before it none of them has aged; zero if there are none
-	lastResorts  int       // on the shelf
+	early        int       // of those, whose lifetimes have not begun: they are no stock
+	lastResorts  int       // on the shelf that are stock
 	onlySince    time.Time // since when it publishes nothing but last resorts; zero: it does not
 	waiting      int       // Welcomes held and pending
 	waitingBytes int64     // their sizes as delivered
@@ -75,11 +76,11 @@ func (d *device) stockLevel(l *delivery.Limits) stockLevel {
 	switch {
 	case d.removed:
 		return stockNone
-	case d.available == 0 && d.lastResorts > 0 && !d.onlySince.IsZero():
+	case d.available == d.early && d.lastResorts > 0 && !d.onlySince.IsZero():
 		return stockLastResort
-	case d.available == 0:
+	case d.available == d.early:
 		return stockEmpty
-	case d.available < l.LowWatermark:
+	case d.available-d.early < l.LowWatermark:
 		return stockLow
 	}
 	return stockOK
@@ -243,8 +244,8 @@ func (t *txn) deviceByNumber(number uint64) *device {
 	if row == nil {
 		return nil
 	}
-	dec, lastResorts := decoder(row), false
-	dec.flags(&d.removed, &lastResorts)
+	dec, lastResorts, early := decoder(row), false, false
+	dec.flags(&d.removed, &lastResorts, &early)
 	d.id = delivery.DeviceID{User: delivery.UserID(dec.string()), Name: dec.string()}
 	d.seenAt, d.shelfUntil = dec.time(), dec.time()
 	d.available, d.waiting, d.pending, d.delivered = int(dec.number()), int(dec.number()), int(dec.number()), int(dec.number())
@@ -255,6 +256,9 @@ func (t *txn) deviceByNumber(number uint64) *device {
 	if lastResorts {
 		d.lastResorts = int(dec.number())
 		dec.times(&d.onlySince)
+	}
+	if early {
+		d.early = int(dec.number())
 	}
 	if len(dec) > 0 {
 		d.life, d.removedNo = dec.number(), dec.number()
@@ -338,7 +342,7 @@ func (t *txn) flushDevice(d *device) {
 func (d *device) encode() []byte {
 	lastResorts := d.lastResorts > 0 || !d.onlySince.IsZero()
 	e := make(encoder, 0, 128)
-	e.flags(d.removed, lastResorts)
+	e.flags(d.removed, lastResorts, d.early > 0)
 	e.string(string(d.id.User))
 	e.string(d.id.Name)
 	e.time(d.seenAt)
@@ -357,6 +361,9 @@ func (d *device) encode() []byte {
 	if lastResorts {
 		e.number(uint64(d.lastResorts))
 		e.times(d.onlySince)
+	}
+	if d.early > 0 {
+		e.number(uint64(d.early))
 	}
 	if d.life > 0 || !d.endedAt.IsZero() || d.replaced != [8]uint64{} {
 		e.number(d.life)

@@ -51,7 +51,8 @@
 //	              'd' device kind …, all rows of one device:
 //	                0x00               → the device; if it was removed, its other rows
 //	                                     say what they were until a sweep has ended them;
-//	                                     last resorts, from version 5 on behind a flag
+//	                                     last resorts, and how many on the shelf are not
+//	                                     yet valid, from version 5 on behind flags
 //	                0x10 welcome index → state of a (Welcome, ref) that is pending
 //	                0x11 welcome index → … that is delivered and not settled
 //	                0x20 kp            → state of a KeyPackage whose private key the
@@ -62,7 +63,9 @@
 //	                0x50 kp            → up to 32 of: kp less the one before, start of the
 //	                                     hash of its init_key(8)
 //	                0x6s kp            → state of a KeyPackage on the shelf; s is its
-//	                                     suite, doubled, + 1 for a last resort
+//	                                     suite, doubled, + 1 for a last resort; from
+//	                                     version 5 on a flag says that it was not yet
+//	                                     valid when a sweep looked last
 //	                0x6s 0xff kp       → … of one that was given back: it lies behind the others
 //	              'r' first 8 bytes of a KeyPackageRef → device, kp, s
 //	              'i' first 16 bytes of a WelcomeID → welcome

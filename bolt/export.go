@@ -257,7 +257,7 @@ func (e *exporter) exportKeyPackage(d *device, k *keyPackage, hash initHash) err
 		State: archive.KeyPackageState(r.State), NotBefore: r.Lifetime.NotBefore, NotAfter: r.Lifetime.NotAfter,
 		PublishedAt: r.PublishedAt, ShelfUntil: r.ShelfUntil, MatchableUntil: r.MatchableUntil,
 		ReservedBy: r.ReservedBy, ReservedAt: r.ReservedAt, Abandoned: r.Abandoned, HandedOutAt: r.HandedOutAt,
-		EndedAt: r.EndedAt, ClosedAt: k.closed, Open: r.Open, BeforeRestore: r.BeforeRestore, InitKey: archive.Start(hash),
+		EndedAt: r.EndedAt, ClosedAt: k.closed, Open: r.Open, BeforeRestore: r.BeforeRestore, NotYetValid: r.Early, InitKey: archive.Start(hash),
 		Reservation: uint64(r.Reservation), GivenBack: uint64(r.Returned.Reservation), GivenBackBy: r.Returned.By,
 		GivenBackAt: r.Returned.At, GivenBackReason: r.Returned.Reason,
 	}

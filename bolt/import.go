@@ -275,7 +275,7 @@ func (i *importTxn) addKeyPackage(r *archive.KeyPackage) error {
 			Ref: mls.KeyPackageRef(r.Ref), Suite: r.Suite, LastResort: r.LastResort, State: delivery.KeyPackageState(r.State),
 			Lifetime: mls.Lifetime{NotBefore: r.NotBefore, NotAfter: r.NotAfter}, PublishedAt: r.PublishedAt, ShelfUntil: r.ShelfUntil,
 			MatchableUntil: r.MatchableUntil, ReservedBy: r.ReservedBy, ReservedAt: r.ReservedAt, Abandoned: r.Abandoned,
-			HandedOutAt: r.HandedOutAt, EndedAt: r.EndedAt, Open: r.Open, BeforeRestore: r.BeforeRestore, Reservation: delivery.ReservationID(r.Reservation),
+			HandedOutAt: r.HandedOutAt, EndedAt: r.EndedAt, Open: r.Open, BeforeRestore: r.BeforeRestore, Early: r.NotYetValid, Reservation: delivery.ReservationID(r.Reservation),
 			Returned: delivery.Return{
 				Reservation: delivery.ReservationID(r.GivenBack), By: r.GivenBackBy, At: r.GivenBackAt, Reason: r.GivenBackReason,
 			},

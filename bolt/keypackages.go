@@ -46,6 +46,7 @@ type keyPackage struct {
 
 	stored bool // a row exists, as the rest says
 	was    delivery.KeyPackageState
+	stock  bool // it counted as stock
 	row    byte
 	behind bool // the row lies behind the others of its part of the shelf
 	own    bool // it counted as retired
@@ -156,7 +157,7 @@ func decodeKeyPackage(kind byte, number uint64, row []byte) *keyPackage {
 	}
 	r.Suite, r.LastResort = k.shelf.suite(), k.shelf.lastResort()
 	var matched, reserved, held, returned bool
-	d.flags(&k.payload, &r.Abandoned, &matched, &reserved, &r.BeforeRestore, &held, &returned)
+	d.flags(&k.payload, &r.Abandoned, &matched, &reserved, &r.BeforeRestore, &held, &returned, &r.Early)
 	r.Ref = mls.KeyPackageRef(d.string())
 	r.Lifetime.NotBefore, r.Lifetime.NotAfter = d.number(), d.number()-1
 	d.times(&r.PublishedAt, &r.ShelfUntil, &r.MatchableUntil, &r.ReservedAt, &r.HandedOutAt, &r.EndedAt, &k.closed)
@@ -175,7 +176,7 @@ func decodeKeyPackage(kind byte, number uint64, row []byte) *keyPackage {
 			Reservation: delivery.ReservationID(d.number()), By: d.string(), At: d.time(), Reason: delivery.GiveBackReason(d.string()),
 		}
 	}
-	k.was, k.own, k.found = r.State, r.CountsAsRetired(), k.reservations()
+	k.was, k.stock, k.own, k.found = r.State, r.InStock(), r.CountsAsRetired(), k.reservations()
 	return k
 }
 
@@ -189,7 +190,7 @@ func (k *keyPackage) encode() []byte {
 	e.byte(byte(k.shelf))
 	matched, reserved := k.mail != mailKey{}, r.ReservedBy != ""
 	held, returned := r.Reservation != 0, r.Returned.Reservation != 0
-	e.flags(k.payload, r.Abandoned, matched, reserved, r.BeforeRestore, held, returned)
+	e.flags(k.payload, r.Abandoned, matched, reserved, r.BeforeRestore, held, returned, r.Early)
 	e.string(string(r.Ref))
 	// The usual end, 2^64-1, takes one byte.
 	e.number(r.Lifetime.NotBefore)
@@ -231,7 +232,7 @@ func (t *txn) saveKeyPackage(d *device, k *keyPackage) {
 	}
 	t.put(bucketDevices, d.rowFor(k), k.encode())
 	t.findByReservation(d, k, k.reservations())
-	k.stored, k.was, k.row, k.behind, k.own = true, k.rec.State, kind, k.lies(), k.rec.CountsAsRetired()
+	k.stored, k.was, k.stock, k.row, k.behind, k.own = true, k.rec.State, k.rec.InStock(), kind, k.lies(), k.rec.CountsAsRetired()
 	if kind == rowTombstone {
 		d.tombstones.at(k.nextDue(t.limits))
 	} else {
@@ -251,25 +252,31 @@ func (t *txn) countKeyPackage(d *device, k *keyPackage) {
 	if k.rec.CountsAsRetired() {
 		d.retired++
 	}
-	was, is := k.stored && k.was == delivery.Available, k.rec.State == delivery.Available
-	if was == is {
-		return
-	}
-	n := -1
-	if is {
-		n = 1
-	}
-	t.state.shelves[k.shelf] += int64(n)
+	stock := oneMore(k.stored && k.stock, k.rec.InStock())
+	t.state.shelves[k.shelf] += int64(stock)
 	if k.rec.LastResort {
-		d.lastResorts += n
+		d.lastResorts += stock
 		return
 	}
-	if d.available += n; is {
+	n := oneMore(k.stored && k.was == delivery.Available, k.rec.State == delivery.Available)
+	d.early += n - stock
+	if d.available += n; n > 0 {
 		d.ages(k.rec.ShelfUntil)
 		if from := k.rec.NotBefore(); from.After(d.validFrom) {
 			d.validFrom = from
 		}
 	}
+}
+
+// oneMore is 1 for what is now and was not, -1 for what was and is not, else 0.
+func oneMore(was, is bool) int {
+	switch {
+	case is && !was:
+		return 1
+	case was && !is:
+		return -1
+	}
+	return 0
 }
 
 // tombstoneExact is how exact tombstones are put away: a device with thousands
@@ -282,7 +289,7 @@ func (k *keyPackage) nextDue(l *delivery.Limits) time.Time {
 	r := &k.rec
 	switch {
 	case r.State == delivery.Available:
-		return r.ShelfUntil
+		return r.ShelfDue()
 	case r.State == delivery.Reserved && !r.Abandoned && r.ReservedAt.Add(l.ReservationOverdue).Before(r.MatchableUntil):
 		return r.ReservedAt.Add(l.ReservationOverdue)
 	case r.State == delivery.Reserved, r.State == delivery.Retired:

@@ -34,7 +34,7 @@ func (s *Store) Stats(ctx context.Context) (stats delivery.Stats, err error) {
 		if state.welcomes[delivery.Pending] > 0 {
 			stats.OldestPending = t.oldestPending()
 		}
-		if len(stats.Shelves) > 0 {
+		if state.keyPackages[delivery.Available] > 0 {
 			stats.SoonestEnd = t.soonestEnd(soonestRows)
 		}
 		stats.UsedBytes = t.tx.Size()

@@ -270,6 +270,8 @@ func (t *txn) ageKeyPackage(d *device, k *keyPackage, r *delivery.SweepResult) {
 	case state == delivery.Retired && k.rec.State == delivery.Available:
 		k.rec.State = delivery.Retired
 		r.Retired++
+	case state == delivery.Available:
+		k.rec.Early = false // its lifetime has begun
 	case state == delivery.Reserved:
 		k.rec.Abandoned = true
 		r.Abandoned++

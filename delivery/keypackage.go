@@ -121,8 +121,11 @@ type KeyPackageRecord struct {
 	// BeforeRestore: it may have been handed out before the store was restored, and
 	// nobody knows to whom.
 	BeforeRestore bool
-	Reservation   ReservationID // that holds or held it; 0: it was not reserved, or was given back
-	Returned      Return
+	// Early: its lifetime had not begun when it was published, nor when a sweep has looked
+	// last. It is on the shelf and does not count as stock.
+	Early       bool
+	Reservation ReservationID // that holds or held it; 0: it was not reserved, or was given back
+	Returned    Return
 }
 
 // NewKeyPackageRecord returns the row of kp when it is published at now. One
@@ -141,7 +144,20 @@ func (l Limits) NewKeyPackageRecord(kp NewKeyPackage, sure, now time.Time) KeyPa
 		r.State = Retired
 		r.MatchableUntil = earlier(r.NotAfter(), now.Add(l.RetiredFor))
 	}
+	r.Early = r.State == Available && r.NotBefore().After(now)
 	return r
+}
+
+// InStock reports whether the KeyPackage counts as stock: as last written, it can be
+// handed out.
+func (r *KeyPackageRecord) InStock() bool { return r.State == Available && !r.Early }
+
+// ShelfDue is when a sweep has to look at an available KeyPackage.
+func (r *KeyPackageRecord) ShelfDue() time.Time {
+	if r.Early {
+		return earlier(later(r.PublishedAt, r.NotBefore()), r.ShelfUntil)
+	}
+	return r.ShelfUntil
 }
 
 // TooShortLived reports whether the KeyPackage, published at sure, has too little of its
@@ -256,11 +272,11 @@ func (r *KeyPackageRecord) reservedFor(caller Caller) bool {
 func (r *KeyPackageRecord) Reserve(l Limits, by string, now time.Time) {
 	if r.LastResort {
 		if r.HandedOutAt.IsZero() {
-			r.HandedOutAt = now
+			r.HandedOutAt, r.Early = now, false
 		}
 		return
 	}
-	r.State = Reserved
+	r.State, r.Early = Reserved, false
 	r.ReservedBy, r.ReservedAt, r.Abandoned = by, now, false
 	r.MatchableUntil = earlier(r.NotAfter(), now.Add(l.RetiredFor))
 }

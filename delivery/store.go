@@ -599,6 +599,9 @@ type Stats struct {
 	DevicesOK    int
 	DevicesLow   int
 	DevicesEmpty int
+	// Those above go by what can be handed out. What was not yet valid when it was
+	// published counts, here and in Shelves, from the sweep on that finds it valid.
+	//
 	// DevicesLastResort want to have nothing but last resorts, see [Stock], and have one.
 	DevicesLastResort int
 	Overdue           int       // pending although the device has claimed since

@@ -45,7 +45,7 @@ func newHoldings(store delivery.Store, now func() time.Time) *holdings {
 		store: store, now: now,
 		keyPackages:   describe("key_packages", "KeyPackages by state; ended ones while they are remembered.", "state"),
 		welcomes:      describe("welcomes", "Recipients of Welcomes by state; ended ones while their outcome is kept.", "state"),
-		devices:       describe("devices", "Devices by how many KeyPackages they have left, last resort not counted; last_resort: it publishes nothing else, and has one.", "stock"),
+		devices:       describe("devices", "Devices by how many KeyPackages they have left that are valid, last resort not counted; last_resort: it publishes nothing else, and has one.", "stock"),
 		overdue:       describe("welcomes_overdue", "Welcomes pending although the device has claimed since. Should be 0."),
 		holdsOverdue:  describe("holds_overdue", "Welcomes whose hold nobody has ended in time."),
 		oldestPending: describe("oldest_pending_welcome_seconds", "Age of the Welcome that waits longest; 0 if none does."),

@@ -97,6 +97,7 @@ type KeyPackage struct {
 	ClosedAt       time.Time       `json:"closed_at,omitzero"`
 	Open           int             `json:"open,omitzero"`
 	BeforeRestore  bool            `json:"before_restore,omitzero"`
+	NotYetValid    bool            `json:"not_yet_valid,omitzero"` // when a sweep has looked last
 	// Reservation is the one that holds or held it. What a reservation is called is an
 	// order with 16 bits of its time behind it.
 	Reservation uint64 `json:"reservation,omitzero"`

@@ -162,24 +162,22 @@ func (c *recount) welcomes() {
 }
 
 func (c *recount) keyPackages(limits delivery.Limits, now time.Time) {
-	stock, early := map[deviceID]int{}, false
+	stock := map[deviceID]int{}
 	for r, p := range c.Ledger.keyPackages {
 		status, err := c.KeyPackage(c.ctx, nobody, r)
 		if c.failed(err) {
 			continue
 		}
 		c.counted["KeyPackages "+status.State.String()]++
-		if status.State == delivery.Available {
+		early := p.item.Lifetime.NotBefore > uint64(now.Unix())
+		if status.State == delivery.Available && !early {
 			c.counted[shelfName(status.Suite, status.LastResort)]++
 		}
-		if status.State == delivery.Available && !p.item.LastResort {
+		if status.State == delivery.Available && !early && !p.item.LastResort {
 			stock[p.device]++
 		}
-		early = early || p.item.Lifetime.NotBefore > uint64(now.Unix())
 	}
-	if !early { // whether those are stock is left open
-		c.devices(limits, stock)
-	}
+	c.devices(limits, stock)
 }
 
 func (c *recount) devices(limits delivery.Limits, stock map[deviceID]int) {

@@ -615,6 +615,36 @@ var statsPromises = []promise{
 		w.must(w.store.RemoveUser(w.ctx, nobody, "alice"))
 		w.stocks(0, 0, 0, 0)
 	}},
+	{"what is not yet valid is no stock until a sweep finds it valid", func(w *world) {
+		early := w.lasting(5*time.Hour, 90*day)
+		w.publish(phone, keyPackages(12, early)...)
+		w.publish(tablet, keyPackage(mlstest.LastResort(), early))
+		w.stocks(0, 0, 2, 0)
+		same(w, "shelves", len(w.stats().Shelves), 0)
+		w.one(phone)
+		w.stocks(0, 1, 1, 0)
+		w.sweep()
+		w.stocks(0, 1, 1, 0)
+		w.reopen()
+		w.clock.Advance(5 * time.Hour)
+		w.sweep()
+		w.stocks(1, 0, 0, 1)
+		same(w, "shelf", w.stats().Shelves[1], delivery.Shelf{Available: 13, LastResort: 1})
+		w.idle("another sweep", func() { w.sweep() })
+	}},
+	{"what is not yet valid and leaves the shelf is not counted", func(w *world) {
+		early := keyPackages(3, w.lasting(5*time.Hour, 90*day))
+		w.publish(phone, early...)
+		w.withdraw(phone, early[0])
+		w.stocks(0, 0, 1, 0)
+		w.clock.Advance(6 * time.Hour)
+		w.reserveOne(bob, phone, early[1]) // valid, before a sweep
+		w.stocks(0, 0, 1, 0)
+		w.sweep()
+		w.stocks(0, 1, 0, 0)
+		w.replace(phone, 0)
+		w.stocks(0, 0, 1, 0)
+	}},
 	{"a device that begins with nothing but last resorts has them by design", func(w *world) {
 		last := w.one(phone, mlstest.LastResort())
 		w.stocks(0, 0, 0, 1)

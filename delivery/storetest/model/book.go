@@ -63,6 +63,7 @@ type keyPackage struct {
 	reserved, handedOut, ended         time.Time
 	closed                             time.Time // ended, and no Welcome for it is open
 	abandoned                          bool      // counted as such
+	early                              bool      // not yet valid, when a sweep looked last
 	forgotten                          bool      // to whom it was handed out, by a restore
 	reservation                        delivery.ReservationID
 	cleared                            bool // its shelf was replaced or restored since it was reserved
@@ -336,11 +337,11 @@ func (b *book) retire(k *keyPackage) {
 func (b *book) reserveFor(k *keyPackage, by string) {
 	if k.item.LastResort {
 		if k.handedOut.IsZero() {
-			k.handedOut = b.now
+			k.handedOut, k.early = b.now, false
 		}
 		return
 	}
-	k.state, k.reservedBy, k.reserved, k.abandoned = delivery.Reserved, by, b.now, false
+	k.state, k.reservedBy, k.reserved, k.abandoned, k.early = delivery.Reserved, by, b.now, false, false
 	k.usableUntil = first(endOf(k.item.Lifetime.NotAfter), b.now.Add(b.limits.RetiredFor))
 }
 

@@ -509,6 +509,8 @@ func (b *book) age(k *keyPackage, r *delivery.SweepResult) {
 	case state == delivery.Retired && k.state == delivery.Available:
 		k.state = delivery.Retired
 		r.Retired++
+	case state == delivery.Available && k.early:
+		k.early = !come(endOf(k.item.Lifetime.NotBefore), b.sure)
 	case state == delivery.Reserved && !k.abandoned && come(k.reserved.Add(b.limits.ReservationOverdue), b.now):
 		k.abandoned = true
 		r.Abandoned++
@@ -598,12 +600,16 @@ func (b *book) countShelves(s *delivery.Stats) {
 			continue
 		}
 		shelf := s.Shelves[k.item.Suite]
-		if k.item.LastResort {
+		switch {
+		case k.early:
+		case k.item.LastResort:
 			shelf.LastResort++
-		} else {
+		default:
 			shelf.Available++
 		}
-		s.Shelves[k.item.Suite] = shelf
+		if shelf != (delivery.Shelf{}) {
+			s.Shelves[k.item.Suite] = shelf
+		}
 		if d := b.devices[k.owner]; d != nil && d.life == k.life && (s.SoonestEnd.IsZero() || k.shelfUntil.Before(s.SoonestEnd)) {
 			s.SoonestEnd = k.shelfUntil
 		}
@@ -615,7 +621,7 @@ func (b *book) countDevices(s *delivery.Stats) {
 		n, last := 0, 0
 		for _, k := range b.of(id) {
 			switch {
-			case k.state != delivery.Available || k.life != b.devices[id].life:
+			case k.state != delivery.Available || k.early || k.life != b.devices[id].life:
 			case k.item.LastResort:
 				last++
 			default:

@@ -256,6 +256,7 @@ func (b *book) add(id delivery.DeviceID, item delivery.NewKeyPackage) {
 	if b.tooShort(item) {
 		b.retire(k)
 	}
+	k.early = item.Lifetime.NotBefore*1000 > uint64(b.now.UnixMilli())
 	for _, o := range b.of(id) {
 		if item.LastResort && o.item.LastResort && o.item.Suite == item.Suite && k.state == delivery.Available && o.state == delivery.Available {
 			b.retire(o)
