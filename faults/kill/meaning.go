@@ -222,6 +222,7 @@ func withdrew(r *record) {
 func removed(r *record) {
 	gone := func(bool) []bool { return []bool{false} }
 	r.device.life.add(r, gone, gone)
+	r.device.removed = true
 	for _, kp := range r.device.warm {
 		for _, l := range kp.lives() {
 			l.add(r, removeAll, removeAll)

@@ -166,6 +166,7 @@ type device struct {
 	suite       mls.CipherSuite
 	life        life[bool] // whether it exists
 	keyPackages []*keyPackage
+	removed     bool          // since a backup was kept
 	warm        []*keyPackage // those that may still change, or have records that were not looked at
 }
 

@@ -48,7 +48,7 @@ func (r *run) keepBackup() error {
 		reserved: maps.Clone(r.books.reserved),
 	}
 	for _, d := range r.devices {
-		b.devices[d] = d.life.states[0]
+		b.devices[d], d.removed = d.life.states[0], false
 		for _, kp := range d.keyPackages {
 			for _, l := range kp.lives() {
 				b.keyPackages[l] = l.states[0]
@@ -63,7 +63,8 @@ func (r *run) keepBackup() error {
 }
 
 // restore puts the backup in the place of the file, and what everything was in then
-// in the books: the server has forgotten what came after.
+// in the books: the server has forgotten what came after, but for removals of devices,
+// which stay.
 func (r *run) restore() error {
 	if err := r.host.command("restore", "--db", r.host.file, "--force", r.backup.path); err != nil {
 		return err
@@ -116,7 +117,7 @@ func (b *books) restore(from *backup) {
 	tick := b.tick()
 	marker := &record{what: "restore", client: "the operator", attempts: []attempt{{call: tick, ret: tick}}}
 	for _, d := range b.devices {
-		d.life.back(from.devices[d], marker)
+		d.life.back(from.devices[d] && !d.removed, marker)
 		d.warm = slices.Clone(d.keyPackages)
 		for _, kp := range d.keyPackages {
 			for _, l := range kp.lives() {
@@ -124,7 +125,7 @@ func (b *books) restore(from *backup) {
 				if !ok && l != &kp.life {
 					s.kp = ofLastResort // for which no Welcome had come
 				}
-				l.back(restored(kp, s), marker)
+				l.back(restored(kp, s, d.removed), marker)
 			}
 		}
 	}
@@ -143,10 +144,13 @@ func (l *life[S]) back(to S, marker *record) {
 }
 
 // restored is what a restore makes of a state: an available KeyPackage is retired, as
-// it may have been handed out since.
-func restored(kp *keyPackage, s state) state {
+// it may have been handed out since, and what a removed device had stays taken back.
+func restored(kp *keyPackage, s state, removed bool) state {
 	if s.kp == delivery.Available && !kp.lastResort {
 		s.kp = delivery.Retired
+	}
+	if removed {
+		s = removeAll(s)[0]
 	}
 	return s
 }
