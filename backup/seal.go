@@ -3,6 +3,7 @@ package backup
 import (
 	"bufio"
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -68,12 +69,71 @@ func Compress(w io.Writer, to Recipients) (io.WriteCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	compressed, err := zstd.NewWriter(encrypted, zstd.WithEncoderLevel(zstd.SpeedFastest),
+	packed := &packer{to: &counter{Writer: encrypted}}
+	packed.Encoder, err = zstd.NewWriter(packed.to, zstd.WithEncoderLevel(zstd.SpeedFastest),
 		zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true), zstd.WithWindowSize(window))
 	if err != nil {
 		return nil, err
 	}
-	return closers{compressed, []io.Closer{compressed, encrypted}}, nil
+	return closers{packed, []io.Closer{packed, encrypted}}, nil
+}
+
+// A packer compresses. What becomes so small that bounded would not unpack it, as
+// Welcomes full of zeros do which anybody can post, it makes longer by frames that
+// are skipped (RFC 8878 §3.1.2).
+type packer struct {
+	*zstd.Encoder
+	to    *counter
+	plain int64
+}
+
+// packStep is how much is packed before its size is looked at. What the encoder has not
+// written yet counts as nothing, so it is much less than freeGrowth.
+const packStep = 1 << 20
+
+func (p *packer) Write(b []byte) (n int, err error) {
+	for len(b) > 0 && err == nil {
+		step := min(int64(len(b)), packStep-p.plain%packStep)
+		var wrote int
+		wrote, err = p.Encoder.Write(b[:step])
+		n, b, p.plain = n+wrote, b[step:], p.plain+step
+		if err == nil && p.plain%packStep == 0 {
+			err = p.lengthen()
+		}
+	}
+	return n, err
+}
+
+// lengthen writes a frame that is skipped, if there is too little for what is packed.
+func (p *packer) lengthen() error {
+	const head = 8
+	missing := (p.plain-freeGrowth/2)/mostGrowth - p.to.n
+	if missing <= 0 {
+		return nil
+	}
+	if err := p.Encoder.Close(); err != nil {
+		return err
+	}
+	frame := make([]byte, head+missing)
+	binary.LittleEndian.PutUint32(frame, 0x184d2a50)
+	binary.LittleEndian.PutUint32(frame[4:], uint32(missing))
+	if _, err := p.to.Write(frame); err != nil {
+		return err
+	}
+	p.Encoder.Reset(p.to)
+	return nil
+}
+
+// A counter counts what is written.
+type counter struct {
+	io.Writer
+	n int64
+}
+
+func (c *counter) Write(b []byte) (int, error) {
+	n, err := c.Writer.Write(b)
+	c.n += int64(n)
+	return n, err
 }
 
 // Encrypt is Compress without the compression.
@@ -130,11 +190,11 @@ func Plain(r io.Reader, with Identities) (io.ReadCloser, error) {
 	return &bounded{ReadCloser: plain.IOReadCloser(), read: read}, nil
 }
 
-// A few bytes can be said to be very many. Databases become a fifth of their size at
-// the best, as most of what is in them is random.
+// A few bytes can be said to be very many. Databases become a fifth of their size, as
+// most of what is in them is random, and a packer sees to it that none becomes much less.
 const (
-	mostGrowth = 1000     // times what was read
-	freeGrowth = 64 << 20 // bytes that are not looked at
+	mostGrowth = 20      // times what was read
+	freeGrowth = 8 << 20 // bytes that are not looked at
 )
 
 type counted struct {
