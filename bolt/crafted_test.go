@@ -2,6 +2,7 @@ package bolt
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"hash/fnv"
@@ -19,7 +20,7 @@ import (
 	"welcomed/mls/mlstest"
 )
 
-// crafted returns the bytes of a sound file with some KeyPackages.
+// crafted returns the bytes of a sound file with some KeyPackages and a Welcome.
 func crafted(t testing.TB) []byte {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "welcomed.db")
@@ -27,7 +28,7 @@ func crafted(t testing.TB) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	signer := mlstest.NewSigner(1, "alice")
+	signer, ref := mlstest.NewSigner(1, "alice"), mls.KeyPackageRef("")
 	for range 5 {
 		kp, err := mls.ParseKeyPackage(signer.KeyPackage())
 		if err == nil {
@@ -36,6 +37,14 @@ func crafted(t testing.TB) []byte {
 		if err != nil {
 			t.Fatal(err)
 		}
+		ref = kp.Ref()
+	}
+	w, err := mls.ParseWelcome(mlstest.Welcome(1, ref))
+	if err == nil {
+		_, err = s.Post(t.Context(), delivery.Unauthenticated(), delivery.Posting{Welcome: w})
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
@@ -93,6 +102,13 @@ func readAll(t *testing.T, b []byte) (said []error) {
 			return err
 		},
 		func() error {
+			h, err := OpenHistory(path, opts)
+			if err != nil {
+				return err
+			}
+			return errors.Join(explainAll(t.Context(), h), h.Close())
+		},
+		func() error {
 			s, err := Open(path, opts)
 			if err != nil {
 				return err
@@ -116,6 +132,33 @@ func readAll(t *testing.T, b []byte) (said []error) {
 		}
 	}
 	return said
+}
+
+// explainAll asks a file for all that explain asks it for. That something is not there
+// any more is an answer.
+func explainAll(ctx context.Context, h *History) error {
+	const most = 50
+	_, restored := h.RestoredAt(ctx)
+	_, tokens := h.Tokens(ctx, delivery.TokenOwner{})
+	_, user := h.UserHistory(ctx, phone.User, most)
+	d, device := h.DeviceHistory(ctx, phone, most)
+	errs := []error{restored, tokens, user, found(device)}
+	for _, one := range d.KeyPackages {
+		k, err := h.KeyPackageHistory(ctx, one.Ref, most)
+		errs = append(errs, found(err))
+		for _, m := range k.Welcomes {
+			_, err := h.WelcomeHistory(ctx, m.ID, most)
+			errs = append(errs, found(err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func found(err error) error {
+	if errors.Is(err, delivery.ErrNotFound) {
+		return nil
+	}
+	return err
 }
 
 // A file may say anything about itself. It is refused in one line, and costs no more
