@@ -377,7 +377,7 @@ func (b *book) rows() string {
 		}
 	}
 	for _, k := range b.keyPackages {
-		fmt.Fprintln(&rows, k.state, k.usableUntil, k.reservedBy, k.reserved, k.handedOut, k.ended, k.letter, k.reservation, k.cleared, k.returned)
+		fmt.Fprintln(&rows, k.owner, k.early, k.state, k.usableUntil, k.reservedBy, k.reserved, k.handedOut, k.ended, k.letter, k.reservation, k.cleared, k.returned)
 	}
 	for _, l := range b.letters {
 		fmt.Fprintln(&rows, l.id, l.released, l.cancelled)
