@@ -412,6 +412,7 @@ func (c *checker) totals() {
 		differs(got.stock[i], want.stock[i], "devices that have %s KeyPackages left", name)
 	}
 	differs(got.stock[stockLastResort], want.stock[stockLastResort], "devices that publish last resorts only")
+	differs(got.stock[stockIdle], want.stock[stockIdle], "devices that were not seen for long")
 	differs(got.overdue, want.overdue, "overdue Welcomes")
 	differs(got.holdsOver, want.holdsOver, "overdue holds")
 	for i := range got.shelves {

@@ -282,7 +282,7 @@ func (c *checker) endDevice() {
 	c.d = nil
 	c.devices = nil
 	c.state.overdue += int64(d.late())
-	if d.level >= stockOK && d.level <= stockLastResort {
+	if d.level >= stockOK && d.level <= stockIdle {
 		c.state.stock[d.level]++
 	}
 	names, name := bucketNames, nameKey(d.id)

@@ -198,6 +198,7 @@ var Damages = []Damage{
 	{"Welcomes are counted wrongly", "recipients of Welcomes that are pending", true, false, total(func(s *state) { s.welcomes[delivery.Pending]++ })},
 	{"devices are counted wrongly", "devices that have few KeyPackages left", true, false, total(func(s *state) { s.stock[stockLow]++ })},
 	{"devices with last resorts only are counted wrongly", "devices that publish last resorts only", true, false, total(func(s *state) { s.stock[stockLastResort]++ })},
+	{"idle devices are counted wrongly", "devices that were not seen for long", true, false, total(func(s *state) { s.stock[stockIdle]-- })},
 	{"shelves are counted wrongly", "KeyPackages of suite 2 on shelves (last resorts: false)", true, false, total(func(s *state) { s.shelves[4]++ })},
 	{"overdue Welcomes are counted wrongly", "overdue Welcomes", true, false, total(func(s *state) { s.overdue += 5 })},
 	{"overdue holds are counted wrongly", "overdue holds", true, false, total(func(s *state) { s.holdsOver-- })},

@@ -38,6 +38,7 @@ type device struct {
 	removedNo    uint64    // in the sequence then
 	endedAt      time.Time // when this one was removed; zero: all its rows say so themselves
 	seenAt       time.Time
+	idle         bool      // when a sweep looked last: not seen for so long that it is counted apart
 	available    int       // KeyPackages on the shelf, last resort not counted
 	shelfUntil   time.Time // before it none of them has aged; zero if there are none
 	early        int       // of those, whose lifetimes have not begun: they are no stock
@@ -70,12 +71,15 @@ const (
 	stockLow
 	stockEmpty
 	stockLastResort // all that it ever wants to have
+	stockIdle       // whatever it has
 )
 
 func (d *device) stockLevel(l *delivery.Limits) stockLevel {
 	switch {
 	case d.removed:
 		return stockNone
+	case d.idle:
+		return stockIdle
 	case d.available == d.early && d.lastResorts > 0 && !d.onlySince.IsZero():
 		return stockLastResort
 	case d.available == d.early:
@@ -245,7 +249,7 @@ func (t *txn) deviceByNumber(number uint64) *device {
 		return nil
 	}
 	dec, lastResorts, early := decoder(row), false, false
-	dec.flags(&d.removed, &lastResorts, &early)
+	dec.flags(&d.removed, &lastResorts, &early, &d.idle)
 	d.id = delivery.DeviceID{User: delivery.UserID(dec.string()), Name: dec.string()}
 	d.seenAt, d.shelfUntil = dec.time(), dec.time()
 	d.available, d.waiting, d.pending, d.delivered = int(dec.number()), int(dec.number()), int(dec.number()), int(dec.number())
@@ -307,7 +311,7 @@ func (d *device) late() int {
 
 // touch marks the device as seen.
 func (t *txn) touch(d *device) {
-	d.seenAt = t.now
+	d.seenAt, d.idle = t.now, false
 	t.changed(d)
 }
 
@@ -342,7 +346,7 @@ func (t *txn) flushDevice(d *device) {
 func (d *device) encode() []byte {
 	lastResorts := d.lastResorts > 0 || !d.onlySince.IsZero()
 	e := make(encoder, 0, 128)
-	e.flags(d.removed, lastResorts, d.early > 0)
+	e.flags(d.removed, lastResorts, d.early > 0, d.idle)
 	e.string(string(d.id.User))
 	e.string(d.id.Name)
 	e.time(d.seenAt)
@@ -409,7 +413,7 @@ func (s *Store) Devices(ctx context.Context, caller delivery.Caller, user delive
 	err = s.viewAs(ctx, caller, func(t *txn) error {
 		for _, d := range t.userDevices(user) {
 			infos = append(infos, delivery.DeviceInfo{
-				Device: d.id.Name, SeenAt: d.seenAt, Counts: t.inventory(d).Counts, Pending: d.pending,
+				Device: d.id.Name, SeenAt: d.seenAt, IdleSince: delivery.IdleSince(d.seenAt, t.sure), Counts: t.inventory(d).Counts, Pending: d.pending,
 			})
 		}
 		return nil

@@ -18,7 +18,7 @@
 //	meta          "format" → uint32; "state" → sequence, first piece of the log that
 //	              is not merged, latest time seen, totals, KeyPackages on each
 //	              kind of shelf, which version 3 has not, devices that publish last
-//	              resorts only, which version 4 has not;
+//	              resorts only and that are idle, which version 4 has not;
 //	              "commit" → number of the last transaction(8), and of the piece after
 //	              the last one of the log(8); formats 3 and 4 have none;
 //	              "restored" → present until an opening has retired all shelves;
@@ -52,7 +52,8 @@
 //	                0x00               → the device; if it was removed, its other rows
 //	                                     say what they were until a sweep has ended them;
 //	                                     last resorts, and how many on the shelf are not
-//	                                     yet valid, from version 5 on behind flags
+//	                                     yet valid, and whether it is idle, from
+//	                                     version 5 on behind flags
 //	                0x10 welcome index → state of a (Welcome, ref) that is pending
 //	                0x11 welcome index → … that is delivered and not settled
 //	                0x20 kp            → state of a KeyPackage whose private key the

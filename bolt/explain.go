@@ -47,7 +47,7 @@ func (t *txn) userHistory(user delivery.UserID, most int) delivery.UserHistory {
 	named := make(map[string]bool)
 	for _, d := range slices.Concat(t.userDevices(user), t.goneDevices(user)) {
 		if !named[d.id.Name] {
-			h.Devices = append(h.Devices, delivery.KnownDevice{Name: d.id.Name, Removed: d.removed})
+			h.Devices = append(h.Devices, delivery.KnownDevice{Name: d.id.Name, Removed: d.removed, SeenAt: d.seenAt})
 		}
 		named[d.id.Name] = true
 	}

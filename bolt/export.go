@@ -195,7 +195,7 @@ func (e *exporter) exportDevice(number uint64) error {
 	}
 	r := &archive.Device{
 		User: d.id.User, Device: d.id.Name, Life: d.life, SeenAt: d.seenAt, ClaimOrder: d.claimed, Removed: d.removed,
-		LastResortsOnlySince: d.onlySince,
+		LastResortsOnlySince: d.onlySince, Idle: d.idle && !d.removed,
 	}
 	r.RemovedAt, _ = e.lastRemovalOf(d)
 	if d.replaced != [8]uint64{} {
@@ -416,7 +416,7 @@ func archivedUsers(from []delivery.ReservedUser) (users []archive.ReservedUser) 
 	for _, u := range from {
 		user := archive.ReservedUser{User: u.User, Status: u.Status}
 		for _, d := range u.Devices {
-			device := archive.ReservedDevice{Device: d.Device, Status: d.Status, Suites: d.Suites, UsableFrom: d.UsableFrom}
+			device := archive.ReservedDevice{Device: d.Device, Status: d.Status, Suites: d.Suites, UsableFrom: d.UsableFrom, IdleSince: d.IdleSince}
 			if d.KeyPackage != nil {
 				device.Ref = archive.Ref(d.KeyPackage.Ref)
 			}
@@ -431,7 +431,7 @@ func reservedUsers(from []archive.ReservedUser) (users []delivery.ReservedUser) 
 	for _, u := range from {
 		user := delivery.ReservedUser{User: u.User, Status: u.Status}
 		for _, d := range u.Devices {
-			device := delivery.ReservedDevice{Device: d.Device, Status: d.Status, Suites: d.Suites, UsableFrom: d.UsableFrom}
+			device := delivery.ReservedDevice{Device: d.Device, Status: d.Status, Suites: d.Suites, UsableFrom: d.UsableFrom, IdleSince: d.IdleSince}
 			if d.Ref != "" {
 				device.KeyPackage = &delivery.ListedKeyPackage{Ref: mls.KeyPackageRef(d.Ref)}
 			}

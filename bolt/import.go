@@ -224,7 +224,7 @@ func (i *importTxn) addDevice(r *archive.Device) error {
 	}
 	d := &device{
 		number: i.next(), id: r.ID(), life: r.Life, level: stockNone, seenAt: r.SeenAt, claimed: r.ClaimOrder,
-		removed: r.Removed, removedAt: r.RemovedAt, onlySince: r.LastResortsOnlySince,
+		removed: r.Removed, removedAt: r.RemovedAt, onlySince: r.LastResortsOnlySince, idle: r.Idle,
 	}
 	copy(d.replaced[:], r.Replaced)
 	i.put(names, name, numberKey(d.number))

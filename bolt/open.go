@@ -99,6 +99,7 @@ type Store struct {
 
 	walkMu sync.Mutex
 	walk   shelfWalk
+	idle   idleWalk
 
 	pendingMu   sync.Mutex
 	pendingFrom uint64 // where oldestPending starts

@@ -114,6 +114,10 @@ func (r *reservation) take(t *txn, dry bool) (changes bool) {
 // takeFrom reserves what a device offered when it was looked at, or what follows it
 // on the shelf if somebody else has it by now.
 func (r *reservation) takeFrom(t *txn, from *reserveDevice, lastResort, dry bool) (answer delivery.ReservedDevice, changes bool) {
+	defer func() { answer.IdleSince = from.idleSince }()
+	if from.leftOut {
+		return delivery.ReservedDevice{Device: from.id.Name, Status: delivery.DeviceIdle}, false
+	}
 	if !dry && from.offer == nil {
 		return from.without, false
 	}
@@ -180,6 +184,9 @@ type reserveDevice struct {
 	offer   *keyPackage             // in the suite that was chosen; nil: nothing
 	next    *keyPackage             // in the suite that is looked at
 	without delivery.ReservedDevice // the answer if there is no offer
+
+	idleSince time.Time // if it was not seen for long
+	leftOut   bool      // for longer than whoever reserves wants
 }
 
 func (t *txn) reserveTargets(caller delivery.Caller, req delivery.ReserveRequest) ([]*reserveTarget, error) {
@@ -188,21 +195,21 @@ func (t *txn) reserveTargets(caller delivery.Caller, req delivery.ReserveRequest
 	for _, id := range req.Except {
 		asked[id] = true
 	}
-	own, numbers := map[delivery.UserID][]*device{}, map[delivery.DeviceID]uint64{}
+	own, known := map[delivery.UserID][]*device{}, map[delivery.DeviceID]*device{}
 	target := func(user delivery.UserID) *reserveTarget {
 		if byUser[user] == nil {
 			byUser[user] = &reserveTarget{user: user, lastResort: slices.Contains(req.LastResortOnly, user)}
 			targets = append(targets, byUser[user])
 			own[user] = t.userDevices(user)
 			for _, d := range own[user] {
-				byUser[user].known, numbers[d.id] = true, d.number
+				byUser[user].known, known[d.id] = true, d
 			}
 		}
 		return byUser[user]
 	}
 	add := func(to *reserveTarget, id delivery.DeviceID) {
 		if !asked[id] && !caller.IsDevice(id) {
-			to.devices = append(to.devices, reserveDevice{id: id, number: numbers[id]})
+			to.devices = append(to.devices, t.reserveDevice(id, known[id], req))
 			total++
 		}
 		asked[id] = true
@@ -220,6 +227,16 @@ func (t *txn) reserveTargets(caller delivery.Caller, req delivery.ReserveRequest
 		return nil, fmt.Errorf("%w: %d devices, at most %d in one reservation", delivery.ErrTooMany, total, t.limits.DevicesPerReserve)
 	}
 	return targets, nil
+}
+
+// reserveDevice is a device that is asked for; d is nil if there is none.
+func (t *txn) reserveDevice(id delivery.DeviceID, d *device, req delivery.ReserveRequest) reserveDevice {
+	r := reserveDevice{id: id}
+	if d != nil {
+		r.number, r.idleSince = d.number, delivery.IdleSince(d.seenAt, t.sure)
+		r.leftOut = delivery.TooIdle(r.idleSince, t.sure, req.MaxIdle)
+	}
+	return r
 }
 
 // reservable returns those of suites that are accepted here, each once: a
@@ -246,6 +263,9 @@ func (t *txn) bestOffers(targets []*reserveTarget, suites []mls.CipherSuite) (be
 		for _, target := range targets {
 			for i := range target.devices {
 				d := &target.devices[i]
+				if d.leftOut {
+					continue
+				}
 				if d.next = t.offer(d.number, suite, target.lastResort); d.next != nil {
 					found++
 				} else {
@@ -349,9 +369,11 @@ func (t *txn) eachAvailable(d *device, suite mls.CipherSuite, lastResort bool, y
 }
 
 func userStatus(target *reserveTarget, devices []delivery.ReservedDevice) delivery.UserReserveStatus {
-	served, incompatible := 0, 0
+	served, incompatible, idle := 0, 0, 0
 	for _, d := range devices {
 		switch d.Status {
+		case delivery.DeviceIdle:
+			idle++
 		case delivery.DeviceReserved, delivery.DeviceLastResort:
 			served++
 		case delivery.DeviceIncompatible:
@@ -361,11 +383,11 @@ func userStatus(target *reserveTarget, devices []delivery.ReservedDevice) delive
 	switch {
 	case !target.known:
 		return delivery.UserUnknown
-	case served == len(devices):
+	case served == len(devices)-idle && (served > 0 || idle == 0):
 		return delivery.UserSuccess
 	case served > 0:
 		return delivery.UserPartial
-	case incompatible == len(devices):
+	case incompatible == len(devices)-idle && incompatible > 0:
 		return delivery.UserIncompatible
 	}
 	return delivery.UserExhausted
@@ -492,6 +514,15 @@ func encodeReservation(r delivery.Reservation) []byte {
 		}
 	}
 	e.number(uint64(r.ID))
+	for i, u := range r.Users {
+		for j, d := range u.Devices {
+			if !d.IdleSince.IsZero() {
+				e.number(uint64(i))
+				e.number(uint64(j))
+				e.time(d.IdleSince)
+			}
+		}
+	}
 	return e
 }
 
@@ -529,5 +560,12 @@ func decodeReservation(row []byte) delivery.Reservation {
 		}
 	}
 	r.ID = delivery.ReservationID(d.number())
+	for len(d) > 0 {
+		i, j := d.number(), d.number()
+		if i >= uint64(len(r.Users)) || j >= uint64(len(r.Users[i].Devices)) {
+			panic(errCorrupt)
+		}
+		r.Users[i].Devices[j].IdleSince = d.time()
+	}
 	return r
 }

@@ -19,6 +19,7 @@ func (s *Store) Stats(ctx context.Context) (stats delivery.Stats, err error) {
 			DevicesLow:        int(state.stock[stockLow]),
 			DevicesEmpty:      int(state.stock[stockEmpty]),
 			DevicesLastResort: int(state.stock[stockLastResort]),
+			DevicesIdle:       int(state.stock[stockIdle]),
 			Overdue:           int(state.overdue),
 			HoldsOverdue:      int(state.holdsOver),
 			Shelves:           state.onShelves(),

@@ -33,6 +33,7 @@ func (s *Store) Sweep(ctx context.Context) (result delivery.SweepResult, err err
 	for _, w := range sweepers {
 		errs = append(errs, s.sweepAll(ctx, w, &result))
 	}
+	errs = append(errs, s.sweepIdle(ctx, &result))
 	errs = append(errs, s.revoked.shorten(s.guard.Look().Sure))
 	return result, errors.Join(errs...)
 }
@@ -136,6 +137,7 @@ func addSweep(sum *delivery.SweepResult, r delivery.SweepResult) {
 	sum.Lapsed += r.Lapsed
 	sum.ForgottenWelcomes += r.ForgottenWelcomes
 	sum.ForgottenKeyPackage += r.ForgottenKeyPackage
+	sum.ForgottenDevices += r.ForgottenDevices
 }
 
 // noteTime has an idle server keep the time that has come, and soon if it was set back.

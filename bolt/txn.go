@@ -240,7 +240,7 @@ type state struct {
 	seen        time.Time // the latest time that this file has seen
 	keyPackages [8]int64  // by delivery.KeyPackageState
 	welcomes    [10]int64 // by delivery.WelcomeState
-	stock       [4]int64  // devices by stockLevel; those behind stockEmpty from format 5 on
+	stock       [5]int64  // devices by stockLevel; those behind stockEmpty from format 5 on
 	overdue     int64
 	holdsOver   int64
 	shelves     [lastShelf + 1]int64 // KeyPackages by shelf; from format 4 on

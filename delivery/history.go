@@ -48,6 +48,7 @@ type UserHistory struct {
 type KnownDevice struct {
 	Name    string
 	Removed bool
+	SeenAt  time.Time // as in a DeviceHistory
 }
 
 // A DeviceHistory is what is known of a device.

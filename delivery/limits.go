@@ -47,9 +47,34 @@ type Limits struct {
 	ReservationOverdue time.Duration // a reservation older than this counts as abandoned
 	HoldOverdue        time.Duration // a hold older than this counts as overdue
 	IdempotencyKept    time.Duration
+	ForgetDevicesAfter time.Duration // a device that was not seen for so long is removed; 0: never
 }
 
 const day = 24 * time.Hour
+
+const (
+	// IdleShown is how long a device was not seen before others are told: they are not
+	// to learn when somebody was last online.
+	IdleShown = 30 * day
+	// IdleApart is how long it was not seen when it is counted apart: what it has left is
+	// nothing to act on.
+	IdleApart = 90 * day
+)
+
+// TooIdle reports whether a device with that IdleSince is left out at sure, where one may be
+// idle for less than most; 0: none is left out.
+func TooIdle(idleSince, sure time.Time, most time.Duration) bool {
+	return most > 0 && !idleSince.IsZero() && !sure.Before(idleSince.Add(most))
+}
+
+// IdleSince is when a device was seen last, exact to a day, if that is [IdleShown] ago at
+// sure, a time that is certain; else zero.
+func IdleSince(seen, sure time.Time) (since time.Time) {
+	if day := seen.UTC().Truncate(day); !seen.IsZero() && !sure.Before(day.Add(IdleShown)) {
+		since = day
+	}
+	return since
+}
 
 // DefaultLimits returns the documented defaults.
 func DefaultLimits() Limits {

@@ -201,7 +201,10 @@ type Store interface {
 	RevokeToken(ctx context.Context, within TokenOwner, id string) error
 
 	// Sweep ends what has had its time, in batches of one transaction each, and
-	// forgets what has ended long ago. It refuses with ErrClock while the clock
+	// forgets what has ended long ago. It removes devices that were not seen for
+	// ForgetDevicesAfter and need no private key any more; of very many it looks at
+	// some. It counts apart those that were not seen for [IdleApart].
+	// It refuses with ErrClock while the clock
 	// cannot be trusted.
 	Sweep(ctx context.Context) (SweepResult, error)
 
@@ -333,10 +336,12 @@ type SyncResult struct {
 
 // A DeviceInfo is what a user sees of a device. SeenAt is exact to a day.
 type DeviceInfo struct {
-	Device  string
-	SeenAt  time.Time
-	Counts  []SuiteCounts
-	Pending int // Welcomes that wait, held ones not counted
+	Device string
+	SeenAt time.Time
+	// IdleSince is the day at which it was seen last, if that is [IdleShown] ago; else zero.
+	IdleSince time.Time
+	Counts    []SuiteCounts
+	Pending   int // Welcomes that wait, held ones not counted
 }
 
 // ListOptions narrow and page a listing.
@@ -380,6 +385,9 @@ type ReserveRequest struct {
 	Except         []DeviceID
 	Suites         []mls.CipherSuite // by preference; none: what the server accepts; others are passed over
 	IdempotencyKey string
+	// MaxIdle leaves out devices that were not seen for so long; 0: none. Less than
+	// [IdleShown] is as much as that.
+	MaxIdle time.Duration `json:",omitzero"`
 	// LastResortOnly are those of whom nothing is handed out that can be used
 	// up. It is no part of what a repeated request has to have in common with
 	// the first.
@@ -389,7 +397,8 @@ type ReserveRequest struct {
 }
 
 // A UserReserveStatus sums up the devices of a user, as in MIMI's
-// KeyMaterialUserCode.
+// KeyMaterialUserCode. Those that are left out because they are idle do not count, unless
+// all are: then the user is exhausted.
 type UserReserveStatus string
 
 const (
@@ -418,11 +427,13 @@ const (
 	// DeviceGivenBack: a repeated request was handed a KeyPackage the first time and has
 	// given it back since; somebody else may hold it.
 	DeviceGivenBack DeviceReserveStatus = "given_back"
+	// DeviceIdle: the device was not seen for MaxIdle, so it is left out.
+	DeviceIdle DeviceReserveStatus = "idle"
 )
 
 // DeviceReserveStatuses lists every status.
 var DeviceReserveStatuses = []DeviceReserveStatus{
-	DeviceReserved, DeviceLastResort, DeviceExhausted, DeviceNotYetValid, DeviceIncompatible, DeviceUnknown, DeviceGivenBack,
+	DeviceReserved, DeviceLastResort, DeviceExhausted, DeviceNotYetValid, DeviceIncompatible, DeviceUnknown, DeviceGivenBack, DeviceIdle,
 }
 
 // A ReservedDevice is the answer for one device. KeyPackage is nil unless
@@ -435,6 +446,9 @@ type ReservedDevice struct {
 	Suites []mls.CipherSuite
 	// UsableFrom is when the first KeyPackage of a DeviceNotYetValid becomes valid.
 	UsableFrom time.Time
+	// IdleSince is the day at which the device was seen last, if that is [IdleShown] ago;
+	// else zero.
+	IdleSince time.Time
 }
 
 // A ReservedUser is the answer for one user.
@@ -588,6 +602,7 @@ type SweepResult struct {
 	Lapsed              int // recipients that never settled
 	ForgottenWelcomes   int
 	ForgottenKeyPackage int // tombstones
+	ForgottenDevices    int // removed, as they did not come back
 }
 
 // Stats are what a store holds. Counts are of rows as written: what has had
@@ -604,13 +619,16 @@ type Stats struct {
 	//
 	// DevicesLastResort want to have nothing but last resorts, see [Stock], and have one.
 	DevicesLastResort int
-	Overdue           int       // pending although the device has claimed since
-	HoldsOverdue      int       // Welcomes held for longer than HoldOverdue
-	OldestPending     time.Time // when it was posted; zero if none is pending
-	UsedBytes         int64
-	FreeBytes         int64 // inside the file, reusable
-	LimitBytes        int64 // 0: none
-	OpenReads         int   // read transactions
+	// DevicesIdle were not seen for [IdleApart], as the last sweep found. They are in none
+	// of the other counts of devices.
+	DevicesIdle   int
+	Overdue       int       // pending although the device has claimed since
+	HoldsOverdue  int       // Welcomes held for longer than HoldOverdue
+	OldestPending time.Time // when it was posted; zero if none is pending
+	UsedBytes     int64
+	FreeBytes     int64 // inside the file, reusable
+	LimitBytes    int64 // 0: none
+	OpenReads     int   // read transactions
 
 	// Shelves is what could be handed out, by suite; suites that have nothing on
 	// a shelf are left out.

@@ -37,7 +37,7 @@ type holdings struct {
 	overdue, holdsOverdue, oldestPending   *prometheus.Desc
 	usedBytes, freeBytes, limitBytes, open *prometheus.Desc
 	onShelf, soonestEnd, diskFree          *prometheus.Desc
-	restored, backedUp                     *prometheus.Desc
+	restored, backedUp, idle               *prometheus.Desc
 }
 
 func newHoldings(store delivery.Store, now func() time.Time) *holdings {
@@ -45,7 +45,8 @@ func newHoldings(store delivery.Store, now func() time.Time) *holdings {
 		store: store, now: now,
 		keyPackages:   describe("key_packages", "KeyPackages by state; ended ones while they are remembered.", "state"),
 		welcomes:      describe("welcomes", "Recipients of Welcomes by state; ended ones while their outcome is kept.", "state"),
-		devices:       describe("devices", "Devices by how many KeyPackages they have left that are valid, last resort not counted; last_resort: it publishes nothing else, and has one.", "stock"),
+		devices:       describe("devices", "Devices by how many KeyPackages they have left that are valid, last resort not counted; last_resort: it publishes nothing else, and has one. Idle ones are left out.", "stock"),
+		idle:          describe("devices_idle", "Devices that were not seen for 90 days."),
 		overdue:       describe("welcomes_overdue", "Welcomes pending although the device has claimed since. Should be 0."),
 		holdsOverdue:  describe("holds_overdue", "Welcomes whose hold nobody has ended in time."),
 		oldestPending: describe("oldest_pending_welcome_seconds", "Age of the Welcome that waits longest; 0 if none does."),
@@ -67,7 +68,7 @@ func describe(name, help string, labels ...string) *prometheus.Desc {
 
 // Describe implements prometheus.Collector.
 func (h *holdings) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{h.keyPackages, h.welcomes, h.devices, h.overdue, h.holdsOverdue,
+	for _, d := range []*prometheus.Desc{h.keyPackages, h.welcomes, h.devices, h.idle, h.overdue, h.holdsOverdue,
 		h.oldestPending, h.usedBytes, h.freeBytes, h.limitBytes, h.open, h.onShelf, h.soonestEnd, h.diskFree, h.restored, h.backedUp} {
 		ch <- d
 	}
@@ -99,6 +100,7 @@ func (h *holdings) collect(s delivery.Stats, gauge func(d *prometheus.Desc, v fl
 	gauge(h.devices, float64(s.DevicesLow), string(stockLow))
 	gauge(h.devices, float64(s.DevicesEmpty), string(stockEmpty))
 	gauge(h.devices, float64(s.DevicesLastResort), string(stockLastResort))
+	gauge(h.idle, float64(s.DevicesIdle))
 	gauge(h.overdue, float64(s.Overdue))
 	gauge(h.holdsOverdue, float64(s.HoldsOverdue))
 	gauge(h.oldestPending, h.age(s.OldestPending))

@@ -81,7 +81,7 @@ func TestTheStatusPageHasTheNumbersOfTheScrape(t *testing.T) {
 	}
 	_, document := s.look("GET", "/status.json")
 	for _, part := range []string{
-		`"key_packages_published":3`, `"taken":1`, `"delivered":1`, `"available":2`, `"devices":{"ok":0,"low":1,"empty":0,"last_resort":0}`,
+		`"key_packages_published":3`, `"taken":1`, `"delivered":1`, `"available":2`, `"devices":{"ok":0,"low":1,"empty":0,"last_resort":0,"idle":0}`,
 		`"level":"warning"`, `"code":"joiners_turned_away"`, `"code":"backup_never"`,
 	} {
 		contains(t, "/status.json", document, part)

@@ -70,6 +70,8 @@ type Device struct {
 	Replaced []uint64 `json:"replaced,omitempty"`
 	// LastResortsOnlySince is since when it has published nothing but last resorts.
 	LastResortsOnlySince time.Time `json:"last_resorts_only_since,omitzero"`
+	// Idle: it was not seen for so long that it is counted apart, see [delivery.IdleApart].
+	Idle bool `json:"idle,omitzero"`
 }
 
 // ID returns the device's name.
@@ -231,6 +233,7 @@ type ReservedDevice struct {
 	Ref        Ref                          `json:"ref,omitzero"`
 	Suites     []mls.CipherSuite            `json:"cipher_suites,omitempty"`
 	UsableFrom time.Time                    `json:"usable_from,omitzero"`
+	IdleSince  time.Time                    `json:"idle_since,omitzero"`
 }
 
 // end is the last line.

@@ -82,7 +82,7 @@ func (l *Ledger) Post(ctx context.Context, caller delivery.Caller, p delivery.Po
 func census(s delivery.Stats) map[string]int64 {
 	c := map[string]int64{
 		"devices ok": int64(s.DevicesOK), "devices low": int64(s.DevicesLow), "devices without others than last resorts": int64(s.DevicesEmpty + s.DevicesLastResort),
-		"overdue": int64(s.Overdue), "holds overdue": int64(s.HoldsOverdue), "oldest pending": 0,
+		"devices idle": int64(s.DevicesIdle), "overdue": int64(s.Overdue), "holds overdue": int64(s.HoldsOverdue), "oldest pending": 0,
 	}
 	if !s.OldestPending.IsZero() {
 		c["oldest pending"] = s.OldestPending.Unix()
@@ -177,16 +177,16 @@ func (c *recount) keyPackages(limits delivery.Limits, now time.Time) {
 			stock[p.device]++
 		}
 	}
-	c.devices(limits, stock)
+	c.devices(limits, stock, now)
 }
 
-func (c *recount) devices(limits delivery.Limits, stock map[deviceID]int) {
+func (c *recount) devices(limits delivery.Limits, stock map[deviceID]int, now time.Time) {
 	users := map[delivery.UserID]bool{}
 	for _, p := range c.Ledger.keyPackages {
 		users[p.device.User] = true
 	}
 	const none = "devices without others than last resorts"
-	c.counted[none], c.counted["devices low"], c.counted["devices ok"] = 0, 0, 0
+	c.counted[none], c.counted["devices low"], c.counted["devices ok"], c.counted["devices idle"] = 0, 0, 0, 0
 	for user := range users {
 		devices, err := c.Devices(c.ctx, delivery.Caller{User: user}, user)
 		if c.failed(err) {
@@ -194,6 +194,8 @@ func (c *recount) devices(limits delivery.Limits, stock map[deviceID]int) {
 		}
 		for _, d := range devices {
 			switch n := stock[deviceID{User: user, Name: d.Device}]; {
+			case !now.Before(d.SeenAt.Add(delivery.IdleApart)):
+				c.counted["devices idle"]++
 			case n == 0:
 				c.counted[none]++
 			case n < limits.LowWatermark:

@@ -229,7 +229,9 @@ var historyPromises = []promise{
 		id := w.send(bob, k)
 		w.must(w.store.RemoveDevice(w.ctx, self(phone), phone))
 		removed := w.clock.Now()
-		same(w, "devices", w.userHistory("alice").Devices, []delivery.KnownDevice{{Name: "tablet"}, {Name: "phone", Removed: true}})
+		devices := w.userHistory("alice").Devices
+		same(w, "devices", words(len(devices), devices[0].Name, devices[0].Removed, devices[1].Name, devices[1].Removed), "2 tablet false phone true")
+		same(w, "seen", devices[0].SeenAt.After(devices[1].SeenAt), true)
 		h := w.deviceHistory(phone, plenty)
 		same(w, "removed", h.Removed, true)
 		at(w, "removed", h.RemovedAt, removed)

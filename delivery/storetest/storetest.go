@@ -59,6 +59,7 @@ var chapters = []struct {
 	{"Settle", settlePromises},
 	{"Inventory", inventoryPromises},
 	{"Remove", removePromises},
+	{"Idle", idlePromises},
 	{"History", historyPromises},
 	{"Caller", callerPromises},
 	{"Token", tokenPromises},

@@ -83,7 +83,7 @@ func summary(s *Status) (Level, string) {
 		return s.Problems[0].Level, s.Problems[0].Title + " " + more(need-1)
 	case need == 1:
 		return s.Problems[0].Level, s.Problems[0].Title
-	case s.Holdings.Devices.All() == 0:
+	case s.Holdings.Devices.All()+s.Holdings.Devices.Idle == 0:
 		return OK, "All is well, and nothing is here yet."
 	case len(s.Problems) > 0:
 		return Notice, "All is well."
@@ -196,7 +196,7 @@ func devicesEmpty(in Input, s *Status) *Problem {
 	}
 	return &Problem{"devices_empty", level, "Devices are out of KeyPackages.",
 		fmt.Sprintf("%s of %s have none left to be handed out but a last-resort one, if they have that.", Number(d.Empty), plural(d.All(), "device", "devices")),
-		"They publish when they are online next. A device that never comes back stays here until its owner, or you, remove it."}
+		"They publish when they are online next. A device that does not come back is counted apart after 90 days, and stays here until its owner removes it, or --forget-devices-after does."}
 }
 
 func overdue(_ Input, s *Status) *Problem {
@@ -308,7 +308,7 @@ func certificate(in Input, _ *Status) *Problem {
 
 func backup(in Input, s *Status) *Problem {
 	switch {
-	case s.Holdings == nil || s.Holdings.Devices.All() == 0:
+	case s.Holdings == nil || s.Holdings.Devices.All()+s.Holdings.Devices.Idle == 0:
 		return nil
 	case s.Holdings.BackedUpAt.IsZero():
 		return &Problem{"backup_never", Warning, "There is no backup.",

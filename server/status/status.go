@@ -107,9 +107,11 @@ type Devices struct {
 	Empty int `json:"empty"`
 	// LastResort publish nothing but last resorts, by design, and have one.
 	LastResort int `json:"last_resort"`
+	// Idle were not seen for 90 days; whatever they have, they are in no other count.
+	Idle int `json:"idle"`
 }
 
-// All returns how many devices there are.
+// All returns how many devices there are, idle ones left out.
 func (d Devices) All() int { return d.OK + d.Low + d.Empty + d.LastResort }
 
 // Counts are what happened in a time.
@@ -213,7 +215,7 @@ func holdingsOf(s delivery.Stats, now time.Time) *Holdings {
 		KeyPackages:  make(map[string]int),
 		Welcomes:     make(map[string]int),
 		Shelves:      []Shelf{},
-		Devices:      Devices{OK: s.DevicesOK, Low: s.DevicesLow, Empty: s.DevicesEmpty, LastResort: s.DevicesLastResort},
+		Devices:      Devices{OK: s.DevicesOK, Low: s.DevicesLow, Empty: s.DevicesEmpty, LastResort: s.DevicesLastResort, Idle: s.DevicesIdle},
 		Overdue:      s.Overdue,
 		HoldsOverdue: s.HoldsOverdue,
 		OldestAt:     utc(s.OldestPending),

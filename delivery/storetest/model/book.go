@@ -34,6 +34,8 @@ type book struct {
 	unsure      map[delivery.DeviceID]bool      // they were again, when that may have been forgotten
 	tokens      []delivery.Token                // in the order of their making
 
+	watched, lastSweep time.Time // since when sweeps have seen time pass, and the last of them
+
 	restoredAt   time.Time                       // last; zero if never
 	reservation  delivery.ReservationID          // what the store calls the next one
 	restoredOver map[delivery.ReservationID]bool // those that were there at a restore
@@ -46,6 +48,8 @@ type device struct {
 	last  time.Time // when it last did anything
 	life  int       // one that is made again under its id is another
 	only  time.Time // since when it has published nothing but last resorts, if it has
+	told  time.Time // when it was seen last, as the store says, which may be a day late
+	idle  bool      // a sweep found that it was not seen for long
 }
 
 // A keyPackage is one that was accepted and not forgotten.

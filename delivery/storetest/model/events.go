@@ -29,7 +29,7 @@ func (w *world) events() map[string]func(*rapid.T) {
 		{"cancel", w.cancel}, {"replace", w.replace}, {"sync", w.sync}, {"withdraw", w.withdraw}, {"reject", w.reject},
 		{"fetch a tree", w.tree}, {"ask", w.ask}, {"list", w.list}, {"clock jumps", w.jump}, {"clock is put right", w.putRight},
 		{"kill", w.kill}, {"close", w.reopen}, {"compact", w.compact}, {"back up", w.backUp}, {"restore", w.restore},
-		{"remove device", w.removeDevice}, {"remove user", w.removeUser}, {"give up", w.giveUp}, {"give back", w.giveBack}, {"give back", w.giveBack}, {"give", w.give}, {"add a token", w.addToken}, {"revoke a token", w.revokeToken}, {"claim", w.claim},
+		{"remove device", w.removeDevice}, {"remove user", w.removeUser}, {"give up", w.giveUp}, {"give back", w.giveBack}, {"give back", w.giveBack}, {"give", w.give}, {"nobody does anything", w.quiet}, {"add a token", w.addToken}, {"revoke a token", w.revokeToken}, {"claim", w.claim},
 	}
 	events := map[string]func(*rapid.T){"": w.check}
 	for i, n := range named {
@@ -296,6 +296,9 @@ func (w *world) reserve() {
 	}
 	if w.oneIn(2, "with a key") {
 		req.IdempotencyKey = pick(w, "key", []string{"a", "b"})
+	}
+	if w.oneIn(3, "no idle ones") {
+		req.MaxIdle = pick(w, "idle", []time.Duration{30 * day, 40 * day, 90 * day})
 	}
 	w.limit(&req)
 	w.asked = append(w.asked, asked{pick(w, "caller", callers), req})
@@ -676,7 +679,8 @@ func (w *world) sweep() {
 		return
 	}
 	want := w.book.sweep()
-	want.ForgottenKeyPackage = w.forget()
+	want.ForgottenKeyPackage, want.ForgottenDevices = w.forget(), w.book.sweepIdle()
+	w.tried.forgotten += want.ForgottenDevices
 	w.same("Sweep", got, want, gotErr, nil)
 	w.wrote()
 }
@@ -921,6 +925,8 @@ func (w *world) seen(user delivery.UserID, got, want []delivery.DeviceInfo) {
 		if got[i].SeenAt.After(d.heard.Add(-day)) && !got[i].SeenAt.After(latest(d.heard, d.last)) {
 			want[i].SeenAt = got[i].SeenAt
 		}
+		want[i].IdleSince = w.book.idleSince(want[i].SeenAt)
+		d.tells(got[i].SeenAt)
 	}
 }
 

@@ -629,6 +629,8 @@ func (b *book) countDevices(s *delivery.Stats) {
 			}
 		}
 		switch {
+		case b.devices[id].idle:
+			s.DevicesIdle++
 		case n == 0 && last > 0 && !b.devices[id].only.IsZero():
 			s.DevicesLastResort++
 		case n == 0:

@@ -87,11 +87,12 @@ type tally struct {
 	stayed                               int // revocations across restores
 	notAfter                             int // items not after a restore
 	givenBack, shelved, given            int // KeyPackages
+	forgotten                            int // devices
 }
 
 func (c tally) String() string {
-	return fmt.Sprintf("%d sequences, %d events (%d of them refused), %d answers compared; %d Welcomes matched, %d deliveries, %d moves of the clock, %d openings, %d kills, %d restores, %d revocations that stayed, %d KeyPackages not after one, %d given back, %d of them to a shelf, %d given to another device",
-		c.sequences, c.events, c.refused, c.compared, c.matched, c.delivered, c.moved, c.opened, c.killed, c.restored, c.stayed, c.notAfter, c.givenBack, c.shelved, c.given)
+	return fmt.Sprintf("%d sequences, %d events (%d of them refused), %d answers compared; %d Welcomes matched, %d deliveries, %d moves of the clock, %d openings, %d kills, %d restores, %d revocations that stayed, %d KeyPackages not after one, %d given back, %d of them to a shelf, %d given to another device, %d devices forgotten",
+		c.sequences, c.events, c.refused, c.compared, c.matched, c.delivered, c.moved, c.opened, c.killed, c.restored, c.stayed, c.notAfter, c.givenBack, c.shelved, c.given, c.forgotten)
 }
 
 // A world is one sequence.
@@ -197,6 +198,7 @@ func drawLimits(t *rapid.T) delivery.Limits {
 	l.OpenPerDevice = rapid.SampledFrom([]int{3, 5000}).Draw(t, "open")
 	l.MatchReserved = rapid.IntRange(0, 3).Draw(t, "match reserved") == 3
 	l.TokensPerOwner = 2
+	l.ForgetDevicesAfter = rapid.SampledFrom([]time.Duration{0, 2 * day, 40 * day, 130 * day}).Draw(t, "forget devices")
 	l.LowWatermark = 3
 	l.MaxLifetime = rapid.SampledFrom([]time.Duration{0, 0, 400 * day}).Draw(t, "longest lifetime")
 	return l
@@ -216,6 +218,7 @@ func (w *world) open() {
 		w.wakes[d], w.stops = wake, append(w.stops, stop)
 	}
 	w.watch.open(isNew)
+	w.book.watched, w.book.lastSweep = time.Time{}, time.Time{}
 	w.look()
 	w.wrote()
 }

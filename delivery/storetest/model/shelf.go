@@ -569,7 +569,7 @@ func (b *book) removeUser(user delivery.UserID) {
 func (b *book) deviceInfos(user delivery.UserID) (infos []delivery.DeviceInfo) {
 	for _, name := range b.devicesOf(user) {
 		id := delivery.DeviceID{User: user, Name: name}
-		info := delivery.DeviceInfo{Device: name, SeenAt: b.devices[id].heard, Counts: b.inventory(id).Counts}
+		info := delivery.DeviceInfo{Device: name, SeenAt: b.devices[id].heard, IdleSince: b.idleSince(b.devices[id].heard), Counts: b.inventory(id).Counts}
 		for _, e := range b.mail(id) {
 			if e.state == delivery.Pending {
 				info.Pending++
@@ -759,6 +759,9 @@ func (b *book) tooLarge(users []delivery.UserID, asked map[delivery.UserID][]str
 	n, bytes := 0, 0
 	for _, user := range users {
 		for _, name := range asked[user] {
+			if b.leftOut(delivery.DeviceID{User: user, Name: name}, req) {
+				continue
+			}
 			if k := b.offer(delivery.DeviceID{User: user, Name: name}, suite, req); k != nil {
 				n, bytes = n+1, bytes+len(k.item.Bytes)
 			}
@@ -841,6 +844,9 @@ func (b *book) bestSuite(users []delivery.UserID, asked map[delivery.UserID][]st
 		served, all := 0, true
 		for _, user := range users {
 			for _, name := range asked[user] {
+				if b.leftOut(delivery.DeviceID{User: user, Name: name}, req) {
+					continue
+				}
 				if b.offer(delivery.DeviceID{User: user, Name: name}, suite, req) == nil {
 					all = false
 				} else {
@@ -863,7 +869,11 @@ func (b *book) handOut(caller delivery.Caller, users []delivery.UserID, asked ma
 	for _, user := range users {
 		u := delivery.ReservedUser{User: user}
 		for _, name := range asked[user] {
-			d := b.handOne(caller, delivery.DeviceID{User: user, Name: name}, suite, req)
+			id := delivery.DeviceID{User: user, Name: name}
+			d := b.handOne(caller, id, suite, req)
+			if b.devices[id] != nil {
+				d.IdleSince = b.idleSince(b.devices[id].told)
+			}
 			if d.Status == delivery.DeviceReserved {
 				answer.ID = b.reservation
 			}
@@ -878,6 +888,9 @@ func (b *book) handOut(caller delivery.Caller, users []delivery.UserID, asked ma
 func (b *book) handOne(caller delivery.Caller, id delivery.DeviceID, suite mls.CipherSuite, req delivery.ReserveRequest) delivery.ReservedDevice {
 	if b.devices[id] == nil {
 		return delivery.ReservedDevice{Device: id.Name, Status: delivery.DeviceUnknown}
+	}
+	if b.leftOut(id, req) {
+		return delivery.ReservedDevice{Device: id.Name, Status: delivery.DeviceIdle}
 	}
 	d := delivery.ReservedDevice{Device: id.Name, Status: delivery.DeviceReserved}
 	var k *keyPackage
@@ -933,10 +946,13 @@ func (b *book) unserved(id delivery.DeviceID, suite mls.CipherSuite, req deliver
 }
 
 func userStatus(known bool, devices []delivery.ReservedDevice) delivery.UserReserveStatus {
-	served, incompatible := 0, 0
+	served, incompatible, counted := 0, 0, 0
 	for _, d := range devices {
 		if d.KeyPackage != nil {
 			served++
+		}
+		if d.Status != delivery.DeviceIdle {
+			counted++
 		}
 		if d.Status == delivery.DeviceIncompatible {
 			incompatible++
@@ -945,11 +961,13 @@ func userStatus(known bool, devices []delivery.ReservedDevice) delivery.UserRese
 	switch {
 	case !known:
 		return delivery.UserUnknown
-	case served == len(devices):
+	case counted == 0 && len(devices) > 0:
+		return delivery.UserExhausted
+	case served == counted:
 		return delivery.UserSuccess
 	case served > 0:
 		return delivery.UserPartial
-	case incompatible == len(devices):
+	case incompatible == counted:
 		return delivery.UserIncompatible
 	}
 	return delivery.UserExhausted

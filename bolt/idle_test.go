@@ -1,0 +1,112 @@
+package bolt
+
+import (
+	"fmt"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"welcomed/delivery"
+	"welcomed/delivery/storetest"
+)
+
+// What a sweep finds about idle devices is changed in bounded parts, each of which reads
+// what it changes and not what a user has accumulated; where it finds nothing, it never
+// enters the writer.
+func TestASweepOfIdleDevicesTakesFewTurns(t *testing.T) {
+	const devices, removed, year = 3000, 2000, 400 * 24 * time.Hour
+	clock, limits := storetest.NewClock(), delivery.DefaultLimits()
+	limits.ForgetDevicesAfter = year
+	events, most := 0, 0
+	s, err := Open(filepath.Join(t.TempDir(), "w.db"), Options{Limits: limits, Clock: clock, observeEvent: func(r, w int) {
+		if events, most = events+1, max(most, w); r > 2*w+20 {
+			t.Errorf("a part read %d rows in the writer and wrote %d", r, w)
+		}
+	}})
+	must(t, err)
+	t.Cleanup(func() { _ = s.Close() })
+	must(t, s.writer.do(t.Context(), 0, func(t *txn) error {
+		for n := range removed {
+			t.removeDevice(t.createDevice(deviceOf("had", fmt.Sprint("gone", n))), t.now, t.next())
+		}
+		t.createDevice(deviceOf("had", "phone"))
+		for n := range devices - 1 {
+			t.createDevice(deviceNo(n))
+		}
+		return nil
+	}))
+	walk := func() (r delivery.SweepResult) {
+		t.Helper()
+		events, most = 0, 0
+		s.idle.since = clock.Now().Add(-idleWatched)
+		s.idle.last = clock.Now()
+		must(t, s.sweepIdle(t.Context(), &r))
+		t.Logf("%d transactions, at most %d rows written", events, most)
+		return r
+	}
+	nothing := func() {
+		t.Helper()
+		release := keepBusy(t, s)
+		defer release()
+		walk()
+	}
+	nothing()
+	clock.Advance(delivery.IdleApart)
+	walk()
+	if n := s.state.Load().stock[stockIdle]; n != devices || events != devices/idleBatch || most > 2*idleBatch {
+		t.Errorf("%d are idle, found in %d transactions of at most %d rows", n, events, most)
+	}
+	nothing()
+	clock.Advance(year - delivery.IdleApart)
+	if r := walk(); r.ForgottenDevices != devices || most > sweepWrites+10 {
+		t.Errorf("%d were forgotten in %d transactions of at most %d rows", r.ForgottenDevices, events, most)
+	}
+	nothing()
+}
+
+// Of very many devices a sweep looks at some, and the next one at those behind them.
+func TestASweepGoesOnWithIdleDevices(t *testing.T) {
+	const devices = idleDevices + idleLook/2
+	clock := storetest.NewClock()
+	s := openAt(t, clock)
+	must(t, s.writer.do(t.Context(), 0, func(t *txn) error {
+		for n := range devices {
+			t.createDevice(deviceNo(n))
+		}
+		return nil
+	}))
+	clock.Advance(delivery.IdleApart)
+	for _, want := range []int64{idleDevices, devices, devices} {
+		var r delivery.SweepResult
+		must(t, s.sweepIdle(t.Context(), &r))
+		if got := s.state.Load().stock[stockIdle]; got != want {
+			t.Errorf("%d are idle, want %d", got, want)
+		}
+	}
+}
+
+// A device whose row cannot be read does not keep a sweep from the others.
+func TestASweepOfIdleDevicesPassesADamagedRow(t *testing.T) {
+	clock := storetest.NewClock()
+	s := openAt(t, clock)
+	must(t, s.writer.do(t.Context(), 0, func(t *txn) error {
+		for n := range 3 {
+			t.createDevice(deviceNo(n))
+		}
+		return nil
+	}))
+	must(t, s.writer.do(t.Context(), 0, func(t *txn) error {
+		t.put(bucketDevices, t.device(deviceNo(1)).key(rowDevice), []byte{0xff})
+		t.devices = nil
+		return nil
+	}))
+	clock.Advance(delivery.IdleApart)
+	var r delivery.SweepResult
+	if err := s.sweepIdle(t.Context(), &r); !isDamage(err) {
+		t.Errorf("the sweep says %v", err)
+	}
+	if got := s.state.Load().stock[stockIdle]; got != 2 {
+		t.Errorf("%d are idle, want 2", got)
+	}
+	must(t, s.sweepIdle(t.Context(), &r)) // it was said
+}
