@@ -169,6 +169,7 @@ func (c *config) limitFlags() []cli.Flag {
 		valueFlag("max-open-per-device", number(&l.OpenPerDevice, 1), "at most `N` Welcomes that a device has not settled, those that wait counted"),
 		valueFlag("match", match(&l.MatchReserved), "Welcomes match `WHICH` KeyPackages: any, or reserved (by their poster)"),
 		valueFlag("max-tokens-per-owner", number(&l.TokensPerOwner, 1), "at most `N` tokens of a user, a device or a service"),
+		valueFlag("forget-devices-after", duration(&l.ForgetDevicesAfter, 0), "remove devices that were not seen for `DURATION` and have nothing left, 400d for example; 0: never"),
 		valueFlag("low-watermark", number(&l.LowWatermark, 0), "a device with fewer than `N` KeyPackages is low"),
 		valueFlag("shelf-age", duration(&l.ShelfAge, time.Second), "KeyPackages leave the shelf after `DURATION`"),
 		valueFlag("retired-for", duration(&l.RetiredFor, 0), "Welcomes may still name them for `DURATION` then"),
@@ -202,6 +203,8 @@ func (c *config) checkServer() error {
 		formatDuration(l.TombstoneKeptMost), formatDuration(l.TombstoneKept))
 	wrong.when(l.LowWatermark > l.KeyPackagesPerDevice, "--low-watermark %d is more than a shelf holds, --max-key-packages-per-device %d",
 		l.LowWatermark, l.KeyPackagesPerDevice)
+	wrong.when(l.ForgetDevicesAfter > 0 && l.ForgetDevicesAfter < delivery.IdleShown, "--forget-devices-after %s is less than %s: people go on holiday",
+		formatDuration(l.ForgetDevicesAfter), formatDuration(delivery.IdleShown))
 	wrong.when(l.ContextBytes > l.WelcomeBytes, "--max-context-size %s is more than --max-welcome-size %s",
 		formatSize(int64(l.ContextBytes)), formatSize(int64(l.WelcomeBytes)))
 	wrong.when(c.claimWelcomes > server.MaxClaimWelcomes, "--claim-welcomes %d is more than a client may ask for, %d",

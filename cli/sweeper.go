@@ -44,6 +44,8 @@ func (s *sweeper) sweep(ctx context.Context) {
 	case errors.Is(err, delivery.ErrClock), errors.Is(err, delivery.ErrClosed):
 	case err != nil:
 		s.log.Error("sweep failed", "error", err)
+	case result.ForgottenDevices > 0:
+		s.log.Info("removed devices that did not come back (--forget-devices-after)", "devices", result.ForgottenDevices)
 	case result != delivery.SweepResult{}:
 		s.log.Debug("swept", "result", result)
 	}
