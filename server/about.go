@@ -90,6 +90,7 @@ type limitsJSON struct {
 	Redelivery      int64 `json:"redelivery"`
 	OutcomesKept    int64 `json:"outcomes_kept"`
 	IdempotencyKept int64 `json:"idempotency_kept"`
+	ForgetDevices   int64 `json:"forget_devices_after"` // 0: never
 	Wait            int64 `json:"wait"`
 }
 
@@ -164,6 +165,7 @@ func (s *Server) limitsJSON() limitsJSON {
 		Redelivery:            seconds(l.Redelivery),
 		OutcomesKept:          seconds(l.OutcomesKept),
 		IdempotencyKept:       seconds(l.IdempotencyKept),
+		ForgetDevices:         seconds(l.ForgetDevicesAfter),
 		Wait:                  seconds(s.times.poll),
 	}
 }

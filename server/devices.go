@@ -1,29 +1,63 @@
 package server
 
 import (
+	"fmt"
 	"net/http"
+	"strconv"
+	"time"
+
+	"welcomed/delivery"
 )
 
 type deviceInfoJSON struct {
-	Device  string       `json:"device"`
-	SeenAt  string       `json:"seen_at,omitzero"`
-	Counts  []countsJSON `json:"counts"`
-	Pending int          `json:"pending"`
+	Device    string       `json:"device"`
+	SeenAt    string       `json:"seen_at,omitzero"`
+	IdleSince string       `json:"idle_since,omitzero"`
+	Counts    []countsJSON `json:"counts"`
+	Pending   int          `json:"pending"`
 }
 
 // devices handles GET /v1/users/:user/devices.
 func (s *Server) devices(w http.ResponseWriter, r *request) error {
+	most, err := r.maxIdle()
+	if err != nil {
+		return err
+	}
 	devices, err := s.store.Devices(r.Context(), r.caller, r.user)
 	if err != nil {
 		return err
 	}
-	list := make([]deviceInfoJSON, len(devices))
-	for i, d := range devices {
-		list[i] = deviceInfoJSON{d.Device, utc(d.SeenAt), newCounts(d.Counts), d.Pending}
+	list, now := make([]deviceInfoJSON, 0, len(devices)), s.store.Time().Sure
+	for _, d := range devices {
+		if !delivery.TooIdle(d.IdleSince, now, most) {
+			list = append(list, deviceInfoJSON{d.Device, utc(d.SeenAt), utc(d.IdleSince), newCounts(d.Counts), d.Pending})
+		}
 	}
 	return answer(w, http.StatusOK, struct {
 		Devices []deviceInfoJSON `json:"devices"`
 	}{list})
+}
+
+// maxIdle reads for how long a device that is wanted is idle; 0: for any time.
+func (r *request) maxIdle() (time.Duration, error) {
+	if !r.query.Has("max_idle_days") {
+		return 0, nil
+	}
+	days, err := strconv.Atoi(r.query.Get("max_idle_days"))
+	if err != nil {
+		return 0, fmt.Errorf("%w: max_idle_days=%q, want a number", errBadRequest, r.query.Get("max_idle_days"))
+	}
+	return idleFor(days)
+}
+
+// idleFor is as many days as a filter may have: with fewer, others could find out when
+// somebody was last online.
+func idleFor(days int) (time.Duration, error) {
+	const day, most = 24 * time.Hour, 10_000
+	if least := int(delivery.IdleShown / day); days < least || days > most {
+		return 0, fmt.Errorf("%w: max_idle_days is from %d to %d", errBadRequest, least, most)
+	}
+	return time.Duration(days) * day, nil
 }
 
 // removeDevice handles DELETE /v1/users/:user/devices/:device.

@@ -220,7 +220,7 @@ func (s *Server) rememberMismatches(r *request, recipients []delivery.Recipient)
 func (s *Server) rememberUnserved(r *request, req delivery.ReserveRequest, reservation delivery.Reservation) {
 	for _, u := range reservation.Users {
 		for _, d := range u.Devices {
-			if d.KeyPackage != nil || reservation.Repeated {
+			if d.KeyPackage != nil || reservation.Repeated || d.Status == delivery.DeviceIdle {
 				continue
 			}
 			refusal := explain.Refusal{Who: r.caller.ID(), Code: string(d.Status)}

@@ -16,6 +16,7 @@ type reservedDeviceJSON struct {
 	KeyPackage *listedJSON                  `json:"key_package,omitempty"`
 	Suites     []mls.CipherSuite            `json:"cipher_suites,omitempty"` // where incompatible
 	UsableFrom string                       `json:"usable_from,omitzero"`    // where not_yet_valid
+	IdleSince  string                       `json:"idle_since,omitzero"`
 }
 
 type reservedUserJSON struct {
@@ -99,6 +100,7 @@ func (s *Server) readReservation(r *request) (req delivery.ReserveRequest, err e
 		Devices []deviceJSON      `json:"devices"`
 		Except  []deviceJSON      `json:"except"`
 		Suites  []mls.CipherSuite `json:"cipher_suites"`
+		MaxIdle *int              `json:"max_idle_days"`
 	}
 	req.Bytes = s.objectBytes()
 	if req.IdempotencyKey, err = idempotencyKey(r.Header); err != nil {
@@ -118,6 +120,11 @@ func (s *Server) readReservation(r *request) (req delivery.ReserveRequest, err e
 	}
 	if len(req.Users)+len(req.Devices) == 0 {
 		return req, fmt.Errorf("%w: there are neither users nor devices", errBadRequest)
+	}
+	if body.MaxIdle != nil {
+		if req.MaxIdle, err = idleFor(*body.MaxIdle); err != nil {
+			return req, err
+		}
 	}
 	req.Suites = body.Suites
 	return req, validSuites(body.Suites)
@@ -197,7 +204,7 @@ func (f framing) reservation(o *objects, r delivery.Reservation) reservationJSON
 }
 
 func (f framing) reservedDevice(o *objects, d delivery.ReservedDevice) reservedDeviceJSON {
-	reserved := reservedDeviceJSON{Device: d.Device, Status: d.Status, Suites: d.Suites, UsableFrom: utc(d.UsableFrom)}
+	reserved := reservedDeviceJSON{Device: d.Device, Status: d.Status, Suites: d.Suites, UsableFrom: utc(d.UsableFrom), IdleSince: utc(d.IdleSince)}
 	if d.KeyPackage != nil {
 		k := f.listed(o, *d.KeyPackage)
 		reserved.KeyPackage = &k

@@ -39,7 +39,7 @@ var routes = []route{
 	{"DELETE", shelfPath + "/:ref", theDevice, (*Server).withdraw, nil, ""},
 	{"PUT", shelfPath + "/:ref", aService, (*Server).give, nil, ""},
 
-	{"GET", userPath + "/devices", theUser, (*Server).devices, nil, ""},
+	{"GET", userPath + "/devices", theUser, (*Server).devices, nil, "max_idle_days"},
 	{"DELETE", devicePath, theDevice, (*Server).removeDevice, nil, ""},
 	{"DELETE", userPath, wholeUser, (*Server).removeUser, nil, ""},
 
