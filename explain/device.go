@@ -39,7 +39,38 @@ func (x explainer) user() Explanation {
 	if len(all) == 0 {
 		all = append(all, x.neverPublished())
 	}
-	return x.conclude(e, all)
+	return x.conclude(e, append(all, x.deviceLimit()...))
+}
+
+// deviceLimit says of a user who has as many devices as one may have which of them were
+// not seen for longest.
+func (x explainer) deviceLimit() []finding {
+	const most = 5
+	own := slices.DeleteFunc(slices.Clone(x.Own), func(d delivery.KnownDevice) bool { return d.Removed })
+	exists := x.Device != "" && slices.ContainsFunc(own, func(d delivery.KnownDevice) bool { return d.Name == x.Device })
+	if x.Limits.DevicesPerUser == 0 || len(own) < x.Limits.DevicesPerUser || exists {
+		return nil
+	}
+	slices.SortStableFunc(own, func(a, b delivery.KnownDevice) int { return a.SeenAt.Compare(b.SeenAt) })
+	var oldest []string
+	for _, d := range own[:min(most, len(own))] {
+		oldest = append(oldest, quote(d.Name)+" "+ago(d.SeenAt, x.Now))
+	}
+	weight, at := wrong+1, x.Now
+	for _, d := range x.Devices {
+		for _, r := range d.Refused {
+			if r.Code == "device_limit" && x.recent(r.Last, 91) > weight {
+				weight, at = x.recent(r.Last, 91), r.Last
+			}
+		}
+	}
+	return []finding{{DeviceLimit, weight, at,
+		fmt.Sprintf("%s has %s, as many as a user may have, and a new one is refused (device_limit); not seen for longest: %s.",
+			quote(string(x.User)), plural(len(own), "device"), joined(oldest)),
+		[]Advice{
+			{Operator, "remove devices that are gone: DELETE /v1/users/{user}/devices/{device}, with a service's token or one of the user without a device. `serve --forget-devices-after 400d` removes those that do not come back; --max-devices-per-user allows more."},
+			{Developer, "keep the device id when the app is installed anew on the same device, and remove a device when its user signs out of it."},
+		}}}
 }
 
 // askedPart is what the user was refused who wanted to add others.

@@ -49,6 +49,7 @@ const (
 	ClockAhead     Cause = "clock_ahead"       // the device's, so that its KeyPackages are not yet valid
 	Budget         Cause = "budget"            // what may be taken of the user was taken
 	GivenBack      Cause = "given_back"        // adders cannot use the device's KeyPackages
+	DeviceLimit    Cause = "device_limit"      // the user has as many devices as one may have
 	NeverUsed      Cause = "reserved_not_used" // whoever reserved posted nothing
 	OnShelf        Cause = "on_shelf"          // nobody has taken the KeyPackage
 	Expired        Cause = "expired"           // the KeyPackage

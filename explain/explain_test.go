@@ -77,6 +77,15 @@ func (l *life) has(n int, s delivery.KeyPackageState, ago time.Duration, change 
 	return l
 }
 
+// atTheLimit gives the user as many devices as one may have.
+func atTheLimit(f *Facts) {
+	for n := range delivery.DefaultLimits().DevicesPerUser - 1 {
+		f.Own = append(f.Own, delivery.KnownDevice{Name: fmt.Sprint("old", n), SeenAt: now.Add(time.Duration(-n) * day)})
+	}
+	f.Device = ""
+	f.Own = append(f.Own, delivery.KnownDevice{Name: "phone", SeenAt: now}, delivery.KnownDevice{Name: "sold", Removed: true, SeenAt: now.Add(-500 * day)})
+}
+
 func lastResort(r *delivery.KeyPackageRecord) { r.LastResort = true }
 
 // gets adds a Welcome of Bob's that was posted so long ago.
@@ -254,6 +263,15 @@ var cases = []struct {
 		NothingWrong, []string{"a last resort (cipher suite 1) on the shelf, and it publishes no others, by design"}, Operator},
 	{"a device that wants nothing but last resorts, and has none", born(time.Hour).has(1, delivery.Withdrawn, day, lastResort).only().facts(),
 		AllWithdrawn, []string{"its shelf is empty"}, Developer},
+	{"a user with as many devices as one may have", healthy().facts().changed(atTheLimit),
+		DeviceLimit, []string{`"alice" has 50 devices`, `not seen for longest: "old48" 2030-01-15T12:00:00Z (48 days ago), "old47"`, `and "old44"`}, Operator},
+	{"a device too many", (&life{}).with(func(d *Device) {
+		d.DeviceHistory.Device = delivery.DeviceID{User: "alice", Name: "new"}
+		d.Refused = []Refusal{refusal("POST …/key-packages", 409, "device_limit", time.Minute)}
+	}).facts().changed(atTheLimit).changed(func(f *Facts) { f.Device = "new" }),
+		DeviceLimit, []string{"not seen for longest"}, Operator},
+	{"a device of a user with as many as one may have", healthy().facts().changed(atTheLimit).changed(func(f *Facts) { f.Device = "phone" }),
+		NothingWrong, nil, Operator},
 	{"an empty shelf of which all has expired", born(90*day).has(4, delivery.Expired, day).facts(),
 		AllExpired, []string{"4 KeyPackages expired"}, User},
 	{"an empty shelf that the device itself has withdrawn", born(time.Hour).has(4, delivery.Withdrawn, time.Hour).facts(),

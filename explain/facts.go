@@ -25,6 +25,8 @@ type Facts struct {
 	Question
 	Devices     []Device // of a user, or the one that was asked about
 	MoreDevices int      // left out
+	// Own are all devices of the user that exist, and some that were removed.
+	Own []delivery.KnownDevice
 	// Asked are requests of the user that were refused and were not for a device of
 	// theirs: they wanted to add somebody.
 	Asked       []Refusal

@@ -117,13 +117,15 @@ type gathering struct {
 }
 
 func (g *gathering) user() error {
-	u, err := g.from.UserHistory(g.ctx, g.User, mostDevices)
+	u, err := g.from.UserHistory(g.ctx, g.User, max(mostDevices, g.Limits.DevicesPerUser))
 	if err != nil {
 		return err
 	}
-	g.Now, g.MoreDevices = u.At, u.More
+	g.Now, g.Own = u.At, u.Devices
+	shown := u.Devices[:min(mostDevices, len(u.Devices))]
+	g.MoreDevices = u.More + len(u.Devices) - len(shown)
 	var names []string
-	for _, d := range u.Devices {
+	for _, d := range shown {
 		names = append(names, d.Name)
 	}
 	if g.memory != nil {
