@@ -48,10 +48,13 @@ func serve(dir string) error {
 		return err
 	}
 	calls.ServeConn(pipe{os.Stdin, os.Stdout}) // until the other end is closed
-	if mounted.Unmount() == nil {
+	// A store that has failed may not have closed its file, and a process with mounts of
+	// its own (unshare --mount) may have this one too. For both it ends with this process:
+	// the package would wait until nobody has it.
+	if syscall.Unmount(dir, syscall.MNT_DETACH) == nil {
 		return nil
 	}
-	return syscall.Unmount(dir, syscall.MNT_DETACH) // a store that has failed may not have closed its file
+	return mounted.Unmount() // by fusermount, without root
 }
 
 type pipe struct {
@@ -142,7 +145,7 @@ func (w *lastWords) Write(p []byte) (int, error) {
 
 func (w *lastWords) String() string { return string(w.text) }
 
-// Unmount takes the disk away. Nobody may have a file of it open.
+// Unmount takes the disk away. Whoever has a file of it open can do nothing with it then.
 func (d *Disk) Unmount() error {
 	_ = d.calls.Close()
 	ended := make(chan error, 1)
@@ -151,7 +154,7 @@ func (d *Disk) Unmount() error {
 	case err := <-ended:
 		return err
 	case <-time.After(10 * time.Second):
-		return errors.Join(errors.New("the disk is in use"), d.server.Process.Kill())
+		return errors.Join(errors.New("the disk does not go away"), d.server.Process.Kill())
 	}
 }
 
