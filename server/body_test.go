@@ -61,6 +61,10 @@ func (s *keepingStore) keep(b []byte) {
 	s.kept = append(s.kept, b)
 }
 
+func (*keepingStore) BeforePublish(context.Context, delivery.Caller, delivery.DeviceID, []mls.KeyPackageRef) (map[mls.KeyPackageRef]bool, error) {
+	return nil, nil
+}
+
 func (s *keepingStore) Publish(_ context.Context, _ delivery.Caller, _ delivery.DeviceID, items []delivery.NewKeyPackage) (delivery.Publications, error) {
 	for _, kp := range items {
 		s.keep(kp.Bytes)
