@@ -28,7 +28,8 @@ func restoreCommand(env environment) *cli.Command {
 		Description: "BACKUP is a file, DIRECTORY/latest, s3://BUCKET/PREFIX/NAME or s3://BUCKET/PREFIX/latest; compressed\n" +
 			"and encrypted ones are recognised. No server may run on the database. Its next one takes every\n" +
 			"KeyPackage off its shelf, because it may have been handed out since the backup; devices refill them.\n" +
-			"Last-resort ones stay.",
+			"Last-resort ones stay. Tokens that were revoked and devices that were removed since stay so, as far as\n" +
+			"it is known beside the database, where the backup is, and where this machine has its backups.",
 		Flags: append([]cli.Flag{
 			textFlag("db", &r.db, "the `FILE` that the server is given"),
 			boolFlag("force", &r.force, "put a database that is there aside"),
