@@ -56,11 +56,7 @@ func (kp *KeyPackage) Bytes() []byte { return kp.raw }
 // Ref returns the KeyPackageRef (RFC 9420 s5.2): the suite's hash over the bare
 // encoding. It is empty if the suite is not known.
 func (kp *KeyPackage) Ref() KeyPackageRef {
-	s, err := kp.CipherSuite.lookup()
-	if err != nil {
-		return ""
-	}
-	return KeyPackageRef(refHash(s.hash, "MLS 1.0 KeyPackage Reference", kp.raw))
+	return kp.CipherSuite.RefOf(kp.raw)
 }
 
 // LastResort reports whether the client allows that the KeyPackage is used more

@@ -27,6 +27,16 @@ func ParseKeyPackageRef(s string) (KeyPackageRef, error) {
 	return r, nil
 }
 
+// RefOf returns the KeyPackageRef of a bare KeyPackage of the suite, which is not
+// parsed; empty if the suite is not known.
+func (c CipherSuite) RefOf(bare []byte) KeyPackageRef {
+	s, err := c.lookup()
+	if err != nil {
+		return ""
+	}
+	return KeyPackageRef(refHash(s.hash, "MLS 1.0 KeyPackage Reference", bare))
+}
+
 func (r KeyPackageRef) validSize() bool {
 	return len(r) == 32 || len(r) == 48 || len(r) == 64
 }

@@ -92,9 +92,9 @@ func (m *maker) bytes(n int) []byte {
 }
 
 func (m *maker) keyPackage() delivery.NewKeyPackage {
-	now := time.Now()
+	now, bytes := time.Now(), m.bytes(keyPackageBytes)
 	return delivery.NewKeyPackage{
-		Ref: mls.KeyPackageRef(m.bytes(32)), Suite: 1, InitKey: m.bytes(32), Bytes: m.bytes(keyPackageBytes),
+		Ref: mls.CipherSuite(1).RefOf(bytes), Suite: 1, InitKey: m.bytes(32), Bytes: bytes,
 		Lifetime: mls.Lifetime{NotBefore: uint64(now.Add(-time.Hour).Unix()), NotAfter: uint64(now.AddDate(0, 3, 0).Unix())},
 	}
 }

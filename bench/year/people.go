@@ -129,10 +129,11 @@ func (d *device) keyPackageOf(now time.Time, lastResort bool) delivery.NewKeyPac
 	if lastResort {
 		end = now.Add(yearly)
 	}
+	bytes := d.user.bytes(270 + d.user.random.IntN(60))
 	return delivery.NewKeyPackage{
-		Ref: mls.KeyPackageRef(d.user.bytes(32)), Suite: 1, LastResort: lastResort, InitKey: d.user.bytes(32),
+		Ref: mls.CipherSuite(1).RefOf(bytes), Suite: 1, LastResort: lastResort, InitKey: d.user.bytes(32),
 		Lifetime: mls.Lifetime{NotBefore: uint64(now.Add(-time.Hour).Unix()), NotAfter: uint64(end.Unix())},
-		Bytes:    d.user.bytes(270 + d.user.random.IntN(60)),
+		Bytes:    bytes,
 	}
 }
 
