@@ -22,7 +22,7 @@ type CheckOptions struct {
 	Progress *progress.Progress
 	Most     int // findings in a report, more are only counted; 0: 100
 
-	words bool // in tests: KeyPackages are no objects
+	copied bool // the bytes of KeyPackages are copied as they are
 }
 
 // A Report says what is in a file and what is wrong with it.
@@ -32,6 +32,7 @@ type Report struct {
 	Findings   []Finding
 	Found      int    // also those that are not in Findings
 	Repairable int    // of those
+	Ending     int    // of those that are repairable
 	Repaired   int    // by Repair
 	Copy       string // that Repair has kept
 	// LostCommit: the last commit is not on the disk as a whole, and the state before
@@ -46,6 +47,7 @@ func (r *Report) Sound() bool { return r.Found == 0 }
 type Finding struct {
 	Text       string
 	Repairable bool // by Repair, without loss
+	Ends       bool // or so that what is damaged ends, as a server ends it
 }
 
 // Examine looks at every page and every row of the file at path, which nobody has
@@ -95,6 +97,9 @@ func (r *Report) examine(ctx context.Context, tx *bbolt.Tx, opts CheckOptions, r
 func (r *Report) add(opts CheckOptions, f Finding) {
 	if r.Found++; f.Repairable {
 		r.Repairable++
+	}
+	if f.Ends {
+		r.Ending++
 	}
 	most := opts.Most
 	if most == 0 {
@@ -230,7 +235,16 @@ const mostFixes = 50_000
 
 // repairable notes what fix repairs.
 func (c *checker) repairable(fix func(*txn), format string, args ...any) {
-	c.report.add(c.opts, Finding{Text: fmt.Sprintf(format, args...), Repairable: true})
+	c.fixable(Finding{Text: fmt.Sprintf(format, args...), Repairable: true}, fix)
+}
+
+// damaged notes what fix ends.
+func (c *checker) damaged(fix func(*txn), format string, args ...any) {
+	c.fixable(Finding{Text: fmt.Sprintf(format, args...), Repairable: true, Ends: true}, fix)
+}
+
+func (c *checker) fixable(f Finding, fix func(*txn)) {
+	c.report.add(c.opts, f)
 	if len(c.fixes) < mostFixes {
 		c.fixes = append(c.fixes, fix)
 	}
@@ -486,7 +500,7 @@ func (c *checker) litter(fix func(*txn), format string, args ...any) {
 func (c *checker) payloadRow(key, v []byte) {
 	kp, err := mls.ParseKeyPackage(v)
 	if err != nil {
-		if !c.unparsed[readNumber(key)] {
+		if !c.others[readNumber(key)] {
 			c.wrong("what is kept as KeyPackage number %d is none", readNumber(key))
 		}
 		return

@@ -19,7 +19,7 @@ type deviceCheck struct {
 	numbers   []uint64               // of all KeyPackages
 	initKeys  []initKey
 	tombs     bool
-	unparsed  map[uint64]bool // KeyPackages whose bytes are none, of all devices
+	others    map[uint64]bool // KeyPackages whose bytes are others, of all devices
 	shelfEnds time.Time       // of the first on the shelf, last resorts left out
 }
 
@@ -31,7 +31,7 @@ func (c *checker) deviceRow(key, v []byte) {
 	number, kind, rest := readNumber(key), key[numberBytes], key[numberBytes+1:]
 	if kind == rowDevice {
 		c.endDevice()
-		c.deviceCheck = deviceCheck{open: map[uint64]int{}, live: map[uint64]*keyPackage{}, unparsed: c.unparsed}
+		c.deviceCheck = deviceCheck{open: map[uint64]int{}, live: map[uint64]*keyPackage{}, others: c.others}
 		c.orphans = number // if it cannot be read
 		c.d, c.orphans = c.deviceByNumber(number), 0
 		c.devicesN++
@@ -50,7 +50,14 @@ func (c *checker) deviceRow(key, v []byte) {
 	}
 	switch {
 	case kind == rowPending, kind == rowDelivered, kind == rowHeld, kind == rowEnded:
-		c.mailRow(kind, decodeMail(readMailKey(rest), v))
+		place := mailPlace{number, readMailKey(rest)}
+		m := readMail(place.key, v)
+		if m == nil {
+			c.unreadable++
+			c.damaged(endMail(place), "row %x cannot be read, with what device %s got in Welcome number %d", key, c.d.id, place.key.welcome)
+			return
+		}
+		c.mailRow(kind, m)
 	case kind == rowInitKeys:
 		c.initKeys = append(c.initKeys, decodeInitKeys(key, v)...)
 	case kind == rowDoubts && c.store.format < formatVersion:
@@ -82,17 +89,19 @@ func (c *checker) mailRow(kind byte, m *mail) {
 	if is := mailKind(s); is != kind {
 		c.placed(d.mailRow(kind, m.mailKey), d.mailRow(is, m.mailKey), m.encode(), "what device %s got in Welcome number %d lies where it is not looked for", d.id, m.welcome)
 	}
+	place := mailPlace{d.number, m.mailKey}
 	w := c.header(m.welcome)
 	if w == nil {
-		c.wrong("device %s has a state of Welcome number %d, which is missing", d.id, m.welcome)
+		c.countOpen(m)
+		c.damaged(func(t *txn) { t.dropMail(place) }, "device %s has a state of Welcome number %d, which is missing or cannot be read", d.id, m.welcome)
 		return
 	}
-	row := c.get(bucketWelcomes, recipientKey(m.mailKey))
-	if row == nil {
-		c.wrong("recipient %d of Welcome %s is missing, and device %s has its state", m.index, w.id, d.id)
+	r := c.recipient(m.mailKey)
+	if r.lost {
+		c.countOpen(m)
+		c.damaged(endMail(place), "recipient %d of Welcome %s is missing or cannot be read, and device %s has its state", m.index, w.id, d.id)
 		return
 	}
-	r := decodeRecipient(row)
 	if r.verdict != "" || r.device != d.number {
 		c.wrong("device %s has the state of recipient %d of Welcome %s, who is another", d.id, m.index, w.id)
 		return
@@ -100,6 +109,38 @@ func (c *checker) mailRow(kind byte, m *mail) {
 	if !s.Ended() {
 		c.own.live.at(m.rec.Until)
 		c.openMail(w, r, m)
+	}
+}
+
+// endMail ends what a device got in a damaged Welcome.
+func endMail(p mailPlace) func(*txn) {
+	return func(t *txn) { t.repairMail(p) }
+}
+
+// repairMail ends what a device got in a damaged Welcome, or writes that it has ended with
+// its device, and makes the row of the recipient one that can be read.
+func (t *txn) repairMail(p mailPlace) {
+	if d := t.readDevice(p.device); d != nil && !d.endedAt.IsZero() {
+		t.raw = true
+		m := t.mail(d, p.key)
+		t.raw = false
+		if m != nil && !m.rec.State.Ended() && t.written(d, m.kp) != nil {
+			t.endMailOf(d, m, new(delivery.SweepResult))
+		}
+	}
+	t.endDamagedMail(p)
+	if d, m := t.mailAt(p); m != nil {
+		t.mendRecipient(d, p.key, t.keyPackage(d, m.kp))
+	}
+}
+
+// dropMail ends and removes the state of a recipient whose Welcome is not there.
+func (t *txn) dropMail(p mailPlace) {
+	t.repairMail(p)
+	if d, m := t.mailAt(p); m != nil {
+		t.del(bucketDevices, d.mailRow(mailKind(m.was), p.key))
+		t.state.welcomes[m.was]--
+		t.changed(d)
 	}
 }
 
@@ -112,13 +153,20 @@ func (c *checker) placed(from, to, row []byte, format string, args ...any) {
 	c.repairable(misplaced(from, to, row), format, args...)
 }
 
+// countOpen counts the Welcomes that a KeyPackage waits for.
+func (c *checker) countOpen(m *mail) {
+	if !m.rec.State.Ended() {
+		c.open[m.kp.number]++
+	}
+}
+
 // openMail checks a Welcome that has not ended against its KeyPackage, and against
 // what has become of the whole Welcome.
 func (c *checker) openMail(w *welcome, r *recipient, m *mail) {
 	d, s := c.d, m.rec.State
-	c.open[m.kp.number]++
-	if len(r.secret) == 0 {
-		c.wrong("the secret of recipient %s of Welcome %s is missing, which device %s may claim", r.ref, w.id, d.id)
+	c.countOpen(m)
+	if len(r.secret) == 0 && !r.damaged {
+		c.damaged(endMail(mailPlace{d.number, m.mailKey}), "the secret of recipient %s of Welcome %s is missing, which device %s may claim", r.ref, w.id, d.id)
 	}
 	k := c.keyPackage(d, m.kp)
 	if k == nil {
@@ -248,29 +296,30 @@ func (c *checker) possible(k *keyPackage) {
 	}
 }
 
+// payload checks the bytes of a KeyPackage. One that is off the shelf may have lost them,
+// because they were damaged.
 func (c *checker) payload(k *keyPackage) {
+	of := damagedKeyPackage{c.d.number, k.keyPackageKey, k.rec.Ref}
+	retire := func(t *txn) { t.dropDamaged(of) }
 	if !k.payload {
-		if !k.rec.State.Ended() && c.get(bucketKeyPackages, numberKey(k.number)) == nil {
-			c.wrong("KeyPackage %s of device %s is %s and has no bytes", k.rec.Ref, c.d.id, k.rec.State)
+		if k.rec.State == delivery.Available && c.get(bucketKeyPackages, numberKey(k.number)) == nil {
+			c.damaged(retire, "KeyPackage %s of device %s is %s and has no bytes", k.rec.Ref, c.d.id, k.rec.State)
 		}
 		return
 	}
-	b := c.get(bucketKeyPackages, numberKey(k.number))
-	if b == nil {
-		c.wrong("the bytes of KeyPackage %s of device %s are missing", k.rec.Ref, c.d.id)
+	if c.get(bucketKeyPackages, numberKey(k.number)) == nil {
+		c.damaged(retire, "the bytes of KeyPackage %s of device %s are missing", k.rec.Ref, c.d.id)
 		return
 	}
-	if c.payloads++; c.opts.words {
+	c.payloads++
+	if c.opts.copied || c.intact(k) {
 		return
 	}
-	kp, err := mls.ParseKeyPackage(b)
-	if err != nil || kp.Ref() != k.rec.Ref {
-		if c.unparsed == nil {
-			c.unparsed = map[uint64]bool{}
-		}
-		c.unparsed[k.number] = true
-		c.wrong("the bytes of KeyPackage %s of device %s are others", k.rec.Ref, c.d.id)
+	if c.others == nil {
+		c.others = map[uint64]bool{}
 	}
+	c.others[k.number] = true
+	c.damaged(retire, "the bytes of KeyPackage %s of device %s are others", k.rec.Ref, c.d.id)
 }
 
 // endDevice compares what the device says with what was found of it.

@@ -22,36 +22,42 @@ func oneVillage(t *testing.T) (path string, v village) {
 // and then the file answers as it did before.
 func TestDamageIsFoundAndRepaired(t *testing.T) {
 	for _, damage := range bolt.Damages {
-		t.Run(damage.Name, func(t *testing.T) {
-			path, v := oneVillage(t)
-			damage.Do(t, path)
-			found, err := bolt.Examine(t.Context(), path, bolt.CheckOptions{})
-			must(t, err)
-			requireFinding(t, found, damage)
-			if err := bolt.Check(t.Context(), path); err == nil || strings.Contains(err.Error(), "\n") {
-				t.Errorf("Check says %v", err)
-			}
-			damaged, err := os.ReadFile(path)
-			must(t, err)
-			repaired, err := bolt.Repair(t.Context(), path, bolt.CheckOptions{})
-			must(t, err)
-			if found.Repairable > 0 {
-				requireCopy(t, repaired.Copy, path, damaged)
-			}
-			if !damage.Repairable {
-				if repaired.Sound() || repaired.Repairable > 0 {
-					t.Errorf("after a repair: %+v", repaired)
-				}
-				return
-			}
-			if !repaired.Sound() || repaired.Repaired == 0 {
-				t.Fatalf("after a repair: %+v", repaired)
-			}
-			must(t, bolt.Check(t.Context(), path))
-			if !damage.Differs {
-				requireSame(t, v.ask(t, v.open(t, path)), v.Answers)
-			}
-		})
+		t.Run(damage.Name, func(t *testing.T) { findAndRepair(t, newVillage, damage) })
+		if says := bolt.SaysOlder[damage.Name]; says != "" {
+			damage.Says = says
+			t.Run(damage.Name+" of an older format", func(t *testing.T) { findAndRepair(t, oneVillage, damage) })
+		}
+	}
+}
+
+func findAndRepair(t *testing.T, village func(t *testing.T) (string, village), damage bolt.Damage) {
+	path, v := village(t)
+	damage.Do(t, path)
+	found, err := bolt.Examine(t.Context(), path, bolt.CheckOptions{})
+	must(t, err)
+	requireFinding(t, found, damage)
+	if err := bolt.Check(t.Context(), path); err == nil || strings.Contains(err.Error(), "\n") {
+		t.Errorf("Check says %v", err)
+	}
+	damaged, err := os.ReadFile(path)
+	must(t, err)
+	repaired, err := bolt.Repair(t.Context(), path, bolt.CheckOptions{})
+	must(t, err)
+	if found.Repairable > 0 {
+		requireCopy(t, repaired.Copy, path, damaged)
+	}
+	if !damage.Repairable {
+		if repaired.Sound() || repaired.Repairable > 0 {
+			t.Errorf("after a repair: %+v", repaired)
+		}
+		return
+	}
+	if !repaired.Sound() || repaired.Repaired == 0 {
+		t.Fatalf("after a repair: %+v", repaired)
+	}
+	must(t, bolt.Check(t.Context(), path))
+	if !damage.Differs {
+		requireSame(t, v.ask(t, v.open(t, path)), v.Answers)
 	}
 }
 

@@ -58,18 +58,26 @@ func (c *checker) welcomeHeader(number uint64) bool {
 // posted checks what has become of a Welcome against its recipients.
 func (c *checker) posted(number uint64) {
 	c.numbered(number)
-	w := c.welcome(number)
+	w := c.header(number)
 	if w == nil {
-		c.wrong("Welcome number %d is missing, and what has become of it is there", number)
+		c.damaged(func(t *txn) { t.endLost(number) }, "Welcome number %d is missing or cannot be read, and what has become of it is there", number)
 		return
 	}
+	of := c.fate(number)
+	if of == nil {
+		panic(errCorrupt)
+	}
+	w.fate = of.fate
 	if w.holdCounted {
 		c.state.holdsOver++
 	}
-	n, open, lost := 0, 0, 0
+	n, open, lost, unread := 0, 0, 0, 0
 	var lastEnd time.Time
-	c.eachRecipient(w, func(key mailKey, r *recipient) bool {
-		if n++; r.verdict != "" {
+	c.eachRecipient(number, func(key mailKey, r *recipient) bool {
+		if n++; r.lost {
+			unread++
+		}
+		if r.lost || r.verdict != "" {
 			return true
 		}
 		d := c.deviceByNumber(r.device)
@@ -91,6 +99,10 @@ func (c *checker) posted(number uint64) {
 	if n != w.recipients {
 		c.wrong("Welcome %s has %d recipients, and %d are there", w.id, w.recipients, n)
 	}
+	if unread > 0 { // by the device
+		c.wrong("%d recipients of Welcome %s cannot be read", unread, w.id)
+		return
+	}
 	if lost > 0 {
 		c.wrong("the state of %d recipients of Welcome %s is missing", lost, w.id)
 		return
@@ -106,7 +118,7 @@ func (c *checker) posted(number uint64) {
 		}
 		return
 	}
-	c.parts(w, c.secretsOf(w))
+	c.parts(w)
 }
 
 func (c *checker) overdueHold(w *welcome) {
@@ -125,47 +137,63 @@ func (c *checker) overdueHold(w *welcome) {
 }
 
 // parts checks that a Welcome that somebody may claim is all there, and is what was
-// posted. secrets are all of it, nil if some are not kept: those of recipients that did
-// not match. Then its id says nothing of the rest.
-func (c *checker) parts(w *welcome, secrets []byte) {
-	for _, fault := range c.faultsOf(w, secrets) {
-		c.wrong("%v", fault)
+// posted. What is not ends when it is repaired, as it does when it is claimed.
+func (c *checker) parts(w *welcome) {
+	number := w.number
+	for _, f := range c.faultsOf(w) {
+		c.damaged(func(t *txn) {
+			for _, p := range t.matchedPlaces(number) {
+				if f.shared || p.key == f.of {
+					t.repairMail(p)
+				}
+			}
+		}, "%v", f.error)
 	}
 }
 
-// faultsOf says what parts looks for.
-func (t *txn) faultsOf(w *welcome, secrets []byte) (faults []error) {
-	info := w.groupInfo
-	if w.apart {
-		info = t.payload(w.number, partGroupInfo)
+// A fault is a damaged part of a Welcome.
+type fault struct {
+	error
+	shared bool    // all recipients have it in common
+	of     mailKey // else
+}
+
+// faultsOf looks at the checksums of the parts of a Welcome, and at its id, which is
+// their hash, unless some secrets are not kept: those of recipients that did not match or
+// that have ended. Then the id says nothing.
+func (t *txn) faultsOf(w *welcome) (faults []fault) {
+	secrets, whole := []byte(nil), true
+	t.eachRecipient(w.number, func(key mailKey, r *recipient) bool {
+		if _, m := t.mailAt(mailPlace{r.device, key}); r.damaged && (m == nil || !m.rec.State.Ended()) {
+			faults = append(faults, fault{fmt.Errorf("the secret of recipient %s of Welcome %s is damaged", r.ref, w.id), false, key})
+		}
+		secrets, whole = append(secrets, r.encoded()...), whole && len(r.secret) > 0
+		return true
+	})
+	shared := func(format string, args ...any) {
+		faults = append(faults, fault{fmt.Errorf(format, args...), true, mailKey{}})
 	}
+	loaded := t.loadGroupInfo(w)
 	switch {
-	case len(info) == 0:
-		faults = append(faults, fmt.Errorf("the encrypted_group_info of Welcome %s is missing", w.id))
-	case len(secrets) > 0 && w.idOf(mls.SliceWelcome(w.suite, secrets, info)) != w.id:
-		faults = append(faults, fmt.Errorf("the bytes of Welcome %s are others", w.id))
+	case !loaded && (len(w.groupInfo) > 0 || w.damaged):
+		shared("the encrypted_group_info of Welcome %s is damaged", w.id)
+	case !loaded:
+		shared("the encrypted_group_info of Welcome %s is missing", w.id)
+	case whole && w.idOf(mls.SliceWelcome(w.suite, secrets, w.groupInfo)) != w.id:
+		shared("the bytes of Welcome %s are others", w.id)
 	}
-	switch tree := t.payload(w.number, partTree); {
-	case len(tree) != w.treeSize:
-		faults = append(faults, fmt.Errorf("the ratchet tree of Welcome %s has %d bytes, and %d are there", w.id, w.treeSize, len(tree)))
-	case w.treeSize > 0 && !bytes.Equal(treeHash(tree), w.treeHash):
-		faults = append(faults, fmt.Errorf("the bytes of the ratchet tree of Welcome %s are others", w.id))
+	if tree, sound := t.payload(w.number, partTree); !sound || len(tree) != w.treeSize || w.treeSize > 0 && !bytes.Equal(treeHash(tree), w.treeHash) {
+		shared("the ratchet tree of Welcome %s is damaged", w.id)
 	}
 	return faults
 }
 
-// secretsOf returns secrets[] of a Welcome as its poster sent them, nil if some are not
-// kept.
-func (t *txn) secretsOf(w *welcome) (secrets []byte) {
-	whole := true
-	t.eachRecipient(w, func(_ mailKey, r *recipient) bool {
-		secrets, whole = append(secrets, r.encoded()...), len(r.secret) > 0
-		return whole
-	})
-	if !whole {
-		return nil
+// endLost ends a Welcome that cannot be read, and forgets it.
+func (t *txn) endLost(number uint64) {
+	for _, p := range t.matchedPlaces(number) {
+		t.repairMail(p)
 	}
-	return secrets
+	t.forgetWelcome(number)
 }
 
 // idOf is delivery.IDOf for its poster.

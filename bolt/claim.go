@@ -1,6 +1,7 @@
 package bolt
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"math"
@@ -22,6 +23,12 @@ func (s *Store) Claim(ctx context.Context, caller delivery.Caller, id delivery.D
 	apply := c.apply
 	for n := 1; ; n++ {
 		seen, err := s.readAs(ctx, caller, c.look)
+		for err == nil && len(c.found) > 0 {
+			for _, f := range c.found { // whether or not it ends now, it is not given
+				_ = s.endDamaged(ctx, f)
+			}
+			seen, err = s.readAs(ctx, caller, c.look)
+		}
 		if err != nil {
 			if waitErr := s.writer.wait(seen); waitErr != nil {
 				err = waitErr
@@ -48,16 +55,13 @@ func (s *Store) Claim(ctx context.Context, caller delivery.Caller, id delivery.D
 		if err != nil {
 			return delivery.ClaimResult{}, err
 		}
-		if !c.ready() {
-			err = s.viewCommitted(ctx, c.fetch)
-		}
-		return c.result(), err
+		return c.result(), nil
 	}
 }
 
 // A claim is one on its way. What it delivers never changes and stays until it
-// is settled, so it is read outside the writer: before the claim is decided, or
-// after, if it was not foreseen.
+// is settled, so it is read, and its checksums are looked at, outside the writer before
+// the claim is decided. What was not foreseen is not consumed before it was read.
 type claim struct {
 	id      delivery.DeviceID
 	filter  claimFilter
@@ -65,13 +69,36 @@ type claim struct {
 	looked  claimPlan // outside the writer
 	plan    claimPlan
 	fetched map[mailKey]delivery.Delivery
+	found   []damagedMail // in the last look
 }
 
-// look finds out what the claim would do, in a transaction that only reads.
+// look finds out what the claim would do, in a transaction that only reads. What is
+// damaged is found, and the plan is made again without it.
 func (c *claim) look(t *txn) error {
-	c.plan = t.planClaim(t.device(c.id), c.filter)
-	c.looked = c.plan
-	return c.fetch(t)
+	c.found = nil
+	for d := t.device(c.id); ; {
+		c.planFor(t, d)
+		c.looked = c.plan
+		if sound, err := c.fetch(t); err != nil || sound {
+			return err
+		}
+	}
+}
+
+func (c *claim) planFor(t *txn, d *device) {
+	c.plan = t.planClaim(d, c.filter)
+	for _, key := range c.plan.broken {
+		c.foundDamage(key, false)
+	}
+}
+
+// foundDamage has a mail left out from now on.
+func (c *claim) foundDamage(key mailKey, shared bool) {
+	c.found = append(c.found, damagedMail{mailPlace{c.plan.device.number, key}, shared})
+	if c.filter.damaged == nil {
+		c.filter.damaged = make(map[mailKey]bool)
+	}
+	c.filter.damaged[key] = true
 }
 
 // apply carries out what look has decided, if nothing of the device has changed
@@ -86,8 +113,10 @@ func (c *claim) apply(t *txn) error {
 	return nil
 }
 
-// consume decides in the writer, and carries it out.
+// consume decides in the writer, and carries it out. What was not read before is left to
+// the next claim.
 func (c *claim) consume(t *txn) error {
+	c.filter.read = c.fetched
 	c.plan = t.planClaim(t.sameDevice(c.plan.device, c.id), c.filter)
 	t.claim(c.plan)
 	return nil
@@ -103,18 +132,9 @@ func (t *txn) sameDevice(known *device, id delivery.DeviceID) *device {
 	return t.device(id)
 }
 
-// ready reports whether all that is delivered has been fetched.
-func (c *claim) ready() bool {
-	for _, m := range c.plan.given() {
-		if _, ok := c.fetched[m.mailKey]; !ok {
-			return false
-		}
-	}
-	return true
-}
-
-// fetch reads what the plan delivers and was not read before.
-func (c *claim) fetch(t *txn) error {
+// fetch reads what the plan delivers and was not read before, and reports whether all of
+// it is sound.
+func (c *claim) fetch(t *txn) (sound bool, err error) {
 	given := c.plan.given()
 	if c.fetched == nil {
 		c.fetched = make(map[mailKey]delivery.Delivery, len(given))
@@ -126,18 +146,23 @@ func (c *claim) fetch(t *txn) error {
 	}
 	if c.room != nil && size > 0 {
 		if err := c.room(int(size)); err != nil {
-			return err
+			return false, err
 		}
 	}
+	sound = true
 	for _, m := range missing {
-		if d, ok := t.delivery(m); ok {
-			c.fetched[m.mailKey] = d
+		d, damage := t.delivery(m)
+		if damage != none {
+			c.foundDamage(m.mailKey, damage == ofAll)
+			sound = false
+			continue
 		}
+		c.fetched[m.mailKey] = d
 	}
-	return nil
+	return sound, nil
 }
 
-// result is the answer. What was settled and swept since the claim is left out.
+// result is the answer.
 func (c *claim) result() delivery.ClaimResult {
 	p := &c.plan
 	r := delivery.ClaimResult{More: p.more, Withheld: len(p.withheld), NewlyWithheld: len(p.noted), Stock: p.stock, Unsettled: p.unsettled, Exists: p.device != nil}
@@ -159,6 +184,8 @@ type claimFilter struct {
 	bytes int64
 
 	newOnly bool
+	damaged map[mailKey]bool              // found so far: neither given nor counted
+	read    map[mailKey]delivery.Delivery // nothing else is given; nil: whatever there is
 }
 
 func newClaimFilter(opts delivery.ClaimOptions) claimFilter {
@@ -191,7 +218,8 @@ type claimPlan struct {
 	withheld []*mail // the device holds no key for
 	// unsettled names what would have been given again.
 	unsettled []delivery.Unsettled
-	noted     []*mail // withheld that never were before, at most notesAtOnce of them
+	noted     []*mail   // withheld that never were before, at most notesAtOnce of them
+	broken    []mailKey // their states cannot be read, or their KeyPackages cannot be consumed
 	more      bool
 	reorder   bool // some of those given before had no room: the next claim begins with them
 	overdue   int  // left pending
@@ -230,22 +258,24 @@ func (t *txn) planClaim(d *device, f claimFilter) (plan claimPlan) {
 	}
 	plan.device, plan.stock = d, t.stock(d)
 	room := claimRoom{mails: f.max, bytes: f.bytes}
-	for _, m := range t.mails(d, rowPending) {
-		if t.opens(d, m) && t.wanted(d, m, f, &plan) {
-			plan.fresh = appendIfRoom(plan.fresh, m, &room)
+	for _, m := range t.claimable(d, rowPending, f, &plan) {
+		if t.wanted(d, m, f, &plan) {
+			plan.fresh = appendIfRoom(plan.fresh, m, f, &room)
 		}
 	}
-	for _, m := range t.mails(d, rowDelivered) {
+	for _, m := range t.claimable(d, rowDelivered, f, &plan) {
 		if t.wanted(d, m, f, &plan) {
 			before := len(plan.again)
-			plan.again = appendIfRoom(plan.again, m, &room)
+			plan.again = appendIfRoom(plan.again, m, f, &room)
 			plan.reorder = plan.reorder || len(plan.again) == before
 		}
 	}
 	plan.more = room.refused
 	if f.newOnly && len(plan.fresh) == 0 {
 		for _, m := range plan.again {
-			plan.unsettled = append(plan.unsettled, delivery.Unsettled{ID: t.idOf(m), Ref: t.refOf(d, m)})
+			if w := t.header(m.welcome); w != nil { // else it was not read yet, and is damaged
+				plan.unsettled = append(plan.unsettled, delivery.Unsettled{ID: w.id, Ref: t.refOf(d, m)})
+			}
 		}
 		plan.again, plan.more = nil, false
 	}
@@ -262,17 +292,41 @@ func (t *txn) seenLong(d *device) bool {
 	return since < 0 || since >= seenExact
 }
 
-// opens reports whether the mail's KeyPackage is there to be consumed. It always
-// is; if a damaged file says otherwise, the device still gets the other Welcomes.
+// claimable returns the device's mails of a kind without those that were found damaged.
+// A row that cannot be read ends, and so does a Welcome whose KeyPackage is not there to
+// be consumed: the device gets the others.
+func (t *txn) claimable(d *device, kind byte, f claimFilter, plan *claimPlan) []*mail {
+	mails, unreadable := t.readMails(d, kind)
+	for _, key := range unreadable {
+		if !f.damaged[key] {
+			plan.broken = append(plan.broken, key)
+		}
+	}
+	return slices.DeleteFunc(mails, func(m *mail) bool {
+		if f.damaged[m.mailKey] {
+			return true
+		}
+		if t.opens(d, m) {
+			return false
+		}
+		plan.broken = append(plan.broken, m.mailKey)
+		return true
+	})
+}
+
+// opens reports whether the mail's KeyPackage is there to be consumed, or was consumed by
+// it. It always is, but in a damaged file.
 func (t *txn) opens(d *device, m *mail) bool {
 	k := t.keyPackage(d, m.kp)
-	return k != nil && (k.rec.LastResort || k.rec.State == delivery.Matched)
+	return k != nil && (k.rec.LastResort || m.rec.State == delivery.Delivered || k.rec.State == delivery.Matched)
 }
 
 // wanted applies the filters of a claim and notes what the device cannot open.
 func (t *txn) wanted(d *device, m *mail, f claimFilter, plan *claimPlan) bool {
-	if len(f.skip) > 0 && f.skip[t.idOf(m)] {
-		return false
+	if len(f.skip) > 0 {
+		if w := t.header(m.welcome); w != nil && f.skip[w.id] {
+			return false
+		}
 	}
 	if f.refs == nil || f.refs[t.refOf(d, m)] {
 		return true
@@ -282,14 +336,6 @@ func (t *txn) wanted(d *device, m *mail, f claimFilter, plan *claimPlan) bool {
 	}
 	plan.withheld = append(plan.withheld, m)
 	return false
-}
-
-func (t *txn) idOf(m *mail) delivery.WelcomeID {
-	w := t.header(m.welcome)
-	if w == nil {
-		panic(errCorrupt)
-	}
-	return w.id
 }
 
 func (t *txn) refOf(d *device, m *mail) mls.KeyPackageRef {
@@ -315,7 +361,11 @@ func orUnlimited(n int) int {
 	return n
 }
 
-func appendIfRoom(mails []*mail, m *mail, room *claimRoom) []*mail {
+func appendIfRoom(mails []*mail, m *mail, f claimFilter, room *claimRoom) []*mail {
+	if _, read := f.read[m.mailKey]; f.read != nil && !read {
+		room.refused = true
+		return mails
+	}
 	if room.refused || room.mails == 0 || room.used && m.size > room.bytes {
 		room.refused = true
 		return mails
@@ -355,19 +405,25 @@ func (t *txn) claim(plan claimPlan) {
 	t.touch(d)
 }
 
-// delivery is a mail as its device gets it; false if its bytes are gone.
-func (t *txn) delivery(m *mail) (d delivery.Delivery, ok bool) {
+// A damage says whom it concerns.
+type damage byte
+
+const (
+	none  damage = iota
+	ofOne        // the recipient
+	ofAll        // who have the Welcome in common
+)
+
+// delivery is a mail as its device gets it, if none of it is damaged.
+func (t *txn) delivery(m *mail) (d delivery.Delivery, found damage) {
 	w := t.header(m.welcome)
-	if w == nil {
-		return d, false
-	}
-	if w.apart {
-		w.groupInfo = t.payload(w.number, partGroupInfo)
-	}
-	if len(w.groupInfo) == 0 {
-		return d, false
+	if w == nil || !t.loadGroupInfo(w) {
+		return d, ofAll
 	}
 	r := t.recipient(m.mailKey)
+	if r.lost || r.damaged || len(r.secret) == 0 {
+		return d, ofOne
+	}
 	d = delivery.Delivery{
 		ID: w.id, Ref: r.ref, PostedAt: w.postedAt, Context: cloneBytes(w.context),
 		Welcome:         mls.SliceWelcome(w.suite, r.encoded(), w.groupInfo),
@@ -377,36 +433,77 @@ func (t *txn) delivery(m *mail) (d delivery.Delivery, ok bool) {
 		d.PostedBy = delivery.UserID(w.poster)
 	}
 	if w.treeSize > 0 && w.treeSize <= delivery.TreeInline {
-		d.RatchetTree = t.payload(w.number, partTree)
+		if d.RatchetTree = t.tree(w); d.RatchetTree == nil {
+			return d, ofAll
+		}
 	}
-	return d, true
+	return d, none
+}
+
+// loadGroupInfo reads the encrypted_group_info and reports whether it is what was posted.
+func (t *txn) loadGroupInfo(w *welcome) bool {
+	sound := !w.damaged
+	if w.apart {
+		var whole bool
+		w.groupInfo, whole = t.payload(w.number, partGroupInfo)
+		sound = sound && whole && (w.infoSize == 0 || len(w.groupInfo) == w.infoSize)
+	}
+	return sound && len(w.groupInfo) > 0
+}
+
+// tree reads the ratchet tree that came with a Welcome; nil if it is not what was posted.
+// Where the rows have no checksums its hash tells.
+func (t *txn) tree(w *welcome) []byte {
+	tree, sound := t.payload(w.number, partTree)
+	if !sound || len(tree) != w.treeSize || !t.summed(w.number) && !bytes.Equal(treeHash(tree), w.treeHash) {
+		return nil
+	}
+	return tree
 }
 
 // RatchetTree implements delivery.Store.
 func (s *Store) RatchetTree(ctx context.Context, caller delivery.Caller, id delivery.DeviceID, welcome delivery.WelcomeID) (tree []byte, err error) {
+	var found damagedMail
 	err = s.viewAs(ctx, caller, func(t *txn) error {
-		_, mails, err := t.received(id, welcome)
+		d, mails, err := t.received(id, welcome)
 		if err != nil {
 			return err
 		}
-		if !slices.ContainsFunc(mails, func(m *mail) bool { return !m.rec.DeliveredAt.IsZero() }) {
+		given := slices.IndexFunc(mails, func(m *mail) bool { return !m.rec.DeliveredAt.IsZero() })
+		if given < 0 {
 			return delivery.ErrNotDelivered
 		}
-		if tree = t.payload(mails[0].welcome, partTree); tree == nil {
+		w := t.welcome(mails[0].welcome)
+		if w != nil && (w.treeSize == 0 || !t.hasPayload(w)) {
 			return delivery.ErrNotFound
+		}
+		if w != nil {
+			tree = t.tree(w)
+		}
+		if tree == nil {
+			found = damagedMail{mailPlace{d.number, mails[given].mailKey}, true}
+			return delivery.ErrDamaged
 		}
 		return nil
 	})
+	if errors.Is(err, delivery.ErrDamaged) {
+		_ = s.endDamaged(ctx, found) // the next who comes for it tries again
+	}
 	return tree, err
+}
+
+// hasPayload reports whether the payload of a Welcome has not been put away.
+func (t *txn) hasPayload(w *welcome) bool {
+	return w.open > 0 || w.apart || len(w.groupInfo) > 0 || w.damaged
 }
 
 // received returns the device and its part of a Welcome, at least one mail.
 func (t *txn) received(id delivery.DeviceID, welcome delivery.WelcomeID) (*device, []*mail, error) {
-	d, w := t.device(id), t.welcomeByID(welcome)
-	if d == nil || w == nil {
+	d, number := t.device(id), t.welcomeNumber(welcome)
+	if d == nil || number == 0 {
 		return nil, nil, delivery.ErrNotFound
 	}
-	mails := t.mailsOf(d, w.number)
+	mails := t.mailsOf(d, number)
 	if len(mails) == 0 {
 		return nil, nil, delivery.ErrNotFound
 	}

@@ -25,7 +25,7 @@ func Compact(ctx context.Context, from, to string, p *progress.Progress) (err er
 	if _, err := os.Lstat(to); !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("compact to %s: %w", to, errors.Join(err, fs.ErrExist))
 	}
-	return compactTo(ctx, from, to, CheckOptions{Progress: p, words: true})
+	return compactTo(ctx, from, to, CheckOptions{Progress: p, copied: true})
 }
 
 // CompactInPlace puts what Compact writes in the place of the file, which stays

@@ -118,18 +118,30 @@ func openPart(part byte) func(t *txn) {
 }
 
 // flipBit damages a part of a Welcome that somebody may still claim.
-func flipBit(part byte) func(t *txn) {
+func flipBit(part byte) func(t *txn) { return flip(part, -1) }
+
+// flip damages the byte at a place, counted from the end if that is negative.
+func flip(part byte, at int) func(t *txn) {
 	return func(t *txn) {
 		_, m := t.someMail(rowPending)
 		key := t.keys(bucketWelcomes, partKey(m.welcome, part), 1)[0]
 		row := cloneBytes(t.get(bucketWelcomes, key))
-		row[len(row)-1] ^= 1
+		row[(at+len(row))%len(row)] ^= 1
 		t.put(bucketWelcomes, key, row)
 	}
 }
 
 func total(change func(s *state)) func(*txn) {
 	return func(t *txn) { change(&t.state); t.writes++ }
+}
+
+// SaysOlder is the finding in a file that was of an older format, where rows have no
+// checksums, of some of the Damages.
+var SaysOlder = map[string]string{
+	"a piece of a tree is gone":                   "the ratchet tree of Welcome",
+	"a bit of a tree is flipped":                  "the ratchet tree of Welcome",
+	"a bit of an encrypted_group_info is flipped": "the bytes of Welcome",
+	"a bit of a secret is flipped":                "the bytes of Welcome",
 }
 
 // Damages has every kind of finding at least once.
@@ -282,15 +294,15 @@ var Damages = []Damage{
 		d, k := t.someKeyPackage(delivery.Matched, false)
 		t.del(bucketDevices, d.keyPackageRow(k.row, k.number))
 	}},
-	{"the bytes of a KeyPackage are gone", "are missing", false, false, func(t *txn) {
+	{"the bytes of a KeyPackage are gone", "are missing", true, true, func(t *txn) {
 		_, k := t.someKeyPackage(delivery.Available, false)
 		t.del(bucketKeyPackages, numberKey(k.number))
 	}},
-	{"the bytes of a KeyPackage are others", "are others", false, false, func(t *txn) {
+	{"the bytes of a KeyPackage are others", "are others", true, true, func(t *txn) {
 		_, k := t.someKeyPackage(delivery.Available, false)
 		t.put(bucketKeyPackages, numberKey(k.number), mlstest.NewSigner(1, "alice").KeyPackage())
 	}},
-	{"a KeyPackage on the shelf says that it has no bytes", "and has no bytes", false, false, func(t *txn) {
+	{"a KeyPackage on the shelf says that it has no bytes", "and has no bytes", true, true, func(t *txn) {
 		d, k := t.someKeyPackage(delivery.Available, false)
 		k.payload = false
 		t.putKeyPackage(d, k)
@@ -312,26 +324,32 @@ var Damages = []Damage{
 		t.putKeyPackage(d, k)
 	}},
 	{"a removed device has a shelf", "was removed", false, false, changeDevice(func(d *device) { d.removed = true })},
-	{"a Welcome is gone", "is missing", false, false, openPart(partHeader)},
+	{"a Welcome is gone", "is missing or cannot be read", true, true, openPart(partHeader)},
 	{"what has become of a Welcome is gone", "what has become of Welcome", false, false, func(t *txn) {
 		_, m := t.someMail(rowPending)
 		t.del(bucketPosted, numberKey(m.welcome))
 	}},
-	{"a recipient is gone", "is missing, and device", false, false, openPart(partRecipient)},
+	{"a recipient is gone", "is missing or cannot be read, and device", true, true, openPart(partRecipient)},
 	{"the state of a recipient is gone", "the state of 1 recipients", false, false, func(t *txn) {
 		d, m := t.someMail(rowPending)
 		t.del(bucketDevices, d.mailRow(rowPending, m.mailKey))
 	}},
-	{"a piece of a tree is gone", "the ratchet tree of Welcome", false, false, openPart(partTree)},
-	{"a Welcome has no encrypted_group_info", "the encrypted_group_info of Welcome", false, false, func(t *txn) {
+	{"a piece of a tree is gone", "the ratchet tree of Welcome", true, true, openPart(partTree)},
+	{"a Welcome has no encrypted_group_info", "the encrypted_group_info of Welcome", true, true, func(t *txn) {
 		_, m := t.someMail(rowPending)
 		w := t.header(m.welcome)
 		w.groupInfo = nil
 		t.putHeader(w)
 	}},
-	{"a bit of a tree is flipped", "the bytes of the ratchet tree of Welcome", false, false, flipBit(partTree)},
-	{"a bit of an encrypted_group_info is flipped", "the bytes of Welcome", false, false, flipBit(partHeader)},
-	{"a bit of a secret is flipped", "the bytes of Welcome", false, false, flipBit(partRecipient)},
+	{"a bit of a tree is flipped", "the ratchet tree of Welcome", true, true, flipBit(partTree)},
+	{"a bit of an encrypted_group_info is flipped", "the encrypted_group_info of Welcome", true, true, flipBit(partHeader)},
+	{"the first bit of a Welcome is flipped", "cannot be read, and what has become of it", true, true, flip(partHeader, 5)},
+	{"a bit of a secret is flipped", "the secret of recipient", true, true, flipBit(partRecipient)},
+	{"the first bit of a recipient is flipped", "is missing or cannot be read", true, true, flip(partRecipient, 3)},
+	{"the state of a Welcome cannot be read", "cannot be read, with what device", true, true, func(t *txn) {
+		d, m := t.someMail(rowPending)
+		t.put(bucketDevices, d.mailRow(rowPending, m.mailKey), []byte{0xff})
+	}},
 	{"a Welcome is held that was released", "is held for device", false, false, func(t *txn) {
 		d, m := t.someMail(rowPending)
 		t.del(bucketDevices, d.mailRow(rowPending, m.mailKey))

@@ -239,6 +239,14 @@ func (t *txn) lastRemovalOf(d *device) (at time.Time, number uint64) {
 	return t.putRight(at, number), number
 }
 
+// readDevice is deviceByNumber, and nil too for a device whose row cannot be read.
+func (t *txn) readDevice(number uint64) (d *device) {
+	if number == 0 || !readable(func() { d = t.deviceByNumber(number) }) {
+		return nil
+	}
+	return d
+}
+
 func (t *txn) deviceByNumber(number uint64) *device {
 	if d := t.devices[number]; d != nil {
 		return d

@@ -34,16 +34,20 @@
 //	              "ahead" → the latest time of what is dated by a jump of the clock
 //	              that was not believed, until it has come or was set back;
 //	              "moved" → when it was exported for good: no server opens it then
+//	              "summed_from" → number of the first Welcome whose rows have checksums,
+//	              which format 5 has, and a checksum of that; a later one than those that
+//	              an upgrade has found
 //	log           slot(4) → number of the piece(8), bytes: changed rows, each its key
 //	              with the length in front and its value with the length + 1 in
 //	              front, 0 for a row that is gone; slots are used again
 //	key_packages  kp → the bare KeyPackage
-//	welcomes      welcome 0x00 → header, encrypted_group_info
-//	              welcome 0x01 piece(3) → ratchet tree, in pieces of half a page
-//	              welcome 0x02 index → verdict, ref, device, what follows the ref in
-//	              EncryptedGroupSecrets
+//	welcomes      welcome 0x00 → header, checksum; context, encrypted_group_info, checksum
+//	              welcome 0x01 piece(3) → ratchet tree, in pieces of half a page, each with
+//	              its checksum
+//	              welcome 0x02 index → verdict, ref, device, checksum; what follows the ref
+//	              in EncryptedGroupSecrets, checksum
 //	              welcome 0x03 piece(3) → encrypted_group_info, if it is larger than a
-//	              piece
+//	              piece, likewise; then the header ends with its size
 //	rows          'n' user 0x00 device → number of the device that exists
 //	              'g' user 0x00 device 0x00 ^life(6) → number of a device that was removed;
 //	                  life counts those with that id before it
@@ -81,6 +85,10 @@
 // Beside the file lies another one, with .revoked behind its name, that says what was
 // revoked and removed: see revoked.go. It is newer than a backup that is put in the place
 // of the file, and opening carries it out.
+//
+// A checksum is the CRC-32C (Castagnoli) of the key of the row and of what stands in
+// front of it, since the one before. The bytes of a KeyPackage need none: its ref is their
+// hash. What they are for is in delivery.Store.
 //
 // Rows are sequences of unsigned varints, of byte strings with their length in
 // front, and of times in milliseconds since 1970, or in days after the time in

@@ -93,7 +93,7 @@ func (t *txn) countWaiting(h *delivery.DeviceHistory, d *device, m *mail) {
 		if m.order <= d.claimed {
 			h.Overdue++
 		}
-		if w := t.header(m.welcome); h.OldestPending.IsZero() || w.postedAt.Before(h.OldestPending) {
+		if w := t.header(m.welcome); w != nil && (h.OldestPending.IsZero() || w.postedAt.Before(h.OldestPending)) {
 			h.OldestPending = w.postedAt
 		}
 	case delivery.Held:
@@ -163,8 +163,8 @@ func (t *txn) mailHistories(d *device, mails []*mail, most int) (told []delivery
 
 func (t *txn) mailHistory(d *device, m *mail) delivery.MailHistory {
 	w := t.header(m.welcome)
-	if w == nil {
-		panic(errCorrupt)
+	if w == nil { // it cannot be read
+		return delivery.MailHistory{MailRecord: m.rec, Ref: t.recipient(m.mailKey).ref, Size: m.size}
 	}
 	h := delivery.MailHistory{
 		MailRecord: m.rec, ID: w.id, Ref: t.recipient(m.mailKey).ref, PostedBy: w.poster, Hold: w.hold, Size: m.size,
@@ -199,7 +199,7 @@ func (t *txn) welcomeHistory(id delivery.WelcomeID, most int) (h delivery.Welcom
 		At: t.sure, PostedBy: w.poster, Suite: w.suite, ReleasedAt: w.releasedAt, CancelledAt: w.cancelledAt,
 		Outcome: delivery.Outcome{ID: w.id, PostedAt: w.postedAt, Hold: w.hold, RequireAll: w.requireAll, Cancelled: !w.cancelledAt.IsZero()},
 	}
-	t.eachRecipient(w, func(key mailKey, r *recipient) bool {
+	t.eachRecipient(w.number, func(key mailKey, r *recipient) bool {
 		h.Recipients = append(h.Recipients, t.recipientHistory(key, r))
 		return len(h.Recipients) < most
 	})
@@ -214,9 +214,6 @@ func (t *txn) recipientHistory(key mailKey, r *recipient) delivery.Recipient {
 		if owner, _ := t.refOwner(r.ref); owner != nil {
 			told.Device = &owner.id
 		}
-	}
-	if r.verdict == "" {
-		told.EndedAt = t.mail(t.deviceByNumber(r.device), key).rec.EndedAt
 	}
 	return told
 }

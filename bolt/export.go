@@ -26,7 +26,7 @@ type File struct {
 	// Final: after the export the file is not to be served any more.
 	Final bool
 
-	unchecked bool // KeyPackages are no objects, in tests
+	unchecked bool // an import takes KeyPackages that are no objects, in tests
 	lines     int  // of a transaction of an import, fewer in tests
 }
 
@@ -56,7 +56,7 @@ func (f *File) Export(ctx context.Context, emit func(archive.Record) error) erro
 // sound has do look at the file at path, once it was checked.
 func (f *File) sound(ctx context.Context, path string, readOnly bool, do func(*bbolt.DB) error) error {
 	return withFile(path, readOnly, f.Progress, func(db *bbolt.DB, rows int64) error {
-		r, opts := &Report{}, CheckOptions{Progress: f.Progress, Most: 1, words: f.unchecked}
+		r, opts := &Report{}, CheckOptions{Progress: f.Progress, Most: 1}
 		err := db.View(func(tx *bbolt.Tx) error { return r.examine(ctx, tx, opts, rows) })
 		if err == nil {
 			err = r.err()
@@ -117,7 +117,7 @@ func (f *File) exportFrom(ctx context.Context, db *bbolt.DB, emit func(archive.R
 		if f.Final && s.format != formatVersion {
 			return fmt.Errorf("database %s has format %d, and a server that writes it would not see that it has moved: start this welcomed on it once, and stop it, before it is exported for good", f.Path, s.format)
 		}
-		e := &exporter{txn: &txn{tx: tx, rows: newRowMap()}, ctx: ctx, emit: emit, progress: f.Progress}
+		e := &exporter{txn: &txn{tx: tx, store: s, rows: newRowMap()}, ctx: ctx, emit: emit, progress: f.Progress}
 		e.state = *s.state.Load()
 		return recovering(func() error {
 			loadLog(tx.Bucket(bucketLog.name), e.state.merged, e.rows)
@@ -288,10 +288,10 @@ func (e *exporter) exportWelcome(number uint64) error {
 		Context: cloneBytes(w.context), GroupInfo: len(w.groupInfo), Tree: w.treeSize,
 	}
 	copy(r.TreeHash[:], w.treeHash)
+	open := 0
 	if w.open > 0 {
 		// What a device got has ended with it, whether or not a sweep has written it.
-		open := 0
-		e.eachMail(w, func(_ *device, m *mail) {
+		e.eachMail(number, func(_ *device, m *mail) {
 			if !m.rec.State.Ended() {
 				open++
 			} else if m.rec.EndedAt.After(r.EndedAt) {
@@ -300,17 +300,25 @@ func (e *exporter) exportWelcome(number uint64) error {
 		})
 		r.HoldOverdue = r.HoldOverdue && open > 0
 	}
-	if w.apart {
+	switch {
+	case open == 0: // nobody is given it any more, and it may have ended because of damage
+		r.GroupInfo = 0
+	case w.apart:
 		r.GroupInfo = e.payloadSize(number, partGroupInfo)
 	}
 	if err := e.emit(r); err != nil {
 		return err
 	}
-	if err := e.exportPayload(w); err != nil {
-		return err
+	if r.GroupInfo > 0 {
+		if err := e.exportPayload(w); err != nil {
+			return err
+		}
 	}
 	var err error
-	e.eachRecipient(w, func(key mailKey, r *recipient) bool {
+	e.eachRecipient(number, func(key mailKey, r *recipient) bool {
+		if open == 0 {
+			r.secret = nil
+		}
 		err = e.exportRecipient(w, key, r)
 		return err == nil
 	})
@@ -318,9 +326,10 @@ func (e *exporter) exportWelcome(number uint64) error {
 }
 
 func (e *exporter) payloadSize(number uint64, part byte) (n int) {
-	for _, data := range e.scan(bucketWelcomes, partKey(number, part), nil) {
+	e.eachPiece(number, part, func(data []byte, _ bool) bool {
 		n += len(data)
-	}
+		return true
+	})
 	return n
 }
 
@@ -342,17 +351,16 @@ func (e *exporter) exportPayload(w *welcome) error {
 // pieces emits what is kept in small pieces in larger ones.
 func (e *exporter) pieces(number uint64, part byte, emit func([]byte) error) error {
 	var gathered []byte
-	for _, data := range e.scan(bucketWelcomes, partKey(number, part), nil) {
+	var err error
+	e.eachPiece(number, part, func(data []byte, _ bool) bool {
 		if len(gathered)+len(data) > archive.PieceBytes {
-			if err := emit(gathered); err != nil {
-				return err
-			}
-			gathered = nil
+			err, gathered = emit(gathered), nil
 		}
 		gathered = append(gathered, data...)
-	}
-	if len(gathered) == 0 {
-		return nil
+		return err == nil
+	})
+	if err != nil || len(gathered) == 0 {
+		return err
 	}
 	return emit(gathered)
 }

@@ -309,8 +309,8 @@ func (i *importTxn) beginWelcome(r *archive.Welcome) error {
 	w := welcome{
 		number: i.next(), id: delivery.WelcomeID(r.ID), poster: r.PostedBy, suite: r.Suite, recipients: r.Recipients,
 		hold: r.Hold, requireAll: r.RequireAll, postedAt: r.PostedAt, treeSize: r.Tree, context: r.Context,
-		apart: r.GroupInfo > payloadPiece,
-		fate:  fate{holdCounted: r.HoldOverdue, releasedAt: r.ReleasedAt, cancelledAt: r.CancelledAt, lastEnd: r.EndedAt},
+		apart: r.GroupInfo > payloadPiece, infoSize: r.GroupInfo,
+		fate: fate{holdCounted: r.HoldOverdue, releasedAt: r.ReleasedAt, cancelledAt: r.CancelledAt, lastEnd: r.EndedAt},
 	}
 	if r.TreeHash != (archive.Hash{}) {
 		w.treeHash = r.TreeHash[:]
@@ -345,7 +345,7 @@ func (i *importTxn) addData(r *archive.Data) {
 }
 
 func (i *importTxn) putPiece(part byte, size int) {
-	i.put(bucketWelcomes, appendIndex(partKey(i.letter.number, part), i.piece), i.rest[:size:size])
+	i.txn.putPiece(i.letter.number, part, i.piece, i.rest[:size:size])
 	i.rest = i.rest[size:]
 	i.piece++
 }
@@ -409,7 +409,7 @@ func (i *importTxn) addMailOf(d *device, key mailKey, r *archive.Recipient) erro
 // somebody may claim has to be what was posted.
 func (i *importTxn) endWelcome(w *welcome) error {
 	if w.open > 0 {
-		if faults := i.faultsOf(w, i.secretsOf(w)); len(faults) > 0 {
+		if faults := i.faultsOf(w); len(faults) > 0 {
 			return faults[0]
 		}
 	}

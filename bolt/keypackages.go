@@ -126,18 +126,28 @@ func (k *keyPackage) rowKind() byte {
 	return rowKeyPackage
 }
 
+// keyPackage returns nil if the row is missing or cannot be read.
 func (t *txn) keyPackage(d *device, key keyPackageKey) *keyPackage {
 	for _, kind := range [...]byte{rowKeyPackage, rowShelf | byte(key.shelf), rowTombstone} {
-		if row := t.get(bucketDevices, d.keyPackageRow(kind, key.number)); row != nil {
-			return t.gone(d, decodeKeyPackage(kind, key.number, row))
+		place := d.keyPackageRow(kind, key.number)
+		if row := t.get(bucketDevices, place); row != nil {
+			return t.gone(d, readKeyPackage(place, row))
 		}
 	}
 	if place := d.placeOf(rowShelf|byte(key.shelf), key.number, true); !key.shelf.lastResort() {
 		if row := t.get(bucketDevices, place); row != nil {
-			return t.gone(d, keyPackageAt(place, row))
+			return t.gone(d, readKeyPackage(place, row))
 		}
 	}
 	return nil
+}
+
+// readKeyPackage returns nil for a row that cannot be read.
+func readKeyPackage(key, row []byte) (k *keyPackage) {
+	if !readable(func() { k = keyPackageAt(key, row) }) {
+		return nil
+	}
+	return k
 }
 
 func (d *device) keyPackageRow(kind byte, number uint64) []byte {
@@ -330,7 +340,7 @@ func (t *txn) lastResorts(d *device, suite mls.CipherSuite) (found []*keyPackage
 	return found
 }
 
-// eachOnShelf is onShelf until yield returns false.
+// eachOnShelf is onShelf until yield returns false. What cannot be read is left out.
 func (t *txn) eachOnShelf(d *device, suite mls.CipherSuite, yield func(*keyPackage) bool) {
 	t.eachOnShelfFrom(d, suite, d.key(rowShelf|byte(shelfOf(suite, false))), yield)
 }
@@ -342,8 +352,13 @@ func (t *txn) eachOnShelfFrom(d *device, suite mls.CipherSuite, from []byte, yie
 		last = lastShelf
 	}
 	for key, row := range t.scan(bucketDevices, numberKey(d.number), from) {
-		kind := key[numberBytes]
-		if kind > rowShelf|byte(last) || !yield(t.gone(d, keyPackageAt(key, row))) {
+		if key[numberBytes] > rowShelf|byte(last) {
+			return
+		}
+		k := readKeyPackage(key, row)
+		if k == nil {
+			t.passed++
+		} else if !yield(t.gone(d, k)) {
 			return
 		}
 	}
@@ -353,7 +368,11 @@ func (t *txn) eachOnShelfFrom(d *device, suite mls.CipherSuite, from []byte, yie
 func (t *txn) liveKeyPackages(d *device) []*keyPackage {
 	live := t.onShelf(d, 0)
 	for key, row := range t.scan(bucketDevices, d.key(rowKeyPackage), nil) {
-		live = append(live, t.gone(d, decodeKeyPackage(rowKeyPackage, readNumber(key[numberBytes+1:]), row)))
+		if k := readKeyPackage(key, row); k != nil {
+			live = append(live, t.gone(d, k))
+		} else {
+			t.passed++
+		}
 	}
 	return live
 }

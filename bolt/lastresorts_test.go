@@ -63,7 +63,7 @@ func TestLastResortsOfAnOlderFileAreCounted(t *testing.T) {
 		return errors.Join(meta.Put(keyState, state), meta.Delete(keyCommit), meta.Delete(keyRestoreEpoch),
 			meta.Put(keyFormat, binary.BigEndian.AppendUint32(nil, 4)))
 	}), db.Close()))
-	must(t, soundWords(path))
+	must(t, Check(t.Context(), path))
 
 	s, err = Open(path, opts)
 	must(t, err)
@@ -77,7 +77,7 @@ func TestLastResortsOfAnOlderFileAreCounted(t *testing.T) {
 		}
 	}
 	must(t, s.Close())
-	must(t, soundWords(path))
+	must(t, Check(t.Context(), path))
 }
 
 func requireInts(t *testing.T, what string, got, want []int) {

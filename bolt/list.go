@@ -13,6 +13,7 @@ import (
 // List implements delivery.Store.
 func (s *Store) List(ctx context.Context, caller delivery.Caller, user delivery.UserID, opts delivery.ListOptions) (delivery.Listing, error) {
 	page := page{opts: opts}
+	var damaged []damagedKeyPackage
 	err := s.viewAs(ctx, caller, func(t *txn) error {
 		after, err := readCursor(opts.After)
 		if err != nil {
@@ -27,13 +28,18 @@ func (s *Store) List(ctx context.Context, caller delivery.Caller, user delivery.
 				if !after.before(place) || !page.wants(t, k) {
 					continue
 				}
-				if !page.add(place, t.listed(k)) {
+				if !t.intact(k) {
+					damaged = append(damaged, damagedKeyPackage{d.number, k.keyPackageKey, k.rec.Ref})
+				} else if !page.add(place, t.listed(k)) {
 					return nil
 				}
 			}
 		}
 		return nil
 	})
+	if err == nil {
+		s.retireDamaged(ctx, damaged)
+	}
 	return page.Listing, err
 }
 

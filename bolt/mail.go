@@ -67,23 +67,32 @@ func (d *device) mailRow(kind byte, key mailKey) []byte {
 	return appendIndex(appendNumber(d.key(kind), key.welcome), key.index)
 }
 
+// mail returns nil if the row is missing or cannot be read.
 func (t *txn) mail(d *device, key mailKey) *mail {
 	for _, kind := range mailKinds {
 		if d.hasNone(kind) {
 			continue
 		}
 		if row := t.get(bucketDevices, d.mailRow(kind, key)); row != nil {
-			return t.goneMail(d, decodeMail(key, row))
+			return t.goneMail(d, readMail(key, row))
 		}
 	}
 	return nil
+}
+
+// readMail returns nil for a row that cannot be read.
+func readMail(key mailKey, row []byte) (m *mail) {
+	if !readable(func() { m = decodeMail(key, row) }) {
+		return nil
+	}
+	return m
 }
 
 func decodeMail(key mailKey, row []byte) *mail {
 	m := &mail{mailKey: key, stored: true}
 	d, r := decoder(row), &m.rec
 	r.State = delivery.WelcomeState(d.byte())
-	if r.State == 0 || r.State > delivery.WelcomeExpired {
+	if r.State == 0 || r.State > delivery.Damaged {
 		panic(errCorrupt)
 	}
 	m.kp = keyPackageKey{shelf: shelf(d.byte()), number: d.number()}
@@ -171,19 +180,33 @@ func (d *device) hasNone(kind byte) bool {
 
 // mails returns the device's mails of one kind, as they were when the call
 // began: in the order of their Welcomes, delivered ones least recently given
-// first.
+// first. What cannot be read is left out.
 func (t *txn) mails(d *device, kind byte) []*mail {
+	mails, _ := t.readMails(d, kind)
+	return mails
+}
+
+// readMails returns the keys of those that cannot be read, too.
+func (t *txn) readMails(d *device, kind byte) (mails []*mail, unreadable []mailKey) {
 	if d.hasNone(kind) {
-		return nil
+		return nil, nil
 	}
-	var mails []*mail
 	for key, row := range t.scan(bucketDevices, d.key(kind), nil) {
-		mails = append(mails, t.goneMail(d, decodeMail(readMailKey(key[numberBytes+1:]), row)))
+		if len(key) != numberBytes+1+numberBytes+indexBytes {
+			continue
+		}
+		place := readMailKey(key[numberBytes+1:])
+		if m := readMail(place, row); m != nil {
+			mails = append(mails, t.goneMail(d, m))
+		} else {
+			unreadable = append(unreadable, place)
+			t.passed++
+		}
 	}
 	if kind == rowDelivered {
 		slices.SortFunc(mails, func(a, b *mail) int { return cmp.Compare(a.order, b.order) })
 	}
-	return mails
+	return mails, unreadable
 }
 
 // openMails are where a device's mails lay that had not ended, by KeyPackage, when
@@ -232,7 +255,9 @@ func (t *txn) mailsOf(d *device, welcome uint64) []*mail {
 			continue
 		}
 		for key, row := range t.scan(bucketDevices, appendNumber(d.key(kind), welcome), nil) {
-			mails = append(mails, t.goneMail(d, decodeMail(readMailKey(key[numberBytes+1:]), row)))
+			if m := readMail(readMailKey(key[numberBytes+1:]), row); m != nil {
+				mails = append(mails, t.goneMail(d, m))
+			}
 		}
 	}
 	return mails
@@ -257,6 +282,9 @@ func (t *txn) closeMail(d *device, m *mail) {
 // ended, and the next sweep puts its payload away.
 func (t *txn) settled(m *mail) {
 	w := t.fate(m.welcome)
+	if w == nil || w.open == 0 {
+		return // that is lost, and check says so
+	}
 	w.open--
 	if m.rec.EndedAt.After(w.lastEnd) {
 		w.lastEnd = m.rec.EndedAt

@@ -23,7 +23,7 @@ import (
 
 func unsigned(n int) delivery.NewKeyPackage {
 	h := sha256.Sum256(fmt.Append(nil, n))
-	return delivery.NewKeyPackage{Ref: mls.KeyPackageRef(h[:]), Suite: 1, Lifetime: mls.Lifetime{NotAfter: math.MaxUint64}, InitKey: h[:], Bytes: h[:]}
+	return delivery.NewKeyPackage{Ref: mls.CipherSuite(1).RefOf(h[:]), Suite: 1, Lifetime: mls.Lifetime{NotAfter: math.MaxUint64}, InitKey: h[:], Bytes: h[:]}
 }
 
 // A commit that failed left slots behind that are not in the file.
@@ -145,7 +145,7 @@ func TestASweepOfOneDeviceIsInParts(t *testing.T) {
 	}
 	clock.Advance(100 * 24 * time.Hour)
 	var r delivery.SweepResult
-	more, err := s.sweepBatch(t.Context(), sweepers[0], 1, &r)
+	more, _, err := s.sweepBatch(t.Context(), sweepers[0], 1, &r)
 	must(t, err)
 	if !more || r.Expired > sweepWrites || r.Expired == 0 {
 		t.Errorf("one transaction ended %d KeyPackages", r.Expired)

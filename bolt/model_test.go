@@ -9,10 +9,10 @@ import (
 	"testing"
 	"time"
 
-	"go.etcd.io/bbolt"
 	"pgregory.net/rapid"
 
 	"welcomed/delivery"
+	"welcomed/delivery/storetest"
 	"welcomed/delivery/storetest/model"
 )
 
@@ -68,23 +68,15 @@ func markUnchecked(path string) error {
 	return errors.Join(mark(db), db.Close())
 }
 
-// soundWords is Check where KeyPackages are words.
-func soundWords(path string) error {
-	r := &Report{}
-	err := withFile(path, true, nil, func(db *bbolt.DB, rows int64) error {
-		return db.View(func(tx *bbolt.Tx) error { return r.examine(context.Background(), tx, CheckOptions{words: true}, rows) })
-	})
-	return errors.Join(err, r.err())
-}
-
 // modelFixture keeps a store in dir. A power cut at a quiet moment leaves the
 // bytes of the file as they are; that they have reached the disk is left to the
 // tests of faults, so nothing is synced.
 func modelFixture(t *testing.T, dir string, opts Options) model.Fixture {
 	path := filepath.Join(dir, "welcomed.db")
 	var last *Store
-	closed := 0
+	closed, damaged := 0, false
 	return model.Fixture{
+		Damage: func(d storetest.Damage) { damaged = true; FlipPart(t, path, d) },
 		Open: func(clock delivery.Clock, limits delivery.Limits, trust bool) (delivery.Store, error) {
 			opts.Clock, opts.Limits, opts.TrustClock = clock, limits, trust
 			if last != nil {
@@ -109,7 +101,7 @@ func modelFixture(t *testing.T, dir string, opts Options) model.Fixture {
 			return err
 		},
 		Compact: func() error {
-			if err := soundWords(path); err != nil {
+			if err := Check(context.Background(), path); err != nil {
 				return err
 			}
 			if err := Compact(context.Background(), path, path+".small", nil); err != nil {
@@ -119,7 +111,12 @@ func modelFixture(t *testing.T, dir string, opts Options) model.Fixture {
 		},
 		Remove: func() {
 			_ = last.Close()
-			if err := soundWords(path); err != nil {
+			if damaged {
+				if r, err := Repair(context.Background(), path, CheckOptions{}); err != nil || !r.Sound() {
+					t.Error(err, r)
+				}
+			}
+			if err := Check(context.Background(), path); err != nil {
 				t.Error(err)
 			}
 			_ = os.RemoveAll(dir)

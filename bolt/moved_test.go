@@ -62,6 +62,7 @@ func lived(t *testing.T) *life {
 	l.restore()
 	l.removed(delivery.DeviceID{User: "frank", Name: "phone"})
 	l.grow()
+	l.damaged(delivery.DeviceID{User: "heidi", Name: "phone"})
 	must(t, l.s.Close())
 	return l
 }
@@ -93,6 +94,22 @@ func (l *life) removed(id delivery.DeviceID) {
 	l.clock.Advance(31 * 24 * time.Hour)
 	must(l.t, l.s.RemoveDevice(l.t.Context(), delivery.Unauthenticated(), id))
 	l.sweep(l.s)
+}
+
+// damaged leaves a device with a Welcome that has ended because bits have flipped, and a
+// KeyPackage that has lost its bytes.
+func (l *life) damaged(id delivery.DeviceID) {
+	ctx := l.t.Context()
+	k := l.publish(id)
+	ended := l.post(false, l.publish(id))
+	must(l.t, l.s.Close())
+	bolt.FlipPart(l.t, l.path, storetest.Damage{Part: storetest.PartKeyPackage, Ref: k.Ref})
+	bolt.FlipPart(l.t, l.path, storetest.Damage{Part: storetest.PartGroupInfo, Welcome: ended})
+	l.s = l.openAt(l.path)
+	must(l.t, ignoreDeliveries(l.s.Claim(ctx, delivery.Unauthenticated(), id, delivery.ClaimOptions{})))
+	if r, err := l.s.List(ctx, delivery.Unauthenticated(), id.User, delivery.ListOptions{}); err != nil || len(r.Devices) > 0 {
+		l.t.Fatal(r, err)
+	}
 }
 
 // grow does what live does not.
@@ -290,7 +307,7 @@ func TestALifeHasEverything(t *testing.T) {
 			want = append(want, `"status":"`+s.String()+`","matched":true`)
 		}
 	}
-	want = append(want, `"status":"(withdrawn|wrong_suite)"}`, `"detail":"no`, `"withheld_at":`, `"last_resort":true.*"open":[2-9]`, `"removed":true`,
+	want = append(want, `"status":"(withdrawn|wrong_suite)"}`, `"state":"retired"[^}]*"init_key":"[0-9a-f]*"}`, `"detail":"no`, `"withheld_at":`, `"last_resort":true.*"open":[2-9]`, `"removed":true`,
 		`"before_restore":true`, `"restored_at":`, `"restore_epoch":"`, `"hold_overdue":true`, `"abandoned":true`, `"handed_out_at":`, `"type":"token".*"service":"app","read_only":true`,
 		`"type":"token".*"expires_at"`, `"type":"reservation"`, `"ratchet_tree_size":5000,"ratchet_tree_sha256"`, `"context":`,
 		`"type":"welcome".*"posted_at":"[^"]*","ended_at"[^}]*,"ratchet_tree_size"`, `"closed_at":"[^"]*","init_key":"[0-9a-f]*"}`, `"claim_order":`)

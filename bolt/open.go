@@ -58,6 +58,9 @@ type Options struct {
 	// Misplaced, if not nil, is told why the file cannot be written any more: it is
 	// not where it was. It is told again when that was over in between.
 	Misplaced func(error)
+	// ObserveDamage, if not nil, is told of every part of the file that was found
+	// damaged, once what ends because of it is durable.
+	ObserveDamage func(delivery.DamagedPart)
 
 	anyCommit bool          // whether or not the last one is on the disk as a whole
 	fresh     bool          // in the place of whatever is at the path
@@ -93,6 +96,8 @@ type Store struct {
 	format   uint32        // of the file
 	upgraded Upgrade       // when it was opened
 	restore  delivery.Restore
+
+	summedFrom uint64 // the first Welcome whose rows have checksums
 
 	revoked       *revokedFile
 	revokedReport RevokedReport
@@ -493,6 +498,9 @@ func (s *Store) load(tx *bbolt.Tx) (restored bool, err error) {
 			return false, fmt.Errorf("%w: bucket %s is missing", errCorrupt, b.name)
 		}
 	}
+	if s.summedFrom, err = loadSummedFrom(meta, s.format); err != nil {
+		return false, err
+	}
 	state := decodeState(meta.Get(keyState))
 	s.state.Store(&state)
 	return meta.Get(keyRestored) != nil, nil
@@ -513,6 +521,7 @@ func (s *Store) create(tx *bbolt.Tx) error {
 		meta.Put(keyCommit, encodeCommit(tx, 1)),
 		meta.Put(keyRestoreEpoch, newEpoch()),
 		meta.Put(keyID, newID()),
+		meta.Put(keySummedFrom, encodeSummedFrom(1)),
 	)
 }
 

@@ -75,7 +75,7 @@ func (t *txn) postAgain(w *welcome, treeHash []byte, p delivery.Posting) (delive
 	if !w.cancelledAt.IsZero() {
 		return delivery.Outcome{}, delivery.ErrCancelled
 	}
-	err := delivery.PostedDifferently(w.hold != p.Hold, w.requireAll != p.RequireAll, !bytes.Equal(w.treeHash, treeHash), !bytes.Equal(w.context, p.Context))
+	err := delivery.PostedDifferently(w.hold != p.Hold, w.requireAll != p.RequireAll, !bytes.Equal(w.treeHash, treeHash), !w.damaged && !bytes.Equal(w.context, p.Context))
 	if err != nil {
 		return delivery.Outcome{}, err
 	}
@@ -192,7 +192,7 @@ func (t *txn) shareFull(caller delivery.Caller, box *mailbox, size int64, s *sha
 	share, known := s.of[d.number]
 	if !known && !s.counted {
 		for _, m := range slices.Concat(t.mails(d, rowPending), t.mails(d, rowHeld)) {
-			if t.header(m.welcome).poster == caller.ID() {
+			if w := t.header(m.welcome); w == nil || w.poster == caller.ID() {
 				share.add(m.size)
 			}
 		}
@@ -225,7 +225,7 @@ func (t *txn) reservedBy(caller delivery.Caller, k *keyPackage) bool {
 func (t *txn) addWelcome(w *welcome, p delivery.Posting) {
 	if len(w.groupInfo) > payloadPiece {
 		t.putPayload(w.number, partGroupInfo, w.groupInfo)
-		w.groupInfo, w.apart = nil, true
+		w.infoSize, w.groupInfo, w.apart = len(w.groupInfo), nil, true
 	}
 	t.putHeader(w)
 	t.saveWelcome(w)
@@ -335,7 +335,7 @@ func (s *Store) endHold(ctx context.Context, caller delivery.Caller, id delivery
 			return false, err
 		}
 		if changes, err = end.due(w); changes {
-			places = t.mailPlaces(w, end.of)
+			places = t.mailPlaces(w.number, end.of)
 		} else if err == nil {
 			outcome = t.outcome(w)
 		}
@@ -370,7 +370,7 @@ func (t *txn) release(w *welcome, held []mailPlace) {
 	t.saveWelcome(w)
 	for _, p := range held {
 		d, m := t.mailAt(p)
-		if m.rec.State != delivery.Held {
+		if m == nil || m.rec.State != delivery.Held {
 			continue
 		}
 		m.rec.Release(t.now)
@@ -386,13 +386,16 @@ func (t *txn) cancel(w *welcome, waiting []mailPlace) {
 	t.saveWelcome(w)
 	for _, p := range waiting {
 		d, m := t.mailAt(p)
-		if s := m.rec.State; s != delivery.Held && s != delivery.Pending {
+		if m == nil || m.rec.State != delivery.Held && m.rec.State != delivery.Pending {
 			continue
 		}
 		m.rec.End(delivery.Cancelled, t.now)
 		t.saveMail(d, m)
 		t.settled(m)
 		k := t.keyPackage(d, m.kp)
+		if k == nil {
+			continue // it cannot be read
+		}
 		k.rec.Open--
 		if k.rec.State == delivery.Matched {
 			k.rec.Reserve(*t.limits, w.poster, t.now)

@@ -48,9 +48,10 @@ func openRoomy(b *testing.B) *Store {
 func randomItems(n int) []delivery.NewKeyPackage {
 	items := make([]delivery.NewKeyPackage, n)
 	for i := range items {
+		bytes := mlstest.Random(400)
 		items[i] = delivery.NewKeyPackage{
-			Ref: mls.KeyPackageRef(mlstest.Random(32)), Suite: 1, Lifetime: mls.Lifetime{NotAfter: math.MaxUint64},
-			InitKey: mlstest.Random(32), Bytes: mlstest.Random(400),
+			Ref: mls.CipherSuite(1).RefOf(bytes), Suite: 1, Lifetime: mls.Lifetime{NotAfter: math.MaxUint64},
+			InitKey: mlstest.Random(32), Bytes: bytes,
 		}
 	}
 	return items

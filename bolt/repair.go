@@ -16,8 +16,8 @@ const repairRounds = 50
 
 // Repair repairs what Examine calls repairable in the file at path, which nobody
 // has open: indices, counts and timers are made what the rows say, and bytes that
-// nothing refers to are removed. No KeyPackage, Welcome or state is made or
-// removed. A copy of the file is kept first. Each round of repairs is one
+// nothing refers to are removed. What is damaged ends as a server ends it that comes
+// across it: see delivery.Store. Nothing else is made or removed. A copy of the file is kept first. Each round of repairs is one
 // transaction and takes nothing for granted from the one before, so that a crash
 // does no harm. The report says what is left.
 func Repair(ctx context.Context, path string, opts CheckOptions) (*Report, error) {

@@ -19,9 +19,17 @@ const reserveCost = 1 << 10
 // Reserve implements delivery.Store.
 func (s *Store) Reserve(ctx context.Context, caller delivery.Caller, req delivery.ReserveRequest) (delivery.Reservation, error) {
 	r := &reservation{caller: caller, req: req, record: idempotencyRecord(caller, req)}
+	answer, err := s.reserve(ctx, r)
+	if err == nil { // a refusal changes nothing
+		s.retireDamaged(ctx, r.damaged)
+	}
+	return answer, err
+}
+
+func (s *Store) reserve(ctx context.Context, r *reservation) (delivery.Reservation, error) {
 	// What cannot be posted need not be reserved: in a full file it counts as
 	// payload.
-	err := s.decideAs(ctx, caller, reserveCost, r.look, r.apply)
+	err := s.decideAs(ctx, r.caller, reserveCost, r.look, r.apply)
 	if err != nil {
 		return delivery.Reservation{}, err
 	}
@@ -45,11 +53,36 @@ type reservation struct {
 	asked   []mls.CipherSuite // in which something would have served
 	answer  delivery.Reservation
 	applied bool
+	sound   map[uint64]bool // KeyPackages whose bytes were looked at, by number
+	damaged []damagedKeyPackage
+}
+
+// isSound reports whether the bytes of a KeyPackage are what was published. It looks at
+// them once: outside the writer, but for what has come to the front of a shelf since.
+func (r *reservation) isSound(t *txn, d *device, k *keyPackage) bool {
+	sound, known := r.sound[k.number]
+	if known {
+		return sound
+	}
+	if sound = t.intact(k); !sound {
+		r.damaged = append(r.damaged, damagedKeyPackage{d.number, k.keyPackageKey, k.rec.Ref})
+	}
+	if r.sound == nil {
+		r.sound = make(map[uint64]bool)
+	}
+	r.sound[k.number] = sound
+	return sound
+}
+
+// isDamaged reports whether the KeyPackage was found to be so.
+func (r *reservation) isDamaged(k *keyPackage) bool {
+	sound, known := r.sound[k.number]
+	return known && !sound
 }
 
 // look decides what the reservation takes.
 func (r *reservation) look(t *txn) (changes bool, err error) {
-	*r = reservation{caller: r.caller, req: r.req, record: r.record}
+	*r = reservation{caller: r.caller, req: r.req, record: r.record, sound: r.sound, damaged: r.damaged}
 	if n := len(r.req.Users); n > t.limits.UsersPerReserve {
 		return false, fmt.Errorf("%w: %d users, at most %d in one reservation", delivery.ErrTooMany, n, t.limits.UsersPerReserve)
 	}
@@ -67,7 +100,7 @@ func (r *reservation) look(t *txn) (changes bool, err error) {
 		return false, err
 	}
 	r.asked = t.reservable(r.req.Suites)
-	if r.suite = t.bestOffers(r.targets, r.asked); r.suite != 0 {
+	if r.suite = r.bestOffers(t); r.suite != 0 {
 		r.asked = []mls.CipherSuite{r.suite}
 	}
 	if err := t.limitOffers(r.targets, r.req.Bytes); err != nil {
@@ -131,10 +164,10 @@ func (r *reservation) takeFrom(t *txn, from *reserveDevice, lastResort, dry bool
 	}
 	k := from.offer
 	if !dry {
-		k = t.offerFrom(d, r.suite, lastResort, d.rowOf(k))
+		k = r.offerFrom(t, d, r.suite, lastResort, d.rowOf(k))
 	}
 	if k == nil {
-		from.without = t.unserved(d, r.asked, lastResort)
+		from.without = r.unserved(t, d, lastResort)
 		return from.without, false
 	}
 	answer = delivery.ReservedDevice{Device: from.id.Name, Status: delivery.DeviceReserved}
@@ -155,16 +188,45 @@ func (r *reservation) takeFrom(t *txn, from *reserveDevice, lastResort, dry bool
 	return answer, changes
 }
 
-// fetch reads the bytes of what is handed out.
+// fetch reads the bytes of what is handed out. If it is a repeated answer, they may be
+// damaged by now.
 func (r *reservation) fetch(t *txn) {
-	for _, u := range r.answer.Users {
-		for _, d := range u.Devices {
+	takeBack(&r.answer, delivery.DeviceDamaged, func(d *delivery.ReservedDevice) bool {
+		owner, k := t.refOwner(d.KeyPackage.Ref)
+		if k == nil {
+			return false
+		}
+		if !r.isSound(t, owner, k) {
+			return true
+		}
+		*d.KeyPackage = t.listed(k)
+		return false
+	})
+}
+
+// takeBack leaves out of an answer the KeyPackages for which gone returns true, with a
+// status that says why.
+func takeBack(answer *delivery.Reservation, why delivery.DeviceReserveStatus, gone func(*delivery.ReservedDevice) bool) {
+	for i := range answer.Users {
+		u := &answer.Users[i]
+		served, taken := 0, 0
+		for j := range u.Devices {
+			d := &u.Devices[j]
 			if d.KeyPackage == nil {
 				continue
 			}
-			if _, k := t.refOwner(d.KeyPackage.Ref); k != nil {
-				*d.KeyPackage = t.listed(k)
+			if gone(d) {
+				d.Status, d.KeyPackage = why, nil
+				taken++
+			} else {
+				served++
 			}
+		}
+		switch {
+		case taken > 0 && served > 0:
+			u.Status = delivery.UserPartial
+		case taken > 0:
+			u.Status = delivery.UserExhausted
 		}
 	}
 }
@@ -256,17 +318,17 @@ func (t *txn) reservable(suites []mls.CipherSuite) []mls.CipherSuite {
 
 // bestOffers picks the first suite that serves every device, else the one that
 // serves most, and notes what each device would give in it.
-func (t *txn) bestOffers(targets []*reserveTarget, suites []mls.CipherSuite) (best mls.CipherSuite) {
+func (r *reservation) bestOffers(t *txn) (best mls.CipherSuite) {
 	most := 0
-	for _, suite := range suites {
+	for _, suite := range r.asked {
 		found, all := 0, true
-		for _, target := range targets {
+		for _, target := range r.targets {
 			for i := range target.devices {
 				d := &target.devices[i]
 				if d.leftOut {
 					continue
 				}
-				if d.next = t.offer(d.number, suite, target.lastResort); d.next != nil {
+				if d.next = r.offer(t, d.number, suite, target.lastResort); d.next != nil {
 					found++
 				} else {
 					all = false
@@ -275,7 +337,7 @@ func (t *txn) bestOffers(targets []*reserveTarget, suites []mls.CipherSuite) (be
 		}
 		if found > most {
 			best, most = suite, found
-			for _, target := range targets {
+			for _, target := range r.targets {
 				for i := range target.devices {
 					target.devices[i].offer = target.devices[i].next
 				}
@@ -314,18 +376,19 @@ func (t *txn) limitOffers(targets []*reserveTarget, most int) error {
 
 // offer is what the device with that number would give next: the oldest KeyPackage
 // that is no last resort, else the last resort, or only that. nil if it has none.
-func (t *txn) offer(number uint64, suite mls.CipherSuite, lastResort bool) *keyPackage {
+func (r *reservation) offer(t *txn, number uint64, suite mls.CipherSuite, lastResort bool) *keyPackage {
 	if number == 0 {
 		return nil
 	}
 	d := t.deviceByNumber(number)
-	return t.offerFrom(d, suite, lastResort, d.key(rowShelf|byte(shelfOf(suite, false))))
+	return r.offerFrom(t, d, suite, lastResort, d.key(rowShelf|byte(shelfOf(suite, false))))
 }
 
-// offerFrom is offer from the key of a row of the shelf on.
-func (t *txn) offerFrom(d *device, suite mls.CipherSuite, lastResort bool, from []byte) (offer *keyPackage) {
+// offerFrom is offer from the key of a row of the shelf on. What is damaged is passed
+// over.
+func (r *reservation) offerFrom(t *txn, d *device, suite mls.CipherSuite, lastResort bool, from []byte) (offer *keyPackage) {
 	t.eachOnShelfFrom(d, suite, from, func(k *keyPackage) bool {
-		if k.rec.OnShelf(t.sure, t.now) && (k.rec.LastResort || !lastResort) {
+		if k.rec.OnShelf(t.sure, t.now) && (k.rec.LastResort || !lastResort) && r.isSound(t, d, k) {
 			offer = k
 		}
 		return offer == nil
@@ -335,10 +398,10 @@ func (t *txn) offerFrom(d *device, suite mls.CipherSuite, lastResort bool, from 
 
 // unserved says why the device has nothing to give in the suites that were asked
 // for.
-func (t *txn) unserved(d *device, asked []mls.CipherSuite, lastResort bool) delivery.ReservedDevice {
+func (r *reservation) unserved(t *txn, d *device, lastResort bool) delivery.ReservedDevice {
 	answer := delivery.ReservedDevice{Device: d.id.Name, Status: delivery.DeviceExhausted}
-	for _, suite := range asked {
-		t.eachAvailable(d, suite, lastResort, func(k *keyPackage) bool {
+	for _, suite := range r.asked {
+		r.eachAvailable(t, d, suite, lastResort, func(k *keyPackage) bool {
 			if at := k.rec.NotBefore(); answer.UsableFrom.IsZero() || at.Before(answer.UsableFrom) {
 				answer.Status, answer.UsableFrom = delivery.DeviceNotYetValid, at
 			}
@@ -349,7 +412,7 @@ func (t *txn) unserved(d *device, asked []mls.CipherSuite, lastResort bool) deli
 		return answer
 	}
 	for suite := mls.CipherSuite(1); suite <= lastShelf.suite(); suite++ {
-		t.eachAvailable(d, suite, lastResort, func(*keyPackage) bool {
+		r.eachAvailable(t, d, suite, lastResort, func(*keyPackage) bool {
 			answer.Status, answer.Suites = delivery.DeviceIncompatible, append(answer.Suites, suite)
 			return false
 		})
@@ -357,11 +420,11 @@ func (t *txn) unserved(d *device, asked []mls.CipherSuite, lastResort bool) deli
 	return answer
 }
 
-// eachAvailable is eachOnShelf without what has aged, and with lastResort without
-// what is no last resort.
-func (t *txn) eachAvailable(d *device, suite mls.CipherSuite, lastResort bool, yield func(*keyPackage) bool) {
+// eachAvailable is eachOnShelf without what has aged or was found damaged, and with
+// lastResort without what is no last resort.
+func (r *reservation) eachAvailable(t *txn, d *device, suite mls.CipherSuite, lastResort bool, yield func(*keyPackage) bool) {
 	t.eachOnShelf(d, suite, func(k *keyPackage) bool {
-		if k.rec.StateAt(t.sure) != delivery.Available || lastResort && !k.rec.LastResort {
+		if k.rec.StateAt(t.sure) != delivery.Available || lastResort && !k.rec.LastResort || r.isDamaged(k) {
 			return true
 		}
 		return yield(k)
@@ -433,39 +496,21 @@ func (t *txn) repeatedReservation(r idempotency, row []byte) (*delivery.Reservat
 // withoutGivenBack leaves out of an answer what was given back since: somebody else may
 // hold it.
 func (t *txn) withoutGivenBack(answer *delivery.Reservation) {
-	for i := range answer.Users {
-		u := &answer.Users[i]
-		served, given := 0, 0
-		for j := range u.Devices {
-			d := &u.Devices[j]
-			if d.KeyPackage == nil {
-				continue
-			}
-			if _, k := t.refOwner(d.KeyPackage.Ref); !k.rec.LastResort && k.rec.Reservation != answer.ID {
-				d.Status, d.KeyPackage = delivery.DeviceGivenBack, nil
-				given++
-			} else {
-				served++
-			}
-		}
-		switch {
-		case given > 0 && served > 0:
-			u.Status = delivery.UserPartial
-		case given > 0:
-			u.Status = delivery.UserExhausted
-		}
-	}
+	takeBack(answer, delivery.DeviceGivenBack, func(d *delivery.ReservedDevice) bool {
+		_, k := t.refOwner(d.KeyPackage.Ref)
+		return !k.rec.LastResort && k.rec.Reservation != answer.ID
+	})
 }
 
-// kept reports whether all that was handed out can be handed out again: an answer
-// from a wrong future outlives what is kept of the KeyPackages.
+// kept reports whether all that was handed out can be handed out again, or has lost its
+// bytes to damage: an answer from a wrong future outlives what is kept of the KeyPackages.
 func (t *txn) kept(answer delivery.Reservation) bool {
 	for _, u := range answer.Users {
 		for _, d := range u.Devices {
 			if d.KeyPackage == nil {
 				continue
 			}
-			if _, k := t.refOwner(d.KeyPackage.Ref); k == nil || !k.payload {
+			if _, k := t.refOwner(d.KeyPackage.Ref); k == nil || !k.payload && k.rec.State.Ended() {
 				return false
 			}
 		}

@@ -25,7 +25,7 @@ func openAt(t *testing.T, clock delivery.Clock) *Store {
 	return s
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

@@ -53,7 +53,7 @@ func (c *settling) look(t *txn) (changes bool, err error) {
 	}
 	found, undelivered := 0, 0
 	for _, m := range mails {
-		if c.ref != "" && t.recipient(m.mailKey).ref != c.ref {
+		if c.ref != "" && !t.isFor(d, m, c.ref) {
 			continue
 		}
 		found++
@@ -75,6 +75,15 @@ func (c *settling) look(t *txn) (changes bool, err error) {
 	}
 	c.device = d
 	return len(c.keys) > 0, nil
+}
+
+// isFor reports whether a mail is for the KeyPackage with that ref.
+func (t *txn) isFor(d *device, m *mail, ref mls.KeyPackageRef) bool {
+	if r := t.recipient(m.mailKey); !r.lost {
+		return r.ref == ref
+	}
+	k := t.keyPackage(d, m.kp)
+	return k != nil && k.rec.Ref == ref
 }
 
 // withdraws reports whether the device says that it has no key for what others may

@@ -166,7 +166,10 @@ func (t *txn) oldestPending() time.Time {
 			if first == 0 {
 				s.pendingFrom = number
 			}
-			return t.header(number).postedAt
+			if w := t.header(number); w != nil {
+				return w.postedAt
+			}
+			return time.Time{}
 		}
 		looked++
 	}
@@ -179,7 +182,7 @@ func (t *txn) waiting(number uint64) (held, pending bool) {
 	if w == nil || w.open == 0 {
 		return false, false
 	}
-	t.eachMail(w, func(_ *device, m *mail) {
+	t.eachMail(number, func(_ *device, m *mail) {
 		held = held || m.rec.State == delivery.Held
 		pending = pending || m.rec.State == delivery.Pending
 	})

@@ -26,13 +26,20 @@ func runSuite(t *testing.T, opts bolt.Options, between func(t *testing.T, path s
 	storetest.Run(t, func(t *testing.T) storetest.Fixture {
 		path := filepath.Join(t.TempDir(), "welcomed.db")
 		var last *bolt.Store
-		closed := 0
+		closed, damaged := 0, false
 		if between != nil {
-			t.Cleanup(func() { _ = last.Close(); between(t, path) })
+			t.Cleanup(func() {
+				_ = last.Close()
+				if damaged {
+					_, err := bolt.Repair(context.Background(), path, bolt.CheckOptions{})
+					must(t, err)
+				}
+				between(t, path)
+			})
 		}
 		return storetest.Fixture{
 			Open: func(t *testing.T, clock delivery.Clock, limits delivery.Limits) delivery.Store {
-				if last != nil && between != nil {
+				if last != nil && between != nil && !damaged {
 					between(t, path)
 				}
 				opts := opts
@@ -49,6 +56,7 @@ func runSuite(t *testing.T, opts bolt.Options, between func(t *testing.T, path s
 			},
 			Commits:      func() int { return closed + last.Commits() },
 			MarkRestored: func(t *testing.T) { must(t, bolt.MarkRestored(t.Context(), path)) },
+			Damage:       func(t *testing.T, d storetest.Damage) { damaged = true; bolt.FlipPart(t, path, d) },
 		}
 	})
 }

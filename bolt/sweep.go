@@ -3,6 +3,7 @@ package bolt
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"welcomed/delivery"
@@ -63,7 +64,10 @@ var sweepers = []sweeper{
 func (s *Store) sweepAll(ctx context.Context, w sweeper, result *delivery.SweepResult) error {
 	var dropped []error
 	for size := w.batch; ; {
-		more, err := s.sweepBatch(ctx, w, size, result)
+		more, passed, err := s.sweepBatch(ctx, w, size, result)
+		if passed > 0 {
+			dropped = append(dropped, fmt.Errorf("%w: %d rows were passed over", errCorrupt, passed))
+		}
 		switch {
 		case err == nil && !more:
 			return errors.Join(dropped...)
@@ -89,8 +93,9 @@ func cannotGoOn(ctx context.Context, err error) bool {
 }
 
 // sweepBatch fires at most size timers, fewer if they have much to do, and
-// reports whether there may be more: what one has ended may be due again.
-func (s *Store) sweepBatch(ctx context.Context, w sweeper, size int, result *delivery.SweepResult) (more bool, err error) {
+// reports whether there may be more: what one has ended may be due again. It counts the
+// rows that it has passed over because they cannot be read.
+func (s *Store) sweepBatch(ctx context.Context, w sweeper, size int, result *delivery.SweepResult) (more bool, passed int, err error) {
 	var swept delivery.SweepResult
 	// A look outside the writer, so that a sweep with nothing to do takes
 	// nobody's turn.
@@ -99,11 +104,11 @@ func (s *Store) sweepBatch(ctx context.Context, w sweeper, size int, result *del
 		return nil
 	})
 	if err != nil || !more {
-		return false, err
+		return false, 0, err
 	}
 	err = s.writer.do(ctx, 0, func(t *txn) error {
 		swept = delivery.SweepResult{}
-		before := t.writes
+		before, unread := t.writes, t.passed
 		for _, timer := range t.dueTimers(w.kind, size) {
 			if t.writes-before > sweepWrites {
 				break
@@ -111,12 +116,14 @@ func (s *Store) sweepBatch(ctx context.Context, w sweeper, size int, result *del
 			t.del(bucketTimers, timer.key)
 			w.fire(t, timer, &swept)
 		}
+		passed = t.passed - unread
 		return nil
 	})
-	if err == nil {
-		addSweep(result, swept)
+	if err != nil {
+		return more, 0, err
 	}
-	return more, err
+	addSweep(result, swept)
+	return more, passed, nil
 }
 
 // dropTimer removes the first timer of a kind that is due.
@@ -354,18 +361,23 @@ func (t *txn) fireHold(timer timer, _ *delivery.SweepResult) {
 // fireEnded puts a Welcome's payload away once its last recipient has ended:
 // the header and the refs are kept for its poster.
 func (t *txn) fireEnded(timer timer, _ *delivery.SweepResult) {
-	w := t.welcome(readNumber(timer.row))
-	if w == nil || w.endedAt.IsZero() {
+	number := readNumber(timer.row)
+	w := t.welcome(number)
+	if w == nil {
+		t.forgetLost(number)
 		return
 	}
-	w.groupInfo, w.apart = nil, false
+	if w.endedAt.IsZero() {
+		return
+	}
+	w.groupInfo, w.apart, w.infoSize = nil, false, 0
 	t.putHeader(w)
 	t.delPayload(w.number, partGroupInfo)
 	t.delPayload(w.number, partTree)
 	matched := make(map[mailKey]*recipient)
-	t.eachRecipient(w, func(key mailKey, r *recipient) bool {
-		if len(r.secret) > 0 {
-			r.secret, matched[key] = nil, r
+	t.eachRecipient(number, func(key mailKey, r *recipient) bool {
+		if len(r.secret) > 0 || r.damaged {
+			r.secret, r.damaged, matched[key] = nil, false, r
 		}
 		return true
 	})
@@ -377,21 +389,44 @@ func (t *txn) fireEnded(timer timer, _ *delivery.SweepResult) {
 
 // fireForget removes a Welcome and its outcomes.
 func (t *txn) fireForget(timer timer, r *delivery.SweepResult) {
-	w := t.welcome(readNumber(timer.row))
+	number := readNumber(timer.row)
+	w := t.header(number)
 	if w == nil {
+		t.forgetLost(number)
 		return
 	}
-	t.eachMail(w, func(d *device, m *mail) {
+	t.del(bucketWelcomeIDs, w.id[:welcomeIDPrefix])
+	t.forgetWelcome(number)
+	r.ForgottenWelcomes++
+}
+
+// forgetLost forgets a Welcome that cannot be read, once it has ended: its poster cannot
+// ask for it.
+func (t *txn) forgetLost(number uint64) {
+	if w := t.fate(number); w == nil || w.open > 0 {
+		return
+	}
+	// The start of its row may be its id, by which it is found.
+	if row := t.get(bucketWelcomes, partKey(number, partHeader)); len(row) > welcomeIDPrefix {
+		id := cloneBytes(row[1 : 1+welcomeIDPrefix])
+		if v := t.get(bucketWelcomeIDs, id); v != nil && readNumber(v) == number {
+			t.del(bucketWelcomeIDs, id)
+		}
+	}
+	t.forgetWelcome(number)
+}
+
+// forgetWelcome removes all of a Welcome but its id.
+func (t *txn) forgetWelcome(number uint64) {
+	t.eachMail(number, func(d *device, m *mail) {
 		t.del(bucketDevices, d.mailRow(mailKind(m.was), m.mailKey))
 		t.state.welcomes[m.was]--
 		t.purge(d)
 	})
-	for _, key := range t.keys(bucketWelcomes, numberKey(w.number), 0) {
+	for _, key := range t.keys(bucketWelcomes, numberKey(number), 0) {
 		t.del(bucketWelcomes, key)
 	}
-	t.del(bucketWelcomeIDs, w.id[:welcomeIDPrefix])
-	t.del(bucketPosted, numberKey(w.number))
-	r.ForgottenWelcomes++
+	t.del(bucketPosted, numberKey(number))
 }
 
 func (t *txn) fireIdempotency(timer timer, _ *delivery.SweepResult) {

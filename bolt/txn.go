@@ -66,6 +66,7 @@ type txn struct {
 	state   state
 	writes  int // rows written so far
 	reads   int // rows looked up or scanned so far
+	passed  int // rows that could not be read and were passed over
 	opened  [len(buckets)]openBucket
 	devices map[uint64]*device    // loaded, written back by flush
 	woken   []delivery.DeviceID   // may have a new Welcome, or were removed
@@ -239,7 +240,7 @@ type state struct {
 	merged      uint64    // pieces of the log before it are in their buckets
 	seen        time.Time // the latest time that this file has seen
 	keyPackages [8]int64  // by delivery.KeyPackageState
-	welcomes    [10]int64 // by delivery.WelcomeState
+	welcomes    [11]int64 // by delivery.WelcomeState
 	stock       [5]int64  // devices by stockLevel; those behind stockEmpty from format 5 on
 	overdue     int64
 	holdsOver   int64
@@ -247,11 +248,11 @@ type state struct {
 }
 
 func (s *state) counters() []*int64 {
-	all := make([]*int64, 0, stateCounters4+len(s.stock))
+	all := make([]*int64, 0, stateCounters4+len(s.stock)+1)
 	for i := range s.keyPackages {
 		all = append(all, &s.keyPackages[i])
 	}
-	for i := range s.welcomes {
+	for i := range delivery.Damaged {
 		all = append(all, &s.welcomes[i])
 	}
 	for i := range s.stock[:stockEmpty+1] {
@@ -264,7 +265,7 @@ func (s *state) counters() []*int64 {
 	for i := range s.stock[stockEmpty+1:] {
 		all = append(all, &s.stock[int(stockEmpty)+1+i])
 	}
-	return all
+	return append(all, &s.welcomes[delivery.Damaged])
 }
 
 func (s *state) encode() []byte {

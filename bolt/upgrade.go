@@ -71,7 +71,8 @@ func (s *Store) migrate(tx *bbolt.Tx) error {
 		}
 	}
 	meta := tx.Bucket(bucketMeta.name)
-	err := errors.Join(meta.Put(keyFormat, binary.BigEndian.AppendUint32(nil, formatVersion)), meta.Put(keyState, t.state.encode()),
+	s.summedFrom = t.state.sequence + 1
+	err := errors.Join(meta.Put(keySummedFrom, encodeSummedFrom(s.summedFrom)), meta.Put(keyFormat, binary.BigEndian.AppendUint32(nil, formatVersion)), meta.Put(keyState, t.state.encode()),
 		meta.Put(keyCommit, encodeCommit(tx, t.state.merged)))
 	if err == nil {
 		s.state.Store(&t.state)

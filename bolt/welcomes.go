@@ -1,6 +1,7 @@
 package bolt
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"slices"
 	"time"
@@ -25,6 +26,8 @@ type welcome struct {
 	context    []byte
 	groupInfo  []byte // encrypted_group_info; none after the end
 	apart      bool   // groupInfo is in pieces of its own
+	infoSize   int    // of groupInfo that is apart; 0 if the row does not say
+	damaged    bool   // context and groupInfo are not what was posted
 	fate
 }
 
@@ -50,24 +53,53 @@ const (
 
 // payloadPiece lets two pieces of a payload fill a page: larger rows would need
 // pages that lie side by side, which are hard to find in a file in use.
-const payloadPiece = (pageSize-16)/2 - 16 - numberBytes - 1 - indexBytes
+const payloadPiece = (pageSize-16)/2 - 16 - numberBytes - 1 - indexBytes - sumBytes
 
 // putPayload writes a part of a Welcome in pieces.
 func (t *txn) putPayload(number uint64, part byte, payload []byte) {
 	piece := uint32(0)
 	for data := range slices.Chunk(payload, payloadPiece) {
-		t.put(bucketWelcomes, appendIndex(partKey(number, part), piece), data)
+		t.putPiece(number, part, piece, data)
 		piece++
 	}
 }
 
-// payload returns what putPayload wrote; nil if there is nothing.
-func (t *txn) payload(number uint64, part byte) []byte {
+func (t *txn) putPiece(number uint64, part byte, piece uint32, data []byte) {
+	key := appendIndex(partKey(number, part), piece)
+	row := append(make([]byte, 0, len(data)+sumBytes), data...)
+	t.put(bucketWelcomes, key, appendSum(row, key, 0))
+}
+
+// payload returns what putPayload wrote; nil if there is nothing. ok is false if a piece
+// is missing in front of the last, or damaged.
+func (t *txn) payload(number uint64, part byte) (payload []byte, ok bool) {
 	var pieces [][]byte
-	for _, data := range t.scan(bucketWelcomes, partKey(number, part), nil) {
-		pieces = append(pieces, data)
+	ok = true
+	t.eachPiece(number, part, func(data []byte, sound bool) bool {
+		pieces, ok = append(pieces, data), sound
+		return ok
+	})
+	if !ok {
+		return nil, false
 	}
-	return slices.Concat(pieces...)
+	return slices.Concat(pieces...), true
+}
+
+// eachPiece yields the pieces of a part until yield returns false.
+func (t *txn) eachPiece(number uint64, part byte, yield func(data []byte, sound bool) bool) {
+	next, prefix, summed := uint32(0), partKey(number, part), t.summed(number)
+	var place [16]byte
+	for key, data := range t.scan(bucketWelcomes, prefix, nil) {
+		sound := bytes.Equal(key, appendIndex(append(place[:0], prefix...), next))
+		if summed {
+			var same bool
+			data, same = cutSum(key, data)
+			sound = sound && same
+		}
+		if next++; !yield(data, sound) {
+			return
+		}
+	}
 }
 
 func (t *txn) delPayload(number uint64, part byte) {
@@ -88,39 +120,69 @@ func (t *txn) welcomeByID(id delivery.WelcomeID) *welcome {
 		return nil
 	}
 	w := t.welcome(readNumber(number))
-	if w == nil {
-		panic(errCorrupt)
-	}
-	if w.id != id {
-		return nil
+	if w == nil || w.id != id {
+		return nil // one that cannot be read is nobody's
 	}
 	return w
+}
+
+// welcomeNumber returns the number of the Welcome with that id, also of one that cannot
+// be read; 0 if there is none.
+func (t *txn) welcomeNumber(id delivery.WelcomeID) uint64 {
+	number := t.get(bucketWelcomeIDs, id[:welcomeIDPrefix])
+	if number == nil {
+		return 0
+	}
+	if w := t.header(readNumber(number)); w != nil && w.id != id {
+		return 0
+	}
+	return readNumber(number)
 }
 
 func (t *txn) welcome(number uint64) *welcome {
 	w := t.header(number)
-	if w != nil {
-		w.fate = t.fate(number).fate
-	}
-	return w
-}
-
-// fate returns a Welcome with nothing but what has become of it.
-func (t *txn) fate(number uint64) *welcome {
-	w, d := &welcome{number: number}, decoder(t.get(bucketPosted, numberKey(number)))
-	w.open = int(d.number())
-	d.flags(&w.holdCounted)
-	d.times(&w.releasedAt, &w.cancelledAt, &w.lastEnd, &w.endedAt)
-	return w
-}
-
-// header returns a Welcome without what has become of it. Its bytes are valid
-// until the next write.
-func (t *txn) header(number uint64) *welcome {
-	row := t.get(bucketWelcomes, partKey(number, partHeader))
-	if row == nil {
+	if w == nil {
 		return nil
 	}
+	of := t.fate(number)
+	if of == nil {
+		return nil
+	}
+	w.fate = of.fate
+	return w
+}
+
+// fate returns a Welcome with nothing but what has become of it; nil if that is missing
+// or cannot be read.
+func (t *txn) fate(number uint64) (w *welcome) {
+	row := t.get(bucketPosted, numberKey(number))
+	ok := readable(func() {
+		w = &welcome{number: number}
+		d := decoder(row)
+		w.open = int(d.number())
+		d.flags(&w.holdCounted)
+		d.times(&w.releasedAt, &w.cancelledAt, &w.lastEnd, &w.endedAt)
+	})
+	if !ok {
+		return nil
+	}
+	return w
+}
+
+// header returns a Welcome without what has become of it; nil if there is none, or if
+// it cannot be read. Its bytes are valid until the next write.
+func (t *txn) header(number uint64) (w *welcome) {
+	key := partKey(number, partHeader)
+	row := t.get(bucketWelcomes, key)
+	if row == nil || !readable(func() { w = decodeHeader(number, key, row, t.summed(number)) }) {
+		return nil
+	}
+	return w
+}
+
+// decodeHeader reads a row of two parts, each with a checksum: what says whose the
+// Welcome is, and what its recipients are given.
+func decodeHeader(number uint64, key, row []byte, summed bool) *welcome {
 	w, d := &welcome{number: number}, decoder(row)
 	copy(w.id[:], d.bytes())
 	w.poster = d.string()
@@ -128,11 +190,27 @@ func (t *txn) header(number uint64) *welcome {
 	d.flags(&w.hold, &w.requireAll, &w.apart)
 	w.postedAt = d.time()
 	w.treeSize, w.treeHash = int(d.number()), d.bytes()
+	if summed {
+		if w.apart {
+			w.infoSize = int(d.number())
+		}
+		head := row[:len(row)-len(d)+min(sumBytes, len(d))]
+		if _, ok := cutSum(key, head); !ok {
+			panic(errCorrupt)
+		}
+		d = d[sumBytes:]
+		rest, ok := cutSum(key, d)
+		if w.damaged = !ok; w.damaged {
+			return w
+		}
+		d = rest
+	}
 	w.context, w.groupInfo = d.bytes(), d
 	return w
 }
 
 func (t *txn) putHeader(w *welcome) {
+	key := partKey(w.number, partHeader)
 	e := make(encoder, 0, 128+len(w.context)+len(w.groupInfo))
 	e.bytes(w.id[:])
 	e.string(w.poster)
@@ -142,8 +220,18 @@ func (t *txn) putHeader(w *welcome) {
 	e.time(w.postedAt)
 	e.number(uint64(w.treeSize))
 	e.bytes(w.treeHash)
+	if !t.summed(w.number) {
+		e.bytes(w.context)
+		t.put(bucketWelcomes, key, append(e, w.groupInfo...))
+		return
+	}
+	if w.apart {
+		e.number(uint64(w.infoSize))
+	}
+	e = appendSum(e, key, 0)
+	head := len(e)
 	e.bytes(w.context)
-	t.put(bucketWelcomes, partKey(w.number, partHeader), append(e, w.groupInfo...))
+	t.put(bucketWelcomes, key, appendSum(append(e, w.groupInfo...), key, head))
 }
 
 // saveWelcome writes what has become of the Welcome.
@@ -193,6 +281,8 @@ type recipient struct {
 	device  uint64             // 0 if the poster may not know it
 	by      delivery.WelcomeID // that took the KeyPackage, if the poster's own
 	secret  []byte             // what follows the ref in EncryptedGroupSecrets; nil unless matched
+	damaged bool               // the secret is not what was posted
+	lost    bool               // nothing of the row can be read
 }
 
 // encoded returns the EncryptedGroupSecrets as the poster sent it. A ref is a
@@ -224,30 +314,59 @@ func (t *txn) putRecipient(key mailKey, r *recipient) {
 	} else {
 		e.bytes(r.by[:])
 	}
-	t.put(bucketWelcomes, recipientKey(key), append(e, r.secret...))
-}
-
-func (t *txn) recipient(key mailKey) *recipient {
-	row := t.get(bucketWelcomes, recipientKey(key))
-	if row == nil {
-		panic(errCorrupt)
+	place := recipientKey(key)
+	if !t.summed(key.welcome) {
+		t.put(bucketWelcomes, place, append(e, r.secret...))
+		return
 	}
-	return decodeRecipient(row)
+	e = appendSum(e, place, 0)
+	head := len(e)
+	t.put(bucketWelcomes, place, appendSum(append(e, r.secret...), place, head))
 }
 
-func decodeRecipient(row []byte) *recipient {
-	d := decoder(row)
-	r := &recipient{verdict: delivery.Status(d.string()), ref: mls.KeyPackageRef(d.string()), device: d.number()}
-	copy(r.by[:], d.bytes())
-	r.secret = d
+// recipient returns one that is lost if the row is missing or cannot be read.
+func (t *txn) recipient(key mailKey) *recipient {
+	place := recipientKey(key)
+	return readRecipient(place, t.get(bucketWelcomes, place), t.summed(key.welcome))
+}
+
+func readRecipient(key, row []byte, summed bool) (r *recipient) {
+	if row == nil || !readable(func() { r = decodeRecipient(key, row, summed) }) {
+		return &recipient{lost: true}
+	}
 	return r
 }
 
-// eachRecipient calls yield for every entry of secrets[], until it returns false.
-func (t *txn) eachRecipient(w *welcome, yield func(mailKey, *recipient) bool) {
-	for key, row := range t.scan(bucketWelcomes, partKey(w.number, partRecipient), nil) {
+// decodeRecipient reads a row of two parts, each with a checksum, as decodeHeader does.
+func decodeRecipient(key, row []byte, summed bool) *recipient {
+	d := decoder(row)
+	r := &recipient{verdict: delivery.Status(d.string()), ref: mls.KeyPackageRef(d.string()), device: d.number()}
+	copy(r.by[:], d.bytes())
+	if !summed {
+		r.secret = d
+		return r
+	}
+	head := row[:len(row)-len(d)+min(sumBytes, len(d))]
+	if _, ok := cutSum(key, head); !ok {
+		panic(errCorrupt)
+	}
+	secret, ok := cutSum(key, d[sumBytes:])
+	if r.damaged = !ok; ok {
+		r.secret = secret
+	}
+	return r
+}
+
+// eachRecipient calls yield for every entry of secrets[] of a Welcome, until it returns
+// false.
+func (t *txn) eachRecipient(welcome uint64, yield func(mailKey, *recipient) bool) {
+	summed := t.summed(welcome)
+	for key, row := range t.scan(bucketWelcomes, partKey(welcome, partRecipient), nil) {
+		if len(key) != numberBytes+1+indexBytes {
+			continue
+		}
 		index := key[numberBytes+1:]
-		if !yield(readMailKey(append(numberKey(w.number), index...)), decodeRecipient(row)) {
+		if !yield(readMailKey(append(numberKey(welcome), index...)), readRecipient(key, row, summed)) {
 			return
 		}
 	}
@@ -259,20 +378,19 @@ func (t *txn) outcome(w *welcome) delivery.Outcome {
 		ID: w.id, PostedAt: w.postedAt, Hold: w.hold, RequireAll: w.requireAll, Cancelled: !w.cancelledAt.IsZero(),
 		Recipients: make([]delivery.Recipient, 0, w.recipients),
 	}
-	t.eachRecipient(w, func(key mailKey, r *recipient) bool {
+	t.eachRecipient(w.number, func(key mailKey, r *recipient) bool {
 		o.Recipients = append(o.Recipients, t.describe(key, r))
 		return true
 	})
 	return o
 }
 
+// describe says of what cannot be read that it is damaged.
 func (t *txn) describe(key mailKey, r *recipient) delivery.Recipient {
 	answer := delivery.Recipient{Ref: r.ref, Status: r.verdict}
-	var d *device
-	if r.device != 0 {
-		if d = t.deviceByNumber(r.device); d != nil {
-			answer.Device = &d.id
-		}
+	d := t.readDevice(r.device)
+	if d != nil {
+		answer.Device = &d.id
 	}
 	if r.by != (delivery.WelcomeID{}) {
 		answer.By = &r.by
@@ -280,11 +398,16 @@ func (t *txn) describe(key mailKey, r *recipient) delivery.Recipient {
 	if r.verdict != "" {
 		return answer
 	}
+	answer.Matched, answer.Status = true, delivery.StatusDamaged
 	if d == nil {
-		panic(errCorrupt)
+		return answer
 	}
-	rec := t.mail(d, key).rec
-	answer.Matched, answer.Status = true, rec.State.Status()
+	m := t.mail(d, key)
+	if m == nil {
+		return answer
+	}
+	rec := m.rec
+	answer.Status = rec.State.Status()
 	answer.ReleasedAt, answer.DeliveredAt, answer.WithheldAt, answer.EndedAt = rec.ReleasedAt, rec.DeliveredAt, rec.WithheldAt, rec.EndedAt
 	answer.Reason, answer.Detail = rec.Reason, rec.Detail
 	return answer
@@ -296,51 +419,42 @@ type mailPlace struct {
 	key    mailKey
 }
 
-// mailPlaces returns where those lie that are in a state that is wanted.
-func (t *txn) mailPlaces(w *welcome, wanted func(delivery.WelcomeState) bool) (places []mailPlace) {
-	t.eachRecipient(w, func(key mailKey, r *recipient) bool {
-		if r.verdict == "" {
+// mailPlaces returns where those lie that are in a state that is wanted. What cannot be
+// read is left out.
+func (t *txn) mailPlaces(welcome uint64, wanted func(delivery.WelcomeState) bool) (places []mailPlace) {
+	for _, p := range t.matchedPlaces(welcome) {
+		if _, m := t.mailAt(p); m != nil && wanted(m.rec.State) {
+			places = append(places, p)
+		}
+	}
+	return places
+}
+
+// matchedPlaces returns where the recipients that matched have their rows.
+func (t *txn) matchedPlaces(welcome uint64) (places []mailPlace) {
+	t.eachRecipient(welcome, func(key mailKey, r *recipient) bool {
+		if r.verdict == "" && !r.lost {
 			places = append(places, mailPlace{r.device, key})
 		}
 		return true
 	})
-	return slices.DeleteFunc(places, func(p mailPlace) bool {
-		_, m := t.mailAt(p)
-		return !wanted(m.rec.State)
-	})
+	return places
 }
 
+// mailAt returns nil for what is not there or cannot be read.
 func (t *txn) mailAt(p mailPlace) (*device, *mail) {
-	d := t.deviceByNumber(p.device)
+	d := t.readDevice(p.device)
 	if d == nil {
-		panic(errCorrupt)
+		return nil, nil
 	}
-	m := t.mail(d, p.key)
-	if m == nil {
-		panic(errCorrupt)
-	}
-	return d, m
+	return d, t.mail(d, p.key)
 }
 
-// eachMail calls fn for every recipient that matched.
-func (t *txn) eachMail(w *welcome, fn func(*device, *mail)) {
-	type place struct {
-		device uint64
-		key    mailKey
-	}
-	var places []place
-	t.eachRecipient(w, func(key mailKey, r *recipient) bool {
-		if r.verdict == "" {
-			places = append(places, place{r.device, key})
+// eachMail calls fn for every recipient that matched, as far as it can be read.
+func (t *txn) eachMail(welcome uint64, fn func(*device, *mail)) {
+	for _, p := range t.matchedPlaces(welcome) {
+		if d, m := t.mailAt(p); m != nil {
+			fn(d, m)
 		}
-		return true
-	})
-	for _, p := range places {
-		d := t.deviceByNumber(p.device)
-		m := t.mail(d, p.key)
-		if m == nil {
-			panic(errCorrupt)
-		}
-		fn(d, m)
 	}
 }

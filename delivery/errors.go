@@ -64,6 +64,9 @@ var (
 	ErrCancelled = errors.New("cancelled by its poster")
 	// ErrNotDelivered: the device was not given this Welcome yet.
 	ErrNotDelivered = errors.New("not delivered yet")
+	// ErrDamaged: what the store has kept of it is not what it was given, so it is
+	// handed out no more.
+	ErrDamaged = errors.New("the store's copy is damaged")
 )
 
 // What may go wrong in any method of a [Store].

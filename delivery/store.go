@@ -28,6 +28,15 @@ import (
 // it, and refuses the zero Caller with [ErrNoCaller] before anything else, and one
 // whose credentials have outlived their device with [ErrDeviceRemoved]: see
 // Caller.Bound. What is returned is the receiver's to keep.
+//
+// What is handed out is what was published or posted. A store notices when its copy of
+// it was damaged, if it is to be handed out at the latest, and then hands out no byte of
+// it. A damaged KeyPackage that is available is retired: an adder may have been handed
+// good bytes, so that a Welcome for it still matches. A damaged Welcome ends for those
+// whom the damage concerns, one recipient or all: it is Damaged for those who were not
+// given it, and their KeyPackages become reserved by the poster, or retired where the
+// store cannot read who that was; it is Lapsed for those who were given it and have not
+// settled it. No damage of one keeps a caller from another.
 type Store interface {
 	// Publish puts KeyPackages on the device's shelf, all or none. The first
 	// publication creates the device. Bytes that this device published before
@@ -99,7 +108,7 @@ type Store interface {
 	// Reserve hands one KeyPackage of each device to the caller, in one
 	// transaction: the oldest, and a last-resort one only where nothing else is
 	// left. Nobody else is ever handed one of these unless it is given back, except
-	// last-resort ones.
+	// last-resort ones. One that is damaged is passed over.
 	// With an idempotency key a repeated request returns the same ones for
 	// IdempotencyKept; another request with that key is ErrIdempotencyKeyReused.
 	// More devices than allowed are ErrTooMany, and so are KeyPackages of more
@@ -160,7 +169,7 @@ type Store interface {
 	Watch(device DeviceID, owner TokenOwner) (wake <-chan struct{}, stop func())
 
 	// RatchetTree returns the ratchet tree that was posted with a Welcome that
-	// device was given. It refuses with ErrNotFound or ErrNotDelivered.
+	// device was given. It refuses with ErrNotFound, ErrNotDelivered or ErrDamaged.
 	RatchetTree(ctx context.Context, caller Caller, device DeviceID, id WelcomeID) ([]byte, error)
 
 	// Acknowledge settles a delivered Welcome: device has joined. With an empty
@@ -429,11 +438,15 @@ const (
 	DeviceGivenBack DeviceReserveStatus = "given_back"
 	// DeviceIdle: the device was not seen for MaxIdle, so it is left out.
 	DeviceIdle DeviceReserveStatus = "idle"
+	// DeviceDamaged: a repeated request was handed a KeyPackage the first time, and the
+	// store's copy of it is damaged by now. Whoever has the first answer may use it.
+	DeviceDamaged DeviceReserveStatus = "damaged"
 )
 
 // DeviceReserveStatuses lists every status.
 var DeviceReserveStatuses = []DeviceReserveStatus{
 	DeviceReserved, DeviceLastResort, DeviceExhausted, DeviceNotYetValid, DeviceIncompatible, DeviceUnknown, DeviceGivenBack, DeviceIdle,
+	DeviceDamaged,
 }
 
 // A ReservedDevice is the answer for one device. KeyPackage is nil unless
@@ -520,9 +533,7 @@ type ClaimOptions struct {
 	// something that the device was not given before.
 	NewOnly bool
 	// Room is asked before about so many bytes are read; nil: there is room. If it
-	// refuses, its error is returned. Then nothing has changed, unless somebody else
-	// posted or claimed meanwhile: what the claim has consumed all the same is
-	// returned again.
+	// refuses, its error is returned, and nothing has changed.
 	Room func(bytes int) error
 }
 

@@ -14,7 +14,8 @@ import (
 //	post ─hold▶ held ─release▶ pending ──claim──▶ delivered ──ack──▶ acknowledged
 //	             │               │                    ├──reject──▶ rejected
 //	             └── cancel ─────┴▶ cancelled         └── redelivery over ▶ lapsed
-//	 held, pending: KeyPackage withdrawn or device removed ▶ withdrawn;  kept long enough ▶ expired
+//	 held, pending: KeyPackage withdrawn or device removed ▶ withdrawn;  kept long enough ▶ expired;
+//	                the store's copy is found damaged ▶ damaged
 //
 // Acknowledged is final and wins: a rejected or lapsed recipient that
 // acknowledges after all becomes acknowledged.
@@ -30,13 +31,14 @@ const (
 	Cancelled
 	WelcomeWithdrawn
 	WelcomeExpired
+	Damaged // the store found its copy damaged before the device was given it
 )
 
 // WelcomeStates lists every state, in the order of a life.
-var WelcomeStates = []WelcomeState{Held, Pending, Delivered, Acknowledged, Rejected, Lapsed, Cancelled, WelcomeWithdrawn, WelcomeExpired}
+var WelcomeStates = []WelcomeState{Held, Pending, Delivered, Acknowledged, Rejected, Lapsed, Cancelled, WelcomeWithdrawn, WelcomeExpired, Damaged}
 
 var welcomeStateNames = [...]Status{"", StatusHeld, StatusPending, StatusDelivered, StatusAcknowledged,
-	StatusRejected, StatusLapsed, StatusCancelled, StatusWithdrawn, StatusExpired}
+	StatusRejected, StatusLapsed, StatusCancelled, StatusWithdrawn, StatusExpired, StatusDamaged}
 
 // Status returns the state as a recipient's status.
 func (s WelcomeState) Status() Status {
@@ -66,6 +68,7 @@ const (
 	StatusCancelled    Status = "cancelled"
 	StatusWithdrawn    Status = "withdrawn" // also a mismatch
 	StatusExpired      Status = "expired"   // also a mismatch
+	StatusDamaged      Status = "damaged"
 
 	StatusUnknown     Status = "unknown"
 	StatusConsumed    Status = "consumed"

@@ -61,7 +61,8 @@ func (k *KeyPackage) check() error {
 		rule{(ended && k.Open == 0) != k.ClosedAt.IsZero(), "closed_at is for what has ended and nobody waits for"},
 		rule{state != delivery.Reserved || !k.ReservedAt.IsZero(), "reserved_at is missing"},
 		rule{ended || !k.ShelfUntil.IsZero() && !k.MatchableUntil.IsZero(), "shelf_until or matchable_until is missing"},
-		rule{len(k.Bytes) > 0 || ended && k.Open == 0, "its bytes are missing"},
+		// Those of one that is off the shelf may have been damaged, and dropped.
+		rule{len(k.Bytes) > 0 || state != delivery.Available, "its bytes are missing"},
 		rule{k.Reservation == 0 || !k.ReservedAt.IsZero(), "one with a reservation has reserved_at"},
 		k.returned(),
 	)

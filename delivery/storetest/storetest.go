@@ -25,6 +25,9 @@ type Fixture struct {
 	// MarkRestored makes the store, which is closed, one that was put back to a
 	// backup. It may be nil.
 	MarkRestored func(t *testing.T)
+	// Damage flips a bit of the store, which is closed. It may be nil: then it is not
+	// tried what becomes of damage.
+	Damage func(t *testing.T, d Damage)
 }
 
 // A promise is a test whose name is a sentence.
@@ -73,6 +76,7 @@ var chapters = []struct {
 	{"Durability", durabilityPromises},
 	{"Concurrency", concurrencyPromises},
 	{"Sweeping", sweepingPromises},
+	{"Damage", damagePromises},
 	{"Mended", mendedPromises},
 	{"Modelled", modelledPromises},
 }

@@ -36,6 +36,10 @@ type book struct {
 
 	watched, lastSweep time.Time // since when sweeps have seen time pass, and the last of them
 
+	noted   []*keyPackage // that a reservation has found damaged
+	noticed int           // what was found damaged so far
+	deaf    bool          // nothing is written: the time cannot be
+
 	restoredAt   time.Time                       // last; zero if never
 	reservation  delivery.ReservationID          // what the store calls the next one
 	restoredOver map[delivery.ReservationID]bool // those that were there at a restore
@@ -73,6 +77,8 @@ type keyPackage struct {
 	cleared                            bool // its shelf was replaced or restored since it was reserved
 	returned                           delivery.Return
 	letter                             *delivery.WelcomeID // that matched it last
+	damaged                            bool                // its bytes, and nobody has noticed
+	dropped                            bool                // its bytes, because they were damaged
 }
 
 // A letter is a Welcome that was accepted.
@@ -84,6 +90,7 @@ type letter struct {
 	released  bool
 	cancelled bool
 	overdue   bool // counted as a hold that is
+	damaged   bool // what its recipients share
 	entries   []*entry
 }
 
@@ -101,6 +108,7 @@ type entry struct {
 	until                                        time.Time
 	reason                                       delivery.Reason
 	detail                                       string
+	damaged                                      bool // its secret
 	turn                                         int  // when it was given last
 	overdue                                      bool // its device has claimed since it waits
 }
@@ -381,7 +389,7 @@ func (b *book) rows() string {
 		}
 	}
 	for _, k := range b.keyPackages {
-		fmt.Fprintln(&rows, k.owner, k.early, k.state, k.usableUntil, k.reservedBy, k.reserved, k.handedOut, k.ended, k.letter, k.reservation, k.cleared, k.returned)
+		fmt.Fprintln(&rows, k.owner, k.early, k.state, k.usableUntil, k.reservedBy, k.reserved, k.handedOut, k.ended, k.letter, k.reservation, k.cleared, k.returned, k.dropped)
 	}
 	for _, l := range b.letters {
 		fmt.Fprintln(&rows, l.id, l.released, l.cancelled)

@@ -49,10 +49,10 @@ func some[T any](w *world, what string, from []T, most int) (drawn []T) {
 // unsigned makes the nth KeyPackage of a sequence. Whether it is signed is
 // nothing to a store.
 func unsigned(n int) delivery.NewKeyPackage {
-	h := sha256.Sum256(fmt.Append(nil, "KeyPackage ", n))
+	bytes := fmt.Appendf(nil, "Package %04d", n) // none begins as another
 	key := sha256.Sum256(fmt.Append(nil, "init_key ", n))
 	return delivery.NewKeyPackage{
-		Ref: mls.KeyPackageRef(h[:]), Suite: 1, InitKey: key[:], Bytes: fmt.Append(nil, "KeyPackage ", n),
+		Ref: mls.CipherSuite(1).RefOf(bytes), Suite: 1, InitKey: key[:], Bytes: bytes,
 		Lifetime: mls.Lifetime{NotAfter: math.MaxUint64},
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"welcomed/delivery"
+	"welcomed/delivery/storetest"
 	"welcomed/mls"
 )
 
@@ -29,7 +30,7 @@ func (w *world) events() map[string]func(*rapid.T) {
 		{"cancel", w.cancel}, {"replace", w.replace}, {"sync", w.sync}, {"withdraw", w.withdraw}, {"reject", w.reject},
 		{"fetch a tree", w.tree}, {"ask", w.ask}, {"list", w.list}, {"clock jumps", w.jump}, {"clock is put right", w.putRight},
 		{"kill", w.kill}, {"close", w.reopen}, {"compact", w.compact}, {"back up", w.backUp}, {"restore", w.restore},
-		{"remove device", w.removeDevice}, {"remove user", w.removeUser}, {"give up", w.giveUp}, {"give back", w.giveBack}, {"give back", w.giveBack}, {"give", w.give}, {"nobody does anything", w.quiet}, {"add a token", w.addToken}, {"revoke a token", w.revokeToken}, {"claim", w.claim},
+		{"damage", w.damage}, {"remove device", w.removeDevice}, {"remove user", w.removeUser}, {"give up", w.giveUp}, {"give back", w.giveBack}, {"give back", w.giveBack}, {"give", w.give}, {"nobody does anything", w.quiet}, {"add a token", w.addToken}, {"revoke a token", w.revokeToken}, {"claim", w.claim},
 	}
 	events := map[string]func(*rapid.T){"": w.check}
 	for i, n := range named {
@@ -848,6 +849,55 @@ func (w *world) restore() {
 	w.book.restored(w.epoch())
 }
 
+// damage flips a bit of what may be handed out.
+func (w *world) damage() {
+	if w.fixture.Damage == nil || !w.oneIn(2, "damage") {
+		return
+	}
+	var found []storetest.Damage
+	var note []func()
+	for _, k := range w.book.keyPackages {
+		if !k.damaged && !k.dropped && (k.state == delivery.Available || k.state == delivery.Reserved) {
+			found = append(found, storetest.Damage{Part: storetest.PartKeyPackage, Ref: k.item.Ref})
+			note = append(note, func() { k.damaged = true })
+		}
+	}
+	for _, l := range w.book.letters {
+		for _, e := range l.entries {
+			if l.damaged || e.damaged || !e.open() {
+				continue
+			}
+			found = append(found, storetest.Damage{Part: storetest.PartSecret, Ref: e.ref, Welcome: l.id}, storetest.Damage{Part: storetest.PartGroupInfo, Welcome: l.id})
+			note = append(note, func() { e.damaged = true }, func() { l.damaged = true })
+		}
+	}
+	if len(found) == 0 {
+		return
+	}
+	i := rapid.IntRange(0, len(found)-1).Draw(w.t, "of what")
+	w.t.Logf("damage %s", text(found[i]))
+	w.close()
+	w.fixture.Damage(found[i])
+	note[i]()
+	w.tried.damaged++
+	w.open()
+}
+
+// unsound reports whether a check of what is kept finds something.
+func (b *book) unsound() bool {
+	for _, k := range b.keyPackages {
+		if k.damaged {
+			return true
+		}
+	}
+	for _, l := range b.letters {
+		if l.damaged || slices.ContainsFunc(l.entries, func(e *entry) bool { return e.damaged }) {
+			return true
+		}
+	}
+	return false
+}
+
 // epoch reads the restore epoch as a device does.
 func (w *world) epoch() string {
 	inv, err := w.store.Inventory(w.ctx, nobody, devices[0])
@@ -857,7 +907,7 @@ func (w *world) epoch() string {
 
 func (w *world) compact() {
 	w.t.Log("compact")
-	if w.fixture.Compact == nil {
+	if w.fixture.Compact == nil || w.book.unsound() {
 		return
 	}
 	w.close()
@@ -874,6 +924,7 @@ func (w *world) compact() {
 // check asks for everything.
 func (w *world) check(t *rapid.T) {
 	w.t = t
+	noticed := w.book.noticed
 	for _, user := range users {
 		got, err := w.store.Devices(w.ctx, nobody, user)
 		want := w.book.deviceInfos(user)
@@ -900,7 +951,7 @@ func (w *world) check(t *rapid.T) {
 	}
 	w.checkTokens()
 	w.checkStats()
-	if w.wrote() {
+	if w.wrote() != (w.book.noticed > noticed) {
 		w.t.Fatalf("questions were committed")
 	}
 }

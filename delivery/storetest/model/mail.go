@@ -273,6 +273,44 @@ func (b *book) parcels(id delivery.DeviceID, state delivery.WelcomeState) (found
 // claim is Claim. When all that was given before is given again, nobody's turn
 // changes: order is of use only where some have no room.
 func (b *book) claim(id delivery.DeviceID, opts delivery.ClaimOptions) (r delivery.ClaimResult) {
+	for b.findDamage(id, opts) {
+	}
+	return b.claimSound(id, opts)
+}
+
+// findDamage ends what the device would be given and is damaged.
+func (b *book) findDamage(id delivery.DeviceID, opts delivery.ClaimOptions) (found bool) {
+	for _, d := range b.copy().claimSound(id, opts).Deliveries {
+		l := b.letter(d.ID)
+		for _, e := range l.entries {
+			if e.ref == d.Ref && e.verdict == "" && (l.damaged || e.damaged) {
+				found = true
+				b.endDamaged(l, e)
+			}
+		}
+	}
+	return found
+}
+
+// endDamaged ends a letter for those whom the damage concerns, if there are any left.
+func (b *book) endDamaged(l *letter, of *entry) {
+	for _, e := range l.entries {
+		switch {
+		case !e.open() || e != of && !l.damaged:
+		case e.state == delivery.Delivered:
+			b.end(e, delivery.Lapsed, b.now)
+			b.noticed++
+		default:
+			b.takeBack(l, e)
+			e.state = delivery.Damaged
+			b.noticed++
+		}
+	}
+	of.damaged, l.damaged = false, false
+}
+
+// claimSound is claim where nothing is damaged.
+func (b *book) claimSound(id delivery.DeviceID, opts delivery.ClaimOptions) (r delivery.ClaimResult) {
 	r.Stock = b.stock(id)
 	r.Stock.Room = 0 // only publications say it
 	if b.devices[id] == nil {

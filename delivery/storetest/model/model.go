@@ -49,6 +49,8 @@ type Fixture struct {
 	Compact func() error
 	// Remove removes what is kept.
 	Remove func()
+	// Damage flips a bit of the store, which is closed. It may be nil.
+	Damage func(d storetest.Damage)
 }
 
 // Check compares a store with the reference. Every sequence of events gets its
@@ -88,11 +90,12 @@ type tally struct {
 	notAfter                             int // items not after a restore
 	givenBack, shelved, given            int // KeyPackages
 	forgotten                            int // devices
+	damaged, noticed                     int // parts, and KeyPackages and recipients that ended so
 }
 
 func (c tally) String() string {
-	return fmt.Sprintf("%d sequences, %d events (%d of them refused), %d answers compared; %d Welcomes matched, %d deliveries, %d moves of the clock, %d openings, %d kills, %d restores, %d revocations that stayed, %d KeyPackages not after one, %d given back, %d of them to a shelf, %d given to another device, %d devices forgotten",
-		c.sequences, c.events, c.refused, c.compared, c.matched, c.delivered, c.moved, c.opened, c.killed, c.restored, c.stayed, c.notAfter, c.givenBack, c.shelved, c.given, c.forgotten)
+	return fmt.Sprintf("%d sequences, %d events (%d of them refused), %d answers compared; %d Welcomes matched, %d deliveries, %d moves of the clock, %d openings, %d kills, %d restores, %d revocations that stayed, %d KeyPackages not after one, %d given back, %d of them to a shelf, %d given to another device, %d devices forgotten; %d parts damaged, %d KeyPackages and recipients found so",
+		c.sequences, c.events, c.refused, c.compared, c.matched, c.delivered, c.moved, c.opened, c.killed, c.restored, c.stayed, c.notAfter, c.givenBack, c.shelved, c.given, c.forgotten, c.damaged, c.noticed)
 }
 
 // A world is one sequence.
@@ -236,13 +239,14 @@ func (w *world) close() {
 
 func (w *world) remove() {
 	_ = w.store.Close()
+	w.tried.noticed += w.book.noticed
 	w.fixture.Remove()
 }
 
 // look has both clocks be read, and compares what is made of it.
 func (w *world) look() {
 	w.watch.look()
-	w.book.now, w.book.sure = w.watch.now(), w.watch.sure
+	w.book.now, w.book.sure, w.book.deaf = w.watch.now(), w.watch.sure, w.watch.tooEarly()
 	var want error
 	if w.watch.behind() {
 		want = delivery.ErrClock

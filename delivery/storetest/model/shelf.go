@@ -355,6 +355,12 @@ func (b *book) list(user delivery.UserID, opts delivery.ListOptions) (l delivery
 		on := delivery.DeviceListing{Device: name}
 		for _, k := range b.handouts(delivery.DeviceID{User: user, Name: name}) {
 			if (len(opts.Suites) == 0 || slices.Contains(opts.Suites, k.item.Suite)) && (k.item.LastResort || !opts.LastResortOnly) {
+				if k.damaged {
+					if len(opts.Devices) == 0 || slices.Contains(opts.Devices, name) {
+						b.notice(k)
+					}
+					continue
+				}
 				on.KeyPackages = append(on.KeyPackages, b.expiresAt(k))
 			}
 		}
@@ -648,11 +654,15 @@ func (b *book) reserve(caller delivery.Caller, req delivery.ReserveRequest) (del
 	if total > b.limits.DevicesPerReserve {
 		return delivery.Reservation{}, delivery.ErrTooMany
 	}
+	b.noted = nil
 	suite := b.bestSuite(users, asked, req)
 	if b.tooLarge(users, asked, suite, req) {
 		return delivery.Reservation{}, delivery.ErrTooMany
 	}
 	answer := b.handOut(caller, users, asked, suite, req)
+	for _, k := range b.noted {
+		b.notice(k)
+	}
 	if req.IdempotencyKey != "" {
 		b.repeats[key] = &repeat{inCommon(req), caller.Device, answer, b.now.Add(b.limits.IdempotencyKept)}
 	}
@@ -674,6 +684,12 @@ func (b *book) repeated(first delivery.Reservation) delivery.Reservation {
 			if k != nil && !k.item.LastResort && k.reservation != first.ID {
 				u.Devices[j].Status, u.Devices[j].KeyPackage = delivery.DeviceGivenBack, nil
 				given++
+			} else if k != nil && (k.damaged || k.dropped) {
+				u.Devices[j].Status, u.Devices[j].KeyPackage = delivery.DeviceDamaged, nil
+				given++
+				if k.damaged && !over(k.state) {
+					b.notice(k)
+				}
 			} else {
 				served++
 			}
@@ -756,6 +772,9 @@ func inCommon(req delivery.ReserveRequest) delivery.ReserveRequest {
 // tooLarge reports whether more bytes would be handed out than the request allows;
 // one KeyPackage always is.
 func (b *book) tooLarge(users []delivery.UserID, asked map[delivery.UserID][]string, suite mls.CipherSuite, req delivery.ReserveRequest) bool {
+	if suite == 0 {
+		return false
+	}
 	n, bytes := 0, 0
 	for _, user := range users {
 		for _, name := range asked[user] {
@@ -767,7 +786,7 @@ func (b *book) tooLarge(users []delivery.UserID, asked map[delivery.UserID][]str
 			}
 		}
 	}
-	return suite != 0 && req.Bytes > 0 && n > 1 && bytes > req.Bytes
+	return req.Bytes > 0 && n > 1 && bytes > req.Bytes
 }
 
 func repeatKey(caller delivery.Caller, req delivery.ReserveRequest) string {
@@ -786,7 +805,7 @@ func (b *book) outlived(caller delivery.Caller, req delivery.ReserveRequest) boo
 			if d.KeyPackage == nil {
 				continue
 			}
-			if k := b.find(d.KeyPackage.Ref); k == nil || !k.closed.IsZero() && come(k.closed.Add(b.limits.IdempotencyKept), b.swept) {
+			if k := b.find(d.KeyPackage.Ref); k == nil || k.dropped && over(k.state) || !k.closed.IsZero() && come(k.closed.Add(b.limits.IdempotencyKept), b.swept) {
 				return true
 			}
 		}
@@ -826,10 +845,27 @@ func (b *book) targets(caller delivery.Caller, req delivery.ReserveRequest) (use
 func (b *book) offer(id delivery.DeviceID, suite mls.CipherSuite, req delivery.ReserveRequest) *keyPackage {
 	for _, k := range b.handouts(id) {
 		if (suite == 0 || k.item.Suite == suite) && (k.item.LastResort || !slices.Contains(req.LastResortOnly, id.User)) {
-			return k
+			if !k.damaged {
+				return k
+			}
+			if !slices.Contains(b.noted, k) {
+				b.noted = append(b.noted, k)
+			}
 		}
 	}
 	return nil
+}
+
+// notice retires a damaged KeyPackage, of which no byte is left.
+func (b *book) notice(k *keyPackage) {
+	if b.deaf {
+		return
+	}
+	k.damaged, k.dropped = false, true
+	if k.state == delivery.Available {
+		b.retire(k)
+	}
+	b.noticed++
 }
 
 // bestSuite is the first by preference that serves every device, else the one
@@ -841,6 +877,9 @@ func (b *book) bestSuite(users []delivery.UserID, asked map[delivery.UserID][]st
 	}
 	most := 0
 	for _, suite := range suites {
+		if !slices.Contains(b.limits.CipherSuites, suite) {
+			continue
+		}
 		served, all := 0, true
 		for _, user := range users {
 			for _, name := range asked[user] {
@@ -854,10 +893,10 @@ func (b *book) bestSuite(users []delivery.UserID, asked map[delivery.UserID][]st
 				}
 			}
 		}
-		if slices.Contains(b.limits.CipherSuites, suite) && served > most {
+		if served > most {
 			best, most = suite, served
 		}
-		if all && slices.Contains(b.limits.CipherSuites, suite) {
+		if all {
 			break
 		}
 	}
@@ -925,7 +964,7 @@ func (b *book) unserved(id delivery.DeviceID, suite mls.CipherSuite, req deliver
 	}
 	for _, k := range b.of(id) {
 		drained := slices.Contains(req.LastResortOnly, id.User) && !k.item.LastResort
-		if drained || k.stateAt(b.sure) != delivery.Available {
+		if drained || k.stateAt(b.sure) != delivery.Available || slices.Contains(b.noted, k) {
 			continue
 		}
 		if !slices.Contains(asked, k.item.Suite) || !slices.Contains(b.limits.CipherSuites, k.item.Suite) {
