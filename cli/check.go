@@ -21,7 +21,7 @@ func checkCommand(env environment) *cli.Command {
 			"may run on the file; of one that runs, check a backup. Exit code 0 means that nothing is wrong with it.",
 		Flags: []cli.Flag{
 			textFlag("db", &c.db, "the `FILE` that the server is given"),
-			boolFlag("repair", &c.repair, "make indices, counts and timers what the rows say, after a copy was kept; no KeyPackage or Welcome is made or removed"),
+			boolFlag("repair", &c.repair, "make indices, counts and timers what the rows say, and end what is damaged, after a copy was kept"),
 		},
 		ArgValidator: func(_ context.Context, cmd *cli.Command) error {
 			if cmd.NArg() > 1 {
@@ -68,6 +68,9 @@ func (c *check) say(r *bolt.Report) error {
 		if f.Repairable {
 			can = " (can be repaired)"
 		}
+		if f.Ends {
+			can = " (can be repaired: it ends)"
+		}
 		fmt.Fprintf(out, "%s%s\n", f.Text, can)
 	}
 	if more := r.Found - len(r.Findings); more > 0 {
@@ -96,6 +99,8 @@ func (c *check) advise(r *bolt.Report) error {
 	switch left := r.Found - r.Repairable; {
 	case r.LostCommit && !c.repair:
 		return fmt.Errorf("%s: welcomed check --repair puts the state before the last commit in its place, as a restored backup", found)
+	case left == 0 && r.Ending > 0:
+		return fmt.Errorf("%s, which welcomed check --repair repairs: what is damaged ends, as on a server that comes across it", found)
 	case left == 0:
 		return fmt.Errorf("%s, which welcomed check --repair mends without loss", found)
 	case c.repair:

@@ -401,6 +401,10 @@ func openFile(c *config, m *metrics.Metrics, log *slog.Logger) (*bolt.Store, err
 		LogSize:       c.memory.logSize(),
 		ObserveCommit: m.ObserveCommit,
 		Misplaced:     func(why error) { log.Error("nothing can be written", "error", why) },
+		ObserveDamage: func(part delivery.DamagedPart) {
+			m.ObserveDamage(part)
+			log.Error("what is kept was found damaged, and is not handed out", "kind", part.Kind, "name", part.Name, "recipients_ended", part.Ended)
+		},
 	})
 	if errors.Is(err, bolt.ErrNone) {
 		return nil, noneText(err)

@@ -297,6 +297,7 @@ var verdicts = map[string]struct{ means, developer string }{
 	"unknown_device": {"the device was removed, or never published here", "see GET /v1/users/{user}/key-packages for the user's devices, and leave out those that are gone."},
 	"given_back":     {"the adder has given its KeyPackage back since", "reserve again, with another Idempotency-Key."},
 	"idle":           {"the device was not seen for longer than the adder wanted", "reserve without `max_idle_days`, or with more."},
+	"damaged":        {"the server's copy was found damaged", "remove the member and add it with a KeyPackage that is reserved anew, and post the new Welcome."},
 	"incompatible":   {"the device has no KeyPackage of a cipher suite that was asked for", "the device has to publish KeyPackages of the group's cipher suite, or the group be made with one of the device's."},
 	"target_budget":  {"as many of the user's KeyPackages were taken as may be for now", "try again in an hour; a last-resort KeyPackage on the device's shelf would have served."},
 }

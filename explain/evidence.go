@@ -195,6 +195,8 @@ func (l *log) mail(m delivery.MailHistory) {
 		l.note(m.EndedAt, id+" was lost: "+theRef+" was taken back", ref, welcome)
 	case delivery.WelcomeExpired:
 		l.note(m.EndedAt, id+" expired: the device never asked for it", ref, welcome)
+	case delivery.Damaged:
+		l.note(m.EndedAt, "the server found its copy of "+id+" damaged: "+theRef+" is "+who(m.PostedBy)+"'s again", ref, welcome)
 	}
 }
 

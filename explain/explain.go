@@ -36,6 +36,7 @@ const (
 	Unfetched      Cause = "expired_unclaimed"
 	Cancelled      Cause = "cancelled"
 	Withdrawn      Cause = "withdrawn" // the device took the KeyPackage back
+	Damaged        Cause = "damaged"   // the server's copy of the Welcome
 	Mismatch       Cause = "mismatch"  // a Welcome was refused for the KeyPackage that it names
 	MailboxFull    Cause = "mailbox_full"
 	AllHandedOut   Cause = "all_handed_out" // the shelf is empty because …

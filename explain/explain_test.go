@@ -103,7 +103,7 @@ func (l *life) gets(s delivery.WelcomeState, ago time.Duration, change ...func(*
 	case delivery.Delivered:
 		m.DeliveredAt = posted.Add(time.Second)
 		l.Delivered++
-	case delivery.Cancelled, delivery.WelcomeWithdrawn, delivery.WelcomeExpired:
+	case delivery.Cancelled, delivery.WelcomeWithdrawn, delivery.WelcomeExpired, delivery.Damaged:
 		m.EndedAt = posted.Add(time.Second)
 	default:
 		m.DeliveredAt, m.EndedAt = posted.Add(time.Second), posted.Add(2*time.Second)
@@ -301,6 +301,8 @@ var cases = []struct {
 		Held, nil, Developer},
 	{"a Welcome that is still held", healthy().gets(delivery.Held, 2*time.Hour).facts(),
 		Held, []string{`"bob" still holds back`, "(2 hours ago)", "never released"}, Developer},
+	{"a Welcome that was damaged", healthy().gets(delivery.Damaged, 2*time.Hour).facts(),
+		Damaged, []string{"the server found its copy of it damaged"}, Operator},
 	{"a Welcome that was cancelled", healthy().gets(delivery.Cancelled, 2*time.Hour).facts(),
 		Cancelled, []string{`"bob" took Welcome`, "back at"}, User},
 	{"a Welcome that the device never asks for", healthy().seen(3*day).gets(delivery.Pending, 2*day).facts(),

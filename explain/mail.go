@@ -60,6 +60,15 @@ func (x explainer) mail(d Device, m delivery.MailHistory) finding {
 				{User, "ask to be added again: the new Welcome will be for a KeyPackage that the device has."},
 			}}
 	}
+	if m.State == delivery.Damaged {
+		return finding{Damaged, x.over(d, m, 70), m.EndedAt,
+			fmt.Sprintf("%s of %s for %s was lost at %s: the server found its copy of it damaged.", id, poster, name, ago(m.EndedAt, x.Now)),
+			[]Advice{
+				{Operator, "the disk or the memory of the server changes what it keeps: see WelcomedDamageFound in docs/runbook.md."},
+				{Developer, "the adder sees `damaged` in GET /v1/welcomes/{id}. The KeyPackage is reserved for it again: it removes the member and adds it with that or another KeyPackage, and posts the new Welcome."},
+				{User, "ask to be added again."},
+			}}
+	}
 	return finding{Unfetched, x.over(d, m, 60), m.EndedAt, // WelcomeExpired
 		fmt.Sprintf("%s did not fetch %s of %s within %s, so it expired at %s.", name, id, poster, span(x.Limits.WelcomeKept), ago(m.EndedAt, x.Now)),
 		[]Advice{

@@ -18,6 +18,7 @@ type Totals struct {
 	Claims     []Count // by outcome
 	OverBudget []Count // requests, by budget
 	Refused    uint64  // requests and connections, by any cap
+	Damaged    uint64  // parts of the store
 	Commits    Commits
 }
 
@@ -35,7 +36,7 @@ type Commits struct {
 
 // numbers returns where the numbers of t are, always in the same order.
 func (t *Totals) numbers() []*uint64 {
-	all := []*uint64{&t.Published, &t.Matched, &t.Refused}
+	all := []*uint64{&t.Published, &t.Matched, &t.Refused, &t.Damaged}
 	for _, counts := range [][]Count{t.Reserved, t.Mismatches, t.Claims, t.OverBudget} {
 		for i := range counts {
 			all = append(all, &counts[i].N)

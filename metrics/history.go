@@ -42,6 +42,7 @@ func (m *Metrics) Totals() history.Totals {
 		Claims:     counts(claimOutcomes, m.claims.of),
 		OverBudget: counts(allBudgets, m.exceeded.of),
 		Refused:    history.Sum(counts(caps, m.refused.of)),
+		Damaged:    history.Sum(counts(delivery.DamagedKinds, m.damaged.of)),
 		Commits:    readCommits(m.commitSeconds),
 	}
 }

@@ -29,6 +29,9 @@ func TestTotalsAreWhatAScrapeSees(t *testing.T) {
 	for _, c := range caps {
 		m.refused.of(c).Add(some())
 	}
+	for _, kind := range delivery.DamagedKinds {
+		m.ObserveDamage(delivery.DamagedPart{Kind: kind})
+	}
 	for _, took := range []time.Duration{0, time.Millisecond, 2 * time.Millisecond, time.Minute} {
 		m.ObserveCommit(1, took)
 	}
@@ -66,6 +69,9 @@ func TestTotalsAreWhatAScrapeSees(t *testing.T) {
 	}
 	if float64(got.Refused) != refused {
 		t.Errorf("%d refused, scraped %v", got.Refused, refused)
+	}
+	if got.Damaged != uint64(len(delivery.DamagedKinds)) {
+		t.Errorf("%d damaged", got.Damaged)
 	}
 	if n := got.Commits.Counts; n[0] != 1 || n[1] != 1 || n[2] != 1 || n[len(n)-1] != 1 {
 		t.Errorf("commits by duration: %v", n)

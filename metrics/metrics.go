@@ -34,6 +34,7 @@ type Metrics struct {
 	published  prometheus.Counter
 	reserved   family[delivery.DeviceReserveStatus] // outcome
 	givenBack  family[delivery.GiveBackReason]      // reason
+	damaged    family[delivery.DamagedKind]         // kind
 	withdrawn  prometheus.Counter
 	matched    prometheus.Counter
 	mismatches *prometheus.CounterVec  // at, reason
@@ -131,6 +132,8 @@ func (m *Metrics) countDelivery() {
 		"Recipients that never claimed their Welcome.")
 	m.lapsed = m.counter("welcomes_lapsed_total",
 		"Recipients that claimed their Welcome and neither acknowledged nor rejected it in time.")
+	m.damaged = newFamily(m.counters("damaged_total",
+		"Damaged parts of the store that were found when they were to be handed out: KeyPackages, Welcomes, and what single recipients have of a Welcome.", "kind"), delivery.DamagedKinds)
 	m.exceeded = newFamily(m.counters("budget_exceeded_total",
 		"Requests beyond a budget; target: a user's KeyPackages are being drained.", "budget"), allBudgets)
 	for _, reason := range delivery.Mismatches {
@@ -189,6 +192,9 @@ func (m *Metrics) ObserveOverBudget(name string) { m.exceeded.of(budget(name)).I
 // ObserveGivenOften counts a Welcome that a device was given three times and has
 // not settled.
 func (m *Metrics) ObserveGivenOften() { m.givenOften.Inc() }
+
+// ObserveDamage counts a damaged part of the store.
+func (m *Metrics) ObserveDamage(part delivery.DamagedPart) { m.damaged.of(part.Kind).Inc() }
 
 // ObserveSweep counts what a sweep did.
 func (m *Metrics) ObserveSweep(r delivery.SweepResult) {

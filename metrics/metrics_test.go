@@ -119,6 +119,8 @@ func TestEverySeriesExistsFromTheStart(t *testing.T) {
 		"key_packages_reserved_total{outcome=exhausted}", "key_packages_reserved_total{outcome=incompatible}",
 		"key_packages_reserved_total{outcome=not_yet_valid}", "key_packages_reserved_total{outcome=unknown_device}",
 		"key_packages_reserved_total{outcome=given_back}", "key_packages_reserved_total{outcome=idle}",
+		"key_packages_reserved_total{outcome=damaged}", "welcomes{state=damaged}",
+		"damaged_total{kind=key_package}", "damaged_total{kind=welcome}", "damaged_total{kind=recipient}",
 		"key_packages_given_back_total{reason=unused}", "key_packages_given_back_total{reason=incompatible}", "key_packages_given_back_total{reason=invalid}",
 		"key_packages_reserved_total{outcome=abandoned}",
 		"key_packages_withdrawn_fresh_total",

@@ -36,6 +36,7 @@ var advice = map[string]string{
 	"key_package_spent":       "make new KeyPackages: these had been stored and are used up",
 	"no_matching_key_package": "recipients says why for each: reserve other KeyPackages, commit anew and post the new Welcome",
 	"not_delivered":           "claim the Welcome first",
+	"damaged":                 "the server's copy is damaged: reject the Welcome if it cannot be joined without, and ask to be added again",
 	"not_yours":               "publish the others and new ones; a service gives these back to their owner with PUT on the KeyPackage",
 	"posted_differently":      "repeat exactly what was posted first, or cancel that and make a new Welcome",
 	"stock_full":              "publish at most room; sync so that what you hold no keys of is withdrawn",

@@ -76,6 +76,7 @@ var answers = []struct {
 	{delivery.ErrPostedDifferently, http.StatusConflict, "posted_differently"},
 	{delivery.ErrCancelled, http.StatusConflict, "cancelled"},
 	{delivery.ErrNotDelivered, http.StatusConflict, "not_delivered"},
+	{delivery.ErrDamaged, http.StatusGone, "damaged"},
 
 	{delivery.ErrInventoryChanged, http.StatusPreconditionFailed, "inventory_changed"},
 	{errPrecondition, http.StatusPreconditionFailed, "precondition_failed"},

@@ -59,6 +59,7 @@ func TestWhatTheStoreRefusesHasAStatus(t *testing.T) {
 		{delivery.ErrPostedDifferently, 409, "posted_differently"},
 		{delivery.ErrCancelled, 409, "cancelled"},
 		{delivery.ErrNotDelivered, 409, "not_delivered"},
+		{delivery.ErrDamaged, 410, "damaged"},
 		{delivery.ErrFull, 507, "store_full"},
 		{delivery.ErrDiskFull, 507, "store_full"},
 		{delivery.ErrSizeLimit, 507, "store_full"},

@@ -19,12 +19,15 @@ import (
 // unused are the metrics of welcomed that no panel shows, with the reason.
 var unused = map[string]string{
 	"welcomed_key_packages_withdrawn_fresh_total": "it is for who looks into devices that are empty again and again",
+	"welcomed_damaged_total":                      "the alert WelcomedDamageFound is for it",
 	"welcomed_key_packages_given_back_total":      "it is for who looks into an application that gives back much",
 	"welcomed_revocation_copies_total":            "the alert WelcomedRevocationsNotCopied is for it",
 }
 
 // never are the counters that nothing in a run increases, with the reason.
-var never = map[string]string{}
+var never = map[string]string{
+	"welcomed_damaged_total": "no disk of a run flips bits",
+}
 
 // An exposed is what /metrics of a server has.
 type exposed struct {

@@ -57,7 +57,7 @@ const (
 func judge(in Input, s *Status) []Problem {
 	problems := []Problem{} // JSON: a list, also if it is empty
 	for _, look := range []func(Input, *Status) *Problem{
-		failed, stopping, silent, joinersLost, nothingHandedOut, shelvesEmpty, diskFilling, limitNear, commitsSlow,
+		failed, stopping, silent, damaged, joinersLost, nothingHandedOut, shelvesEmpty, diskFilling, limitNear, commitsSlow,
 		overdue, holdsOverdue, drained, devicesEmpty, certificate, backup, sweeps, noRoomForCopy, refused,
 	} {
 		if p := look(in, s); p != nil {
@@ -128,6 +128,16 @@ func silent(in Input, _ *Status) *Problem {
 	}
 	return &Problem{"store_unavailable", Critical, "The store does not serve.", sentence(err.Error()),
 		"Mend what it says; the log says more. If it goes on, restart the server and run “welcomed check”."}
+}
+
+// damaged is about what the store found to be other than it was written.
+func damaged(_ Input, s *Status) *Problem {
+	if s.LastHour.Damaged == 0 {
+		return nil
+	}
+	return &Problem{"damage_found", Critical, "The disk or the memory changes what is kept.",
+		fmt.Sprintf("%s found damaged and not handed out, %s.", plural(s.LastHour.Damaged, "KeyPackage or Welcome was", "KeyPackages and Welcomes were"), s.LastHour.Span()),
+		"Back up now, to another disk. Then stop the server, run “welcomed check --repair”, and move to another disk or machine. The log names what was damaged."}
 }
 
 func joinersLost(_ Input, s *Status) *Problem {

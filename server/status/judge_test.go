@@ -79,7 +79,7 @@ func (s *scene) status(t *testing.T) Status {
 }
 
 func zeroed(t history.Totals) history.Totals {
-	t.Published, t.Matched, t.Refused = 0, 0, 0
+	t.Published, t.Matched, t.Refused, t.Damaged = 0, 0, 0, 0
 	for _, counts := range []*[]history.Count{&t.Reserved, &t.Mismatches, &t.Claims, &t.OverBudget} {
 		*counts = slices.Clone(*counts)
 		for i := range *counts {
@@ -137,6 +137,7 @@ func TestWhatIsWrongIsSaid(t *testing.T) {
 		"commits are very slow":           {func(s *scene) { s.totals.Commits.Counts[2] = 10 }, "commits_slow", Critical, ""},
 		"one commit was slow":             {func(s *scene) { s.totals.Commits.Counts = []uint64{3, 1, 0, 0} }, "", OK, ""},
 		"somebody drains":                 {func(s *scene) { s.totals.OverBudget[0].N = 1 }, "drain", Warning, "1 request was"},
+		"damage was found":                {func(s *scene) { s.totals.Damaged = 2 }, "damage_found", Critical, "2 KeyPackages and Welcomes were found damaged"},
 		"a cap refuses":                   {func(s *scene) { s.totals.Refused = 3 }, "requests_refused", Notice, "3 requests"},
 		"the certificate expires soon":    {func(s *scene) { s.CertExpires = now.Add(10 * day) }, "certificate", Notice, "10 d"},
 		"the certificate expires at once": {func(s *scene) { s.CertExpires = now.Add(day) }, "certificate", Warning, "1 d"},

@@ -165,7 +165,7 @@ func TestTheNamesOfTheDocumentStay(t *testing.T) {
 		}
 		return m
 	}
-	counts := "seconds key_packages_published key_packages_reserved welcome_matches welcome_mismatches welcome_claims budget_exceeded refused_requests commits"
+	counts := "seconds key_packages_published key_packages_reserved welcome_matches welcome_mismatches welcome_claims budget_exceeded refused_requests damaged commits"
 	for part, want := range map[string]string{
 		"":            "version time started_at uptime_seconds level summary problems ready holdings since_start last_hour commits swept_at tls_certificate_expires_at history",
 		"holdings":    "key_packages shelves soonest_end devices welcomes welcomes_overdue holds_overdue oldest_pending_at oldest_pending_seconds used_bytes free_bytes limit_bytes disk_free_bytes open_read_transactions backed_up_at restored_at",

@@ -124,6 +124,7 @@ type Counts struct {
 	Claims     map[string]uint64 `json:"welcome_claims"`     // by outcome
 	OverBudget map[string]uint64 `json:"budget_exceeded"`    // by budget
 	Refused    uint64            `json:"refused_requests"`
+	Damaged    uint64            `json:"damaged"` // parts of the store
 	Commits    uint64            `json:"commits"`
 
 	mismatches []history.Count
@@ -254,6 +255,7 @@ func countsOf(t history.Totals, took time.Duration) Counts {
 		Claims:     labelled(t.Claims),
 		OverBudget: labelled(t.OverBudget),
 		Refused:    t.Refused,
+		Damaged:    t.Damaged,
 		Commits:    t.Commits.Count(),
 		mismatches: t.Mismatches,
 	}
