@@ -54,6 +54,7 @@ type budgetJSON struct {
 // bytes, times in seconds.
 type limitsJSON struct {
 	KeyPackagesPerPublish int   `json:"key_packages_per_publish"`
+	PublicationBytes      int   `json:"publication_bytes"`
 	KeyPackagesPerDevice  int   `json:"key_packages_per_device"`
 	KeyPackagesPerUser    int   `json:"key_packages_per_user"`
 	RetiredPerDevice      int   `json:"retired_per_device"`
@@ -131,6 +132,7 @@ func (s *Server) limitsJSON() limitsJSON {
 	seconds := func(d time.Duration) int64 { return int64(d / time.Second) }
 	return limitsJSON{
 		KeyPackagesPerPublish: l.KeyPackagesPerPublish,
+		PublicationBytes:      publicationBytes(l),
 		KeyPackagesPerDevice:  l.KeyPackagesPerDevice,
 		KeyPackagesPerUser:    l.KeyPackagesPerUser,
 		RetiredPerDevice:      l.RetiredPerDevice,

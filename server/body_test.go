@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 
@@ -25,6 +27,29 @@ func TestTheLargestWelcomeFitsWithEscapedSlashes(t *testing.T) {
 	welcome := mlstest.WelcomeSize(most-200, 1, kp.Ref())
 	text := bytes.ReplaceAll([]byte(base64.StdEncoding.EncodeToString(welcome)), []byte("/"), []byte(`\/`))
 	s.call("POST", "/v1/welcomes", `{"welcome":"`+string(text)+`"}`).want(201)
+}
+
+// TestAPublicationMayHaveAllBytesThatItMayHave: as many as GET /v1 says, with the JSON
+// that is largest, and not many more.
+func TestAPublicationMayHaveAllBytesThatItMayHave(t *testing.T) {
+	s := start(t, nil)
+	most, err := strconv.Atoi(words(s.call("GET", "/v1", nil).want(200).at("limits", "publication_bytes")))
+	must(t, err)
+	body := func(most int) string {
+		var items []string
+		signer := mlstest.NewSigner(1, "alice")
+		for most > 2000 {
+			kp := signer.KeyPackage(mlstest.WithPadding(min(60<<10, most-1000)))
+			if len(kp) > most {
+				break
+			}
+			most -= len(kp)
+			items = append(items, strings.ReplaceAll(base64.StdEncoding.EncodeToString(kp), "/", `\/`))
+		}
+		return `{"key_packages":["` + strings.Join(items, `","`) + `"]}`
+	}
+	s.call("POST", shelf, body(most)).want(201)
+	s.call("POST", shelf, body(most+most/10)).refused(413, "too_large")
 }
 
 // TestADeviceCanSyncAllThatItMayHave: the shelf and the last resorts, what it took

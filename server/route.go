@@ -76,12 +76,16 @@ func syncBody(l delivery.Limits) int {
 	return (l.KeyPackagesPerDevice+len(l.CipherSuites)+2*l.RetiredPerDevice+l.OpenPerDevice)*entry + slack
 }
 
-// publicationBody has room for as many KeyPackages as one request may have, but in
-// all for no more than a Welcome may be, or a single one: a hundred of the largest
-// size nobody makes, and the largest body decides how much memory a server needs.
+// publicationBytes is how many bytes all KeyPackages of one request may have: as many
+// as a Welcome, or as a single one of the largest size. A hundred of the largest size
+// nobody makes, and the largest body decides how much memory a server needs.
+func publicationBytes(l delivery.Limits) int {
+	return min(l.KeyPackagesPerPublish*l.KeyPackageBytes, max(l.WelcomeBytes, l.KeyPackageBytes))
+}
+
 func publicationBody(l delivery.Limits) int {
-	one := inBase64(l.KeyPackageBytes) + 8
-	return min(l.KeyPackagesPerPublish*one, max(inBase64(l.WelcomeBytes), one)) + slack
+	const entry = 8 // quotes, a comma, and what base64 makes of an end
+	return inBase64(publicationBytes(l)) + l.KeyPackagesPerPublish*entry + slack
 }
 
 func postBody(l delivery.Limits) int { return inBase64(l.WelcomeBytes) + slack }

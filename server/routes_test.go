@@ -567,8 +567,8 @@ func TestListIsPaged(t *testing.T) {
 // TestAnAnswerIsAtMost8MiB holds where bytes are in base64.
 func TestAnAnswerIsAtMost8MiB(t *testing.T) {
 	s := start(t, nil)
-	for range 2 {
-		s.call("POST", shelf, publication{newKeyPackages(99, mlstest.WithPadding(60<<10))}).want(201)
+	for range 4 {
+		s.call("POST", shelf, publication{newKeyPackages(50, mlstest.WithPadding(60<<10))}).want(201)
 	}
 	page := s.call("GET", "/v1/users/alice/key-packages?framing=mls_message", nil)
 	if next := page.want(200).text("next"); next == "" || len(page.body) > 8<<20 || len(page.body) < 7<<20 {

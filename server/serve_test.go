@@ -163,8 +163,8 @@ func TestALongPollOutlivesTheTimeForABody(t *testing.T) {
 
 func TestAClientThatDoesNotReadIsCutOff(t *testing.T) {
 	s := start(t, nil, func(s *server.Server) { s.Write(100 * time.Millisecond) })
-	for range 2 {
-		s.call("POST", shelf, publication{newKeyPackages(99, mlstest.WithPadding(60<<10))}).want(201)
+	for range 4 {
+		s.call("POST", shelf, publication{newKeyPackages(50, mlstest.WithPadding(60<<10))}).want(201)
 	}
 	c := dial(t, s.api)
 	must(t, c.Conn.(*net.TCPConn).SetReadBuffer(4<<10))

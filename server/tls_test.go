@@ -207,13 +207,13 @@ func TestABodyOverHTTP2IsLimited(t *testing.T) {
 
 func TestAClientOverHTTP2ThatDoesNotReadIsCutOff(t *testing.T) {
 	s, _, client := secured(t, nil, func(s *server.Server) { s.Write(200 * time.Millisecond) })
-	for range 2 {
+	for range 4 {
 		r, err := s.do(client, "POST", shelf, nil)
 		must(t, err)
 		r.Body.Close()
 		req, err := http.NewRequest("POST", "https://"+s.api+shelf, nil)
 		must(t, err)
-		setBody(req, publication{newKeyPackages(99, mlstest.WithPadding(60<<10))})
+		setBody(req, publication{newKeyPackages(50, mlstest.WithPadding(60<<10))})
 		r, err = client.Do(req)
 		must(t, err)
 		r.Body.Close()
