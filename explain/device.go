@@ -19,6 +19,7 @@ func (x explainer) user() Explanation {
 		e.Subject = "device " + x.asked().String()
 	}
 	gone := !slices.ContainsFunc(x.Devices, func(d Device) bool { return d.Known && !d.Removed })
+	away := !slices.ContainsFunc(x.Devices, func(d Device) bool { return d.Known && !d.Removed && !x.idle(d) })
 	var all []finding
 	for _, d := range x.Devices {
 		e.Known = e.Known || d.Known || len(d.Refused)+len(d.Strangers) > 0
@@ -26,7 +27,7 @@ func (x explainer) user() Explanation {
 		part := x.part(d)
 		part.Verdict = ranked(found)[0].says
 		e.Parts = append(e.Parts, part)
-		if d.Removed && !gone {
+		if d.Removed && !gone || x.idle(d) && !away {
 			continue // its user goes on with another
 		}
 		all = append(all, found...)
@@ -40,6 +41,11 @@ func (x explainer) user() Explanation {
 		all = append(all, x.neverPublished())
 	}
 	return x.conclude(e, append(all, x.deviceLimit()...))
+}
+
+// idle reports whether a device was not seen for so long that it is counted apart.
+func (x explainer) idle(d Device) bool {
+	return d.Known && !d.Removed && !x.Now.Before(d.SeenAt.Add(delivery.IdleApart))
 }
 
 // deviceLimit says of a user who has as many devices as one may have which of them were
@@ -56,7 +62,7 @@ func (x explainer) deviceLimit() []finding {
 	for _, d := range own[:min(most, len(own))] {
 		oldest = append(oldest, quote(d.Name)+" "+ago(d.SeenAt, x.Now))
 	}
-	weight, at := wrong+1, x.Now
+	weight, at := worthSaying, x.Now
 	for _, d := range x.Devices {
 		for _, r := range d.Refused {
 			if r.Code == "device_limit" && x.recent(r.Last, 91) > weight {

@@ -265,6 +265,12 @@ var cases = []struct {
 		AllWithdrawn, []string{"its shelf is empty"}, Developer},
 	{"a user with as many devices as one may have", healthy().facts().changed(atTheLimit),
 		DeviceLimit, []string{`"alice" has 50 devices`, `not seen for longest: "old48" 2030-01-15T12:00:00Z (48 days ago), "old47"`, `and "old44"`}, Operator},
+	{"a user who goes on with another device", Facts{Question: Question{User: "alice"}, Devices: []Device{
+		born(120*day).has(5, delivery.Expired, 30*day).Device, healthy().Device}},
+		NothingWrong, []string{"12 KeyPackages"}, Operator},
+	{"a user whose only device was not seen for long", Facts{Question: Question{User: "alice"}, Devices: []Device{
+		born(120*day).has(5, delivery.Expired, 30*day).Device}},
+		AllExpired, []string{"its shelf is empty"}, User},
 	{"a device too many", (&life{}).with(func(d *Device) {
 		d.DeviceHistory.Device = delivery.DeviceID{User: "alice", Name: "new"}
 		d.Refused = []Refusal{refusal("POST …/key-packages", 409, "device_limit", time.Minute)}
