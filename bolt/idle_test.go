@@ -85,28 +85,40 @@ func TestASweepGoesOnWithIdleDevices(t *testing.T) {
 	}
 }
 
-// A device whose row cannot be read does not keep a sweep from the others.
+// A device of which a row cannot be read does not keep a sweep from the others.
 func TestASweepOfIdleDevicesPassesADamagedRow(t *testing.T) {
-	clock := storetest.NewClock()
-	s := openAt(t, clock)
-	must(t, s.writer.do(t.Context(), 0, func(t *txn) error {
-		for n := range 3 {
-			t.createDevice(deviceNo(n))
-		}
-		return nil
-	}))
-	must(t, s.writer.do(t.Context(), 0, func(t *txn) error {
-		t.put(bucketDevices, t.device(deviceNo(1)).key(rowDevice), []byte{0xff})
-		t.devices = nil
-		return nil
-	}))
-	clock.Advance(delivery.IdleApart)
-	var r delivery.SweepResult
-	if err := s.sweepIdle(t.Context(), &r); !isDamage(err) {
-		t.Errorf("the sweep says %v", err)
+	for what, spoil := range map[string]func(t *txn, d *device){
+		"the device": func(t *txn, d *device) {
+			t.put(bucketDevices, d.key(rowDevice), []byte{0xff})
+			delete(t.devices, d.number)
+		},
+		"what is on its shelf, which is looked at when the device is written": func(t *txn, d *device) {
+			t.put(bucketDevices, d.keyPackageRow(rowShelf|byte(shelfOf(1, false)), t.next()), []byte{0xff})
+			d.shelfUntil = t.now.Add(time.Hour)
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			clock := storetest.NewClock()
+			s := openAt(t, clock)
+			for _, change := range []func(*txn, *device){func(*txn, *device) {}, spoil} {
+				must(t, s.writer.do(t.Context(), 0, func(t *txn) error {
+					for n := range 3 {
+						if d := t.createDevice(deviceNo(n)); n == 1 {
+							change(t, d)
+						}
+					}
+					return nil
+				}))
+			}
+			clock.Advance(delivery.IdleApart)
+			var r delivery.SweepResult
+			if err := s.sweepIdle(t.Context(), &r); !isDamage(err) {
+				t.Errorf("the sweep says %v", err)
+			}
+			if got := s.state.Load().stock[stockIdle]; got != 2 {
+				t.Errorf("%d are idle, want 2", got)
+			}
+			must(t, s.sweepIdle(t.Context(), &r)) // it was said
+		})
 	}
-	if got := s.state.Load().stock[stockIdle]; got != 2 {
-		t.Errorf("%d are idle, want 2", got)
-	}
-	must(t, s.sweepIdle(t.Context(), &r)) // it was said
 }
