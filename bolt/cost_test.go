@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"testing"
+	"time"
 
 	"welcomed/delivery"
+	"welcomed/delivery/storetest"
 	"welcomed/mls"
 	"welcomed/mls/mlstest"
 )
@@ -263,7 +266,11 @@ func TestTheWriterReadsWhatItChanges(t *testing.T) {
 		{"a sync", func() error {
 			inventory, err := s.Inventory(ctx, self, id)
 			must(t, err)
-			_, err = s.Sync(ctx, self, id, inventory.Digest, inventory.Refs[1:])
+			kept := slices.DeleteFunc(inventory.Refs, func(ref mls.KeyPackageRef) bool { return ref == items[11].Ref })
+			result, err := s.Sync(ctx, self, id, inventory.Digest, kept)
+			if err == nil && len(result.Withdrawn) != 1 {
+				err = fmt.Errorf("%d withdrawn", len(result.Withdrawn))
+			}
 			return err
 		}},
 		{"a removal", func() error { return s.RemoveDevice(ctx, self, id) }},
@@ -288,4 +295,40 @@ func refsOf(items []delivery.NewKeyPackage) (refs []mls.KeyPackageRef) {
 
 func deviceOf(user delivery.UserID, name string) delivery.DeviceID {
 	return delivery.DeviceID{User: user, Name: name}
+}
+
+// TestASweepReadsInTheWriterWhatItEnds: a device may have thousands of KeyPackages,
+// tombstones and Welcomes of which one is due.
+func TestASweepReadsInTheWriterWhatItEnds(t *testing.T) {
+	const many = 3000
+	var reads, writes int
+	clock := storetest.NewClock()
+	limits := delivery.DefaultLimits()
+	limits.KeyPackagesPerDevice, limits.KeyPackagesPerUser, limits.KeyPackagesPerPublish = 2*many, 2*many, 2*many
+	s, err := Open(filepath.Join(t.TempDir(), "w.db"), Options{Limits: limits, Clock: clock, observeEvent: func(r, w int) { reads, writes = reads+r, writes+w }})
+	must(t, err)
+	t.Cleanup(func() { _ = s.Close() })
+	ctx, id := t.Context(), deviceNo(0)
+	self := delivery.Caller{User: id.User, Device: id.Name}
+	first := randomItems(3)
+	_, err = s.Publish(ctx, self, id, first)
+	must(t, err)
+	must(t, s.Withdraw(ctx, self, id, first[0].Ref)) // a tombstone that goes first
+	clock.Advance(20 * 24 * time.Hour)
+	items := randomItems(many)
+	_, err = s.Publish(ctx, self, id, items)
+	must(t, err)
+	for _, item := range items[:many/2] {
+		must(t, s.Withdraw(ctx, self, id, item.Ref))
+	}
+	for _, at := range []time.Duration{25 * 24 * time.Hour, 50 * 24 * time.Hour, 30 * 24 * time.Hour} {
+		clock.Advance(at)
+		reads, writes = 0, 0
+		swept, err := s.Sweep(ctx)
+		must(t, err)
+		t.Logf("%+v: %d rows read, %d written", swept, reads, writes)
+		if reads > 3*writes+50 {
+			t.Errorf("a sweep read %d rows in the writer and wrote %d: %+v", reads, writes, swept)
+		}
+	}
 }

@@ -53,7 +53,7 @@ type device struct {
 	retired      int       // KeyPackages that are, as written, last resort counted
 	overdue      int       // pending although the device has claimed since
 	claimed      uint64    // the sequence at its last claim
-	changes      uint64    // how often a KeyPackage came or was needed no more, or a Welcome changed
+	changes      uint64    // how often one of its KeyPackages or Welcomes came or changed
 	live         alarm     // for what is not a tombstone
 	tombstones   alarm
 

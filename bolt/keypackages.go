@@ -234,9 +234,7 @@ func (t *txn) saveKeyPackage(d *device, k *keyPackage) {
 	if kind == rowTombstone && k.closed.IsZero() {
 		k.closed = t.now
 	}
-	if !k.stored || k.row != kind && kind == rowTombstone {
-		d.changes++
-	}
+	d.changes++
 	if k.stored && (k.row != kind || k.behind != k.lies()) {
 		t.del(bucketDevices, d.rowOf(k))
 	}

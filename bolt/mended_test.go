@@ -145,7 +145,7 @@ func TestASweepOfOneDeviceIsInParts(t *testing.T) {
 	}
 	clock.Advance(100 * 24 * time.Hour)
 	var r delivery.SweepResult
-	more, _, err := s.sweepBatch(t.Context(), sweepers[0], 1, &r)
+	more, _, err := s.sweepBatch(t.Context(), sweepers[0], 1, new(int), &r)
 	must(t, err)
 	if !more || r.Expired > sweepWrites || r.Expired == 0 {
 		t.Errorf("one transaction ended %d KeyPackages", r.Expired)

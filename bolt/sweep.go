@@ -15,6 +15,8 @@ const (
 	sweepTimers   = 500
 	sweepWelcomes = 10
 	sweepWrites   = 1000 // rows
+	// sweepReads is how many rows are looked at before some are swept.
+	sweepReads = 100_000
 	// sweepTombstones is how many of a device are put away at a time.
 	sweepTombstones = 2000
 	// seenEvery is how often an idle server notes the time in the file.
@@ -41,21 +43,29 @@ func (s *Store) Sweep(ctx context.Context) (result delivery.SweepResult, err err
 
 // A sweeper acts on the timers of one kind, at most batch of them in one
 // transaction. fire finds out by itself whether a timer is stale.
+//
+// A device may have tens of thousands of rows of which few are due. look finds them
+// outside the writer, and returns what fire would do, unless fire reads little; that
+// reports false, and has written nothing, if the device has changed since.
 type sweeper struct {
 	kind  byte
 	batch int
 	fire  func(*txn, timer, *delivery.SweepResult)
+	look  func(*txn, timer) firing // nil: fire reads little
 }
+
+// A firing is what a timer does.
+type firing func(*txn, *delivery.SweepResult) (fired bool)
 
 // In this order, so that what one of them ends the next can put away.
 var sweepers = []sweeper{
-	{timerDevice, sweepTimers, (*txn).fireDevice},
-	{timerTombstones, sweepTimers, (*txn).fireTombstones},
-	{timerHold, sweepTimers, (*txn).fireHold},
-	{timerEnded, sweepWelcomes, (*txn).fireEnded},
-	{timerForget, sweepWelcomes, (*txn).fireForget},
-	{timerIdempotency, sweepTimers, (*txn).fireIdempotency},
-	{timerToken, sweepTimers, (*txn).fireToken},
+	{timerDevice, sweepTimers, (*txn).fireDevice, (*txn).lookAtDevice},
+	{timerTombstones, sweepTimers, (*txn).fireTombstones, (*txn).lookAtTombstones},
+	{timerHold, sweepTimers, (*txn).fireHold, nil},
+	{timerEnded, sweepWelcomes, (*txn).fireEnded, nil},
+	{timerForget, sweepWelcomes, (*txn).fireForget, nil},
+	{timerIdempotency, sweepTimers, (*txn).fireIdempotency, nil},
+	{timerToken, sweepTimers, (*txn).fireToken, nil},
 }
 
 // sweepAll fires the timers of a kind that are due. On a full disk it goes on
@@ -63,8 +73,13 @@ var sweepers = []sweeper{
 // is dropped, so that it does not stand before the others for ever.
 func (s *Store) sweepAll(ctx context.Context, w sweeper, result *delivery.SweepResult) error {
 	var dropped []error
+	moved := 0 // devices changed between look and fire, so often one after the other
 	for size := w.batch; ; {
-		more, passed, err := s.sweepBatch(ctx, w, size, result)
+		before := moved
+		more, passed, err := s.sweepBatch(ctx, w, size, &moved, result)
+		if moved == before || moved > looks {
+			moved = 0
+		}
 		if passed > 0 {
 			dropped = append(dropped, fmt.Errorf("%w: %d rows were passed over", errCorrupt, passed))
 		}
@@ -94,21 +109,53 @@ func cannotGoOn(ctx context.Context, err error) bool {
 
 // sweepBatch fires at most size timers, fewer if they have much to do, and
 // reports whether there may be more: what one has ended may be due again. It counts the
-// rows that it has passed over because they cannot be read.
-func (s *Store) sweepBatch(ctx context.Context, w sweeper, size int, result *delivery.SweepResult) (more bool, passed int, err error) {
+// rows that it has passed over because they cannot be read, and in moved if something
+// has changed since it looked; after a few times it looks in the writer.
+func (s *Store) sweepBatch(ctx context.Context, w sweeper, size int, moved *int, result *delivery.SweepResult) (more bool, passed int, err error) {
 	var swept delivery.SweepResult
 	// A look outside the writer, so that a sweep with nothing to do takes
 	// nobody's turn.
+	var due []timer
+	var firings []firing
+	looked := 0 // rows that looking has passed over
 	err = s.view(ctx, func(t *txn) error {
-		more = len(t.dueTimers(w.kind, 1)) > 0
+		if w.look == nil || *moved >= looks {
+			more = len(t.dueTimers(w.kind, 1)) > 0
+			return nil
+		}
+		due = t.dueTimers(w.kind, size)
+		more = len(due) > 0
+		before, unread := t.reads, t.passed
+		for _, timer := range due {
+			if t.reads-before > sweepReads {
+				break
+			}
+			firings = append(firings, w.look(t, timer))
+		}
+		looked = t.passed - unread
 		return nil
 	})
 	if err != nil || !more {
 		return false, 0, err
 	}
+	changed := false
 	err = s.writer.do(ctx, 0, func(t *txn) error {
-		swept = delivery.SweepResult{}
+		swept, changed = delivery.SweepResult{}, false
 		before, unread := t.writes, t.passed
+		for i, fire := range firings {
+			if t.writes-before > sweepWrites {
+				break
+			}
+			if !fire(t, &swept) {
+				changed = true
+				continue
+			}
+			t.del(bucketTimers, due[i].key)
+		}
+		if firings != nil {
+			passed = looked + t.passed - unread
+			return nil
+		}
 		for _, timer := range t.dueTimers(w.kind, size) {
 			if t.writes-before > sweepWrites {
 				break
@@ -121,6 +168,9 @@ func (s *Store) sweepBatch(ctx context.Context, w sweeper, size int, result *del
 	})
 	if err != nil {
 		return more, 0, err
+	}
+	if changed {
+		*moved++
 	}
 	addSweep(result, swept)
 	return more, passed, nil
@@ -162,41 +212,73 @@ func (s *Store) noteTime(ctx context.Context) error {
 
 // fireDevice ends what a device has on the shelf, in use and in the mail and
 // whose time has come.
-func (t *txn) fireDevice(timer timer, r *delivery.SweepResult) {
+func (t *txn) fireDevice(timer timer, r *delivery.SweepResult) { t.lookAtDevice(timer)(t, r) }
+
+// stillFires is a timer of a device that may be stale, or about what is no longer so.
+func (t *txn) stillFires(timer timer, d *device, of func(*device) *alarm, fire func(*txn, *device, *delivery.SweepResult)) firing {
+	looked := t.sure
+	return func(t *txn, r *delivery.SweepResult) bool {
+		now := t.deviceByNumber(readNumber(timer.row))
+		if now == nil || !of(now).set.Equal(timer.due) {
+			return true // stale
+		}
+		if d == nil || fire == nil || now.changes != d.changes || !now.endedAt.Equal(d.endedAt) || t.sure.Before(looked) {
+			return false
+		}
+		of(now).ring(timer.due)
+		t.changed(now) // the alarm is set anew
+		fire(t, now, r)
+		return true
+	}
+}
+
+func (d *device) liveAlarm() *alarm      { return &d.live }
+func (d *device) tombstoneAlarm() *alarm { return &d.tombstones }
+
+func (t *txn) lookAtDevice(timer timer) firing {
 	d := t.deviceByNumber(readNumber(timer.row))
-	if d == nil || !d.live.ring(timer.due) {
-		return
+	if d == nil || !d.live.set.Equal(timer.due) {
+		return t.stillFires(timer, d, (*device).liveAlarm, nil)
 	}
-	t.changed(d) // the alarm is set anew
 	if !d.endedAt.IsZero() {
-		t.sweepGone(d, r)
-		return
+		return t.stillFires(timer, d, (*device).liveAlarm, (*txn).sweepGone)
 	}
-	before := t.writes
+	var keyPackages []keyPackage
+	var mails []mail
+	var next alarm
+	// most bounds what is due; the rest is swept in another transaction.
+	most := func(due time.Time) bool {
+		if due.IsZero() || due.After(t.sure) {
+			next.at(due)
+			return false
+		}
+		if len(keyPackages)+len(mails) >= sweepWrites {
+			next.at(t.sure)
+			return false
+		}
+		return true
+	}
 	for _, k := range t.liveKeyPackages(d) {
-		if t.writes-before > sweepWrites {
-			d.live.at(t.sure) // the rest in another transaction
-			return
+		if most(k.nextDue(t.limits)) {
+			keyPackages = append(keyPackages, *k)
 		}
-		if due := k.nextDue(t.limits); due.IsZero() || due.After(t.sure) {
-			d.live.at(due)
-			continue
-		}
-		t.ageKeyPackage(d, k, r)
 	}
 	for _, kind := range openKinds {
 		for _, m := range t.mails(d, kind) {
-			if t.writes-before > sweepWrites {
-				d.live.at(t.sure)
-				return
+			if most(m.nextDue()) {
+				mails = append(mails, *m)
 			}
-			if due := m.nextDue(); due.IsZero() || due.After(t.sure) {
-				d.live.at(due)
-				continue
-			}
-			t.ageMail(d, m, r)
 		}
 	}
+	return t.stillFires(timer, d, (*device).liveAlarm, func(t *txn, d *device, r *delivery.SweepResult) {
+		d.live.at(next.due)
+		for _, k := range keyPackages {
+			t.ageKeyPackage(d, &k, r)
+		}
+		for _, m := range mails {
+			t.ageMail(d, &m, r)
+		}
+	})
 }
 
 // sweepGone writes what has ended with a device that was removed: its Welcomes, and then
@@ -297,40 +379,50 @@ func (t *txn) ageMail(d *device, m *mail, r *delivery.SweepResult) {
 		m.rec.End(delivery.Lapsed, m.rec.Until)
 		r.Lapsed++
 	default:
+		d.live.at(m.nextDue())
 		return
 	}
 	t.closeMail(d, m)
 }
 
 // fireTombstones drops the bytes of a device's tombstones, and then those.
-func (t *txn) fireTombstones(timer timer, r *delivery.SweepResult) {
+func (t *txn) fireTombstones(timer timer, r *delivery.SweepResult) { t.lookAtTombstones(timer)(t, r) }
+
+func (t *txn) lookAtTombstones(timer timer) firing {
 	d := t.deviceByNumber(readNumber(timer.row))
-	if d == nil || !d.tombstones.ring(timer.due) {
-		return
+	if d == nil || !d.tombstones.set.Equal(timer.due) {
+		return t.stillFires(timer, d, (*device).tombstoneAlarm, nil)
 	}
-	t.changed(d)
-	var due []*keyPackage
+	var due []keyPackage
+	var next alarm
 	for key, row := range t.scan(bucketDevices, d.key(rowTombstone), nil) {
 		k := decodeKeyPackage(rowTombstone, readNumber(key[numberBytes+1:]), row)
 		if at := k.nextDue(t.limits); at.After(t.sure) {
-			d.tombstones.at(at)
+			next.at(at)
 			continue
 		}
 		if len(due) == sweepTombstones {
-			d.tombstones.at(t.sure) // the rest in another transaction
+			next.at(t.sure) // the rest in another transaction
 			break
 		}
-		due = append(due, k)
+		due = append(due, *k)
 	}
+	return t.stillFires(timer, d, (*device).tombstoneAlarm, func(t *txn, d *device, r *delivery.SweepResult) {
+		d.tombstones.at(next.due)
+		t.endTombstones(d, due, r)
+	})
+}
+
+func (t *txn) endTombstones(d *device, due []keyPackage, r *delivery.SweepResult) {
 	var forgotten []uint64
 	for _, k := range due {
 		if k.payload {
 			t.del(bucketKeyPackages, numberKey(k.number))
 			k.payload = false
-			t.saveKeyPackage(d, k)
+			t.saveKeyPackage(d, &k)
 			continue
 		}
-		t.forgetKeyPackage(d, k)
+		t.forgetKeyPackage(d, &k)
 		forgotten = append(forgotten, k.number)
 	}
 	if len(forgotten) > 0 {
