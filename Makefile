@@ -85,9 +85,11 @@ status-modules:
 	cd interop && npm ci --no-audit --no-fund --silent
 	cd acceptance/statuspage && npm ci --no-audit --no-fund --silent
 
-# Claims through the store, with their processor time and allocations.
+# Claims through the store, with their processor time and allocations, and what each
+# event costs inside the writer beside thousands of rows of the same user.
 bench:
 	$(GO) test ./bolt -run '^$$' -bench Claim -benchtime 50000x
+	$(GO) test ./bolt -run 'TestTheWriterReadsWhatItChanges|TestASweepReads' -count 1 -v | grep cost_test
 
 # The store beside the bare bbolt prototype, PostgreSQL 15 and the disk, in one
 # run. COMPARE takes flags: make bench-compare COMPARE=-quick

@@ -301,10 +301,10 @@ func (c *committer) transact(batch []*event, alone bool) error {
 			continue
 		}
 		admitted += e.cost
-		before, read := t.writes, t.reads
+		before, read, began := t.writes, t.reads, time.Now()
 		e.err = t.run(e.run)
 		if observe := c.store.opts.observeEvent; observe != nil {
-			observe(t.reads-read, t.writes-before)
+			observe(t.reads-read, t.writes-before, time.Since(began))
 		}
 		if e.err != nil && t.writes != before {
 			_ = tx.Rollback()

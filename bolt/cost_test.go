@@ -169,10 +169,11 @@ func TestWhatChangesNothingLeavesTheWriterAlone(t *testing.T) {
 func TestTheWriterReadsWhatItChanges(t *testing.T) {
 	const removed, spent, waiting = 2000, 4000, 1000
 	var reads, writes int
+	var took time.Duration
 	limits := delivery.DefaultLimits()
 	limits.PendingPerDevice, limits.PendingPerPoster, limits.KeyPackagesPerPublish = 2*waiting, 2*waiting, 2*waiting
 	limits.KeyPackagesPerDevice, limits.KeyPackagesPerUser = 4*waiting, 4*waiting
-	s, err := Open(filepath.Join(t.TempDir(), "w.db"), Options{Limits: limits, observeEvent: func(r, w int) { reads, writes = reads+r, writes+w }})
+	s, err := Open(filepath.Join(t.TempDir(), "w.db"), Options{Limits: limits, observeEvent: func(r, w int, d time.Duration) { reads, writes, took = reads+r, writes+w, took+d }})
 	must(t, err)
 	t.Cleanup(func() { _ = s.Close() })
 	ctx, id, ann := t.Context(), deviceNo(0), delivery.Caller{User: "ann"}
@@ -277,9 +278,9 @@ func TestTheWriterReadsWhatItChanges(t *testing.T) {
 		{"a first publication after it", func() error { _, err := s.Publish(ctx, self, id, randomItems(1)); return err }},
 		{"a removal of the user", func() error { return s.RemoveUser(ctx, self, id.User) }},
 	} {
-		reads, writes = 0, 0
+		reads, writes, took = 0, 0, 0
 		must(t, event.do())
-		t.Logf("%s: %d rows read, %d written", event.sentence, reads, writes)
+		t.Logf("%s: %d rows read, %d written in %s", event.sentence, reads, writes, took.Round(time.Microsecond))
 		if reads > 2*writes+20 {
 			t.Errorf("%s read %d rows in the writer and wrote %d", event.sentence, reads, writes)
 		}
@@ -302,10 +303,11 @@ func deviceOf(user delivery.UserID, name string) delivery.DeviceID {
 func TestASweepReadsInTheWriterWhatItEnds(t *testing.T) {
 	const many = 3000
 	var reads, writes int
+	var took time.Duration
 	clock := storetest.NewClock()
 	limits := delivery.DefaultLimits()
 	limits.KeyPackagesPerDevice, limits.KeyPackagesPerUser, limits.KeyPackagesPerPublish = 2*many, 2*many, 2*many
-	s, err := Open(filepath.Join(t.TempDir(), "w.db"), Options{Limits: limits, Clock: clock, observeEvent: func(r, w int) { reads, writes = reads+r, writes+w }})
+	s, err := Open(filepath.Join(t.TempDir(), "w.db"), Options{Limits: limits, Clock: clock, observeEvent: func(r, w int, d time.Duration) { reads, writes, took = reads+r, writes+w, took+d }})
 	must(t, err)
 	t.Cleanup(func() { _ = s.Close() })
 	ctx, id := t.Context(), deviceNo(0)
@@ -323,10 +325,10 @@ func TestASweepReadsInTheWriterWhatItEnds(t *testing.T) {
 	}
 	for _, at := range []time.Duration{25 * 24 * time.Hour, 50 * 24 * time.Hour, 30 * 24 * time.Hour} {
 		clock.Advance(at)
-		reads, writes = 0, 0
+		reads, writes, took = 0, 0, 0
 		swept, err := s.Sweep(ctx)
 		must(t, err)
-		t.Logf("%+v: %d rows read, %d written", swept, reads, writes)
+		t.Logf("a sweep of %d that retire and %d that expire: %d rows read, %d written in %s", swept.Retired, swept.Expired, reads, writes, took.Round(time.Microsecond))
 		if reads > 3*writes+50 {
 			t.Errorf("a sweep read %d rows in the writer and wrote %d: %+v", reads, writes, swept)
 		}

@@ -18,7 +18,7 @@ func TestASweepOfIdleDevicesTakesFewTurns(t *testing.T) {
 	clock, limits := storetest.NewClock(), delivery.DefaultLimits()
 	limits.ForgetDevicesAfter = year
 	events, most := 0, 0
-	s, err := Open(filepath.Join(t.TempDir(), "w.db"), Options{Limits: limits, Clock: clock, observeEvent: func(r, w int) {
+	s, err := Open(filepath.Join(t.TempDir(), "w.db"), Options{Limits: limits, Clock: clock, observeEvent: func(r, w int, _ time.Duration) {
 		if events, most = events+1, max(most, w); r > 2*w+20 {
 			t.Errorf("a part read %d rows in the writer and wrote %d", r, w)
 		}

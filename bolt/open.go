@@ -68,7 +68,7 @@ type Options struct {
 	lookEvery time.Duration // other in tests
 	// observeEvent, if not nil, is told how many rows each event has read and
 	// written inside the writer, in tests.
-	observeEvent func(reads, writes int)
+	observeEvent func(reads, writes int, took time.Duration)
 	readOnly     bool // for a look at a file
 }
 
