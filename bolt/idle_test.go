@@ -92,9 +92,10 @@ func TestASweepOfIdleDevicesPassesADamagedRow(t *testing.T) {
 			t.put(bucketDevices, d.key(rowDevice), []byte{0xff})
 			delete(t.devices, d.number)
 		},
-		"what is on its shelf, which is looked at when the device is written": func(t *txn, d *device) {
-			t.put(bucketDevices, d.keyPackageRow(rowShelf|byte(shelfOf(1, false)), t.next()), []byte{0xff})
-			d.shelfUntil = t.now.Add(time.Hour)
+		"a token, which ends with the device": func(t *txn, d *device) {
+			owner := delivery.TokenOwner{User: d.id.User, Device: d.id.Name}
+			t.put(bucketTokens, []byte("token"), []byte{0xff})
+			t.put(bucketOwners, append(ownerKey(owner, true), "token"...), nil)
 		},
 	} {
 		t.Run(what, func(t *testing.T) {
@@ -110,13 +111,15 @@ func TestASweepOfIdleDevicesPassesADamagedRow(t *testing.T) {
 					return nil
 				}))
 			}
+			s.opts.Limits.ForgetDevicesAfter = delivery.IdleApart
 			clock.Advance(delivery.IdleApart)
+			s.idle.since, s.idle.last = clock.Now().Add(-idleWatched), clock.Now()
 			var r delivery.SweepResult
 			if err := s.sweepIdle(t.Context(), &r); !isDamage(err) {
 				t.Errorf("the sweep says %v", err)
 			}
-			if got := s.state.Load().stock[stockIdle]; got != 2 {
-				t.Errorf("%d are idle, want 2", got)
+			if r.ForgottenDevices != 2 {
+				t.Errorf("%d are forgotten, want 2", r.ForgottenDevices)
 			}
 			must(t, s.sweepIdle(t.Context(), &r)) // it was said
 		})
