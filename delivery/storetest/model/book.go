@@ -23,6 +23,7 @@ type book struct {
 	limits      delivery.Limits
 	now, sure   time.Time
 	swept       time.Time                       // the latest sure of a sweep: sure may go back
+	carriedOut  time.Time                       // the latest sure when what was revoked was carried out again
 	dated       time.Time                       // what happened last: now may go back, too
 	devices     map[delivery.DeviceID]*device   // those that exist
 	keyPackages []*keyPackage                   // in the order of publication

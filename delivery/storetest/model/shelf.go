@@ -547,7 +547,7 @@ func (b *book) giveTo(to delivery.DeviceID, ref mls.KeyPackageRef, kept bool) er
 		b.devices[to] = &device{life: b.lives}
 	}
 	b.devices[to].heard, b.devices[to].last = b.now, b.now
-	given := &keyPackage{item: k.item, owner: to, life: b.devices[to].life, published: b.now, forgotten: true}
+	given := &keyPackage{item: k.item, owner: to, life: b.devices[to].life, published: b.now, forgotten: true, damaged: k.damaged}
 	given.shelfUntil = first(endOf(k.item.Lifetime.NotAfter).Add(-b.limits.LifetimeMargin), b.now.Add(b.limits.ShelfAge))
 	given.usableUntil = first(endOf(k.item.Lifetime.NotAfter), given.shelfUntil.Add(b.limits.RetiredFor))
 	b.retire(given)

@@ -216,5 +216,5 @@ func (b *book) outlivedRemoval(caller delivery.Caller, id delivery.DeviceID) (ou
 // removed.
 func (b *book) mayForgetRemoval(id delivery.DeviceID) bool {
 	removed, ok := b.removed[id]
-	return ok && come(removed.Add(b.limits.TombstoneKept), latest(b.sure, b.swept))
+	return ok && come(removed.Add(b.limits.TombstoneKept), latest(b.sure, b.swept, b.carriedOut))
 }
