@@ -38,7 +38,7 @@ func TestAVerdictIsWhatTheModelSays(t *testing.T) {
 		t.Errorf("with 100 GiB: %s, %d users, %d bytes", v.Limit, v.Users, v.File)
 	}
 	s.machine = 256 << 20
-	if v := s.verdict(); v.Limit != limitMemory || !near(v.Users, 28*(1<<20)/(0.1*32768)) || !near(v.Waiting, float64(v.Users)/10) {
+	if v := s.verdict(); v.Limit != limitMemory || !near(v.Users, 28*(1<<20)/(0.1*memoryPerWait)) || !near(v.Waiting, float64(v.Users)/10) {
 		t.Errorf("with 256 MiB: %s, %d users", v.Limit, v.Users)
 	}
 	s.machine, s.addressBits = 64<<30, 32
