@@ -504,6 +504,8 @@ func (b *book) written() {
 // sweep is Sweep, except that it forgets no KeyPackages.
 func (b *book) sweep() (r delivery.SweepResult) {
 	b.swept = latest(b.swept, b.sure)
+	// One that has expired is forgotten, so that no later removal revokes it.
+	b.dropTokens(func(t delivery.Token) bool { return !t.Expires.IsZero() && come(t.Expires, b.sure) })
 	for _, k := range b.keyPackages {
 		k.unswept = 0
 		b.age(k, &r)
