@@ -237,7 +237,8 @@ func (s *Store) carryOut(lines []revocation) error {
 	order := uint64(0)
 	_, err := s.read(context.Background(), func(t *txn) error {
 		for _, r := range lines {
-			if order = max(order, r.order); t.isOpen(r) {
+			// The removal of a user may be of devices that a line before it removes.
+			if order = max(order, r.order); t.isOpen(r) || r.kind == userLine && len(open) > 0 {
 				open = append(open, r)
 			}
 		}

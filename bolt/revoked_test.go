@@ -246,6 +246,25 @@ func TestCredentialsOfADeviceThatTheBackupDoesNotKnow(t *testing.T) {
 	}
 }
 
+// The removal of a user counts from when it was, also of a device that was removed
+// before it and after the backup.
+func TestARemovedUserIsRemovedAfterItsDevices(t *testing.T) {
+	r := newRevoking(t)
+	r.made(alicePhone)
+	before := r.saved()
+	r.remove(alicePhone)
+	r.clock.Advance(time.Hour)
+	bound := delivery.Caller{User: "alice", Device: "phone", Bound: r.clock.Now()}
+	r.clock.Advance(time.Hour)
+	must(t, r.s.RemoveUser(t.Context(), nobody, "alice"))
+	for _, when := range []string{"before the restore", "after it"} {
+		if err := r.publish(alicePhone, bound); !errors.Is(err, delivery.ErrDeviceRemoved) {
+			t.Errorf("%s: %v", when, err)
+		}
+		r.put(before, true)
+	}
+}
+
 // What changes nothing writes nothing.
 func TestNothingIsWrittenDownThatChangesNothing(t *testing.T) {
 	r := newRevoking(t)
