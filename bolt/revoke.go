@@ -290,8 +290,10 @@ func (s *Store) carryOut(lines []revocation) error {
 	return nil
 }
 
-// removeAgain carries out the removal of a device.
+// removeAgain carries out the removal of a device. Its tokens have lines of their own,
+// but for those that had expired before: by a clock that is not trusted they are valid.
 func (t *txn) removeAgain(r revocation) {
+	t.revokeTokens(delivery.TokenOwner{User: r.device().User, Device: r.device().Name})
 	d := t.lastOf(r.device())
 	if d == nil {
 		// It was made after the copy that this is. What credentials it had bring it back

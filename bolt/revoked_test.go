@@ -265,6 +265,26 @@ func TestARemovedUserIsRemovedAfterItsDevices(t *testing.T) {
 	}
 }
 
+// A token that has expired before its device was removed has no line. A restored store
+// whose clock is not trusted does not know that it has expired: it ends with the device.
+func TestTokensOfARemovedDeviceEndWithItAgain(t *testing.T) {
+	r := newRevoking(t)
+	r.made(alicePhone)
+	owner := delivery.TokenOwner{User: "alice", Device: "phone"}
+	_, err := r.s.AddToken(t.Context(), delivery.Token{ID: "old", Owner: owner, Expires: r.clock.Now().Add(time.Hour)})
+	must(t, err)
+	before := r.saved()
+	r.clock.Advance(120 * 24 * time.Hour)
+	_, err = r.s.Sweep(t.Context())
+	must(t, err)
+	r.remove(alicePhone)
+	r.put(before, true)
+	if r.s.Time().Sweep {
+		t.Fatal("the clock is trusted")
+	}
+	r.is("after the restore")
+}
+
 // What changes nothing writes nothing.
 func TestNothingIsWrittenDownThatChangesNothing(t *testing.T) {
 	r := newRevoking(t)
