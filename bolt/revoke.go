@@ -270,7 +270,7 @@ func (s *Store) carryOut(lines []revocation) error {
 					tokens++
 					t.forgetToken(decodeToken(r.id, t.get(bucketTokens, []byte(r.id))))
 				case r.kind == userLine:
-					t.put(bucketGone, userPrefix(delivery.UserID(r.id)), appendNumber(numberKey(millis(r.at)), r.order))
+					devices += t.removeUserAgain(r)
 				default:
 					if was {
 						devices++
@@ -308,6 +308,24 @@ func (t *txn) removeAgain(r revocation) {
 	t.changed(d)
 }
 
+// removeUserAgain carries out the removal of a user, and returns how many devices there
+// were.
+func (t *txn) removeUserAgain(r revocation) int {
+	user, devices := delivery.UserID(r.id), t.devicesBefore(r)
+	for _, d := range devices {
+		t.revokeTokens(delivery.TokenOwner{User: user, Device: d.id.Name})
+		t.removeDevice(d, r.at, r.order)
+	}
+	t.put(bucketGone, userPrefix(user), appendNumber(numberKey(millis(r.at)), r.order))
+	return len(devices)
+}
+
+// devicesBefore are those of a user that are there and were made before its removal. They
+// have lines of their own, but for one that had been forgotten, which writes none.
+func (t *txn) devicesBefore(r revocation) []*device {
+	return slices.DeleteFunc(t.userDevices(delivery.UserID(r.id)), func(d *device) bool { return !t.isBefore(d.number, r) })
+}
+
 // valid reports whether what a line revokes is there.
 func (t *txn) valid(r revocation) bool {
 	switch r.kind {
@@ -338,14 +356,14 @@ func (t *txn) isOpen(r revocation) bool {
 	return t.isBefore(d.number, r)
 }
 
-// isOpenOfUser is isOpen of the removal of a user, whose devices have lines of their own
-// but for those that had been removed before.
+// isOpenOfUser is isOpen of the removal of a user.
 func (t *txn) isOpenOfUser(r revocation) bool {
 	user := delivery.UserID(r.id)
 	if row := t.get(bucketGone, userPrefix(user)); row != nil && !t.isBefore(readNumber(row[numberBytes:]), r) {
 		return false
 	}
-	return slices.ContainsFunc(t.goneDevices(user), func(d *device) bool { return t.isBefore(d.removedNo, r) })
+	return len(t.devicesBefore(r)) > 0 ||
+		slices.ContainsFunc(t.goneDevices(user), func(d *device) bool { return t.isBefore(d.removedNo, r) })
 }
 
 // isBefore reports whether what has a number of the sequence was before a removal. A
@@ -393,6 +411,10 @@ func (p *RevokedPreview) look(tx *bbolt.Tx, limits delivery.Limits, v *Revoked) 
 	tokens, devices := map[string]bool{}, map[string]bool{}
 	for _, r := range v.lines {
 		switch {
+		case r.kind == userLine && t.isOpen(r):
+			for _, d := range t.devicesBefore(r) {
+				devices[string(d.id.User)+"/"+d.id.Name] = true
+			}
 		case !t.valid(r) || !t.isOpen(r):
 		case r.kind == tokenLine:
 			tokens[r.id] = true

@@ -285,6 +285,28 @@ func TestTokensOfARemovedDeviceEndWithItAgain(t *testing.T) {
 	r.is("after the restore")
 }
 
+// A device that was forgotten, which writes no line, and whose user was removed then, is
+// there in the restored file: the user's line removes it.
+func TestARemovedUserHasNoDeviceThatWasForgotten(t *testing.T) {
+	r := newRevoking(t)
+	r.made(alicePhone)
+	r.token("phone", delivery.TokenOwner{User: "alice", Device: "phone"})
+	before := r.saved()
+	r.clock.Advance(time.Hour)
+	must(t, r.s.writer.do(t.Context(), 0, func(t *txn) error {
+		t.revokeTokens(delivery.TokenOwner{User: "alice", Device: "phone"})
+		t.removeDevice(t.device(alicePhone), t.now, t.next())
+		return nil
+	}))
+	r.clock.Advance(time.Hour)
+	must(t, r.s.RemoveUser(t.Context(), nobody, "alice"))
+	r.put(before, true)
+	r.is("after the restore")
+	if report := r.s.Revoked(); report.Devices != 1 {
+		t.Errorf("it says %+v", report)
+	}
+}
+
 // What changes nothing writes nothing.
 func TestNothingIsWrittenDownThatChangesNothing(t *testing.T) {
 	r := newRevoking(t)
