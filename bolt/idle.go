@@ -187,5 +187,7 @@ func (t *txn) forgettable(w *idleWalk, d *device) bool {
 // back with its tokens, and then sweeps forget it again.
 func (t *txn) forgetDevice(d *device) {
 	t.revokeTokens(delivery.TokenOwner{User: d.id.User, Device: d.id.Name})
-	t.removeDevice(d, t.now, t.next())
+	// A moment before now, so that whoever removes it now removes it once more: that has
+	// a line in the file of revocations, which forgetting has not.
+	t.removeDevice(d, t.now.Add(-time.Millisecond), t.next())
 }

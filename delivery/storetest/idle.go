@@ -117,7 +117,7 @@ var idlePromises = []promise{
 		w.valid(other)
 		h := w.deviceHistory(phone, plenty)
 		same(w, "removed", h.Removed, true)
-		at(w, "removed", h.RemovedAt, w.clock.Now())
+		at(w, "removed", h.RemovedAt, w.clock.Now().Add(-time.Millisecond)) // so that a removal now is another one
 		same(w, "answer", reservedStatuses(w.reserve(bob, delivery.ReserveRequest{Devices: []deviceID{phone}})), []string{"alice exhausted: phone unknown_device"})
 		_, err := w.store.Publish(w.ctx, bound, phone, []kp{keyPackage()})
 		w.refused(err, delivery.ErrDeviceRemoved)

@@ -39,7 +39,10 @@ func (b *book) sweepIdle() (forgotten int) {
 		d.idle = come(d.told.Add(90*day), b.sure)
 		after := b.limits.ForgetDevicesAfter
 		if after > 0 && come(d.told.Add(after), b.sure) && come(b.watched.Add(12*time.Hour), b.sure) && b.unneeded(id) {
+			now := b.now
+			b.now = now.Add(-time.Millisecond) // a removal at this time is another one
 			b.removeDevice(id)
+			b.now = now
 			forgotten++
 		}
 	}

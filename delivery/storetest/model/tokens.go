@@ -87,15 +87,9 @@ func (w *world) noteRemovals(was *book, of []delivery.DeviceID) {
 			w.revoked = append(w.revoked, revocation{at: w.book.now, token: t.ID})
 		}
 	}
-	// What was removed at this very time is not removed again, and has no line if it was
-	// forgotten.
-	again := slices.ContainsFunc(of, func(d delivery.DeviceID) bool {
-		at, before := was.removed[d]
-		return was.devices[d] == nil && before && !at.Equal(was.now)
-	})
 	for _, d := range of {
 		_, before := was.removed[d]
-		if was.devices[d] != nil || before && again {
+		if was.devices[d] != nil || before {
 			w.revoked = append(w.revoked, revocation{w.book.now, "", d, was.devices[d] == nil && was.mayForgetRemoval(d)})
 		}
 	}
