@@ -373,7 +373,7 @@ func (t *txn) isBefore(number uint64, r revocation) bool {
 	if number >= r.order {
 		return false
 	}
-	return number <= t.restoredOrder() || r.at.After(t.restoredAt())
+	return number <= t.restoredOrder() || !r.at.Before(t.restoredAt())
 }
 
 // A RevokedPreview says what a database that is put in the place of a newer one would

@@ -307,6 +307,18 @@ func TestARemovedUserHasNoDeviceThatWasForgotten(t *testing.T) {
 	}
 }
 
+// A device that is made and removed at the very time of a restore stays removed.
+func TestARemovalAtTheTimeOfARestore(t *testing.T) {
+	r := newRevoking(t)
+	r.made(alicePhone)
+	r.put(r.saved(), true)
+	r.made(aliceTablet)
+	before := r.saved()
+	must(t, r.s.RemoveDevice(t.Context(), nobody, aliceTablet))
+	r.put(before, true)
+	r.is("after the second restore", "alice/phone")
+}
+
 // What changes nothing writes nothing.
 func TestNothingIsWrittenDownThatChangesNothing(t *testing.T) {
 	r := newRevoking(t)
