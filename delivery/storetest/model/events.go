@@ -196,6 +196,9 @@ func (w *world) give() {
 	if !kept && k.closed.IsZero() && !k.dropped {
 		w.t.Fatalf("%s: its bytes were forgotten before its end", what)
 	}
+	if !kept {
+		delete(w.used, ref) // nobody knows it any more, and its owner may publish it
+	}
 	w.tried.given++
 	w.happened(what, before, nil, nil, gotErr, w.book.giveTo(d, ref, kept))
 }
