@@ -158,6 +158,9 @@ func (e *exporter) header(final bool) error {
 		h.Shelves = archive.Keep
 	}
 	h.RestoredAt, h.RestoreEpoch = e.restoredAt(), lastRestore(e.tx.Bucket(bucketMeta.name)).Epoch
+	if at := e.noted(keyAhead); at.After(h.SeenAt) {
+		h.DatedAt = at
+	}
 	if v := e.get(bucketMeta, keyRestoredOrder); v != nil {
 		h.RestoredOrder = readNumber(v)
 	}

@@ -67,6 +67,9 @@ func (f *File) importTo(ctx context.Context, part string, lines iter.Seq2[archiv
 		if im.store != nil {
 			err = errors.Join(err, im.store.Close())
 		}
+		if err == nil && !im.header.DatedAt.IsZero() {
+			err = markAhead(part, im.header.DatedAt)
+		}
 	}()
 	for line, err := range lines {
 		if err != nil {
@@ -86,6 +89,19 @@ func (f *File) importTo(ctx context.Context, part string, lines iter.Seq2[archiv
 		return archive.At(1, errors.New("there is no header"))
 	}
 	return im.end()
+}
+
+// markAhead notes in a file that nobody has open by what time something in it is dated
+// that has not come for certain. The importer's own commits, whose time has come, would
+// take that for a clock that was set back.
+func markAhead(path string, at time.Time) error {
+	db, err := openFile(path, Options{LockTimeout: lockTimeout})
+	if err != nil {
+		return err
+	}
+	return errors.Join(db.Update(func(tx *bbolt.Tx) error {
+		return errors.Join(tx.Bucket(bucketMeta.name).Put(keyAhead, numberKey(millis(at))), numberCommit(tx))
+	}), db.Close())
 }
 
 // An importer fills a new store through its only writer, so that everything that

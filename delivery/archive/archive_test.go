@@ -48,7 +48,7 @@ func records() []Record {
 	tree := []byte("a tree")
 	id := Hash{1, 2, 3}
 	return []Record{
-		&Header{SeenAt: noon, Shelves: Retire, RestoredAt: noon, RestoreEpoch: "AN EPOCH", Order: 20},
+		&Header{SeenAt: noon, DatedAt: noon, Shelves: Retire, RestoredAt: noon, RestoreEpoch: "AN EPOCH", Order: 20},
 		&Device{User: "alice", Device: "phone", SeenAt: noon, ClaimOrder: 19, LastResortsOnlySince: noon},
 		&published,
 		&tombstone,

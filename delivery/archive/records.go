@@ -40,11 +40,14 @@ const (
 // A Header is the first record. Format, Version, WrittenAt and WrittenBy are filled
 // in by a Writer.
 type Header struct {
-	Format     string    `json:"format"`
-	Version    int       `json:"version"`
-	WrittenAt  time.Time `json:"written_at"`
-	WrittenBy  string    `json:"written_by"`
-	SeenAt     time.Time `json:"seen_at"`
+	Format    string    `json:"format"`
+	Version   int       `json:"version"`
+	WrittenAt time.Time `json:"written_at"`
+	WrittenBy string    `json:"written_by"`
+	SeenAt    time.Time `json:"seen_at"`
+	// DatedAt is the latest time by which something is dated, if that is later: the clock
+	// was ahead, and nobody knew yet whether it was right.
+	DatedAt    time.Time `json:"dated_at,omitzero"`
 	Shelves    Shelves   `json:"shelves"`
 	RestoredAt time.Time `json:"restored_at,omitzero"`
 	// RestoreEpoch is that of the store, see [delivery.Restore].
