@@ -241,7 +241,9 @@ func (w *world) removeUser() {
 // removed compares a removal. When a device was removed before may be forgotten,
 // and then it is not noted again.
 func (w *world) removed(what, before string, gotErr error, remove func(), of ...delivery.DeviceID) {
-	open := slices.ContainsFunc(of, func(d delivery.DeviceID) bool { return w.book.devices[d] == nil && w.book.mayForgetRemoval(d) })
+	open := slices.ContainsFunc(of, func(d delivery.DeviceID) bool {
+		return w.book.devices[d] == nil && (w.book.mayForgetRemoval(d) || w.book.unsure[d])
+	})
 	for _, d := range of {
 		if w.book.devices[d] != nil {
 			w.wokenOne(d)
@@ -476,10 +478,14 @@ func (w *world) postBy(p posted) {
 }
 
 // forgetOwners leaves open whether a device that is gone is named where a
-// Welcome did not match.
+// Welcome did not match. It may be there again, as another one.
 func (w *world) forgetOwners(got, want []delivery.Recipient) {
 	for i := range min(len(got), len(want)) {
-		if !want[i].Matched && want[i].Device != nil && w.book.devices[*want[i].Device] == nil && got[i].Device == nil {
+		if want[i].Matched || want[i].Device == nil || got[i].Device != nil {
+			continue
+		}
+		d, k := w.book.devices[*want[i].Device], w.book.find(want[i].Ref)
+		if d == nil || k == nil || k.life != d.life {
 			want[i].Device = nil
 		}
 	}
