@@ -75,7 +75,7 @@ func (t *txn) postAgain(w *welcome, treeHash []byte, p delivery.Posting) (delive
 	if !w.cancelledAt.IsZero() {
 		return delivery.Outcome{}, delivery.ErrCancelled
 	}
-	err := delivery.PostedDifferently(w.hold != p.Hold, w.requireAll != p.RequireAll, !bytes.Equal(w.treeHash, treeHash), !w.damaged && !bytes.Equal(w.context, p.Context))
+	err := delivery.PostedDifferently(w.hold != p.Hold, w.requireAll != p.RequireAll, !bytes.Equal(w.treeHash, treeHash), !w.damaged && !w.noContext && !bytes.Equal(w.context, p.Context))
 	if err != nil {
 		return delivery.Outcome{}, err
 	}

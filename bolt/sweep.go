@@ -462,7 +462,7 @@ func (t *txn) fireEnded(timer timer, _ *delivery.SweepResult) {
 	if w.endedAt.IsZero() {
 		return
 	}
-	w.groupInfo, w.apart, w.infoSize = nil, false, 0
+	w.groupInfo, w.apart, w.infoSize, w.noContext = nil, false, 0, w.noContext || w.damaged
 	t.putHeader(w)
 	t.delPayload(w.number, partGroupInfo)
 	t.delPayload(w.number, partTree)

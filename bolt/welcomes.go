@@ -24,6 +24,7 @@ type welcome struct {
 	treeSize   int
 	treeHash   []byte // kept for longer than the tree
 	context    []byte
+	noContext  bool   // it was damaged when the payload was put away
 	groupInfo  []byte // encrypted_group_info; none after the end
 	apart      bool   // groupInfo is in pieces of its own
 	infoSize   int    // of groupInfo that is apart; 0 if the row does not say
@@ -187,7 +188,7 @@ func decodeHeader(number uint64, key, row []byte, summed bool) *welcome {
 	copy(w.id[:], d.bytes())
 	w.poster = d.string()
 	w.suite, w.recipients = mls.CipherSuite(d.number()), int(d.number())
-	d.flags(&w.hold, &w.requireAll, &w.apart)
+	d.flags(&w.hold, &w.requireAll, &w.apart, &w.noContext)
 	w.postedAt = d.time()
 	w.treeSize, w.treeHash = int(d.number()), d.bytes()
 	if summed {
@@ -216,7 +217,7 @@ func (t *txn) putHeader(w *welcome) {
 	e.string(w.poster)
 	e.number(uint64(w.suite))
 	e.number(uint64(w.recipients))
-	e.flags(w.hold, w.requireAll, w.apart)
+	e.flags(w.hold, w.requireAll, w.apart, w.noContext)
 	e.time(w.postedAt)
 	e.number(uint64(w.treeSize))
 	e.bytes(w.treeHash)

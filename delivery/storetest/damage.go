@@ -177,6 +177,14 @@ var damagePromises = append([]promise{
 		w.states(delivery.Reserved, k)
 		w.first(phone, w.send(bob, k))
 	}},
+	{"a damaged Welcome that is posted again with its context is the same, also when its payload was put away", func(w *world) {
+		m, context := welcome(w.one(phone)), func(p *delivery.Posting) { p.Context = []byte("a context") }
+		id := w.post(bob, m, context).ID
+		w.damage(Damage{Part: PartContext, Welcome: id})
+		w.nothing(phone)
+		w.sweep()
+		same(w, "posted again", statuses(w.post(bob, m, context).Recipients), []delivery.Status{delivery.StatusDamaged})
+	}},
 	{"a claim that finds damage gives as many as it may", func(w *world) {
 		var ids []welcomeID
 		for range 4 {

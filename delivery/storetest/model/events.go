@@ -453,6 +453,9 @@ func (w *world) postAgain() {
 }
 
 func (w *world) postBy(p posted) {
+	if l := w.book.letter(p.id()); l != nil && l.damaged {
+		p.posting.Context = l.posting.Context // what is damaged is not compared
+	}
 	w.posted = append(w.posted, p)
 	before, waiting := w.book.rows(), w.sleep()
 	got, gotErr := w.store.Post(w.ctx, p.caller, p.posting)
