@@ -61,7 +61,8 @@ func (s *Store) Claim(ctx context.Context, caller delivery.Caller, id delivery.D
 
 // A claim is one on its way. What it delivers never changes and stays until it
 // is settled, so it is read, and its checksums are looked at, outside the writer before
-// the claim is decided. What was not foreseen is not consumed before it was read.
+// the claim is decided. Only a claim that others were faster than again and again reads
+// inside.
 type claim struct {
 	id      delivery.DeviceID
 	filter  claimFilter
@@ -113,11 +114,19 @@ func (c *claim) apply(t *txn) error {
 	return nil
 }
 
-// consume decides in the writer, and carries it out. What was not read before is left to
-// the next claim.
+// consume looks in the writer, and carries it out: other claims of the device were faster
+// too often. What the looks had not read is read here.
 func (c *claim) consume(t *txn) error {
-	c.filter.read = c.fetched
-	c.plan = t.planClaim(t.sameDevice(c.plan.device, c.id), c.filter)
+	for d := t.sameDevice(c.plan.device, c.id); ; {
+		c.planFor(t, d)
+		sound, err := c.fetch(t)
+		if err != nil {
+			return err
+		}
+		if sound {
+			break
+		}
+	}
 	t.claim(c.plan)
 	return nil
 }
@@ -184,8 +193,7 @@ type claimFilter struct {
 	bytes int64
 
 	newOnly bool
-	damaged map[mailKey]bool              // found so far: neither given nor counted
-	read    map[mailKey]delivery.Delivery // nothing else is given; nil: whatever there is
+	damaged map[mailKey]bool // found so far: neither given nor counted
 }
 
 func newClaimFilter(opts delivery.ClaimOptions) claimFilter {
@@ -260,13 +268,13 @@ func (t *txn) planClaim(d *device, f claimFilter) (plan claimPlan) {
 	room := claimRoom{mails: f.max, bytes: f.bytes}
 	for _, m := range t.claimable(d, rowPending, f, &plan) {
 		if t.wanted(d, m, f, &plan) {
-			plan.fresh = appendIfRoom(plan.fresh, m, f, &room)
+			plan.fresh = appendIfRoom(plan.fresh, m, &room)
 		}
 	}
 	for _, m := range t.claimable(d, rowDelivered, f, &plan) {
 		if t.wanted(d, m, f, &plan) {
 			before := len(plan.again)
-			plan.again = appendIfRoom(plan.again, m, f, &room)
+			plan.again = appendIfRoom(plan.again, m, &room)
 			plan.reorder = plan.reorder || len(plan.again) == before
 		}
 	}
@@ -361,11 +369,7 @@ func orUnlimited(n int) int {
 	return n
 }
 
-func appendIfRoom(mails []*mail, m *mail, f claimFilter, room *claimRoom) []*mail {
-	if _, read := f.read[m.mailKey]; f.read != nil && !read {
-		room.refused = true
-		return mails
-	}
+func appendIfRoom(mails []*mail, m *mail, room *claimRoom) []*mail {
 	if room.refused || room.mails == 0 || room.used && m.size > room.bytes {
 		room.refused = true
 		return mails

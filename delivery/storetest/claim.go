@@ -51,6 +51,27 @@ var claimPromises = []promise{
 		w.ack(phone, id)
 		w.nothing(phone)
 	}},
+	{"of many claims of a device at the same time each is given one of as many Welcomes", func(w *world) {
+		const n = 48
+		for range n {
+			w.send(bob, w.one(phone))
+		}
+		given := make(chan int, n)
+		for range n {
+			go func() {
+				r, err := w.store.Claim(w.ctx, self(phone), phone, delivery.ClaimOptions{Max: 1, NewOnly: true})
+				if err != nil {
+					w.t.Error(err)
+				}
+				given <- len(r.Deliveries)
+			}()
+		}
+		total := 0
+		for range n {
+			total += <-given
+		}
+		same(w, "given", total, n)
+	}},
 	{"a device is given its own Welcomes and no other", func(w *world) {
 		id := w.send(bob, w.one(phone))
 		w.nothing(tablet)
