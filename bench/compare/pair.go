@@ -28,10 +28,10 @@ const groupInfo = 870
 
 func newPair() *pair {
 	p := &pair{
-		ref:        mls.KeyPackageRef(mlstest.Random(32)),
 		initKey:    mlstest.Random(32),
 		keyPackage: mlstest.Random(400),
 	}
+	p.ref = mls.CipherSuite(1).RefOf(p.keyPackage) // which the store compares when it hands it out
 	p.device = delivery.DeviceID{User: delivery.UserID(hex.EncodeToString(mlstest.Random(8))), Name: "phone"}
 	p.welcome = mlstest.WelcomeSize(groupInfo, 1, p.ref)
 	p.id = delivery.IDOf(delivery.Unauthenticated(), p.welcome)
