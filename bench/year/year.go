@@ -321,6 +321,9 @@ func (y *year) finish(ctx context.Context) error {
 	if err := y.open(); err != nil {
 		return err
 	}
+	if _, err := y.store.Sweep(ctx); err != nil { // counts what the last removals have ended
+		return disagree("sweep: %v", err)
+	}
 	if err := y.compareAll(ctx, y.clock.Now()); err != nil {
 		return fmt.Errorf("after a compaction: %w", err)
 	}
