@@ -852,7 +852,10 @@ func (w *world) restore() {
 	w.epochs = append(w.epochs, w.epoch())
 	if w.fixture.KeepsRevoked {
 		for _, r := range w.revoked[w.backup.revoked:] {
-			w.book.revokeAgain(r)
+			tokens := w.book.tokens
+			if w.book.revokeAgain(r); r.unsure {
+				w.book.tokens = w.valid(tokens)
+			}
 			w.tried.stayed++
 		}
 		w.book.carriedOut = w.book.sure

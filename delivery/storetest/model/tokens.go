@@ -113,6 +113,18 @@ func (b *book) revokeAgain(r revocation) {
 	}
 }
 
+// valid returns those tokens that the store has: where it may have forgotten a removal,
+// that may have had no line.
+func (w *world) valid(tokens []delivery.Token) []delivery.Token {
+	got, err := w.store.Tokens(w.ctx, delivery.TokenOwner{})
+	if err != nil {
+		w.t.Fatalf("tokens: %v", err)
+	}
+	return slices.DeleteFunc(slices.Clone(tokens), func(t delivery.Token) bool {
+		return !slices.ContainsFunc(got, func(o delivery.Token) bool { return o.ID == t.ID })
+	})
+}
+
 // checkTokens asks for all tokens, and for each that ever was.
 func (w *world) checkTokens() {
 	for _, within := range append(owners, delivery.TokenOwner{}) {
