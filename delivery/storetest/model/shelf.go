@@ -482,9 +482,11 @@ func (b *book) removeDevice(id delivery.DeviceID) {
 	b.revokeTokens(delivery.TokenOwner{User: id.User, Device: id.Name})
 	_, before := b.removed[id]
 	switch {
-	case b.devices[id] != nil, before && !b.mayForgetRemoval(id):
+	case b.devices[id] != nil:
 		b.removed[id] = b.now
 		delete(b.unsure, id)
+	case before && !b.mayForgetRemoval(id) && !b.unsure[id]:
+		b.removed[id] = b.now
 	case before:
 		b.unsure[id] = true
 	}

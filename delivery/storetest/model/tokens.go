@@ -90,7 +90,7 @@ func (w *world) noteRemovals(was *book, of []delivery.DeviceID) {
 	for _, d := range of {
 		_, before := was.removed[d]
 		if was.devices[d] != nil || before {
-			w.revoked = append(w.revoked, revocation{w.book.now, "", d, was.devices[d] == nil && was.mayForgetRemoval(d)})
+			w.revoked = append(w.revoked, revocation{w.book.now, "", d, was.devices[d] == nil && (was.mayForgetRemoval(d) || was.unsure[d])})
 		}
 	}
 }
