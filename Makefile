@@ -54,11 +54,12 @@ bad-input:
 
 # Random sequences of events against the reference, MODEL_CHECKS of about a hundred
 # events each. The last lines say how many were tried, or the shortest sequence
-# that fails.
+# that fails. They are others each time; MODEL='-rapid.seed 7' has them be the same.
 MODEL_CHECKS ?= 5000
+MODEL ?=
 model-test:
 	@mkdir -p build
-	@$(GO) test ./bolt -run 'TestModel$$' -v -count 1 -timeout 0 -rapid.checks $(MODEL_CHECKS) -rapid.steps 100 > build/model-test.txt; \
+	@$(GO) test ./bolt -run 'TestModel$$' -v -count 1 -timeout 0 -rapid.checks $(MODEL_CHECKS) -rapid.steps 100 $(MODEL) > build/model-test.txt; \
 	status=$$?; grep -v '\[rapid\] draw' build/model-test.txt; exit $$status
 
 # Real MLS clients (ts-mls) against the real binary.
