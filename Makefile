@@ -38,10 +38,10 @@ vet:
 # Each fuzz target for FUZZTIME, or the one in FUZZ: make fuzz FUZZ=FuzzRequest.
 # An input that is new is not made small for long: what answers depend on is not
 # the input alone.
-FUZZ ?= FuzzReadKeyPackage FuzzReadWelcome FuzzAuthenticate FuzzClaims FuzzParseJSON FuzzRequest FuzzSequence FuzzConnection FuzzReader FuzzFile FuzzImport FuzzPlain
+FUZZ ?= FuzzReadKeyPackage FuzzReadWelcome FuzzAuthenticate FuzzClaims FuzzParseJSON FuzzRequest FuzzSequence FuzzConnection FuzzReader FuzzFile FuzzImport FuzzRevoked FuzzPlain
 fuzz:
 	@set -e; for target in $(FUZZ); do \
-		case $$target in FuzzReader) package=./delivery/archive;; FuzzRead*) package=./mls;; FuzzAuthenticate|FuzzClaims) package=./auth;; FuzzFile|FuzzImport) package=./bolt;; FuzzPlain) package=./backup;; *) package=./server;; esac; \
+		case $$target in FuzzReader) package=./delivery/archive;; FuzzRead*) package=./mls;; FuzzAuthenticate|FuzzClaims) package=./auth;; FuzzFile|FuzzImport|FuzzRevoked) package=./bolt;; FuzzPlain) package=./backup;; *) package=./server;; esac; \
 		echo "$$target in $$package"; \
 		$(GO) test $$package -list "^$$target\$$" | grep -qx $$target || { echo "there is no $$target in $$package"; exit 1; }; \
 		$(GO) test $$package -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x; \
