@@ -97,6 +97,10 @@ func (l *lines) looked(w *waiter) {
 	defer l.mu.Unlock()
 	if w.line.turn == w {
 		w.line.turn = nil
+		select {
+		case <-w.turn: // it was given the turn, and looked for another reason
+		default:
+		}
 		w.line.next()
 	}
 }
@@ -110,7 +114,7 @@ func (of *line) next() {
 		if w.wantsOne {
 			w.wantsOne = false
 			of.turn = w
-			w.turn <- struct{}{} // there is room: it had no turn
+			w.turn <- struct{}{} // there is room: who had it has taken it, or left
 			return
 		}
 	}
