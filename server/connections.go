@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 )
 
 // connections are those of the API. There are at most as many as most, and
@@ -161,7 +162,22 @@ func (cs *connections) observe(nc net.Conn, state http.ConnState) {
 	}
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
+	c.heard.Store(false)
 	cs.setIdle(c, state == http.StateNew || state == http.StateIdle)
+}
+
+// unread reports whether something has come over a connection that counts as idle: the
+// client has sent a request that net/http has not read, or has not told of yet. A server
+// that is short of processors sees late what came early.
+func (cs *connections) unread() bool {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	for e := cs.idle.Front(); e != nil; e = e.Next() {
+		if c := e.Value.(*connection); c.heard.Load() || hasUnread(c.TCPConn) {
+			return true
+		}
+	}
+	return false
 }
 
 // A connection is one that is counted.
@@ -170,10 +186,20 @@ type connection struct {
 	of     *connections
 	block  netip.Prefix
 	shared bool
+	heard  atomic.Bool // something was read since net/http last told what it does
 
 	// Guarded by of.mu.
 	ended bool
 	idle  *list.Element // nil: it has a request under way
+}
+
+// Read implements net.Conn.
+func (c *connection) Read(b []byte) (int, error) {
+	n, err := c.TCPConn.Read(b)
+	if n > 0 {
+		c.heard.Store(true)
+	}
+	return n, err
 }
 
 // Close implements net.Conn.

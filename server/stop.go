@@ -77,25 +77,38 @@ func (a *attendance) gone() <-chan struct{} {
 // lullsMost is how many lulls farewell takes at most.
 const lullsMost = 4
 
+// unreadEvery is how often it is looked whether what has come was read.
+const unreadEvery = 5 * time.Millisecond
+
 // farewell closes the listener and lets everybody finish who is about to ask: a
 // request may be on its way over a connection that looks idle, and would be lost
 // if it were closed now. Each answer from now on says that it is the last one of
 // its connection. It returns when no connection is left, or nobody has asked for
-// the time of a lull: a server that is short of processors may see late what
-// came early.
+// the time of a lull and all that has come was read. A client that sends half a
+// request keeps it no longer than lullsMost lulls.
 func (s *Server) farewell(l net.Listener, a *attendance) {
 	s.drain()
 	l.Close()
 	gone, enough, quiet := a.gone(), time.NewTimer(lullsMost*s.times.lull), time.NewTimer(s.times.lull)
 	defer enough.Stop()
 	defer quiet.Stop()
-	for {
+	for waits := true; waits; {
 		select {
 		case <-a.asked:
 			quiet.Reset(s.times.lull)
 		case <-gone:
 			return
 		case <-quiet.C:
+			waits = false
+		case <-enough.C:
+			waits = false
+		}
+	}
+	enough.Reset(lullsMost * s.times.lull)
+	for s.connections.unread() {
+		select {
+		case <-time.After(unreadEvery):
+		case <-gone:
 			return
 		case <-enough.C:
 			return
