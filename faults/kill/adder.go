@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
@@ -278,13 +279,16 @@ func (c *client) outcome(w *welcome) error {
 func (b *books) repeats(r *record, body []byte) (bool, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	kept, sum := b.reserved[r.key], sha256.Sum256(body)
+	kept := b.reserved[r.key]
 	if kept == nil {
-		b.reserved[r.key] = &keptReservation{r, sum}
+		b.reserved[r.key] = &keptReservation{r, body}
 		return false, nil
 	}
-	if kept.body != sum {
-		return true, &difference{"the same request with Idempotency-Key " + r.key + " was answered differently the second time: " + string(body), []string{kept.first.String(), r.String()}}
+	if !bytes.Equal(kept.body, body) {
+		return true, &difference{
+			fmt.Sprintf("the same request with Idempotency-Key %s was answered differently the second time: %s\nThe first time: %s", r.key, body, kept.body),
+			[]string{kept.first.String(), r.String()},
+		}
 	}
 	return true, nil
 }

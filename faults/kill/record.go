@@ -210,7 +210,7 @@ type books struct {
 // A keptReservation is the answer to the first request with an Idempotency-Key.
 type keptReservation struct {
 	first *record
-	body  [sha256.Size]byte
+	body  []byte
 }
 
 func newBooks() *books {

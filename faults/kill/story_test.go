@@ -410,10 +410,13 @@ func (s *story) half() *keyPackage {
 func TestAnIdempotencyKeyHasOneAnswer(t *testing.T) {
 	s := newStory()
 	r := s.reserves("a", s.shelf())
-	for i, body := range []string{"first", "first", "second"} {
+	for i, body := range []string{"some", "some", "other"} {
 		repeated, err := s.repeats(r, []byte(body))
 		if repeated != (i > 0) || (err != nil) != (i == 2) {
 			t.Errorf("answer %d, %s: repeated %t, %v", i, body, repeated, err)
+		}
+		if err != nil && !(strings.Contains(err.Error(), "some") && strings.Contains(err.Error(), "other")) {
+			t.Errorf("the difference does not say both answers: %v", err)
 		}
 	}
 }
