@@ -17,6 +17,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"welcomed/bench/child"
 	"welcomed/delivery"
 	"welcomed/metrics"
 	"welcomed/server"
@@ -178,17 +179,16 @@ func TestACopyOverTheDatabaseEndsTheServer(t *testing.T) {
 
 func TestAnAssemblyThatFailsLeavesNothingOpen(t *testing.T) {
 	c := defaultConfig(environment{lookup: func(string) (string, bool) { return "", false }})
-	c.listen, c.adminListen = "127.0.0.1:0", "127.0.0.1:0"
+	c.adminListen = "127.0.0.1:0"
 	c.db = filepath.Join(t.TempDir(), "file", "welcomed.db")
 	if err := os.WriteFile(filepath.Dir(c.db), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	taken, err := net.Listen("tcp", c.listen)
+	free, err := child.FreeAddress()
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.listen = taken.Addr().String()
-	taken.Close()
+	c.listen = free.String()
 	for range 2 { // the second time the port would be taken
 		if _, err := assemble(t.Context(), c, slog.New(slog.DiscardHandler)); !errors.Is(err, syscall.ENOTDIR) {
 			t.Fatalf("got %v", err)

@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"welcomed/bench/child"
 	"welcomed/mls"
 	"welcomed/mls/mlstest"
 )
@@ -73,12 +74,11 @@ var public = []string{"--insecure-no-auth", "--trusted-proxies", "127.0.0.1"}
 
 func freePort(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	a, err := child.FreeAddress()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return a.String()
 }
 
 func port(address string) string {

@@ -10,6 +10,7 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { Api } from "../../interop/api.js";
+import { freeAddress } from "./address.js";
 
 const run = promisify(execFile);
 const patience = 30_000;
@@ -29,7 +30,7 @@ export class Server {
     server.directory = await mkdtemp(join(tmpdir(), "welcomed-status-"));
     server.db = join(server.directory, "welcomed.db");
     server.#flags = ["--auth", "none", "--log-format", "json", ...flags];
-    await server.#serve("127.0.0.1:0", "127.0.0.1:0");
+    await server.#serve(await freeAddress(), await freeAddress());
     return server;
   }
 

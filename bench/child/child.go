@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os/exec"
 	"syscall"
@@ -92,14 +91,4 @@ func (p *Process) Stop(sig syscall.Signal) error {
 	_ = p.cmd.Process.Kill()
 	<-p.ended
 	return fmt.Errorf("%s did not stop within %s", p.cmd.Path, patience)
-}
-
-// FreeAddress returns an address of the loopback interface that nobody uses.
-func FreeAddress() (*net.TCPAddr, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, err
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr), nil
 }

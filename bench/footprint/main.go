@@ -11,7 +11,6 @@ import (
 	"flag"
 	"fmt"
 	"log"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -21,6 +20,7 @@ import (
 	"syscall"
 	"time"
 
+	"welcomed/bench/child"
 	"welcomed/mls/mlstest"
 )
 
@@ -64,11 +64,15 @@ type measurement struct{ binary, db string }
 // session starts the server, lets use do something with it, prints what it took,
 // and stops the server.
 func (m measurement) session(name string, use func(api string) error) error {
-	api, admin, err := freePorts()
+	api, err := child.FreeAddress()
 	if err != nil {
 		return err
 	}
-	server := exec.Command(m.binary, "serve", "--db", m.db, "--listen", api, "--admin-listen", admin, "--log-level", "error")
+	admin, err := child.FreeAddress()
+	if err != nil {
+		return err
+	}
+	server := exec.Command(m.binary, "serve", "--db", m.db, "--listen", api.String(), "--admin-listen", admin.String(), "--log-level", "error")
 	server.Stderr = os.Stderr
 	start := time.Now()
 	if err := server.Start(); err != nil {
@@ -76,11 +80,11 @@ func (m measurement) session(name string, use func(api string) error) error {
 	}
 	defer server.Wait()
 	defer server.Process.Signal(syscall.SIGTERM)
-	if err := ready(admin); err != nil {
+	if err := ready(admin.String()); err != nil {
 		return err
 	}
 	took := time.Since(start)
-	if err := use(api); err != nil {
+	if err := use(api.String()); err != nil {
 		return err
 	}
 	time.Sleep(2 * time.Second) // idle
@@ -90,19 +94,6 @@ func (m measurement) session(name string, use func(api string) error) error {
 	}
 	fmt.Printf("%-40s %10d ms to ready, %6.1f MB of memory, %6.1f MB of mapped file\n", name, took.Milliseconds(), anon, file)
 	return nil
-}
-
-func freePorts() (api, admin string, err error) {
-	var addrs [2]string
-	for i := range addrs {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return "", "", err
-		}
-		defer l.Close()
-		addrs[i] = l.Addr().String()
-	}
-	return addrs[0], addrs[1], nil
 }
 
 func ready(admin string) error {
