@@ -4,7 +4,7 @@ import { readFile } from "node:fs/promises";
 import { createServer } from "node:net";
 
 const host = "127.0.0.1";
-const firstPort = 10_000;
+const firstPort = 11_000;
 const usualEphemeral = 32_768;
 
 /**

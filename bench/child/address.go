@@ -9,11 +9,11 @@ import (
 	"sync"
 )
 
-// The ports that are given out: above those of known services, and below those that the
-// system gives to outgoing connections. Where the system does not say where these begin,
+// The ports that are given out: above those of known services and those that browsers
+// refuse (the last is 10080), and below those that the system gives to outgoing connections. Where the system does not say where these begin,
 // that is 49152 by the standard (RFC 6335) and 32768 on Linux.
 const (
-	firstPort     = 10_000
+	firstPort     = 11_000
 	ephemeralPort = 32_768
 )
 
