@@ -145,7 +145,8 @@ func (r *reservation) take(t *txn, dry bool) (changes bool) {
 }
 
 // takeFrom reserves what a device offered when it was looked at, or what follows it
-// on the shelf if somebody else has it by now.
+// on the shelf if somebody else has it by now. If nothing follows, what was published
+// since may lie in front: last resorts and what was given back lie behind.
 func (r *reservation) takeFrom(t *txn, from *reserveDevice, lastResort, dry bool) (answer delivery.ReservedDevice, changes bool) {
 	defer func() { answer.IdleSince = from.idleSince }()
 	if from.leftOut {
@@ -164,7 +165,9 @@ func (r *reservation) takeFrom(t *txn, from *reserveDevice, lastResort, dry bool
 	}
 	k := from.offer
 	if !dry {
-		k = r.offerFrom(t, d, r.suite, lastResort, d.rowOf(k))
+		if k = r.offerFrom(t, d, r.suite, lastResort, d.rowOf(k)); k == nil {
+			k = r.offer(t, d.number, r.suite, lastResort)
+		}
 	}
 	if k == nil {
 		from.without = r.unserved(t, d, lastResort)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -235,6 +236,30 @@ var concurrencyPromises = []promise{
 			if n := len(reservedRefs(r)); n > 1 {
 				w.t.Fatalf("reserved %d", n)
 			}
+		}
+	}},
+	{"a device whose shelf is replaced meanwhile gives of the old one or of the new one", func(w *world) {
+		for round := range 5 {
+			w.replace(phone, 0, keyPackage(mlstest.LastResort()))
+			var answers tally
+			together(17, func(i int) {
+				if i == 0 {
+					if _, err := w.store.Replace(w.ctx, self(phone), phone, 0, keyPackages(16)); err != nil {
+						w.t.Error(err)
+					}
+					return
+				}
+				req := delivery.ReserveRequest{Users: alice.Users, IdempotencyKey: fmt.Sprintf("%d of %d", i, round)}
+				first, err := w.store.Reserve(w.ctx, bob, req)
+				again, errAgain := w.store.Reserve(w.ctx, bob, req)
+				again.Repeated = false
+				if err != nil || errAgain != nil || !reflect.DeepEqual(again, first) {
+					w.t.Errorf("the second answer is another: %v, %v, then %v, %v", first, err, again, errAgain)
+					return
+				}
+				answers.add(string(first.Users[0].Devices[0].Status))
+			})
+			same(w, "served", answers.m["reserved"]+answers.m["last_resort"], 16)
 		}
 	}},
 	{"in a storm nothing is handed out twice, given twice or lost", storm},
