@@ -71,7 +71,7 @@ func (c *checker) posted(number uint64) {
 	if w.holdCounted {
 		c.state.holdsOver++
 	}
-	n, open, lost, unread := 0, 0, 0, 0
+	n, open, lost, unread, claimable := 0, 0, 0, 0, false
 	var lastEnd time.Time
 	c.eachRecipient(number, func(key mailKey, r *recipient) bool {
 		if n++; r.lost {
@@ -91,6 +91,7 @@ func (c *checker) posted(number uint64) {
 			lost++
 		case !m.rec.State.Ended():
 			open++
+			claimable = claimable || d.endedAt.IsZero() // else a sweep ends it
 		case m.rec.EndedAt.After(lastEnd):
 			lastEnd = m.rec.EndedAt
 		}
@@ -118,7 +119,9 @@ func (c *checker) posted(number uint64) {
 		}
 		return
 	}
-	c.parts(w)
+	if claimable {
+		c.parts(w)
+	}
 }
 
 func (c *checker) overdueHold(w *welcome) {

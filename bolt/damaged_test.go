@@ -256,3 +256,17 @@ func TestDamageOfARemovedDeviceIsRepaired(t *testing.T) {
 		})
 	}
 }
+
+// Damage that was found and has ended the Welcome is no fault of the file, also if a
+// removed device has had it and no sweep has come yet.
+func TestDamageThatNobodyCanBeGivenIsNoFault(t *testing.T) {
+	h := newHurt(t, false, func(x *txn, number uint64) ([]byte, int) { return headerRow(x, number), -9 })
+	must(t, h.s.RemoveDevice(t.Context(), delivery.Unauthenticated(), phone))
+	h.claims(tablet)
+	h.outcome(delivery.StatusWithdrawn, delivery.StatusDamaged)
+	must(t, h.s.Close())
+	must(t, Check(t.Context(), h.path))
+	must(t, Compact(t.Context(), h.path, h.path+".small", nil))
+	h.open()
+	h.sound()
+}
