@@ -468,7 +468,7 @@ func (w *world) postBy(p posted) {
 	if errors.As(gotErr, &gotNone) && errors.As(wantErr, &wantNone) {
 		w.same("verdicts", gotNone.Recipients, wantNone.Recipients, nil, nil)
 	}
-	w.happened(fmt.Sprintf("Post by %+v of %s to %s", p.caller, text(p.posting), text(p.posting.Welcome.Secrets)), before, got, want, gotErr, wantErr)
+	w.happened(fmt.Sprintf("Post by %+v of %s, which is %s, to %s", p.caller, text(p.posting), text(p.id()), text(p.posting.Welcome.Secrets)), before, got, want, gotErr, wantErr)
 	w.woken(waiting)
 	for _, r := range got.Recipients {
 		if r.Matched && !p.posting.DryRun && !got.Repeated {
