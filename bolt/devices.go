@@ -222,12 +222,18 @@ func (t *txn) earlier(id delivery.DeviceID) (devices []*device) {
 
 // removedAt is when the device, or all of its user's, was removed last; zero if it
 // never was, or if that is forgotten.
-func (t *txn) removedAt(id delivery.DeviceID) (at time.Time) {
-	if d := t.lastOf(id); d != nil {
-		at, _ = t.lastRemovalOf(d)
+func (t *txn) removedAt(id delivery.DeviceID) time.Time {
+	d := t.lastOf(id)
+	if d == nil {
+		d = unknown(id)
 	}
+	at, _ := t.lastRemovalOf(d)
 	return at
 }
+
+// unknown stands for a device of which nothing is known but that its user may have been
+// removed: in a copy from before the device was made.
+func unknown(id delivery.DeviceID) *device { return &device{id: id, removed: true} }
 
 // lastRemovalOf is when a device was removed last, or all of its user's, and the number
 // that the sequence had, as a clock may have been wrong: their row says both.
@@ -298,10 +304,13 @@ func (t *txn) createDevice(id delivery.DeviceID) *device {
 	d := t.device(id)
 	if d == nil {
 		d = &device{number: t.next(), id: id, level: stockNone}
-		if before := t.lastOf(id); before != nil {
+		before := t.lastOf(id)
+		if before == nil {
+			before = unknown(id)
+		} else {
 			d.life = before.life + 1
-			d.removedAt, d.removedNo = t.lastRemovalOf(before)
 		}
+		d.removedAt, d.removedNo = t.lastRemovalOf(before)
 		t.put(bucketNames, nameKey(id), numberKey(d.number))
 		t.keep(d)
 	}
@@ -377,7 +386,7 @@ func (d *device) encode() []byte {
 	if d.early > 0 {
 		e.number(uint64(d.early))
 	}
-	if d.life > 0 || !d.endedAt.IsZero() || d.replaced != [8]uint64{} {
+	if d.life > 0 || d.removedNo > 0 || !d.endedAt.IsZero() || d.replaced != [8]uint64{} {
 		e.number(d.life)
 		e.number(d.removedNo)
 		e.times(d.endedAt)

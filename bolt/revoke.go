@@ -356,13 +356,14 @@ func (t *txn) isOpen(r revocation) bool {
 	return t.isBefore(d.number, r)
 }
 
-// isOpenOfUser is isOpen of the removal of a user.
+// isOpenOfUser is isOpen of the removal of a user. It concerns devices, too, of which
+// nothing is known because they were made after the copy that this is.
 func (t *txn) isOpenOfUser(r revocation) bool {
 	user := delivery.UserID(r.id)
 	if row := t.get(bucketGone, userPrefix(user)); row != nil && !t.isBefore(readNumber(row[numberBytes:]), r) {
 		return false
 	}
-	return len(t.devicesBefore(r)) > 0 ||
+	return t.sure.Before(r.at.Add(t.limits.TombstoneKept)) || len(t.devicesBefore(r)) > 0 ||
 		slices.ContainsFunc(t.goneDevices(user), func(d *device) bool { return t.isBefore(d.removedNo, r) })
 }
 

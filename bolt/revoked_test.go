@@ -307,6 +307,66 @@ func TestARemovedUserHasNoDeviceThatWasForgotten(t *testing.T) {
 	}
 }
 
+// forgotten removes a device as a sweep does, which writes no line.
+func (r *revoking) forgotten(id delivery.DeviceID) {
+	r.t.Helper()
+	must(r.t, r.s.writer.do(r.t.Context(), 0, func(t *txn) error { t.forgetDevice(t.device(id)); return nil }))
+}
+
+// A device that was made after the backup, and was forgotten, has no line. Its user's
+// keeps its credentials out of the restored file, also once it has been made again and
+// that file is opened again.
+func TestARemovedUserIsRemovedWithDevicesThatTheBackupDoesNotKnow(t *testing.T) {
+	r := newRevoking(t)
+	before := r.saved()
+	r.made(alicePhone)
+	old := delivery.Caller{User: "alice", Device: "phone", Bound: r.clock.Now()}
+	r.forgotten(alicePhone)
+	r.clock.Advance(time.Hour)
+	must(t, r.s.RemoveUser(t.Context(), nobody, "alice"))
+	r.put(before, true)
+	if err := r.publish(alicePhone, old); !errors.Is(err, delivery.ErrDeviceRemoved) {
+		t.Errorf("after the restore: %v", err)
+	}
+	r.clock.Advance(time.Hour)
+	must(t, r.publish(alicePhone, delivery.Caller{User: "alice", Device: "phone", Bound: r.clock.Now()}))
+	r.close()
+	must(t, Check(t.Context(), r.path))
+	r.open()
+	if n := r.s.Commits(); n != 0 {
+		t.Errorf("what was carried out is carried out again: %d commits", n)
+	}
+	if err := r.publish(alicePhone, old); !errors.Is(err, delivery.ErrDeviceRemoved) {
+		t.Errorf("once it was made again: %v", err)
+	}
+	r.is("then", "alice/phone")
+}
+
+// What is known of a device by its user's removal alone is known as long as that of others.
+func TestARemovedUserIsNotForgottenWithItsDevices(t *testing.T) {
+	r := newRevoking(t)
+	before := r.saved()
+	r.made(alicePhone)
+	old := delivery.Caller{User: "alice", Device: "phone", Bound: r.clock.Now()}
+	r.made(aliceTablet)
+	r.forgotten(alicePhone)
+	r.clock.Advance(time.Hour)
+	r.remove(aliceTablet)
+	r.clock.Advance(2 * time.Hour)
+	must(t, r.s.RemoveUser(t.Context(), nobody, "alice"))
+	r.put(before, true)
+	for r.clock.Advance(time.Hour - time.Second); ; r.clock.Advance(24 * time.Hour) {
+		_, err := r.s.Sweep(t.Context())
+		must(t, err)
+		if !r.clock.Now().Before(old.Bound.Add(3*time.Hour + delivery.DefaultLimits().TombstoneKept)) {
+			break
+		}
+		if err := r.publish(alicePhone, old); !errors.Is(err, delivery.ErrDeviceRemoved) {
+			t.Fatalf("at %v: %v", r.clock.Now(), err)
+		}
+	}
+}
+
 // A device that is made and removed at the very time of a restore stays removed.
 func TestARemovalAtTheTimeOfARestore(t *testing.T) {
 	r := newRevoking(t)

@@ -32,8 +32,10 @@ type book struct {
 	turns       int                             // how often a Welcome was given
 	lives       int                             // how many devices there were
 	removed     map[delivery.DeviceID]time.Time // when they were, last; they may be back
-	unsure      map[delivery.DeviceID]bool      // they were again, when that may have been forgotten
+	maybe       map[delivery.DeviceID]time.Time // a later removal, which may not be known
+	byUser      map[delivery.DeviceID]bool      // known only by its user's removal, since a restore
 	tokens      []delivery.Token                // in the order of their making
+	unsure      map[string]bool                 // those that may not be there
 
 	watched, lastSweep time.Time // since when sweeps have seen time pass, and the last of them
 
@@ -123,7 +125,7 @@ type repeat struct {
 }
 
 func newBook(limits delivery.Limits) *book {
-	return &book{limits: limits, devices: map[delivery.DeviceID]*device{}, repeats: map[string]*repeat{}, restoredOver: map[delivery.ReservationID]bool{}, removed: map[delivery.DeviceID]time.Time{}, unsure: map[delivery.DeviceID]bool{}}
+	return &book{limits: limits, devices: map[delivery.DeviceID]*device{}, repeats: map[string]*repeat{}, restoredOver: map[delivery.ReservationID]bool{}, removed: map[delivery.DeviceID]time.Time{}, maybe: map[delivery.DeviceID]time.Time{}, byUser: map[delivery.DeviceID]bool{}, unsure: map[string]bool{}}
 }
 
 // committed notes that something is dated now. If that is earlier than before, then
@@ -132,6 +134,9 @@ func (b *book) committed() {
 	if b.dated.Sub(b.now) >= time.Second {
 		for id, at := range b.removed {
 			b.removed[id] = earliest(at, b.now)
+		}
+		for id, at := range b.maybe {
+			b.maybe[id] = earliest(at, b.now)
 		}
 		b.restoredAt = earliest(b.restoredAt, b.now)
 	}
@@ -143,7 +148,8 @@ func (b *book) copy() *book {
 	c := *b
 	c.devices, c.repeats = maps.Clone(b.devices), maps.Clone(b.repeats)
 	c.restoredOver = maps.Clone(b.restoredOver)
-	c.removed, c.unsure, c.tokens = maps.Clone(b.removed), maps.Clone(b.unsure), slices.Clone(b.tokens)
+	c.removed, c.maybe, c.byUser, c.tokens = maps.Clone(b.removed), maps.Clone(b.maybe), maps.Clone(b.byUser), slices.Clone(b.tokens)
+	c.unsure = maps.Clone(b.unsure)
 	for id, d := range c.devices {
 		c.devices[id] = again(d)
 	}

@@ -24,6 +24,11 @@ var (
 	details = []string{"", "no key"}
 )
 
+// devicesOf are those that a user may have.
+func devicesOf(user delivery.UserID) []delivery.DeviceID {
+	return slices.DeleteFunc(slices.Clone(devices), func(d delivery.DeviceID) bool { return d.User != user })
+}
+
 func pick[T any](w *world, what string, from []T) T {
 	return rapid.SampledFrom(from).Draw(w.t, what)
 }

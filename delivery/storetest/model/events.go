@@ -223,7 +223,7 @@ func (w *world) removeDevice() {
 	if w.outlived(caller, d, gotErr) {
 		return
 	}
-	w.removed(fmt.Sprintf("RemoveDevice %v", d), before, gotErr, func() { w.book.removeDevice(d) }, d)
+	w.removed(fmt.Sprintf("RemoveDevice %v", d), before, gotErr, func() { w.book.removeDevice(d) }, false, d)
 }
 
 func (w *world) removeUser() {
@@ -234,15 +234,14 @@ func (w *world) removeUser() {
 	if w.tooEarly(gotErr) {
 		return
 	}
-	of := slices.DeleteFunc(slices.Clone(devices), func(d delivery.DeviceID) bool { return d.User != user })
-	w.removed(fmt.Sprintf("RemoveUser %v", user), before, gotErr, func() { w.book.removeUser(user) }, of...)
+	w.removed(fmt.Sprintf("RemoveUser %v", user), before, gotErr, func() { w.book.removeUser(user) }, true, devicesOf(user)...)
 }
 
 // removed compares a removal. When a device was removed before may be forgotten,
 // and then it is not noted again.
-func (w *world) removed(what, before string, gotErr error, remove func(), of ...delivery.DeviceID) {
+func (w *world) removed(what, before string, gotErr error, remove func(), byUser bool, of ...delivery.DeviceID) {
 	open := slices.ContainsFunc(of, func(d delivery.DeviceID) bool {
-		return w.book.devices[d] == nil && (w.book.mayForgetRemoval(d) || w.book.unsure[d])
+		return w.book.devices[d] == nil && w.book.mayKnow(d) && !w.book.knowsGone(d)
 	})
 	for _, d := range of {
 		if w.book.devices[d] != nil {
@@ -255,7 +254,7 @@ func (w *world) removed(what, before string, gotErr error, remove func(), of ...
 		before = ""
 	}
 	if gotErr == nil {
-		w.noteRemovals(was, of)
+		w.noteRemovals(was, of, byUser)
 	}
 	w.happened(what, before, nil, nil, gotErr, nil)
 }
@@ -853,8 +852,8 @@ func (w *world) restore() {
 	if w.fixture.KeepsRevoked {
 		for _, r := range w.revoked[w.backup.revoked:] {
 			tokens := w.book.tokens
-			if w.book.revokeAgain(r); r.unsure {
-				w.book.tokens = w.valid(tokens)
+			if w.book.revokeAgain(r, r.unsure && w.exists(r.device)); r.unsure {
+				w.unsureTokens(tokens, r.device)
 			}
 			w.tried.stayed++
 		}
@@ -863,6 +862,13 @@ func (w *world) restore() {
 		w.revoked = w.revoked[:w.backup.revoked]
 	}
 	w.book.restored(w.epoch())
+}
+
+// exists reports whether the store has the device.
+func (w *world) exists(id delivery.DeviceID) bool {
+	infos, err := w.store.Devices(w.ctx, nobody, id.User)
+	w.same("devices", nil, nil, err, nil)
+	return slices.ContainsFunc(infos, func(i delivery.DeviceInfo) bool { return i.Device == id.Name })
 }
 
 // damage flips a bit of what may be handed out.

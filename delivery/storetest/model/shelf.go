@@ -480,15 +480,14 @@ func (b *book) withdrawOne(id delivery.DeviceID, ref mls.KeyPackageRef) error {
 // removed already.
 func (b *book) removeDevice(id delivery.DeviceID) {
 	b.revokeTokens(delivery.TokenOwner{User: id.User, Device: id.Name})
-	_, before := b.removed[id]
 	switch {
 	case b.devices[id] != nil:
 		b.removed[id] = b.now
-		delete(b.unsure, id)
-	case before && !b.mayForgetRemoval(id) && !b.unsure[id]:
+		delete(b.maybe, id)
+	case b.knowsGone(id):
 		b.removed[id] = b.now
-	case before:
-		b.unsure[id] = true
+	case b.mayKnow(id):
+		b.maybe[id] = latest(b.maybe[id], b.now)
 	}
 	if b.devices[id] == nil {
 		return
@@ -565,10 +564,16 @@ func (b *book) endWith(e *entry) {
 	e.overdue = false
 }
 
+// removeUser removes all devices of a user. Whether credentials of one that was never there
+// are refused since is left open.
 func (b *book) removeUser(user delivery.UserID) {
-	for _, id := range devices {
-		if id.User == user {
+	of := devicesOf(user)
+	known := slices.ContainsFunc(of, b.mayKnow)
+	for _, id := range of {
+		if b.mayKnow(id) {
 			b.removeDevice(id)
+		} else if known {
+			b.maybe[id] = b.now
 		}
 	}
 	b.revokeTokens(delivery.TokenOwner{User: user})

@@ -50,6 +50,10 @@ func (w *world) addToken() {
 		return
 	}
 	want, wantErr := w.book.addToken(token)
+	if gotErr == nil && wantErr != nil { // some that have expired may not be there
+		w.book.dropTokens(func(t delivery.Token) bool { return w.book.unsure[t.ID] })
+		want, wantErr = w.book.addToken(token)
+	}
 	if wantErr != nil {
 		got = want // says nothing
 	}
@@ -77,56 +81,91 @@ type revocation struct {
 	at     time.Time
 	token  string
 	device delivery.DeviceID
-	unsure bool // it may have been one of a device that is forgotten
+	byUser bool // by its user's, when it was gone
+	unsure bool // it may have been one of a device that is not known
 }
 
 // noteRemovals notes what a removal has changed of these devices and their tokens.
-func (w *world) noteRemovals(was *book, of []delivery.DeviceID) {
+func (w *world) noteRemovals(was *book, of []delivery.DeviceID, byUser bool) {
 	for _, t := range was.tokens {
 		if !slices.ContainsFunc(w.book.tokens, func(left delivery.Token) bool { return left.ID == t.ID }) {
 			w.revoked = append(w.revoked, revocation{at: w.book.now, token: t.ID})
 		}
 	}
+	known := byUser && slices.ContainsFunc(of, was.mayKnow)
+	again := slices.ContainsFunc(of, func(d delivery.DeviceID) bool { return was.removedAgain(d, w.book.now) })
 	for _, d := range of {
-		_, before := was.removed[d]
-		if was.devices[d] != nil || before {
-			w.revoked = append(w.revoked, revocation{w.book.now, "", d, was.devices[d] == nil && (was.mayForgetRemoval(d) || was.unsure[d])})
+		gone := was.devices[d] == nil
+		if !gone || again && (was.mayKnow(d) || known) {
+			w.revoked = append(w.revoked, revocation{w.book.now, "", d, byUser && gone, gone && !was.knowsGone(d)})
 		}
 	}
 }
 
-// revokeAgain is what a revocation is to a copy from before it.
-func (b *book) revokeAgain(r revocation) {
+// removedAgain reports whether a removal at that time may be written down as that of a
+// device which had been removed before.
+func (b *book) removedAgain(id delivery.DeviceID, at time.Time) bool {
+	_, before := b.removed[id]
+	if b.devices[id] != nil {
+		return before
+	}
+	return b.mayKnow(id) && !(b.knowsGone(id) && b.removed[id].Equal(at))
+}
+
+// revokeAgain is what a revocation is to a copy from before it. is says that its device
+// is there.
+func (b *book) revokeAgain(r revocation, is bool) {
 	if r.token != "" {
 		b.dropTokens(func(t delivery.Token) bool { return t.ID == r.token })
 		return
 	}
-	now, removed := b.now, b.removed[r.device]
+	now, there, known := b.now, b.devices[r.device] != nil, b.knowsGone(r.device)
 	r.at = earliest(r.at, now) // a clock was ahead
+	if r.unsure && (is || !there) {
+		b.maybe[r.device] = latest(b.maybe[r.device], r.at)
+		return
+	}
 	b.now = r.at
 	b.removeDevice(r.device)
 	b.now = now
 	// A device that was made later than the copy does not come back either.
-	if b.removed[r.device] = r.at; r.unsure {
-		b.unsure[r.device] = true
-		b.removed[r.device] = latest(removed, r.at)
+	b.removed[r.device] = r.at
+	if !b.maybe[r.device].After(r.at) {
+		delete(b.maybe, r.device)
 	}
+	b.byUser[r.device] = r.byUser && !there && !known
 }
 
-// valid returns those tokens that the store has: where it may have forgotten a removal,
-// that may have had no line.
-func (w *world) valid(tokens []delivery.Token) []delivery.Token {
-	got, err := w.store.Tokens(w.ctx, delivery.TokenOwner{})
-	if err != nil {
-		w.t.Fatalf("tokens: %v", err)
+// unsureTokens keeps of a device those tokens that the store has: where it may have
+// forgotten a removal, that may have had no line. Of one that has expired nobody can tell
+// until a clock that was wrong is put right.
+func (w *world) unsureTokens(tokens []delivery.Token, id delivery.DeviceID) {
+	w.book.tokens = tokens
+	for _, t := range tokens {
+		if t.Owner == (delivery.TokenOwner{User: id.User, Device: id.Name}) {
+			w.book.unsure[t.ID] = true
+		}
 	}
-	return slices.DeleteFunc(slices.Clone(tokens), func(t delivery.Token) bool {
-		return !slices.ContainsFunc(got, func(o delivery.Token) bool { return o.ID == t.ID })
+	w.settleTokens()
+}
+
+// settleTokens looks for tokens of which nobody could tell whether they are there.
+func (w *world) settleTokens() {
+	got, err := w.store.Tokens(w.ctx, delivery.TokenOwner{})
+	w.same("tokens", nil, nil, err, nil)
+	w.book.dropTokens(func(t delivery.Token) bool {
+		_, err := w.book.keptToken(t.ID)
+		unsure := err == nil && w.book.unsure[t.ID]
+		if unsure {
+			delete(w.book.unsure, t.ID)
+		}
+		return unsure && !slices.ContainsFunc(got, func(o delivery.Token) bool { return o.ID == t.ID })
 	})
 }
 
 // checkTokens asks for all tokens, and for each that ever was.
 func (w *world) checkTokens() {
+	w.settleTokens()
 	for _, within := range append(owners, delivery.TokenOwner{}) {
 		got, err := w.store.Tokens(w.ctx, within)
 		w.same(fmt.Sprintf("Tokens within %s", within), got, w.book.tokensWithin(within), err, nil)
@@ -215,13 +254,19 @@ func (b *book) dropTokens(these func(delivery.Token) bool) {
 }
 
 // outlivedRemoval reports whether the caller's credentials were those of a device
-// that was removed since they had been issued, and whether that may be forgotten.
-func (b *book) outlivedRemoval(caller delivery.Caller, id delivery.DeviceID) (outlived, mayBeForgotten bool) {
-	removed, ok := b.removed[id]
-	if !ok || caller.Bound.IsZero() || caller.User != id.User || caller.Device != id.Name {
+// that was removed since they had been issued, and whether that may be forgotten, or
+// else known of a removal that changed nothing certain.
+func (b *book) outlivedRemoval(caller delivery.Caller, id delivery.DeviceID) (outlived, open bool) {
+	if caller.Bound.IsZero() || caller.User != id.User || caller.Device != id.Name {
 		return false, false
 	}
-	return !caller.Bound.After(earliest(removed, b.now)), b.unsure[id] || b.mayForgetRemoval(id)
+	since := func(at time.Time, ok bool) bool { return ok && !caller.Bound.After(earliest(at, b.now)) }
+	removed, ok := b.removed[id]
+	if since(removed, ok) {
+		return true, b.mayForgetRemoval(id)
+	}
+	maybe, ok := b.maybe[id]
+	return false, since(maybe, ok)
 }
 
 // mayForgetRemoval reports whether it may be forgotten when the device was
@@ -229,4 +274,19 @@ func (b *book) outlivedRemoval(caller delivery.Caller, id delivery.DeviceID) (ou
 func (b *book) mayForgetRemoval(id delivery.DeviceID) bool {
 	removed, ok := b.removed[id]
 	return ok && come(removed.Add(b.limits.TombstoneKept), latest(b.sure, b.swept, b.carriedOut))
+}
+
+// knowsGone reports whether it is certain that a device which is not there is known to
+// have been removed. Only then it can be removed once more.
+func (b *book) knowsGone(id delivery.DeviceID) bool {
+	_, before := b.removed[id]
+	_, maybe := b.maybe[id]
+	return b.devices[id] == nil && before && !maybe && !b.byUser[id] && !b.mayForgetRemoval(id)
+}
+
+// mayKnow reports whether a device may be known: it is there, or was.
+func (b *book) mayKnow(id delivery.DeviceID) bool {
+	_, before := b.removed[id]
+	_, maybe := b.maybe[id]
+	return b.devices[id] != nil || before || maybe
 }
