@@ -265,10 +265,10 @@ func TestABackupThatIsNotWantedLeavesNothing(t *testing.T) {
 // What is wrong in a row is found although every page is as it should be.
 func TestACheckReadsRows(t *testing.T) {
 	for name, damage := range map[string]func(x *txn){
-		"another's bytes":  func(x *txn) { x.put(bucketKeyPackages, numberKey(2), []byte("others")) },
-		"a count":          func(x *txn) { x.state.keyPackages[delivery.Available]++; x.writes++ },
+		"another's bytes":  func(x *txn) { x.put(kindKeyPackages, numberKey(2), []byte("others")) },
+		"a count":          func(x *txn) { x.counted.keyPackages[delivery.Available]++; x.writes++ },
 		"a device's count": func(x *txn) { d := x.device(phone); d.available++; x.changed(d) },
-		"a lost device":    func(x *txn) { x.del(bucketDevices, x.device(phone).key(rowDevice)) },
+		"a lost device":    func(x *txn) { x.del(kindDevices, x.device(phone).key(rowDevice)) },
 	} {
 		path := filepath.Join(t.TempDir(), "welcomed.db")
 		s, err := Open(path, Options{Limits: delivery.DefaultLimits()})

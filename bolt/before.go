@@ -38,7 +38,7 @@ func (s *Store) BeforeReserve(ctx context.Context, caller delivery.Caller, req d
 func (r *reservation) lookBefore(t *txn) (look delivery.ReserveLook, err error) {
 	var row []byte
 	if r.record.key != nil {
-		row = t.get(bucketIdempotency, r.record.key)
+		row = t.get(kindIdempotency, r.record.key)
 	}
 	if look.Repeated, err = t.repeatedReservation(r.record, row); err != nil {
 		return look, err

@@ -136,8 +136,8 @@ func BenchmarkIntact(b *testing.B) {
 	must(b, s.view(b.Context(), func(t *txn) error {
 		_, m := t.someMail(rowPending)
 		rows := map[string][]byte{}
-		for _, key := range t.keys(bucketWelcomes, numberKey(m.welcome), 0) {
-			rows[string(key)] = cloneBytes(t.get(bucketWelcomes, key))
+		for _, key := range t.keys(kindWelcomes, numberKey(m.welcome), 0) {
+			rows[string(key)] = cloneBytes(t.get(kindWelcomes, key))
 		}
 		b.Run("a Welcome", func(b *testing.B) {
 			for b.Loop() {

@@ -145,7 +145,8 @@ type checker struct {
 	fixes  []func(*txn) // what repairs the findings, when no scan is on its way
 	limits delivery.Limits
 
-	want       state // as the file says
+	want       Totals // as the file says
+	last       uint64 // the highest number that is found
 	unreadable int
 	devicesN   int
 	payloads   int64             // that KeyPackages have, as they say
@@ -158,23 +159,24 @@ type checker struct {
 // checkRows checks all rows and returns what repairs them: at most mostFixes at a
 // time.
 func checkRows(ctx context.Context, tx *bbolt.Tx, r *Report, opts CheckOptions) (fixes []func(*txn), err error) {
-	s := new(Store)
-	if _, err := s.load(tx); err != nil {
+	f, log, err := snapshot(tx, delivery.DefaultLimits())
+	if err != nil {
 		return nil, err
 	}
-	t := &txn{tx: tx, store: s, rows: newRowMap(), raw: true}
-	c := &checker{txn: t, ctx: ctx, opts: opts, report: r, limits: delivery.DefaultLimits(), want: *s.state.Load(), waiting: map[byte][]uint64{}, refound: map[string]bool{}}
-	err = recovering(func() error {
-		if log := loadLog(tx.Bucket(bucketLog.name), c.want.merged, t.rows); !wholeLog(tx, log) {
-			return errLostCommit
-		}
-		return c.all()
+	if !wholeLog(tx, log) {
+		return nil, errLostCommit
+	}
+	f.file.strays(func(key []byte) {
+		r.add(opts, Finding{Text: fmt.Sprintf("row %x is of no kind that there is", key)})
 	})
+	f.raw = true
+	c := &checker{txn: &f.txn, ctx: ctx, opts: opts, report: r, limits: delivery.DefaultLimits(), want: f.rows.Totals(), waiting: map[byte][]uint64{}, refound: map[string]bool{}}
+	err = recovering(c.all)
 	r.Devices = c.devicesN
-	for _, n := range c.state.keyPackages {
+	for _, n := range c.counted.keyPackages {
 		r.KeyPackages += int(n)
 	}
-	for _, n := range c.state.welcomes {
+	for _, n := range c.counted.welcomes {
 		r.Welcomes += int(n)
 	}
 	return c.fixes, err
@@ -184,8 +186,12 @@ func (c *checker) all() (err error) {
 	if err := c.timersOfWelcomes(); err != nil {
 		return err
 	}
-	if c.scanRows(nil, nil, func(k, v []byte) bool { err = c.guarded(c.row, k, v); return err == nil }); err != nil {
-		return err
+	for _, kind := range Kinds {
+		if looked := rowChecks[kind]; looked != nil {
+			if err := c.each(kind, func(k, v []byte) { looked(c, k, v) }); err != nil {
+				return err
+			}
+		}
 	}
 	if err := recovering(func() error { c.endDevice(); return nil }); err != nil && !isDamage(err) {
 		return err
@@ -194,28 +200,31 @@ func (c *checker) all() (err error) {
 		return err
 	}
 	c.totals()
-	if c.store.format == formatVersion && c.get(bucketMeta, keyRestoreEpoch) == nil {
-		c.repairable(putRow(bucketMeta, keyRestoreEpoch, newEpoch()), "the restore epoch is missing, without which nothing can be published that was made before the last restore")
+	if c.store.format == formatVersion && c.get(kindMeta, keyRestoreEpoch) == nil {
+		c.repairable(putRow(kindMeta, keyRestoreEpoch, newEpoch()), "the restore epoch is missing, without which nothing can be published that was made before the last restore")
 	}
 	return nil
 }
 
-// guarded has a row looked at. One that cannot be read is a finding.
-func (c *checker) guarded(look func(k, v []byte), k, v []byte) error {
-	if c.looks++; c.looks%1024 == 0 {
-		if c.ctx.Err() != nil {
-			return c.ctx.Err()
+// each has every row of a kind looked at. One that cannot be read is a finding.
+func (c *checker) each(kind *Kind, look func(k, v []byte)) error {
+	for k, v := range c.scan(kind, nil, nil) {
+		if c.looks++; c.looks%1024 == 0 {
+			if c.ctx.Err() != nil {
+				return c.ctx.Err()
+			}
+			c.opts.Progress.Add(1024)
 		}
-		c.opts.Progress.Add(1024)
+		c.devices = nil // remembers none: there may be millions
+		err := recovering(func() error { look(k, v); return nil })
+		if isDamage(err) {
+			c.unreadable++
+			c.wrong("row %x of %s, or one that it names, cannot be read", k, kind.Name)
+		} else if err != nil {
+			return err
+		}
 	}
-	c.devices = nil // remembers none: there may be millions
-	err := recovering(func() error { look(k, v); return nil })
-	if isDamage(err) {
-		c.unreadable++
-		c.wrong("row %x, or one that it names, cannot be read", k)
-		return nil
-	}
-	return err
+	return nil
 }
 
 // isDamage reports whether err says that a row is not what it should be: crafted ones
@@ -250,58 +259,47 @@ func (c *checker) fixable(f Finding, fix func(*txn)) {
 	}
 }
 
-func putRow(b *bucket, key, value []byte) func(*txn) {
+func putRow(b *Kind, key, value []byte) func(*txn) {
 	key, value = slices.Clone(key), slices.Clone(value)
 	return func(t *txn) { t.put(b, key, value) }
 }
 
-func delRow(b *bucket, key []byte) func(*txn) {
+func delRow(b *Kind, key []byte) func(*txn) {
 	key = slices.Clone(key)
 	return func(t *txn) { t.del(b, key) }
 }
 
-// row checks a row of the rows bucket.
-func (c *checker) row(k, v []byte) {
-	key := k[1:]
-	switch k[0] {
-	case bucketDevices.kind:
-		c.deviceRow(key, v)
-	case bucketNames.kind:
-		c.name(key, v)
-	case bucketGone.kind:
-		c.goneRow(key, v)
-	case bucketRefs.kind:
-		c.ref(key, v)
-	case bucketWelcomeIDs.kind:
-		if w := c.header(readNumber(v)); w == nil || string(w.id[:welcomeIDPrefix]) != string(key) {
-			c.repairable(delRow(bucketWelcomeIDs, key), "the id %x… has no Welcome", key)
-		}
-	case bucketPosted.kind:
-		c.posted(readNumber(key))
-	case bucketIdempotency.kind:
-		c.idempotency(key, v)
-	case bucketReservations.kind:
-		c.reservation(key, v)
-	case bucketTokens.kind:
-		c.tokenRow(string(key), v)
-	case bucketOwners.kind:
-		c.owner(key)
-	case bucketTimers.kind:
-		c.timer(key)
-	default:
-		c.wrong("row %x is of no kind that there is", k)
+// rowChecks are how rows are checked, by their kinds. Payloads are checked behind all
+// others, and what is in meta where it is used.
+var rowChecks = map[*Kind]func(c *checker, key, v []byte){
+	kindTokens:       func(c *checker, key, v []byte) { c.tokenRow(string(key), v) },
+	kindDevices:      (*checker).deviceRow,
+	kindGone:         (*checker).goneRow,
+	kindWelcomeIDs:   (*checker).welcomeID,
+	kindIdempotency:  (*checker).idempotency,
+	kindNames:        (*checker).name,
+	kindOwners:       func(c *checker, key, _ []byte) { c.owner(key) },
+	kindPosted:       func(c *checker, key, _ []byte) { c.posted(readNumber(key)) },
+	kindRefs:         (*checker).ref,
+	kindTimers:       func(c *checker, key, _ []byte) { c.timer(key) },
+	kindReservations: (*checker).reservation,
+}
+
+func (c *checker) welcomeID(key, v []byte) {
+	if w := c.header(readNumber(v)); w == nil || string(w.id[:welcomeIDPrefix]) != string(key) {
+		c.repairable(delRow(kindWelcomeIDs, key), "the id %x… has no Welcome", key)
 	}
 }
 
 func (c *checker) name(key, v []byte) {
 	number := readNumber(v)
 	if d := c.deviceByNumber(number); d == nil || c.isGone(d) || string(nameKey(d.id)) != string(key) {
-		for range c.scan(bucketDevices, numberKey(number), nil) {
+		for range c.scan(kindDevices, numberKey(number), nil) {
 			if d == nil { // its rows are there, and that is said of them
 				return
 			}
 		}
-		c.repairable(delRow(bucketNames, key), "the name %q has no device", key)
+		c.repairable(delRow(kindNames, key), "the name %q has no device", key)
 	}
 }
 
@@ -316,7 +314,7 @@ func (c *checker) goneRow(key, v []byte) {
 		return
 	}
 	if d := c.deviceByNumber(readNumber(v)); d == nil || !d.removed || string(goneKey(d.id, d.life)) != string(key) {
-		c.repairable(delRow(bucketGone, key), "the name %q of a device that was removed has none", key)
+		c.repairable(delRow(kindGone, key), "the name %q of a device that was removed has none", key)
 	}
 }
 
@@ -329,7 +327,7 @@ func (c *checker) ref(key, v []byte) {
 			}
 		}
 	}
-	c.repairable(delRow(bucketRefs, key), "the ref %x… has no KeyPackage", key)
+	c.repairable(delRow(kindRefs, key), "the ref %x… has no KeyPackage", key)
 }
 
 // reservation checks a row that finds a KeyPackage by its reservation.
@@ -349,7 +347,7 @@ func (c *checker) reservation(key, v []byte) {
 	if c.refound[string(key)] {
 		return // its KeyPackage was seen before
 	}
-	c.repairable(delRow(bucketReservations, key), "the reservation %x has no KeyPackage", key)
+	c.repairable(delRow(kindReservations, key), "the reservation %x has no KeyPackage", key)
 }
 
 func (c *checker) idempotency(key, v []byte) {
@@ -364,8 +362,8 @@ func (c *checker) idempotency(key, v []byte) {
 
 func (c *checker) tokenRow(id string, v []byte) {
 	token := decodeToken(id, v)
-	if owner := append(ownerKey(token.Owner, true), id...); c.get(bucketOwners, owner) == nil {
-		c.repairable(putRow(bucketOwners, owner, nil), "token %s is not among its owner's", id)
+	if owner := append(ownerKey(token.Owner, true), id...); c.get(kindOwners, owner) == nil {
+		c.repairable(putRow(kindOwners, owner, nil), "token %s is not among its owner's", id)
 	}
 	if !token.Expires.IsZero() {
 		c.hasTimer(timerToken, token.Expires, []byte(id), "token %s", id)
@@ -374,9 +372,9 @@ func (c *checker) tokenRow(id string, v []byte) {
 
 func (c *checker) owner(key []byte) {
 	id := key[1+lastZero(key):]
-	row := c.get(bucketTokens, id)
+	row := c.get(kindTokens, id)
 	if row == nil || string(append(ownerKey(decodeToken(string(id), row).Owner, true), id...)) != string(key) {
-		c.repairable(delRow(bucketOwners, key), "%q is said to have token %s, which is not there or another's", key[:lastZero(key)], id)
+		c.repairable(delRow(kindOwners, key), "%q is said to have token %s, which is not there or another's", key[:lastZero(key)], id)
 	}
 }
 
@@ -402,88 +400,73 @@ func (c *checker) timer(key []byte) {
 		fits = size > 0
 	}
 	if !fits {
-		c.repairable(delRow(bucketTimers, key), "timer %x is for nothing that there is", key)
+		c.repairable(delRow(kindTimers, key), "timer %x is for nothing that there is", key)
 	}
 }
 
-// totals compares what was counted with the state row.
+// totals compares what was counted with the totals of the file.
 func (c *checker) totals() {
-	got, want := &c.state, &c.want
-	differs := func(got, want int64, format string, args ...any) bool {
-		if got == want {
-			return false
+	differs := func(of func(*Totals) *int64, format string, args ...any) {
+		got, want := *of(&c.counted), *of(&c.want)
+		if got != want {
+			c.repairable(func(t *txn) { *of(&t.counted) += got - want }, "%s: %d are counted, and there are %d", fmt.Sprintf(format, args...), want, got)
 		}
-		c.repairable(func(t *txn) { c.setTotals(&t.state) }, "%s: %d are counted, and there are %d", fmt.Sprintf(format, args...), want, got)
-		return true
 	}
 	for _, k := range delivery.KeyPackageStates {
-		differs(got.keyPackages[k], want.keyPackages[k], "KeyPackages that are %s", k)
+		differs(func(t *Totals) *int64 { return &t.keyPackages[k] }, "KeyPackages that are %s", k)
 	}
 	for _, w := range delivery.WelcomeStates {
-		differs(got.welcomes[w], want.welcomes[w], "recipients of Welcomes that are %s", w)
+		differs(func(t *Totals) *int64 { return &t.welcomes[w] }, "recipients of Welcomes that are %s", w)
 	}
 	for i, name := range []string{"enough", "few", "no"} {
-		differs(got.stock[i], want.stock[i], "devices that have %s KeyPackages left", name)
+		differs(func(t *Totals) *int64 { return &t.stock[i] }, "devices that have %s KeyPackages left", name)
 	}
-	differs(got.stock[stockLastResort], want.stock[stockLastResort], "devices that publish last resorts only")
-	differs(got.stock[stockIdle], want.stock[stockIdle], "devices that were not seen for long")
-	differs(got.overdue, want.overdue, "overdue Welcomes")
-	differs(got.holdsOver, want.holdsOver, "overdue holds")
-	for i := range got.shelves {
+	differs(func(t *Totals) *int64 { return &t.stock[stockLastResort] }, "devices that publish last resorts only")
+	differs(func(t *Totals) *int64 { return &t.stock[stockIdle] }, "devices that were not seen for long")
+	differs(func(t *Totals) *int64 { return &t.overdue }, "overdue Welcomes")
+	differs(func(t *Totals) *int64 { return &t.holdsOver }, "overdue holds")
+	for i := range lastShelf + 1 {
 		if c.store.format > oldestFormat {
-			differs(got.shelves[i], want.shelves[i], "KeyPackages of suite %d on shelves (last resorts: %v)", shelf(i).suite(), shelf(i).lastResort())
+			differs(func(t *Totals) *int64 { return &t.shelves[i] }, "KeyPackages of suite %d on shelves (last resorts: %v)", i.suite(), i.lastResort())
 		}
 	}
-	if got.sequence > want.sequence {
-		last := got.sequence
-		c.repairable(func(t *txn) { t.state.sequence = max(t.state.sequence, last) },
-			"number %d was given, and the next one to be given is %d", last, want.sequence+1)
+	if last, given := c.last, c.rows.Last(); last > given {
+		c.repairable(func(t *txn) { t.raise(last) }, "number %d was given, and the next one to be given is %d", last, given+1)
 	}
-}
-
-// setTotals makes the totals what was counted. What other repairs change about
-// devices is added to them.
-func (c *checker) setTotals(s *state) {
-	s.keyPackages, s.welcomes, s.shelves = c.state.keyPackages, c.state.welcomes, c.state.shelves
-	s.stock, s.overdue, s.holdsOver = c.state.stock, c.state.overdue, c.state.holdsOver
 }
 
 // numbered notes a number of the sequence.
-func (c *checker) numbered(n uint64) { c.state.sequence = max(c.state.sequence, n) }
+func (c *checker) numbered(n uint64) { c.last = max(c.last, n) }
 
 // payloadRows checks what is in the buckets of payloads: each belongs to a row.
 func (c *checker) payloadRows() (err error) {
 	var last uint64 // Welcome
 	var known bool
-	c.base(bucketWelcomes).scan(nil, nil, func(k, v []byte) bool {
-		err = c.guarded(func(k, v []byte) {
-			number := readNumber(k)
-			if number != last {
-				last, known = number, c.welcomeHeader(number)
-				if !known && c.get(bucketPosted, numberKey(number)) == nil {
-					c.litter(func(t *txn) {
-						for _, key := range t.keys(bucketWelcomes, numberKey(number), 0) {
-							t.del(bucketWelcomes, key)
-						}
-					}, "there are parts of Welcome number %d, and nothing says what it is", number)
+	err = c.each(kindWelcomes, func(k, v []byte) {
+		number := readNumber(k)
+		if number == last {
+			return
+		}
+		last, known = number, c.welcomeHeader(number)
+		if !known && c.get(kindPosted, numberKey(number)) == nil {
+			c.litter(func(t *txn) {
+				for _, key := range t.keys(kindWelcomes, numberKey(number), 0) {
+					t.del(kindWelcomes, key)
 				}
-			}
-		}, k, v)
-		return err == nil
+			}, "there are parts of Welcome number %d, and nothing says what it is", number)
+		}
 	})
 	if err != nil {
 		return err
 	}
 	rows := int64(0)
-	c.base(bucketKeyPackages).scan(nil, nil, func(_, _ []byte) bool { rows++; return true })
+	for range c.scan(kindKeyPackages, nil, nil) {
+		rows++
+	}
 	if rows == c.payloads {
 		return nil
 	}
-	c.base(bucketKeyPackages).scan(nil, nil, func(k, v []byte) bool {
-		err = c.guarded(c.payloadRow, k, v)
-		return err == nil
-	})
-	return err
+	return c.each(kindKeyPackages, c.payloadRow)
 }
 
 // litter notes bytes that nothing refers to: nobody can be given them. Where rows
@@ -508,7 +491,7 @@ func (c *checker) payloadRow(key, v []byte) {
 	d, k := c.findRef(kp.Ref())
 	switch {
 	case k == nil || k.number != readNumber(key):
-		c.litter(delRow(bucketKeyPackages, key), "the bytes of KeyPackage %s are there twice, or without a state", kp.Ref())
+		c.litter(delRow(kindKeyPackages, key), "the bytes of KeyPackage %s are there twice, or without a state", kp.Ref())
 	case !k.payload:
 		c.repairable(func(t *txn) { t.keepPayload(d.number, k.keyPackageKey) }, "the bytes of KeyPackage %s are there, and its row says that they are gone", kp.Ref())
 	}
@@ -516,7 +499,7 @@ func (c *checker) payloadRow(key, v []byte) {
 
 // findRef is refOwner that does not mind an index to what is gone.
 func (c *checker) findRef(ref mls.KeyPackageRef) (*device, *keyPackage) {
-	v := c.get(bucketRefs, []byte(ref[:refPrefix]))
+	v := c.get(kindRefs, []byte(ref[:refPrefix]))
 	if len(v) != 2*numberBytes+1 {
 		return nil, nil
 	}
@@ -533,8 +516,8 @@ func (c *checker) findRef(ref mls.KeyPackageRef) (*device, *keyPackage) {
 
 // hasTimer checks that what ends at due has its entry.
 func (c *checker) hasTimer(kind byte, due time.Time, row []byte, format string, args ...any) {
-	if key := timerKey(kind, due, row); c.get(bucketTimers, key) == nil {
-		c.repairable(putRow(bucketTimers, key, nil), "%s has no timer: it would not end", fmt.Sprintf(format, args...))
+	if key := timerKey(kind, due, row); c.get(kindTimers, key) == nil {
+		c.repairable(putRow(kindTimers, key, nil), "%s has no timer: it would not end", fmt.Sprintf(format, args...))
 	}
 }
 

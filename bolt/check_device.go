@@ -72,9 +72,9 @@ func (c *checker) deviceRow(key, v []byte) {
 func misplaced(from, to, row []byte) func(*txn) {
 	row = slices.Clone(row)
 	return func(t *txn) {
-		if t.get(bucketDevices, to) == nil {
-			t.del(bucketDevices, from)
-			t.put(bucketDevices, to, row)
+		if t.get(kindDevices, to) == nil {
+			t.del(kindDevices, from)
+			t.put(kindDevices, to, row)
 		}
 	}
 }
@@ -138,15 +138,15 @@ func (t *txn) repairMail(p mailPlace) {
 func (t *txn) dropMail(p mailPlace) {
 	t.repairMail(p)
 	if d, m := t.mailAt(p); m != nil {
-		t.del(bucketDevices, d.mailRow(mailKind(m.was), p.key))
-		t.state.welcomes[m.was]--
+		t.del(kindDevices, d.mailRow(mailKind(m.was), p.key))
+		t.counted.welcomes[m.was]--
 		t.changed(d)
 	}
 }
 
 // placed notes a row that lies elsewhere than its state says.
 func (c *checker) placed(from, to, row []byte, format string, args ...any) {
-	if c.get(bucketDevices, to) != nil {
+	if c.get(kindDevices, to) != nil {
 		c.wrong("%s, and there twice with different states", fmt.Sprintf(format, args...))
 		return
 	}
@@ -184,7 +184,7 @@ func (c *checker) openMail(w *welcome, r *recipient, m *mail) {
 	if !k.rec.LastResort && k.rec.State != want && !ended {
 		c.wrong("Welcome %s is %s for KeyPackage %s, which is %s", w.id, s, r.ref, k.rec.State)
 	}
-	if c.get(bucketPosted, numberKey(w.number)) == nil {
+	if c.get(kindPosted, numberKey(w.number)) == nil {
 		return // that is said of the Welcome
 	}
 	w = c.welcome(w.number)
@@ -200,10 +200,10 @@ func (c *checker) keyPackageRow(kind byte, k *keyPackage) {
 	d, r := c.d, &k.rec
 	c.numbered(k.number)
 	c.numbers = append(c.numbers, k.number)
-	c.state.keyPackages[r.State]++
+	c.counted.keyPackages[r.State]++
 	if r.State == delivery.Available {
 		if r.InStock() {
-			c.state.shelves[k.shelf]++
+			c.counted.shelves[k.shelf]++
 		}
 		switch {
 		case r.LastResort && r.InStock():
@@ -229,9 +229,9 @@ func (c *checker) keyPackageRow(kind byte, k *keyPackage) {
 			continue
 		}
 		key, want := reservationKey(id, k.number), append(numberKey(d.number), byte(k.shelf))
-		if !bytes.Equal(c.get(bucketReservations, key), want) {
+		if !bytes.Equal(c.get(kindReservations, key), want) {
 			c.refound[string(key)] = true
-			c.repairable(putRow(bucketReservations, key, want), "KeyPackage %s of device %s is not found by its reservation", r.Ref, d.id)
+			c.repairable(putRow(kindReservations, key, want), "KeyPackage %s of device %s is not found by its reservation", r.Ref, d.id)
 		}
 	}
 	switch {
@@ -257,7 +257,7 @@ func (c *checker) ownRef(k *keyPackage) {
 		panic(errCorrupt)
 	}
 	index := append(appendNumber(numberKey(c.d.number), k.number), byte(k.shelf))
-	v := c.get(bucketRefs, []byte(ref[:refPrefix]))
+	v := c.get(kindRefs, []byte(ref[:refPrefix]))
 	if string(v) == string(index) {
 		return
 	}
@@ -265,7 +265,7 @@ func (c *checker) ownRef(k *keyPackage) {
 		c.wrong("KeyPackage %s of device %s has the place of its ref taken by %s of device %s", ref, c.d.id, other.rec.Ref, owner.id)
 		return
 	}
-	c.repairable(putRow(bucketRefs, []byte(ref[:refPrefix]), index), "KeyPackage %s of device %s is not found by its ref", ref, c.d.id)
+	c.repairable(putRow(kindRefs, []byte(ref[:refPrefix]), index), "KeyPackage %s of device %s is not found by its ref", ref, c.d.id)
 }
 
 // refAt is the KeyPackage that a row of the refs names, if it has that ref's place.
@@ -302,12 +302,12 @@ func (c *checker) payload(k *keyPackage) {
 	of := damagedKeyPackage{c.d.number, k.keyPackageKey, k.rec.Ref}
 	retire := func(t *txn) { t.dropDamaged(of) }
 	if !k.payload {
-		if k.rec.State == delivery.Available && c.get(bucketKeyPackages, numberKey(k.number)) == nil {
+		if k.rec.State == delivery.Available && c.get(kindKeyPackages, numberKey(k.number)) == nil {
 			c.damaged(retire, "KeyPackage %s of device %s is %s and has no bytes", k.rec.Ref, c.d.id, k.rec.State)
 		}
 		return
 	}
-	if c.get(bucketKeyPackages, numberKey(k.number)) == nil {
+	if c.get(kindKeyPackages, numberKey(k.number)) == nil {
 		c.damaged(retire, "the bytes of KeyPackage %s of device %s are missing", k.rec.Ref, c.d.id)
 		return
 	}
@@ -330,13 +330,13 @@ func (c *checker) endDevice() {
 	}
 	c.d = nil
 	c.devices = nil
-	c.state.overdue += int64(d.late())
+	c.counted.overdue += int64(d.late())
 	if d.level >= stockOK && d.level <= stockIdle {
-		c.state.stock[d.level]++
+		c.counted.stock[d.level]++
 	}
-	names, name := bucketNames, nameKey(d.id)
+	names, name := kindNames, nameKey(d.id)
 	if c.isGone(d) {
-		names, name = bucketGone, goneKey(d.id, d.life)
+		names, name = kindGone, goneKey(d.id, d.life)
 	}
 	if v := c.get(names, name); v == nil || readNumber(v) != d.number {
 		c.unnamed(d, names, name, v)
@@ -347,7 +347,7 @@ func (c *checker) endDevice() {
 	c.usedInitKeys(d)
 }
 
-func (c *checker) unnamed(d *device, names *bucket, name, v []byte) {
+func (c *checker) unnamed(d *device, names *Kind, name, v []byte) {
 	if v != nil {
 		if other := c.deviceByNumber(readNumber(v)); other != nil && other.id == d.id && other.life == d.life {
 			c.wrong("there are two devices %s, with the numbers %d and %d", d.id, d.number, other.number)
@@ -425,7 +425,7 @@ func (c *checker) alarms(d *device, own *device) {
 		c.hasTimer(timerDevice, d.live.set, numberKey(n), "device %s", d.id)
 	}
 	if c.tombs && d.tombstones.set.IsZero() {
-		seen := c.want.seen
+		seen := c.seen
 		c.repairable(func(t *txn) { d := t.deviceByNumber(n); d.tombstones.at(seen); t.changed(d) }, "what is over of device %s is never put away", d.id)
 	}
 	if !d.tombstones.set.IsZero() {
@@ -449,7 +449,7 @@ func (c *checker) usedInitKeys(d *device) {
 		if _, ok := slices.BinarySearch(had, number); ok {
 			continue
 		}
-		kp, err := mls.ParseKeyPackage(c.get(bucketKeyPackages, numberKey(number)))
+		kp, err := mls.ParseKeyPackage(c.get(kindKeyPackages, numberKey(number)))
 		if err != nil {
 			c.wrong("the init_key of KeyPackage number %d of device %s is not remembered, and its bytes are gone", number, d.id)
 			return

@@ -15,7 +15,7 @@ import (
 // of the server said.
 func (c *checker) timersOfWelcomes() error {
 	for _, kind := range []byte{timerHold, timerEnded, timerForget} {
-		for key := range c.scan(bucketTimers, []byte{kind}, nil) {
+		for key := range c.scan(kindTimers, []byte{kind}, nil) {
 			if err := c.ctx.Err(); err != nil {
 				return err
 			}
@@ -40,16 +40,16 @@ func (c *checker) welcomeHeader(number uint64) bool {
 		return false
 	}
 	c.numbered(number)
-	if v := c.get(bucketWelcomeIDs, w.id[:welcomeIDPrefix]); v == nil || readNumber(v) != number {
+	if v := c.get(kindWelcomeIDs, w.id[:welcomeIDPrefix]); v == nil || readNumber(v) != number {
 		if v != nil {
 			if other := c.header(readNumber(v)); other != nil && other.id == w.id {
 				c.wrong("Welcome %s is there twice", w.id)
 				return true
 			}
 		}
-		c.repairable(putRow(bucketWelcomeIDs, w.id[:welcomeIDPrefix], numberKey(number)), "Welcome %s is not found by its id", w.id)
+		c.repairable(putRow(kindWelcomeIDs, w.id[:welcomeIDPrefix], numberKey(number)), "Welcome %s is not found by its id", w.id)
 	}
-	if c.get(bucketPosted, numberKey(number)) == nil {
+	if c.get(kindPosted, numberKey(number)) == nil {
 		c.wrong("what has become of Welcome %s is missing", w.id)
 	}
 	return true
@@ -69,7 +69,7 @@ func (c *checker) posted(number uint64) {
 	}
 	w.fate = of.fate
 	if w.holdCounted {
-		c.state.holdsOver++
+		c.counted.holdsOver++
 	}
 	n, open, lost, unread, claimable := 0, 0, 0, 0, false
 	var lastEnd time.Time
@@ -115,7 +115,7 @@ func (c *checker) posted(number uint64) {
 	c.overdueHold(w)
 	if open == 0 {
 		if !c.waits(timerEnded, number) && !c.waits(timerForget, number) {
-			c.repairable(putRow(bucketTimers, timerKey(timerEnded, time.Time{}, numberKey(number)), nil), "Welcome %s has ended and no timer: it would never be forgotten", w.id)
+			c.repairable(putRow(kindTimers, timerKey(timerEnded, time.Time{}, numberKey(number)), nil), "Welcome %s has ended and no timer: it would never be forgotten", w.id)
 		}
 		return
 	}
@@ -135,7 +135,7 @@ func (c *checker) overdueHold(w *welcome) {
 	}
 	if w.held() && w.open > 0 && !w.holdCounted && !c.waits(timerHold, number) {
 		due := w.postedAt.Add(c.limits.HoldOverdue)
-		c.repairable(putRow(bucketTimers, timerKey(timerHold, due, numberKey(number)), nil), "Welcome %s is held and has no timer: it would never be overdue", w.id)
+		c.repairable(putRow(kindTimers, timerKey(timerHold, due, numberKey(number)), nil), "Welcome %s is held and has no timer: it would never be overdue", w.id)
 	}
 }
 

@@ -405,7 +405,7 @@ func (t *txn) claim(plan claimPlan) {
 		m.rec.WithheldAt = t.now
 		t.saveMail(d, m)
 	}
-	d.overdue, d.claimed = plan.overdue, t.state.sequence
+	d.overdue, d.claimed = plan.overdue, t.rows.Last()
 	t.touch(d)
 }
 

@@ -285,10 +285,10 @@ func (c *committer) transact(batch []*event, alone bool) error {
 		return err
 	}
 	t := c.store.newTxn(tx, c.rows.Copy())
-	t.logged = c.buffer[:0]
+	t.file.logged = c.buffer[:0]
 	defer func() {
-		if cap(t.logged) <= bufferKept {
-			c.buffer = t.logged
+		if cap(t.file.logged) <= bufferKept {
+			c.buffer = t.file.logged
 		}
 	}()
 	admitted := 0
@@ -318,7 +318,7 @@ func (c *committer) transact(batch []*event, alone bool) error {
 		return tx.Rollback()
 	}
 	started := time.Now()
-	merge := func() int { return c.mergeRows(t) }
+	merge := func() int { return c.mergeRows(&t.file) }
 	if alone {
 		merge = func() int { return 0 }
 	}
@@ -335,30 +335,30 @@ func (c *committer) transact(batch []*event, alone bool) error {
 // persist puts what t has changed into the log, merges as many rows as merge
 // says, and commits. On an error nothing of t has happened, unless it is
 // ErrOutcomeUnknown.
-func (c *committer) persist(t *txn, merge func() int) error {
+func (c *committer) persist(t *fileTxn, merge func() int) error {
 	c.log.begin()
-	err := t.run(func(t *txn) error { t.noteSetBack(); return t.flush(c.log, merge) })
+	err := t.run(func(*txn) error { t.noteSetBack(); return t.flush(c.log, merge) })
 	if err != nil {
 		c.log.rollback()
-		_ = t.tx.Rollback()
+		_ = t.file.tx.Rollback()
 		return errors.Join(errRetryAlone, err)
 	}
 	if err := c.store.unchanged(); err != nil {
-		_ = t.tx.Rollback()
+		_ = t.file.tx.Rollback()
 		return err
 	}
-	id := uint64(t.tx.ID())
-	c.store.fileSize.Store(t.tx.Size())
+	id := uint64(t.file.tx.ID())
+	c.store.fileSize.Store(t.file.tx.Size())
 	// A reader may see the commit before Commit returns.
-	c.store.layers.Store(&[2]layer{{id - 1, c.rows}, {id, t.rows}})
-	if err := t.tx.Commit(); err != nil {
+	c.store.layers.Store(&[2]layer{{id - 1, c.rows}, {id, t.file.changed}})
+	if err := t.file.tx.Commit(); err != nil {
 		c.log.rollback()
 		return c.commitFailed(id, err)
 	}
 	if err := c.store.bearWitness(id); err != nil {
 		return c.store.overwritten()
 	}
-	c.rows = t.rows
+	c.rows = t.file.changed
 	c.committed(t, id)
 	return nil
 }
@@ -367,7 +367,7 @@ func (c *committer) persist(t *txn, merge func() int) error {
 // that cannot be, and one that brings payload when little room is left: what is
 // left is for claims, settlements and sweeps, which make room again but need
 // pages to do so.
-func (c *committer) admit(t *txn, e *event, admitted int) error {
+func (c *committer) admit(t *fileTxn, e *event, admitted int) error {
 	if err := e.ctx.Err(); err != nil {
 		return err
 	}
@@ -380,8 +380,8 @@ func (c *committer) admit(t *txn, e *event, admitted int) error {
 	return nil
 }
 
-func (c *committer) committed(t *txn, id uint64) {
-	state := t.state // not &t.state, which would keep all of t
+func (c *committer) committed(t *fileTxn, id uint64) {
+	state := t.file.state // not &t.file.state, which would keep all of t
 	c.store.state.Store(&state)
 	c.mu.Lock()
 	c.durable = id

@@ -48,12 +48,12 @@ func (c *committer) waiting() int {
 }
 
 func putting(key string) func(*txn) error {
-	return func(t *txn) error { t.put(bucketNames, []byte(key), []byte("x")); return nil }
+	return func(t *txn) error { t.put(kindNames, []byte(key), []byte("x")); return nil }
 }
 
 func has(t *testing.T, s *Store, key string) (found bool) {
 	t.Helper()
-	if err := s.view(context.Background(), func(t *txn) error { found = t.get(bucketNames, []byte(key)) != nil; return nil }); err != nil {
+	if err := s.view(context.Background(), func(t *txn) error { found = t.get(kindNames, []byte(key)) != nil; return nil }); err != nil {
 		t.Fatal(err)
 	}
 	return found

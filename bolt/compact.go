@@ -9,6 +9,7 @@ import (
 
 	"go.etcd.io/bbolt"
 
+	"welcomed/delivery"
 	"welcomed/progress"
 	"welcomed/safefile"
 )
@@ -86,17 +87,16 @@ func compactInto(ctx context.Context, source *bbolt.DB, path string, p *progress
 // copyRows copies all rows, those that have changed as they are now, in the
 // order of their keys, so that every page is full. The log is left behind.
 func copyRows(ctx context.Context, source *bbolt.Tx, target *bbolt.DB, p *progress.Progress) error {
-	s := new(Store)
+	from, log, err := snapshot(source, delivery.DefaultLimits())
+	if err != nil {
+		return err
+	}
 	return recovering(func() error {
-		if _, err := s.load(source); err != nil {
-			return err
-		}
-		from := &txn{tx: source, rows: newRowMap()}
-		state := *s.state.Load()
-		state.merged = loadLog(source.Bucket(bucketLog.name), state.merged, from.rows).next()
+		state := from.file.state
+		state.merged = log.next()
 		for _, b := range buckets {
 			c := &copier{ctx: ctx, target: target, bucket: b, progress: p}
-			if err := c.copy(from); err != nil {
+			if err := c.copy(&from.file); err != nil {
 				return err
 			}
 		}
@@ -117,23 +117,22 @@ type copier struct {
 	bytes    int
 }
 
-func (c *copier) copy(from *txn) error {
-	var err error
-	add := func(k, v []byte) bool {
+func (c *copier) copy(from *fileRows) error {
+	rows := from.cursor(c.bucket)
+	defer rows.Close()
+	for c.bucket != bucketLog {
+		k, v := rows.Next()
+		if k == nil {
+			break
+		}
 		c.rows = append(c.rows, [2][]byte{k, v})
 		if c.bytes += len(k) + len(v); c.bytes >= compactBytes {
-			err = c.flush()
+			if err := c.flush(); err != nil {
+				return err
+			}
 		}
-		return err == nil
 	}
-	switch c.bucket {
-	case bucketRows:
-		from.scanRows(nil, nil, add)
-	case bucketLog:
-	default:
-		from.base(c.bucket).scan(nil, nil, add)
-	}
-	return errors.Join(err, c.flush())
+	return c.flush()
 }
 
 func (c *copier) flush() error {

@@ -11,7 +11,7 @@ import (
 // intact reports whether the bytes of a KeyPackage are what was published: its ref is
 // their hash (RFC 9420 §5.2).
 func (t *txn) intact(k *keyPackage) bool {
-	return k.payload && k.rec.Suite.RefOf(t.get(bucketKeyPackages, numberKey(k.number))) == k.rec.Ref
+	return k.payload && k.rec.Suite.RefOf(t.get(kindKeyPackages, numberKey(k.number))) == k.rec.Ref
 }
 
 // A damagedKeyPackage is one of whose bytes the hash is another.
@@ -59,7 +59,7 @@ func (t *txn) dropDamaged(f damagedKeyPackage) bool {
 	}
 	if k.payload {
 		k.payload = false
-		t.del(bucketKeyPackages, numberKey(k.number))
+		t.del(kindKeyPackages, numberKey(k.number))
 	}
 	t.saveKeyPackage(d, k)
 	return true
@@ -215,7 +215,7 @@ func (t *txn) mendRecipient(d *device, key mailKey, k *keyPackage) {
 func (t *txn) rebuildMail(d *device, key mailKey) *mail {
 	state := delivery.WelcomeState(0)
 	for _, s := range []delivery.WelcomeState{delivery.Pending, delivery.Delivered, delivery.Held} {
-		if t.get(bucketDevices, d.mailRow(mailKind(s), key)) != nil {
+		if t.get(kindDevices, d.mailRow(mailKind(s), key)) != nil {
 			state = s
 		}
 	}

@@ -32,7 +32,7 @@ func (d Damage) Do(t *testing.T, path string) {
 }
 
 // rowsWhere returns the rows of a bucket that are as said.
-func (t *txn) rowsWhere(b *bucket, prefix []byte, is func(k, v []byte) bool) (keys, rows [][]byte) {
+func (t *txn) rowsWhere(b *Kind, prefix []byte, is func(k, v []byte) bool) (keys, rows [][]byte) {
 	for k, v := range t.scan(b, prefix, nil) {
 		if is == nil || is(k, v) {
 			keys, rows = append(keys, cloneBytes(k)), append(rows, cloneBytes(v))
@@ -44,7 +44,7 @@ func (t *txn) rowsWhere(b *bucket, prefix []byte, is func(k, v []byte) bool) (ke
 	return keys, rows
 }
 
-func (t *txn) first(b *bucket, is func(k, v []byte) bool) (key, row []byte) {
+func (t *txn) first(b *Kind, is func(k, v []byte) bool) (key, row []byte) {
 	keys, rows := t.rowsWhere(b, nil, is)
 	return keys[0], rows[0]
 }
@@ -62,7 +62,7 @@ func ofKind(kinds ...byte) func(k, v []byte) bool {
 
 // someKeyPackage is the first in a state.
 func (t *txn) someKeyPackage(state delivery.KeyPackageState, lastResort bool) (*device, *keyPackage) {
-	key, row := t.first(bucketDevices, func(k, v []byte) bool {
+	key, row := t.first(kindDevices, func(k, v []byte) bool {
 		kind := k[numberBytes]
 		if kind != rowKeyPackage && kind != rowTombstone && kind&^byte(lastShelf) != rowShelf {
 			return false
@@ -85,13 +85,13 @@ func (t *txn) someReserved() (*device, *keyPackage) {
 
 // someMail is the first of a kind.
 func (t *txn) someMail(kind byte) (*device, *mail) {
-	key, row := t.first(bucketDevices, ofKind(kind))
+	key, row := t.first(kindDevices, ofKind(kind))
 	return t.deviceByNumber(readNumber(key)), decodeMail(readMailKey(key[numberBytes+1:]), row)
 }
 
 func (t *txn) putKeyPackage(d *device, k *keyPackage) {
-	t.del(bucketDevices, d.keyPackageRow(k.row, k.number))
-	t.put(bucketDevices, d.keyPackageRow(k.rowKind(), k.number), k.encode())
+	t.del(kindDevices, d.keyPackageRow(k.row, k.number))
+	t.put(kindDevices, d.keyPackageRow(k.rowKind(), k.number), k.encode())
 }
 
 // someDevice is alice's phone, with everything.
@@ -101,7 +101,7 @@ func changeDevice(change func(d *device)) func(*txn) {
 	return func(t *txn) { d := t.someDevice(); change(d); t.changed(d) }
 }
 
-func deleteFirst(b *bucket, is func(k, v []byte) bool) func(*txn) {
+func deleteFirst(b *Kind, is func(k, v []byte) bool) func(*txn) {
 	return func(t *txn) { key, _ := t.first(b, is); t.del(b, key) }
 }
 
@@ -113,7 +113,7 @@ func timerOf(kind byte) func(k, v []byte) bool {
 func openPart(part byte) func(t *txn) {
 	return func(t *txn) {
 		_, m := t.someMail(rowPending)
-		t.del(bucketWelcomes, t.keys(bucketWelcomes, partKey(m.welcome, part), 1)[0])
+		t.del(kindWelcomes, t.keys(kindWelcomes, partKey(m.welcome, part), 1)[0])
 	}
 }
 
@@ -124,15 +124,15 @@ func flipBit(part byte) func(t *txn) { return flip(part, -1) }
 func flip(part byte, at int) func(t *txn) {
 	return func(t *txn) {
 		_, m := t.someMail(rowPending)
-		key := t.keys(bucketWelcomes, partKey(m.welcome, part), 1)[0]
-		row := cloneBytes(t.get(bucketWelcomes, key))
+		key := t.keys(kindWelcomes, partKey(m.welcome, part), 1)[0]
+		row := cloneBytes(t.get(kindWelcomes, key))
 		row[(at+len(row))%len(row)] ^= 1
-		t.put(bucketWelcomes, key, row)
+		t.put(kindWelcomes, key, row)
 	}
 }
 
 func total(change func(s *state)) func(*txn) {
-	return func(t *txn) { change(&t.state); t.writes++ }
+	return func(t *txn) { change(&t.rows.(*fileRows).state); t.writes++ }
 }
 
 // SaysOlder is the finding in a file that was of an older format, where rows have no
@@ -146,28 +146,28 @@ var SaysOlder = map[string]string{
 
 // Damages has every kind of finding at least once.
 var Damages = []Damage{
-	{"a name is gone", "is not found by its name", true, false, func(t *txn) { t.del(bucketNames, nameKey(phone)) }},
+	{"a name is gone", "is not found by its name", true, false, func(t *txn) { t.del(kindNames, nameKey(phone)) }},
 	{"a name is of no device", "has no device", true, false, func(t *txn) {
-		t.put(bucketNames, nameKey(delivery.DeviceID{User: "zoe", Name: "phone"}), numberKey(900000))
+		t.put(kindNames, nameKey(delivery.DeviceID{User: "zoe", Name: "phone"}), numberKey(900000))
 	}},
 	{"a name is another device's", "is not found by its name", true, false, func(t *txn) {
-		t.put(bucketNames, nameKey(phone), t.get(bucketNames, nameKey(delivery.DeviceID{User: "bob", Name: "phone"})))
+		t.put(kindNames, nameKey(phone), t.get(kindNames, nameKey(delivery.DeviceID{User: "bob", Name: "phone"})))
 	}},
-	{"a ref is gone", "is not found by its ref", true, false, deleteFirst(bucketRefs, nil)},
+	{"a ref is gone", "is not found by its ref", true, false, deleteFirst(kindRefs, nil)},
 	{"a ref is of nothing", "has no KeyPackage", true, false, func(t *txn) {
-		t.put(bucketRefs, mlstest.Random(8), append(appendNumber(numberKey(t.someDevice().number), 900000), 2))
+		t.put(kindRefs, mlstest.Random(8), append(appendNumber(numberKey(t.someDevice().number), 900000), 2))
 	}},
 	{"a ref is another's", "is not found by its ref", true, false, func(t *txn) {
-		keys, rows := t.rowsWhere(bucketRefs, nil, nil)
-		t.put(bucketRefs, keys[0], rows[1])
+		keys, rows := t.rowsWhere(kindRefs, nil, nil)
+		t.put(kindRefs, keys[0], rows[1])
 	}},
-	{"an id is gone", "is not found by its id", true, false, deleteFirst(bucketWelcomeIDs, nil)},
-	{"an id is of nothing", "has no Welcome", true, false, func(t *txn) { t.put(bucketWelcomeIDs, mlstest.Random(16), numberKey(900000)) }},
-	{"an owner does not have a token", "is not among its owner's", true, false, deleteFirst(bucketOwners, nil)},
+	{"an id is gone", "is not found by its id", true, false, deleteFirst(kindWelcomeIDs, nil)},
+	{"an id is of nothing", "has no Welcome", true, false, func(t *txn) { t.put(kindWelcomeIDs, mlstest.Random(16), numberKey(900000)) }},
+	{"an owner does not have a token", "is not among its owner's", true, false, deleteFirst(kindOwners, nil)},
 	{"an owner has a token that is gone", "is said to have token", true, false, func(t *txn) {
-		t.put(bucketOwners, append(ownerKey(delivery.TokenOwner{User: "bob"}, true), "none"...), nil)
+		t.put(kindOwners, append(ownerKey(delivery.TokenOwner{User: "bob"}, true), "none"...), nil)
 	}},
-	{"a token has no timer", "has no timer", true, false, deleteFirst(bucketTimers, timerOf(timerToken))},
+	{"a token has no timer", "has no timer", true, false, deleteFirst(kindTimers, timerOf(timerToken))},
 	{"a reservation has no timer", "has no timer", true, false, func(t *txn) {
 		t.putReservation(idempotencyRecord(delivery.Unauthenticated(), delivery.ReserveRequest{IdempotencyKey: "x"}), t.now.Add(t.limits.IdempotencyKept), delivery.Reservation{})
 		deleteTimersOf(timerIdempotency)(t)
@@ -180,9 +180,9 @@ var Damages = []Damage{
 		w := t.fate(m.welcome)
 		w.holdCounted = false
 		t.saveWelcome(w)
-		t.state.holdsOver--
+		t.counted.holdsOver--
 	}},
-	{"a timer is for nothing", "is for nothing that there is", true, false, func(t *txn) { t.put(bucketTimers, []byte{99, 1, 2}, nil) }},
+	{"a timer is for nothing", "is for nothing that there is", true, false, func(t *txn) { t.put(kindTimers, []byte{99, 1, 2}, nil) }},
 	{"a device counts wrongly what it has", "has other numbers of KeyPackages and Welcomes", true, false, changeDevice(func(d *device) { d.available += 3 })},
 	{"a device counts wrongly what is not yet valid", "has other numbers of KeyPackages and Welcomes", true, false, changeDevice(func(d *device) { d.early++ })},
 	{"a KeyPackage that is valid is not yet counted", "KeyPackages of suite", true, false, func(t *txn) {
@@ -202,9 +202,9 @@ var Damages = []Damage{
 		t.changed(d)
 		t.flushDevice(d)
 		key := d.key(rowDevice)
-		row := cloneBytes(t.get(bucketDevices, key))
+		row := cloneBytes(t.get(kindDevices, key))
 		row[0] = 1 // removed
-		t.put(bucketDevices, key, row)
+		t.put(kindDevices, key, row)
 	}},
 	{"KeyPackages are counted wrongly", "KeyPackages that are available", true, false, total(func(s *state) { s.keyPackages[delivery.Available]-- })},
 	{"Welcomes are counted wrongly", "recipients of Welcomes that are pending", true, false, total(func(s *state) { s.welcomes[delivery.Pending]++ })},
@@ -234,23 +234,23 @@ var Damages = []Damage{
 	}},
 	{"a KeyPackage lies elsewhere", "lies where it is not looked for", true, false, func(t *txn) {
 		d, k := t.someKeyPackage(delivery.Available, false)
-		t.del(bucketDevices, d.keyPackageRow(k.row, k.number))
-		t.put(bucketDevices, d.keyPackageRow(rowTombstone, k.number), k.encode())
+		t.del(kindDevices, d.keyPackageRow(k.row, k.number))
+		t.put(kindDevices, d.keyPackageRow(rowTombstone, k.number), k.encode())
 	}},
 	{"a Welcome's state lies elsewhere", "lies where it is not looked for", true, false, func(t *txn) {
 		d, m := t.someMail(rowPending)
-		t.del(bucketDevices, d.mailRow(rowPending, m.mailKey))
-		t.put(bucketDevices, d.mailRow(rowEnded, m.mailKey), m.encode())
+		t.del(kindDevices, d.mailRow(rowPending, m.mailKey))
+		t.put(kindDevices, d.mailRow(rowEnded, m.mailKey), m.encode())
 	}},
 	{"an init_key is not remembered", "the init_keys that are remembered", true, false, func(t *txn) {
 		d, k := t.someKeyPackage(delivery.Available, false)
 		t.forgetInitKeys(d, []uint64{k.number})
 	}},
 	{"an init_key is of nothing", "the init_keys that are remembered", true, false, func(t *txn) {
-		t.put(bucketDevices, t.someDevice().initKeysRow(900000), append([]byte{0}, mlstest.Random(8)...))
+		t.put(kindDevices, t.someDevice().initKeysRow(900000), append([]byte{0}, mlstest.Random(8)...))
 	}},
 	{"bytes of a KeyPackage have no state", "are there twice, or without a state", true, false, func(t *txn) {
-		t.put(bucketKeyPackages, numberKey(900000), mlstest.NewSigner(1, "alice").KeyPackage())
+		t.put(kindKeyPackages, numberKey(900000), mlstest.NewSigner(1, "alice").KeyPackage())
 	}},
 	{"bytes of a KeyPackage are there although they are said to be gone", "and its row says that they are gone", true, true, func(t *txn) {
 		d, k := t.someKeyPackage(delivery.Available, false)
@@ -265,48 +265,48 @@ var Damages = []Damage{
 	}},
 	{"what a reservation holds is not found", "is not found by its reservation", true, false, func(t *txn) {
 		_, k := t.someReserved()
-		t.del(bucketReservations, reservationKey(k.rec.Reservation, k.number))
+		t.del(kindReservations, reservationKey(k.rec.Reservation, k.number))
 	}},
 	{"a reservation finds what is on another shelf", "is not found by its reservation", true, false, func(t *txn) {
 		d, k := t.someReserved()
-		t.put(bucketReservations, reservationKey(k.rec.Reservation, k.number), append(numberKey(d.number), byte(k.shelf)^2))
+		t.put(kindReservations, reservationKey(k.rec.Reservation, k.number), append(numberKey(d.number), byte(k.shelf)^2))
 	}},
 	{"a reservation finds what is another device's", "is not found by its reservation", true, false, func(t *txn) {
 		d, k := t.someReserved()
-		t.put(bucketReservations, reservationKey(k.rec.Reservation, k.number), append(numberKey(d.number+1), byte(k.shelf)))
+		t.put(kindReservations, reservationKey(k.rec.Reservation, k.number), append(numberKey(d.number+1), byte(k.shelf)))
 	}},
 	{"a reservation finds what it does not hold", "has no KeyPackage", true, false, func(t *txn) {
 		d, k := t.someReserved()
-		t.put(bucketReservations, reservationKey(k.rec.Reservation+1, k.number), append(numberKey(d.number), byte(k.shelf)))
+		t.put(kindReservations, reservationKey(k.rec.Reservation+1, k.number), append(numberKey(d.number), byte(k.shelf)))
 	}},
 	{"a reservation finds nothing", "has no KeyPackage", true, false, func(t *txn) {
-		t.put(bucketReservations, reservationKey(t.newReservation(), 900000), append(numberKey(t.someDevice().number), 2))
+		t.put(kindReservations, reservationKey(t.newReservation(), 900000), append(numberKey(t.someDevice().number), 2))
 	}},
 	{"a reservation cannot be read", "has no KeyPackage", true, false, func(t *txn) {
-		t.put(bucketReservations, []byte{1, 2}, []byte{3})
+		t.put(kindReservations, []byte{1, 2}, []byte{3})
 	}},
 	{"parts of a Welcome are of nothing", "nothing says what it is", true, false, func(t *txn) {
-		t.put(bucketWelcomes, append(partKey(900000, partTree), 0, 0, 0), []byte("tree"))
+		t.put(kindWelcomes, append(partKey(900000, partTree), 0, 0, 0), []byte("tree"))
 	}},
 
-	{"a device is gone", "is missing, and its KeyPackages and Welcomes are there", false, false, func(t *txn) { t.del(bucketDevices, t.someDevice().key(rowDevice)) }},
+	{"a device is gone", "is missing, and its KeyPackages and Welcomes are there", false, false, func(t *txn) { t.del(kindDevices, t.someDevice().key(rowDevice)) }},
 	{"a KeyPackage that a Welcome waits for is gone", "waits for KeyPackage number", false, false, func(t *txn) {
 		d, k := t.someKeyPackage(delivery.Matched, false)
-		t.del(bucketDevices, d.keyPackageRow(k.row, k.number))
+		t.del(kindDevices, d.keyPackageRow(k.row, k.number))
 	}},
 	{"the bytes of a KeyPackage are gone", "are missing", true, true, func(t *txn) {
 		_, k := t.someKeyPackage(delivery.Available, false)
-		t.del(bucketKeyPackages, numberKey(k.number))
+		t.del(kindKeyPackages, numberKey(k.number))
 	}},
 	{"the bytes of a KeyPackage are others", "are others", true, true, func(t *txn) {
 		_, k := t.someKeyPackage(delivery.Available, false)
-		t.put(bucketKeyPackages, numberKey(k.number), mlstest.NewSigner(1, "alice").KeyPackage())
+		t.put(kindKeyPackages, numberKey(k.number), mlstest.NewSigner(1, "alice").KeyPackage())
 	}},
 	{"a KeyPackage on the shelf says that it has no bytes", "and has no bytes", true, true, func(t *txn) {
 		d, k := t.someKeyPackage(delivery.Available, false)
 		k.payload = false
 		t.putKeyPackage(d, k)
-		t.del(bucketKeyPackages, numberKey(k.number))
+		t.del(kindKeyPackages, numberKey(k.number))
 	}},
 	{"a KeyPackage is matched without a Welcome", "is matched, and 0 Welcomes wait for it", false, false, func(t *txn) {
 		d, k := t.someKeyPackage(delivery.Available, false)
@@ -327,12 +327,12 @@ var Damages = []Damage{
 	{"a Welcome is gone", "is missing or cannot be read", true, true, openPart(partHeader)},
 	{"what has become of a Welcome is gone", "what has become of Welcome", false, false, func(t *txn) {
 		_, m := t.someMail(rowPending)
-		t.del(bucketPosted, numberKey(m.welcome))
+		t.del(kindPosted, numberKey(m.welcome))
 	}},
 	{"a recipient is gone", "is missing or cannot be read, and device", true, true, openPart(partRecipient)},
 	{"the state of a recipient is gone", "the state of 1 recipients", false, false, func(t *txn) {
 		d, m := t.someMail(rowPending)
-		t.del(bucketDevices, d.mailRow(rowPending, m.mailKey))
+		t.del(kindDevices, d.mailRow(rowPending, m.mailKey))
 	}},
 	{"a piece of a tree is gone", "the ratchet tree of Welcome", true, true, openPart(partTree)},
 	{"a Welcome has no encrypted_group_info", "the encrypted_group_info of Welcome", true, true, func(t *txn) {
@@ -348,32 +348,32 @@ var Damages = []Damage{
 	{"the first bit of a recipient is flipped", "is missing or cannot be read", true, true, flip(partRecipient, 3)},
 	{"the state of a Welcome cannot be read", "cannot be read, with what device", true, true, func(t *txn) {
 		d, m := t.someMail(rowPending)
-		t.put(bucketDevices, d.mailRow(rowPending, m.mailKey), []byte{0xff})
+		t.put(kindDevices, d.mailRow(rowPending, m.mailKey), []byte{0xff})
 	}},
 	{"a Welcome is held that was released", "is held for device", false, false, func(t *txn) {
 		d, m := t.someMail(rowPending)
-		t.del(bucketDevices, d.mailRow(rowPending, m.mailKey))
+		t.del(kindDevices, d.mailRow(rowPending, m.mailKey))
 		m.rec.State = delivery.Held
-		t.put(bucketDevices, d.mailRow(rowHeld, m.mailKey), m.encode())
+		t.put(kindDevices, d.mailRow(rowHeld, m.mailKey), m.encode())
 	}},
 	{"a Welcome is pending that is held", "is pending for device", false, false, func(t *txn) {
 		d, m := t.someMail(rowHeld)
-		t.del(bucketDevices, d.mailRow(rowHeld, m.mailKey))
+		t.del(kindDevices, d.mailRow(rowHeld, m.mailKey))
 		m.rec.State = delivery.Pending
-		t.put(bucketDevices, d.mailRow(rowPending, m.mailKey), m.encode())
+		t.put(kindDevices, d.mailRow(rowPending, m.mailKey), m.encode())
 	}},
 	{"a row cannot be read", "cannot be read", false, false, func(t *txn) {
 		d, k := t.someKeyPackage(delivery.Available, false)
-		t.put(bucketDevices, d.keyPackageRow(k.row, k.number), []byte{0xff})
+		t.put(kindDevices, d.keyPackageRow(k.row, k.number), []byte{0xff})
 	}},
-	{"a row is of no kind", "is of no kind that there is", false, false, func(t *txn) { t.put(&bucket{kind: 'z'}, []byte("z"), nil) }},
-	{"a row of a device is of no kind", "which there is not", false, false, func(t *txn) { t.put(bucketDevices, append(t.someDevice().key(0x7e), 1), nil) }},
+	{"a row is of no kind", "is of no kind that there is", false, false, func(t *txn) { t.put(&Kind{Code: 'z'}, []byte("z"), nil) }},
+	{"a row of a device is of no kind", "which there is not", false, false, func(t *txn) { t.put(kindDevices, append(t.someDevice().key(0x7e), 1), nil) }},
 }
 
 func deleteTimersOf(kind byte) func(*txn) {
 	return func(t *txn) {
-		for _, key := range t.keys(bucketTimers, []byte{kind}, 0) {
-			t.del(bucketTimers, key)
+		for _, key := range t.keys(kindTimers, []byte{kind}, 0) {
+			t.del(kindTimers, key)
 		}
 	}
 }

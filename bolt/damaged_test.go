@@ -120,7 +120,7 @@ func (h *hurt) sound() {
 }
 
 func headerRow(x *txn, number uint64) []byte {
-	return x.get(bucketWelcomes, partKey(number, partHeader))
+	return x.get(kindWelcomes, partKey(number, partHeader))
 }
 
 // A Welcome of which nothing can be read ends. Its poster may post it again.
@@ -168,7 +168,7 @@ func headOf1(x *txn, number uint64) int {
 func TestARecipientWhoseRowIsDamagedEnds(t *testing.T) {
 	for _, at := range []int{0, 1, 2, 20, 34, 35, 36, 37, 38, 39, 60, -1} {
 		h := newHurt(t, false, func(x *txn, number uint64) ([]byte, int) {
-			return x.get(bucketWelcomes, recipientKey(mailKey{number, 0})), at
+			return x.get(kindWelcomes, recipientKey(mailKey{number, 0})), at
 		})
 		h.claims(phone, 0, 2)
 		h.outcome(delivery.StatusDamaged, delivery.StatusPending)
@@ -190,7 +190,7 @@ func TestARecipientWhoseRowIsDamagedEnds(t *testing.T) {
 func TestAStateThatCannotBeReadEnds(t *testing.T) {
 	h := newHurt(t, false, func(x *txn, number uint64) ([]byte, int) {
 		d := x.device(phone)
-		return x.get(bucketDevices, d.mailRow(rowPending, mailKey{number, 0})), 0
+		return x.get(kindDevices, d.mailRow(rowPending, mailKey{number, 0})), 0
 	})
 	h.outcome(delivery.StatusDamaged, delivery.StatusPending)
 	h.claims(phone, 0, 2)
@@ -204,7 +204,7 @@ func TestAStateThatCannotBeReadEnds(t *testing.T) {
 func TestAKeyPackageWhoseStateCannotBeReadEndsItsWelcome(t *testing.T) {
 	h := newHurt(t, false, func(x *txn, number uint64) ([]byte, int) {
 		d, k := x.refOwner(h1(x, number))
-		return x.get(bucketDevices, d.rowOf(k)), 0
+		return x.get(kindDevices, d.rowOf(k)), 0
 	})
 	h.claims(phone, 0, 2)
 	h.outcome(delivery.StatusDamaged, delivery.StatusPending)
@@ -223,7 +223,7 @@ func TestRowsWithoutChecksumsAreRead(t *testing.T) {
 		t.Errorf("rows are summed from %d", h.s.summedFrom)
 	}
 	must(t, h.s.Close())
-	flipIn(t, h.path, func(x *txn) ([]byte, int) { return x.get(bucketMeta, keySummedFrom), 3 })
+	flipIn(t, h.path, func(x *txn) ([]byte, int) { return x.get(kindMeta, keySummedFrom), 3 })
 	if s, err := Open(h.path, Options{Limits: delivery.DefaultLimits(), Clock: h.clock}); err == nil {
 		_ = s.Close()
 		t.Error("a file is served that does not say which rows have checksums")
@@ -235,10 +235,10 @@ func TestDamageOfARemovedDeviceIsRepaired(t *testing.T) {
 	for name, row := range map[string]func(x *txn, number uint64) ([]byte, int){
 		"a KeyPackage": func(x *txn, number uint64) ([]byte, int) {
 			_, k := x.refOwner(h1(x, number))
-			return x.get(bucketKeyPackages, numberKey(k.number)), 3
+			return x.get(kindKeyPackages, numberKey(k.number)), 3
 		},
 		"a secret": func(x *txn, number uint64) ([]byte, int) {
-			return x.get(bucketWelcomes, recipientKey(mailKey{number, 0})), -9
+			return x.get(kindWelcomes, recipientKey(mailKey{number, 0})), -9
 		},
 		"the Welcome": func(x *txn, number uint64) ([]byte, int) { return headerRow(x, number), -9 },
 		"its head":    func(x *txn, number uint64) ([]byte, int) { return headerRow(x, number), 40 },

@@ -188,7 +188,7 @@ func userPrefix(user delivery.UserID) []byte {
 
 // device returns the device if it exists, else nil.
 func (t *txn) device(id delivery.DeviceID) *device {
-	number := t.get(bucketNames, nameKey(id))
+	number := t.get(kindNames, nameKey(id))
 	if number == nil {
 		return nil
 	}
@@ -206,7 +206,7 @@ func (t *txn) lastOf(id delivery.DeviceID) *device {
 	if d := t.device(id); d != nil {
 		return d
 	}
-	for _, number := range t.scan(bucketGone, append(nameKey(id), 0), nil) {
+	for _, number := range t.scan(kindGone, append(nameKey(id), 0), nil) {
 		return t.deviceByNumber(readNumber(number))
 	}
 	return nil
@@ -214,7 +214,7 @@ func (t *txn) lastOf(id delivery.DeviceID) *device {
 
 // earlier returns those that had that id and are gone.
 func (t *txn) earlier(id delivery.DeviceID) (devices []*device) {
-	for _, number := range t.scan(bucketGone, append(nameKey(id), 0), nil) {
+	for _, number := range t.scan(kindGone, append(nameKey(id), 0), nil) {
 		devices = append(devices, &device{number: readNumber(number), id: id})
 	}
 	return devices
@@ -239,7 +239,7 @@ func unknown(id delivery.DeviceID) *device { return &device{id: id, removed: tru
 // that the sequence had, as a clock may have been wrong: their row says both.
 func (t *txn) lastRemovalOf(d *device) (at time.Time, number uint64) {
 	at, number = d.removedAt, d.removedNo
-	if row := t.get(bucketGone, userPrefix(d.id.User)); d.removed && row != nil && readNumber(row[numberBytes:]) > number {
+	if row := t.get(kindGone, userPrefix(d.id.User)); d.removed && row != nil && readNumber(row[numberBytes:]) > number {
 		at, number = fromMillis(readNumber(row)), readNumber(row[numberBytes:])
 	}
 	return t.putRight(at, number), number
@@ -258,7 +258,7 @@ func (t *txn) deviceByNumber(number uint64) *device {
 		return d
 	}
 	d := &device{number: number}
-	row := t.get(bucketDevices, d.key(rowDevice))
+	row := t.get(kindDevices, d.key(rowDevice))
 	if row == nil {
 		return nil
 	}
@@ -311,7 +311,7 @@ func (t *txn) createDevice(id delivery.DeviceID) *device {
 			d.life = before.life + 1
 		}
 		d.removedAt, d.removedNo = t.lastRemovalOf(before)
-		t.put(bucketNames, nameKey(id), numberKey(d.number))
+		t.put(kindNames, nameKey(id), numberKey(d.number))
 		t.keep(d)
 	}
 	t.touch(d)
@@ -346,18 +346,18 @@ func (t *txn) flushDevice(d *device) {
 	level := d.stockLevel(t.limits)
 	if level != d.level {
 		if d.level != stockNone {
-			t.state.stock[d.level]--
+			t.counted.stock[d.level]--
 		}
 		if level != stockNone {
-			t.state.stock[level]++
+			t.counted.stock[level]++
 		}
 	}
-	t.state.overdue += int64(d.late() - d.was)
+	t.counted.overdue += int64(d.late() - d.was)
 	d.level, d.was, d.dirty = level, d.late(), false
 	t.setAlarm(timerDevice, d, &d.live)
 	t.setAlarm(timerTombstones, d, &d.tombstones)
 
-	t.put(bucketDevices, d.key(rowDevice), d.encode())
+	t.put(kindDevices, d.key(rowDevice), d.encode())
 }
 
 func (d *device) encode() []byte {
@@ -402,15 +402,15 @@ func (d *device) encode() []byte {
 
 // userDevices returns the user's devices by name.
 func (t *txn) userDevices(user delivery.UserID) []*device {
-	return t.devicesIn(bucketNames, user)
+	return t.devicesIn(kindNames, user)
 }
 
 // goneDevices returns those of the user's that were removed and are not forgotten.
 func (t *txn) goneDevices(user delivery.UserID) []*device {
-	return t.devicesIn(bucketGone, user)
+	return t.devicesIn(kindGone, user)
 }
 
-func (t *txn) devicesIn(b *bucket, user delivery.UserID) (devices []*device) {
+func (t *txn) devicesIn(b *Kind, user delivery.UserID) (devices []*device) {
 	var numbers []uint64
 	for key, number := range t.scan(b, userPrefix(user), nil) {
 		if len(key) > len(user)+1 { // not the user's own
@@ -517,7 +517,7 @@ func (s *Store) RemoveUser(ctx context.Context, caller delivery.Caller, user del
 		}
 		t.revokeTokens(owner)
 		if again {
-			t.put(bucketGone, userPrefix(user), appendNumber(numberKey(millis(t.now)), t.next()))
+			t.put(kindGone, userPrefix(user), appendNumber(numberKey(millis(t.now)), t.next()))
 		}
 		for _, d := range devices {
 			t.removeDevice(d, t.now, t.next())
@@ -533,8 +533,8 @@ func (t *txn) removeDevice(d *device, at time.Time, number uint64) {
 	t.woken = append(t.woken, d.id)
 	d.removed, d.removedAt, d.removedNo, d.endedAt = true, at, number, at
 	d.live.at(atOnce)
-	t.del(bucketNames, nameKey(d.id))
-	t.put(bucketGone, goneKey(d.id, d.life), numberKey(d.number))
+	t.del(kindNames, nameKey(d.id))
+	t.put(kindGone, goneKey(d.id, d.life), numberKey(d.number))
 	t.changed(d)
 }
 
@@ -586,16 +586,16 @@ func (t *txn) purge(d *device) {
 		t.changed(d)
 		return
 	}
-	if len(t.keys(bucketDevices, numberKey(d.number), 2)) > 1 {
+	if len(t.keys(kindDevices, numberKey(d.number), 2)) > 1 {
 		return
 	}
 	t.flushDevice(d) // takes it out of the counts
-	t.del(bucketDevices, d.key(rowDevice))
-	t.del(bucketGone, goneKey(d.id, d.life))
+	t.del(kindDevices, d.key(rowDevice))
+	t.del(kindGone, goneKey(d.id, d.life))
 	delete(t.devices, d.number)
 	user := userPrefix(d.id.User)
-	if left := t.keys(bucketGone, user, 2); len(left) == 1 && bytes.Equal(left[0], user) {
-		t.del(bucketGone, user)
+	if left := t.keys(kindGone, user, 2); len(left) == 1 && bytes.Equal(left[0], user) {
+		t.del(kindGone, user)
 	}
 }
 

@@ -109,7 +109,7 @@ func (t *txn) countWaiting(h *delivery.DeviceHistory, d *device, m *mail) {
 // them is let go on the way.
 func (t *txn) keyPackageRecords(d *device, most int) (records []delivery.KeyPackageRecord, more int) {
 	latest := func(a, b delivery.KeyPackageRecord) int { return b.LastAt().Compare(a.LastAt()) }
-	for key, row := range t.scan(bucketDevices, numberKey(d.number), nil) {
+	for key, row := range t.scan(kindDevices, numberKey(d.number), nil) {
 		kind := key[numberBytes]
 		if kind != rowKeyPackage && kind != rowTombstone && kind&0xf0 != rowShelf {
 			continue
@@ -242,7 +242,7 @@ func OpenHistory(path string, opts Options) (_ *History, err error) {
 	if err != nil {
 		return nil, openError(path, err)
 	}
-	h := &History{store: &Store{path: path, opts: opts, db: db}, rows: newRowMap()}
+	h := &History{store: &Store{path: path, opts: opts, db: db}}
 	if err := recovering(h.load); err != nil {
 		db.Close()
 		return nil, openError(path, err)
@@ -260,17 +260,17 @@ func openToRead(path string) (db *bbolt.DB, err error) {
 
 // load reads the log and what a store has to know before it reads rows.
 func (h *History) load() error {
-	s := h.store
-	err := s.db.View(func(tx *bbolt.Tx) (err error) {
-		if h.Restored, err = s.load(tx); err == nil {
-			loadLog(tx.Bucket(bucketLog.name), s.state.Load().merged, h.rows)
+	return h.store.db.View(func(tx *bbolt.Tx) error {
+		f, _, err := snapshot(tx, h.store.opts.Limits)
+		if err != nil {
+			return err
 		}
-		return err
+		of := f.store
+		of.path, of.opts, of.db = h.store.path, h.store.opts, h.store.db
+		of.guard = delivery.NewClockGuard(of.opts.Clock, f.seen, of.opts.TrustClock)
+		h.store, h.rows, h.Restored = of, f.file.changed, of.restoredMark
+		return nil
 	})
-	if err == nil {
-		s.guard = delivery.NewClockGuard(s.opts.Clock, s.state.Load().seen, s.opts.TrustClock)
-	}
-	return err
 }
 
 // Close closes the file.
@@ -292,7 +292,7 @@ func (h *History) view(ctx context.Context, fn func(*txn) error) error {
 		return err
 	}
 	err := recovering(func() error {
-		return h.store.db.View(func(tx *bbolt.Tx) error { return fn(h.store.newTxn(tx, h.rows)) })
+		return h.store.db.View(func(tx *bbolt.Tx) error { return fn(&h.store.newTxn(tx, h.rows).txn) })
 	})
 	if err != nil && err != delivery.ErrNotFound {
 		err = fmt.Errorf("read database %s: %w", h.store.path, err)

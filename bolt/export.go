@@ -110,19 +110,15 @@ func Moved(path string) (at time.Time, err error) {
 
 func (f *File) exportFrom(ctx context.Context, db *bbolt.DB, emit func(archive.Record) error) error {
 	return db.View(func(tx *bbolt.Tx) error {
-		s := new(Store)
-		if err := s.checkFormat(tx); err != nil {
+		t, _, err := snapshot(tx, f.Limits)
+		if err != nil {
 			return err
 		}
-		if f.Final && s.format != formatVersion {
-			return fmt.Errorf("database %s has format %d, and a server that writes it would not see that it has moved: start this welcomed on it once, and stop it, before it is exported for good", f.Path, s.format)
+		if f.Final && t.store.format != formatVersion {
+			return fmt.Errorf("database %s has format %d, and a server that writes it would not see that it has moved: start this welcomed on it once, and stop it, before it is exported for good", f.Path, t.store.format)
 		}
-		e := &exporter{txn: &txn{tx: tx, store: s, rows: newRowMap()}, ctx: ctx, emit: emit, progress: f.Progress}
-		e.state = *s.state.Load()
-		return recovering(func() error {
-			loadLog(tx.Bucket(bucketLog.name), e.state.merged, e.rows)
-			return e.all(f.Final)
-		})
+		e := &exporter{txn: &t.txn, ctx: ctx, emit: emit, progress: f.Progress}
+		return recovering(func() error { return e.all(f.Final) })
 	})
 }
 
@@ -136,11 +132,11 @@ type exporter struct {
 }
 
 func (e *exporter) all(final bool) error {
-	total := int64(0)
-	for _, n := range e.state.keyPackages {
+	total, counted := int64(0), e.rows.Totals()
+	for _, n := range counted.keyPackages {
 		total += n
 	}
-	for _, n := range e.state.welcomes {
+	for _, n := range counted.welcomes {
 		total += n
 	}
 	e.progress.Begin("exporting", progress.Items, total)
@@ -153,18 +149,18 @@ func (e *exporter) all(final bool) error {
 }
 
 func (e *exporter) header(final bool) error {
-	h := &archive.Header{SeenAt: e.state.seen, Shelves: archive.Retire, Order: e.state.sequence}
-	if final && e.get(bucketMeta, keyRestored) == nil {
+	h := &archive.Header{SeenAt: e.seen, Shelves: archive.Retire, Order: e.rows.Last()}
+	if final && e.get(kindMeta, keyRestored) == nil {
 		h.Shelves = archive.Keep
 	}
-	h.RestoredAt, h.RestoreEpoch = e.restoredAt(), lastRestore(e.tx.Bucket(bucketMeta.name)).Epoch
+	h.RestoredAt, h.RestoreEpoch = e.restoredAt(), string(e.get(kindMeta, keyRestoreEpoch))
 	if at := e.noted(keyAhead); at.After(h.SeenAt) {
 		h.DatedAt = at
 	}
-	if v := e.get(bucketMeta, keyRestoredOrder); v != nil {
+	if v := e.get(kindMeta, keyRestoredOrder); v != nil {
 		h.RestoredOrder = readNumber(v)
 	}
-	h.UserEncoding = string(e.get(bucketMeta, keyUserEncoding))
+	h.UserEncoding = string(e.get(kindMeta, keyUserEncoding))
 	return e.emit(h)
 }
 
@@ -178,7 +174,7 @@ func (e *exporter) goOn() error {
 func (e *exporter) allDevices() error {
 	for number := uint64(0); ; {
 		var found bool
-		for key := range e.scan(bucketDevices, nil, numberKey(number+1)) {
+		for key := range e.scan(kindDevices, nil, numberKey(number+1)) {
 			number, found = readNumber(key), true
 			break
 		}
@@ -208,13 +204,13 @@ func (e *exporter) exportDevice(number uint64) error {
 		return err
 	}
 	hashes := make(map[uint64]initHash)
-	for key, row := range e.scan(bucketDevices, d.key(rowInitKeys), nil) {
+	for key, row := range e.scan(kindDevices, d.key(rowInitKeys), nil) {
 		for _, entry := range decodeInitKeys(key, row) {
 			hashes[entry.kp] = entry.hash
 		}
 	}
 	for _, at := range e.keyPackageRows(d) {
-		row := e.get(bucketDevices, at.key)
+		row := e.get(kindDevices, at.key)
 		hash, known := hashes[at.number]
 		if !known {
 			return wrong("a KeyPackage of device %s has no init_key", d.id)
@@ -235,7 +231,7 @@ type keyPackagePlace struct {
 // keyPackageRows returns the device's KeyPackages, oldest first.
 func (e *exporter) keyPackageRows(d *device) (places []keyPackagePlace) {
 	note := func(prefix, from []byte, last byte) {
-		for key := range e.scan(bucketDevices, prefix, from) {
+		for key := range e.scan(kindDevices, prefix, from) {
 			kind := key[numberBytes]
 			if kind > last {
 				return
@@ -265,14 +261,14 @@ func (e *exporter) exportKeyPackage(d *device, k *keyPackage, hash initHash) err
 		GivenBackAt: r.Returned.At, GivenBackReason: r.Returned.Reason,
 	}
 	if k.payload {
-		record.Bytes = cloneBytes(e.get(bucketKeyPackages, numberKey(k.number)))
+		record.Bytes = cloneBytes(e.get(kindKeyPackages, numberKey(k.number)))
 	}
 	return e.emit(record)
 }
 
 func (e *exporter) allWelcomes() error {
 	var err error
-	for key := range e.scan(bucketPosted, nil, nil) {
+	for key := range e.scan(kindPosted, nil, nil) {
 		if err = errors.Join(e.goOn(), e.exportWelcome(readNumber(key))); err != nil {
 			break
 		}
@@ -395,7 +391,7 @@ func (e *exporter) exportRecipient(w *welcome, key mailKey, r *recipient) error 
 }
 
 func (e *exporter) allTokens() error {
-	for id, row := range e.scan(bucketTokens, nil, nil) {
+	for id, row := range e.scan(kindTokens, nil, nil) {
 		t := decodeToken(string(id), row)
 		err := e.emit(&archive.Token{
 			ID: t.ID, Hash: t.Hash, User: t.Owner.User, Device: t.Owner.Device, Service: t.Owner.Service,
@@ -409,7 +405,7 @@ func (e *exporter) allTokens() error {
 }
 
 func (e *exporter) allReservations() error {
-	for key, row := range e.scan(bucketIdempotency, nil, nil) {
+	for key, row := range e.scan(kindIdempotency, nil, nil) {
 		d := decoder(row)
 		r := &archive.Reservation{ExpiresAt: d.time()}
 		copy(r.Key[:], key)

@@ -8,6 +8,7 @@ import (
 
 	"go.etcd.io/bbolt"
 
+	"welcomed/delivery"
 	"welcomed/delivery/storetest"
 )
 
@@ -20,13 +21,12 @@ func flipIn(t *testing.T, path string, find func(*txn) (row []byte, at int)) {
 	var row []byte
 	var at int
 	err = db.View(func(tx *bbolt.Tx) error {
-		s := new(Store)
-		if _, err := s.load(tx); err != nil {
+		x, _, err := snapshot(tx, delivery.DefaultLimits())
+		if err != nil {
 			return err
 		}
-		x := &txn{tx: tx, store: s, rows: newRowMap(), raw: true}
-		loadLog(tx.Bucket(bucketLog.name), s.state.Load().merged, x.rows)
-		row, at = find(x)
+		x.raw = true
+		row, at = find(&x.txn)
 		row = cloneBytes(row)
 		return nil
 	})
@@ -52,24 +52,24 @@ func FlipPart(t *testing.T, path string, d storetest.Damage) {
 	flipIn(t, path, func(x *txn) (row []byte, at int) {
 		if d.Part == storetest.PartKeyPackage {
 			_, k := x.refOwner(d.Ref)
-			return x.get(bucketKeyPackages, numberKey(k.number)), 7
+			return x.get(kindKeyPackages, numberKey(k.number)), 7
 		}
 		number := x.welcomeNumber(d.Welcome)
 		header := x.header(number)
 		switch d.Part {
 		case storetest.PartGroupInfo:
 			if header.apart {
-				return x.get(bucketWelcomes, appendIndex(partKey(number, partGroupInfo), 1)), 100
+				return x.get(kindWelcomes, appendIndex(partKey(number, partGroupInfo), 1)), 100
 			}
-			return x.get(bucketWelcomes, partKey(number, partHeader)), -sumBytes - 3
+			return x.get(kindWelcomes, partKey(number, partHeader)), -sumBytes - 3
 		case storetest.PartContext:
-			return x.get(bucketWelcomes, partKey(number, partHeader)), -sumBytes - len(header.groupInfo) - 3
+			return x.get(kindWelcomes, partKey(number, partHeader)), -sumBytes - len(header.groupInfo) - 3
 		case storetest.PartTree:
-			return x.get(bucketWelcomes, appendIndex(partKey(number, partTree), 2)), 100
+			return x.get(kindWelcomes, appendIndex(partKey(number, partTree), 2)), 100
 		}
 		x.eachRecipient(number, func(key mailKey, r *recipient) bool {
 			if r.ref == d.Ref {
-				row = x.get(bucketWelcomes, recipientKey(key))
+				row = x.get(kindWelcomes, recipientKey(key))
 			}
 			return row == nil
 		})

@@ -30,8 +30,8 @@ func (s *Store) Give(ctx context.Context, caller delivery.Caller, to delivery.De
 func (t *txn) give(from *device, k *keyPackage, to delivery.DeviceID) {
 	item := delivery.NewKeyPackage{Ref: k.rec.Ref, Suite: k.rec.Suite, LastResort: k.rec.LastResort, Lifetime: k.rec.Lifetime}
 	if k.payload {
-		item.Bytes = cloneBytes(t.get(bucketKeyPackages, numberKey(k.number)))
-		t.del(bucketKeyPackages, numberKey(k.number))
+		item.Bytes = cloneBytes(t.get(kindKeyPackages, numberKey(k.number)))
+		t.del(kindKeyPackages, numberKey(k.number))
 	}
 	hash := t.initKeyOf(from, k.number)
 	t.endFor(from, k.keyPackageKey)
@@ -43,7 +43,7 @@ func (t *txn) give(from *device, k *keyPackage, to delivery.DeviceID) {
 		return
 	}
 	d, last := t.createDevice(to), &initKeySearch{}
-	for key := range t.scan(bucketDevices, d.key(rowInitKeys), nil) {
+	for key := range t.scan(kindDevices, d.key(rowInitKeys), nil) {
 		last.last = readNumber(key[numberBytes+1:])
 	}
 	rec := t.limits.NewKeyPackageRecord(item, t.sure, t.now)
@@ -82,8 +82,8 @@ func (t *txn) endFor(d *device, key keyPackageKey) {
 func (t *txn) endGone(d *device, key keyPackageKey) {
 	var swept delivery.SweepResult
 	for _, kind := range openKinds {
-		for _, row := range t.keys(bucketDevices, d.key(kind), 0) {
-			m := decodeMail(readMailKey(row[numberBytes+1:]), t.get(bucketDevices, row))
+		for _, row := range t.keys(kindDevices, d.key(kind), 0) {
+			m := decodeMail(readMailKey(row[numberBytes+1:]), t.get(kindDevices, row))
 			if m.kp.number == key.number {
 				t.endMailOf(d, m, &swept)
 			}
@@ -98,7 +98,7 @@ func (t *txn) endGone(d *device, key keyPackageKey) {
 
 // initKeyOf is what is remembered of the init_key of a KeyPackage.
 func (t *txn) initKeyOf(d *device, number uint64) initHash {
-	for key, row := range t.scan(bucketDevices, d.key(rowInitKeys), nil) {
+	for key, row := range t.scan(kindDevices, d.key(rowInitKeys), nil) {
 		for _, e := range decodeInitKeys(key, row) {
 			if e.kp == number {
 				return e.hash

@@ -110,7 +110,7 @@ func (t *txn) mayComeBack(d *device, k *keyPackage) bool {
 
 // restoredOrder is the number that the sequence had at the last restore.
 func (t *txn) restoredOrder() uint64 {
-	if v := t.get(bucketMeta, keyRestoredOrder); v != nil {
+	if v := t.get(kindMeta, keyRestoredOrder); v != nil {
 		return readNumber(v)
 	}
 	return 0
@@ -126,7 +126,7 @@ type ownKeyPackage struct {
 func (t *txn) ofReservation(id delivery.ReservationID) (found []ownKeyPackage) {
 	prefix := binary.BigEndian.AppendUint64(nil, uint64(id))
 	var rows [][]byte
-	for key, row := range t.scan(bucketReservations, prefix, nil) {
+	for key, row := range t.scan(kindReservations, prefix, nil) {
 		rows = append(rows, slices.Concat(key[len(prefix):], row))
 	}
 	for _, row := range rows {
@@ -155,7 +155,7 @@ func (t *txn) reservedBefore(d *device, suite mls.CipherSuite) bool {
 	if d == nil {
 		return false
 	}
-	for key, row := range t.scan(bucketDevices, d.key(rowKeyPackage), nil) {
+	for key, row := range t.scan(kindDevices, d.key(rowKeyPackage), nil) {
 		k := keyPackageAt(key, row)
 		held := k.rec.Reservation != 0 && (k.rec.State == delivery.Reserved || k.rec.State == delivery.Matched)
 		if held && (suite == 0 || k.rec.Suite == suite) && t.mayComeBack(d, k) {

@@ -86,7 +86,7 @@ func (w *idleWalk) passes(number uint64, err error, passed *[]error) {
 // idleFrom returns which devices change, of the next idleLook, and where to go on.
 func (t *txn) idleFrom(w *idleWalk, passed *[]error) (found []uint64, next []byte, err error) {
 	looked := 0
-	for name, number := range t.scan(bucketNames, nil, w.from) {
+	for name, number := range t.scan(kindNames, nil, w.from) {
 		if looked++; looked > idleLook {
 			return found, cloneBytes(name), nil
 		}
@@ -174,7 +174,7 @@ func (t *txn) forgettable(w *idleWalk, d *device) bool {
 	if after == 0 || !t.idleFor(d, after) || !w.watched(t.sure) {
 		return false
 	}
-	if d.waiting+d.delivered+d.available+d.retired > 0 || len(t.keys(bucketDevices, d.key(rowKeyPackage), 1)) > 0 {
+	if d.waiting+d.delivered+d.available+d.retired > 0 || len(t.keys(kindDevices, d.key(rowKeyPackage), 1)) > 0 {
 		return false
 	}
 	empty := true

@@ -89,13 +89,13 @@ func TestASweepGoesOnWithIdleDevices(t *testing.T) {
 func TestASweepOfIdleDevicesPassesADamagedRow(t *testing.T) {
 	for what, spoil := range map[string]func(t *txn, d *device){
 		"the device": func(t *txn, d *device) {
-			t.put(bucketDevices, d.key(rowDevice), []byte{0xff})
+			t.put(kindDevices, d.key(rowDevice), []byte{0xff})
 			delete(t.devices, d.number)
 		},
 		"a token, which ends with the device": func(t *txn, d *device) {
 			owner := delivery.TokenOwner{User: d.id.User, Device: d.id.Name}
-			t.put(bucketTokens, []byte("token"), []byte{0xff})
-			t.put(bucketOwners, append(ownerKey(owner, true), "token"...), nil)
+			t.put(kindTokens, []byte("token"), []byte{0xff})
+			t.put(kindOwners, append(ownerKey(owner, true), "token"...), nil)
 		},
 	} {
 		t.Run(what, func(t *testing.T) {

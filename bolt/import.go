@@ -147,13 +147,13 @@ func (im *importer) begin(part string, header *archive.Header, limits delivery.L
 	}
 	return s.writer.do(im.ctx, 0, func(t *txn) error {
 		if !header.RestoredAt.IsZero() {
-			t.put(bucketMeta, keyRestoredAt, appendNumber(nil, millis(header.RestoredAt)))
+			t.put(kindMeta, keyRestoredAt, appendNumber(nil, millis(header.RestoredAt)))
 		}
 		if header.RestoredOrder != 0 {
-			t.put(bucketMeta, keyRestoredOrder, numberKey(header.RestoredOrder))
+			t.put(kindMeta, keyRestoredOrder, numberKey(header.RestoredOrder))
 		}
 		if header.RestoreEpoch != "" {
-			t.put(bucketMeta, keyRestoreEpoch, []byte(header.RestoreEpoch))
+			t.put(kindMeta, keyRestoreEpoch, []byte(header.RestoreEpoch))
 		}
 		return nil
 	})
@@ -194,9 +194,9 @@ func (im *importer) apply(more func(*txn)) error {
 // what is to be done with the shelves.
 func (im *importer) end() error {
 	return im.apply(func(t *txn) {
-		t.state.sequence = max(t.state.sequence, im.header.Order)
+		t.raise(im.header.Order)
 		if im.header.Shelves != archive.Keep {
-			t.put(bucketMeta, keyRestored, []byte{1})
+			t.put(kindMeta, keyRestored, []byte{1})
 		}
 	})
 }
@@ -231,9 +231,9 @@ func (i *importTxn) record(r archive.Record) error {
 
 func (i *importTxn) addDevice(r *archive.Device) error {
 	i.writeInitKeys()
-	names, name := bucketNames, nameKey(r.ID())
+	names, name := kindNames, nameKey(r.ID())
 	if r.Removed {
-		names, name = bucketGone, goneKey(r.ID(), r.Life)
+		names, name = kindGone, goneKey(r.ID(), r.Life)
 	}
 	if i.get(names, name) != nil {
 		return fmt.Errorf("device %s is here twice", r.ID())
@@ -258,7 +258,7 @@ func (i *importTxn) deviceOf(id delivery.DeviceID, life uint64) *device {
 	if d := i.device(id); d != nil && d.life == life {
 		return d
 	}
-	if number := i.get(bucketGone, goneKey(id, life)); number != nil {
+	if number := i.get(kindGone, goneKey(id, life)); number != nil {
 		return i.deviceByNumber(readNumber(number))
 	}
 	return nil
@@ -282,7 +282,7 @@ func (i *importTxn) addKeyPackage(r *archive.KeyPackage) error {
 		}
 	}
 	d, prefix := i.deviceByNumber(i.owner), []byte(r.Ref[:refPrefix])
-	if i.get(bucketRefs, prefix) != nil {
+	if i.get(kindRefs, prefix) != nil {
 		return fmt.Errorf("the KeyPackage %x is here twice", r.Ref)
 	}
 	k := &keyPackage{
@@ -303,9 +303,9 @@ func (i *importTxn) addKeyPackage(r *archive.KeyPackage) error {
 		k.mail = mailToCome
 	}
 	if k.payload {
-		i.put(bucketKeyPackages, numberKey(k.number), r.Bytes)
+		i.put(kindKeyPackages, numberKey(k.number), r.Bytes)
 	}
-	i.put(bucketRefs, prefix, append(appendNumber(numberKey(d.number), k.number), byte(k.shelf)))
+	i.put(kindRefs, prefix, append(appendNumber(numberKey(d.number), k.number), byte(k.shelf)))
 	i.saveKeyPackage(d, k)
 	i.added = append(i.added, initKey{k.number, initHash(r.InitKey)})
 	return nil
@@ -319,7 +319,7 @@ func (i *importTxn) writeInitKeys() {
 }
 
 func (i *importTxn) beginWelcome(r *archive.Welcome) error {
-	if i.get(bucketWelcomeIDs, r.ID[:welcomeIDPrefix]) != nil {
+	if i.get(kindWelcomeIDs, r.ID[:welcomeIDPrefix]) != nil {
 		return fmt.Errorf("the Welcome %s is here twice", r.ID)
 	}
 	w := welcome{
@@ -332,7 +332,7 @@ func (i *importTxn) beginWelcome(r *archive.Welcome) error {
 		w.treeHash = r.TreeHash[:]
 	}
 	i.letter, i.left, i.rest, i.piece = w, [2]int{r.GroupInfo, r.Tree}, nil, 0
-	i.put(bucketWelcomeIDs, w.id[:welcomeIDPrefix], numberKey(w.number))
+	i.put(kindWelcomeIDs, w.id[:welcomeIDPrefix], numberKey(w.number))
 	return nil
 }
 
@@ -430,7 +430,7 @@ func (i *importTxn) endWelcome(w *welcome) error {
 		}
 	}
 	if w.holdCounted {
-		i.state.holdsOver++
+		i.counted.holdsOver++
 	}
 	row := numberKey(w.number)
 	switch {
@@ -451,7 +451,7 @@ func (i *importTxn) endWelcome(w *welcome) error {
 }
 
 func (i *importTxn) addToken(r *archive.Token) error {
-	if i.get(bucketTokens, []byte(r.ID)) != nil {
+	if i.get(kindTokens, []byte(r.ID)) != nil {
 		return fmt.Errorf("token %s is here twice", r.ID)
 	}
 	i.putToken(delivery.Token{
@@ -461,7 +461,7 @@ func (i *importTxn) addToken(r *archive.Token) error {
 }
 
 func (i *importTxn) addReservation(r *archive.Reservation) error {
-	if i.get(bucketIdempotency, r.Key[:]) != nil {
+	if i.get(kindIdempotency, r.Key[:]) != nil {
 		return fmt.Errorf("reservation %x is here twice", r.Key)
 	}
 	i.putReservation(idempotency{r.Key[:], r.Request}, r.ExpiresAt, delivery.Reservation{ID: delivery.ReservationID(r.Reservation), Suite: r.Suite, Users: reservedUsers(r.Users)})

@@ -68,7 +68,7 @@ func (t *txn) searchInitKeys(id delivery.DeviceID, s *initKeySearch) {
 	if !s.begun || s.device != number {
 		s.begun, s.device, s.last = true, number, 0
 		for _, before := range t.earlier(id) {
-			for key, row := range t.scan(bucketDevices, before.key(rowInitKeys), nil) {
+			for key, row := range t.scan(kindDevices, before.key(rowInitKeys), nil) {
 				s.look(readNumber(key[numberBytes+1:]), row)
 			}
 		}
@@ -76,10 +76,10 @@ func (t *txn) searchInitKeys(id delivery.DeviceID, s *initKeySearch) {
 	if d == nil {
 		return
 	}
-	if t.get(bucketDevices, d.initKeysRow(s.last)) == nil {
+	if t.get(kindDevices, d.initKeysRow(s.last)) == nil {
 		s.last = 0
 	}
-	for key, row := range t.scan(bucketDevices, d.key(rowInitKeys), d.initKeysRow(s.last)) {
+	for key, row := range t.scan(kindDevices, d.key(rowInitKeys), d.initKeysRow(s.last)) {
 		s.last = readNumber(key[numberBytes+1:])
 		s.look(s.last, row)
 	}
@@ -150,7 +150,7 @@ func (t *txn) putInitKeys(key []byte, entries []initKey) {
 		row = append(row, e.hash[:]...)
 		before = e.kp
 	}
-	t.put(bucketDevices, key, row)
+	t.put(kindDevices, key, row)
 }
 
 // noteInitKeys keeps the init_keys of new KeyPackages, which are in the order
@@ -160,7 +160,7 @@ func (t *txn) noteInitKeys(d *device, s *initKeySearch, added []initKey) {
 	var entries []initKey
 	if s.last != 0 {
 		key = d.initKeysRow(s.last)
-		entries = decodeInitKeys(key, t.get(bucketDevices, key))
+		entries = decodeInitKeys(key, t.get(kindDevices, key))
 	}
 	for len(added) > 0 {
 		if key == nil || len(entries) >= initRowEntries {
@@ -178,7 +178,7 @@ func (t *txn) noteInitKeys(d *device, s *initKeySearch, added []initKey) {
 func (t *txn) forgetInitKeys(d *device, numbers []uint64) {
 	first, last := numbers[0], numbers[len(numbers)-1]
 	var keys, rows [][]byte // of the rows that may have one of them
-	for key, row := range t.scan(bucketDevices, d.key(rowInitKeys), nil) {
+	for key, row := range t.scan(kindDevices, d.key(rowInitKeys), nil) {
 		begins := readNumber(key[numberBytes+1:])
 		if begins > last {
 			break
@@ -196,7 +196,7 @@ func (t *txn) forgetInitKeys(d *device, numbers []uint64) {
 		})
 		switch {
 		case len(kept) == 0:
-			t.del(bucketDevices, key)
+			t.del(kindDevices, key)
 		case len(kept) < len(entries):
 			t.putInitKeys(key, kept)
 		}

@@ -25,8 +25,8 @@ func TestInitKeysAreFoundThatComeWhileOthersAreSearched(t *testing.T) {
 		},
 		"the device begins again": func(txn *txn, d *device, kps []uint64, publish func()) {
 			txn.forgetInitKeys(d, kps)
-			txn.del(bucketDevices, d.key(rowDevice))
-			txn.del(bucketNames, nameKey(d.id))
+			txn.del(kindDevices, d.key(rowDevice))
+			txn.del(kindNames, nameKey(d.id))
 			delete(txn.devices, d.number)
 			publish()
 		},

@@ -76,12 +76,12 @@ func reservationKey(id delivery.ReservationID, number uint64) []byte {
 func (t *txn) findByReservation(d *device, k *keyPackage, now [2]delivery.ReservationID) {
 	for _, id := range k.found {
 		if id != 0 && !slices.Contains(now[:], id) {
-			t.del(bucketReservations, reservationKey(id, k.number))
+			t.del(kindReservations, reservationKey(id, k.number))
 		}
 	}
 	for _, id := range now {
 		if id != 0 && !slices.Contains(k.found[:], id) {
-			t.put(bucketReservations, reservationKey(id, k.number), append(numberKey(d.number), byte(k.shelf)))
+			t.put(kindReservations, reservationKey(id, k.number), append(numberKey(d.number), byte(k.shelf)))
 		}
 	}
 	k.found = now
@@ -130,12 +130,12 @@ func (k *keyPackage) rowKind() byte {
 func (t *txn) keyPackage(d *device, key keyPackageKey) *keyPackage {
 	for _, kind := range [...]byte{rowKeyPackage, rowShelf | byte(key.shelf), rowTombstone} {
 		place := d.keyPackageRow(kind, key.number)
-		if row := t.get(bucketDevices, place); row != nil {
+		if row := t.get(kindDevices, place); row != nil {
 			return t.gone(d, readKeyPackage(place, row))
 		}
 	}
 	if place := d.placeOf(rowShelf|byte(key.shelf), key.number, true); !key.shelf.lastResort() {
-		if row := t.get(bucketDevices, place); row != nil {
+		if row := t.get(kindDevices, place); row != nil {
 			return t.gone(d, readKeyPackage(place, row))
 		}
 	}
@@ -236,9 +236,9 @@ func (t *txn) saveKeyPackage(d *device, k *keyPackage) {
 	}
 	d.changes++
 	if k.stored && (k.row != kind || k.behind != k.lies()) {
-		t.del(bucketDevices, d.rowOf(k))
+		t.del(kindDevices, d.rowOf(k))
 	}
-	t.put(bucketDevices, d.rowFor(k), k.encode())
+	t.put(kindDevices, d.rowFor(k), k.encode())
 	t.findByReservation(d, k, k.reservations())
 	k.stored, k.was, k.stock, k.row, k.behind, k.own = true, k.rec.State, k.rec.InStock(), kind, k.lies(), k.rec.CountsAsRetired()
 	if kind == rowTombstone {
@@ -251,9 +251,9 @@ func (t *txn) saveKeyPackage(d *device, k *keyPackage) {
 
 func (t *txn) countKeyPackage(d *device, k *keyPackage) {
 	if k.stored {
-		t.state.keyPackages[k.was]--
+		t.counted.keyPackages[k.was]--
 	}
-	t.state.keyPackages[k.rec.State]++
+	t.counted.keyPackages[k.rec.State]++
 	if k.stored && k.own {
 		d.retired--
 	}
@@ -261,7 +261,7 @@ func (t *txn) countKeyPackage(d *device, k *keyPackage) {
 		d.retired++
 	}
 	stock := oneMore(k.stored && k.stock, k.rec.InStock())
-	t.state.shelves[k.shelf] += int64(stock)
+	t.counted.shelves[k.shelf] += int64(stock)
 	if k.rec.LastResort {
 		d.lastResorts += stock
 		return
@@ -349,7 +349,7 @@ func (t *txn) eachOnShelfFrom(d *device, suite mls.CipherSuite, from []byte, yie
 	if suite == 0 {
 		last = lastShelf
 	}
-	for key, row := range t.scan(bucketDevices, numberKey(d.number), from) {
+	for key, row := range t.scan(kindDevices, numberKey(d.number), from) {
 		if key[numberBytes] > rowShelf|byte(last) {
 			return
 		}
@@ -365,7 +365,7 @@ func (t *txn) eachOnShelfFrom(d *device, suite mls.CipherSuite, from []byte, yie
 // liveKeyPackages returns those whose private key the device needs.
 func (t *txn) liveKeyPackages(d *device) []*keyPackage {
 	live := t.onShelf(d, 0)
-	for key, row := range t.scan(bucketDevices, d.key(rowKeyPackage), nil) {
+	for key, row := range t.scan(kindDevices, d.key(rowKeyPackage), nil) {
 		if k := readKeyPackage(key, row); k != nil {
 			live = append(live, t.gone(d, k))
 		} else {
@@ -402,8 +402,8 @@ func (t *txn) keepKeyPackage(d *device, item delivery.NewKeyPackage, rec deliver
 		rec:           rec,
 		payload:       true,
 	}
-	t.put(bucketKeyPackages, numberKey(k.number), item.Bytes)
-	t.put(bucketRefs, []byte(item.Ref[:refPrefix]), append(appendNumber(numberKey(d.number), k.number), byte(k.shelf)))
+	t.put(kindKeyPackages, numberKey(k.number), item.Bytes)
+	t.put(kindRefs, []byte(item.Ref[:refPrefix]), append(appendNumber(numberKey(d.number), k.number), byte(k.shelf)))
 	t.saveKeyPackage(d, k)
 	return k
 }
@@ -450,7 +450,7 @@ func (t *txn) listed(k *keyPackage) delivery.ListedKeyPackage {
 	return delivery.ListedKeyPackage{
 		Ref: k.rec.Ref, Suite: k.rec.Suite, LastResort: k.rec.LastResort, Lifetime: k.rec.Lifetime,
 		ExpiresAt: k.rec.ExpiresAt(*t.limits),
-		Bytes:     cloneBytes(t.get(bucketKeyPackages, numberKey(k.number))),
+		Bytes:     cloneBytes(t.get(kindKeyPackages, numberKey(k.number))),
 	}
 }
 
@@ -470,7 +470,7 @@ func (t *txn) refNeighbour(ref mls.KeyPackageRef) (*device, *keyPackage) {
 	if len(ref) < refPrefix {
 		return nil, nil
 	}
-	v := t.get(bucketRefs, []byte(ref[:refPrefix]))
+	v := t.get(kindRefs, []byte(ref[:refPrefix]))
 	if v == nil {
 		return nil, nil
 	}

@@ -59,7 +59,7 @@ func TestLastResortsOfAnOlderFileAreCounted(t *testing.T) {
 	must(t, err)
 	must(t, errors.Join(db.Update(func(tx *bbolt.Tx) error {
 		meta := tx.Bucket(bucketMeta.name)
-		state := cloneBytes(meta.Get(keyState))[:(3+stateCounters4)*8]
+		state := cloneBytes(meta.Get(keyState))[:(3+counters4)*8]
 		return errors.Join(meta.Put(keyState, state), meta.Delete(keyCommit), meta.Delete(keyRestoreEpoch),
 			meta.Put(keyFormat, binary.BigEndian.AppendUint32(nil, 4)))
 	}), db.Close()))

@@ -29,7 +29,7 @@ func TestARevokedTokenLeavesNothing(t *testing.T) {
 	must(t, s.RemoveDevice(t.Context(), delivery.Unauthenticated(), phone))
 	left := 0
 	must(t, s.view(t.Context(), func(x *txn) error {
-		for _, b := range []*bucket{bucketTokens, bucketOwners, bucketTimers} {
+		for _, b := range []*Kind{kindTokens, kindOwners, kindTimers} {
 			left += len(x.keys(b, nil, 0))
 		}
 		return nil

@@ -128,13 +128,13 @@ func (l *changeLog) freeSlot() int {
 }
 
 // merge writes up to most changed rows to their buckets, from the hand on.
-func (l *changeLog) merge(t *txn, most int) {
+func (l *changeLog) merge(f *fileRows, most int) {
 	if l.hand == nil {
 		l.mark = l.next()
 	}
-	merged := nextChanges(t.rows, l.hand, most)
+	merged := nextChanges(f.changed, l.hand, most)
 	for _, row := range merged {
-		t.merge(row)
+		f.merge(row)
 	}
 	if len(merged) == most {
 		l.hand = append(cloneBytes(merged[most-1].keyBytes()), 0)

@@ -37,7 +37,7 @@ func (m *mirror) open() {
 func (m *mirror) grow() {
 	m.t.Helper()
 	must(m.t, m.s.writer.do(context.Background(), 0, func(t *txn) error {
-		t.put(bucketKeyPackages, numberKey(1), make([]byte, 4<<20))
+		t.put(kindKeyPackages, numberKey(1), make([]byte, 4<<20))
 		return nil
 	}))
 }
@@ -53,12 +53,12 @@ func (m *mirror) change(err error) {
 		for range 1 + m.rand.IntN(40) {
 			key := m.key()
 			if m.rand.IntN(3) == 0 {
-				t.del(bucketNames, []byte(key))
+				t.del(kindNames, []byte(key))
 				delete(after, key)
 				continue
 			}
 			after[key] = string(bytes.Repeat([]byte{byte(m.rand.IntN(256))}, m.rand.IntN(400)))
-			t.put(bucketNames, []byte(key), []byte(after[key]))
+			t.put(kindNames, []byte(key), []byte(after[key]))
 		}
 		m.compare(t, after)
 		return err
@@ -77,13 +77,13 @@ func (m *mirror) compare(t *txn, want map[string]string) {
 	for i := range 300 {
 		key := fmt.Sprintf("%03d", i)
 		value, ok := want[key]
-		if got := t.get(bucketNames, []byte(key)); (got != nil) != ok || string(got) != value {
+		if got := t.get(kindNames, []byte(key)); (got != nil) != ok || string(got) != value {
 			m.t.Fatalf("%s is %x, want %x (%v)", key, got, value, ok)
 		}
 	}
 	prefix, from := fmt.Sprint(m.rand.IntN(3)), m.key()
 	var got, keys []string
-	for k, v := range t.scan(bucketNames, []byte(prefix), []byte(from)) {
+	for k, v := range t.scan(kindNames, []byte(prefix), []byte(from)) {
 		got = append(got, string(k)+"="+string(v))
 	}
 	for _, k := range slices.Sorted(maps.Keys(want)) {
@@ -146,7 +146,7 @@ func (m *mirror) mergeAll() {
 	}))
 	deadline := time.Now().Add(20 * time.Second)
 	for waiting := 1; waiting > 0; time.Sleep(time.Millisecond) {
-		must(m.t, m.s.view(context.Background(), func(t *txn) error { waiting = t.rows.Len(); return nil }))
+		must(m.t, m.s.view(context.Background(), func(t *txn) error { waiting = t.rows.(*fileRows).changed.Len(); return nil }))
 		if time.Now().After(deadline) {
 			m.t.Fatal("the log is not merged while nothing is to do")
 		}
@@ -162,7 +162,7 @@ func (m *mirror) snapshot() {
 	for range 5 {
 		m.change(nil)
 	}
-	m.compare(m.s.newTxn(tx, rows), before)
+	m.compare(&m.s.newTxn(tx, rows).txn, before)
 	must(m.t, tx.Rollback())
 }
 
@@ -178,7 +178,7 @@ func TestTheLogStaysWithinItsBounds(t *testing.T) {
 		for n := 0; n < 20_000; n += each {
 			must(t, s.writer.do(context.Background(), 0, func(t *txn) error {
 				for range each {
-					t.put(bucketNames, mlstest.Random(8), mlstest.Random(100))
+					t.put(kindNames, mlstest.Random(8), mlstest.Random(100))
 				}
 				return nil
 			}))

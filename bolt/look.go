@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+
+	"welcomed/delivery"
 )
 
 // lookTimeout is how long Look waits for who has the file open: nearly not.
@@ -64,22 +66,17 @@ func look(path string) (found Outlook, err error) {
 		return found, err
 	}
 	defer db.Close()
-	s := new(Store)
 	err = db.View(func(tx *bbolt.Tx) error {
-		found.Restored, err = s.load(tx)
-		if err == nil && wholeCommit(tx) != nil {
-			found.Restored = true
-		}
+		f, _, err := snapshot(tx, delivery.DefaultLimits())
 		if err != nil {
 			return err
 		}
-		t := &txn{tx: tx, store: s, rows: newRowMap(), raw: true}
-		loadLog(tx.Bucket(bucketLog.name), s.state.Load().merged, t.rows)
-		found.Naming = t.naming()
+		found.Restored = f.store.restoredMark || wholeCommit(tx) != nil
+		if format := f.store.format; format < formatVersion {
+			found.Upgrade = Upgrade{From: int(format), To: formatVersion}
+		}
+		found.Naming = f.naming()
 		return nil
 	})
-	if err == nil && s.format < formatVersion {
-		found.Upgrade = Upgrade{From: int(s.format), To: formatVersion}
-	}
 	return found, err
 }

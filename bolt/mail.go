@@ -73,7 +73,7 @@ func (t *txn) mail(d *device, key mailKey) *mail {
 		if d.hasNone(kind) {
 			continue
 		}
-		if row := t.get(bucketDevices, d.mailRow(kind, key)); row != nil {
+		if row := t.get(kindDevices, d.mailRow(kind, key)); row != nil {
 			return t.goneMail(d, readMail(key, row))
 		}
 	}
@@ -127,9 +127,9 @@ func (t *txn) saveMail(d *device, m *mail) {
 	t.countMail(d, m)
 	was, is := mailKind(m.was), mailKind(m.rec.State)
 	if m.stored && was != is {
-		t.del(bucketDevices, d.mailRow(was, m.mailKey))
+		t.del(kindDevices, d.mailRow(was, m.mailKey))
 	}
-	t.put(bucketDevices, d.mailRow(is, m.mailKey), m.encode())
+	t.put(kindDevices, d.mailRow(is, m.mailKey), m.encode())
 	m.stored, m.was, m.wasOrder = true, m.rec.State, m.order
 	d.live.at(m.nextDue())
 	d.changes++
@@ -158,7 +158,7 @@ func (t *txn) countMail(d *device, m *mail) {
 }
 
 func (t *txn) addMail(d *device, s delivery.WelcomeState, size int64, n int) {
-	t.state.welcomes[s] += int64(n)
+	t.counted.welcomes[s] += int64(n)
 	switch s {
 	case delivery.Pending:
 		d.pending += n
@@ -191,7 +191,7 @@ func (t *txn) readMails(d *device, kind byte) (mails []*mail, unreadable []mailK
 	if d.hasNone(kind) {
 		return nil, nil
 	}
-	for key, row := range t.scan(bucketDevices, d.key(kind), nil) {
+	for key, row := range t.scan(kindDevices, d.key(kind), nil) {
 		if len(key) != numberBytes+1+numberBytes+indexBytes {
 			continue
 		}
@@ -254,7 +254,7 @@ func (t *txn) mailsOf(d *device, welcome uint64) []*mail {
 		if d.hasNone(kind) {
 			continue
 		}
-		for key, row := range t.scan(bucketDevices, appendNumber(d.key(kind), welcome), nil) {
+		for key, row := range t.scan(kindDevices, appendNumber(d.key(kind), welcome), nil) {
 			if m := readMail(readMailKey(key[numberBytes+1:]), row); m != nil {
 				mails = append(mails, t.goneMail(d, m))
 			}

@@ -41,7 +41,7 @@ func TestAFileOpensAfterCommitsThatFailed(t *testing.T) {
 			}
 			must(t, s.writer.do(t.Context(), 0, func(x *txn) error {
 				for j := range 1 + r.IntN(30) {
-					x.put(bucketNames, fmt.Append(nil, r.IntN(1000)+j), make([]byte, r.IntN(400)))
+					x.put(kindNames, fmt.Append(nil, r.IntN(1000)+j), make([]byte, r.IntN(400)))
 				}
 				return nil
 			}))
@@ -59,8 +59,8 @@ func failWhileFull(t *testing.T, s *Store) {
 	t.Helper()
 	s.db.MaxSize = 1
 	err := s.writer.do(t.Context(), 0, func(x *txn) error {
-		x.put(bucketNames, []byte("full"), make([]byte, 10000))
-		x.put(bucketKeyPackages, numberKey(1<<40), make([]byte, 16<<20))
+		x.put(kindNames, []byte("full"), make([]byte, 10000))
+		x.put(kindKeyPackages, numberKey(1<<40), make([]byte, 16<<20))
 		return nil
 	})
 	s.db.MaxSize = 0
@@ -107,7 +107,7 @@ func TestClaimsGoOnInAFullFile(t *testing.T) {
 	for _, size := range []int{60 << 10, 4 << 10, 300} {
 		for err = nil; err == nil; n++ {
 			err = s.writer.do(t.Context(), size, func(x *txn) error {
-				x.put(bucketKeyPackages, numberKey(n), make([]byte, size))
+				x.put(kindKeyPackages, numberKey(n), make([]byte, size))
 				return nil
 			})
 		}
@@ -118,7 +118,7 @@ func TestClaimsGoOnInAFullFile(t *testing.T) {
 	for i := range 1000 {
 		must(t, s.writer.do(t.Context(), 0, func(x *txn) error {
 			for j := range 80 { // what twenty claims change
-				x.put(bucketNames, fmt.Appendf(nil, "%06d", (80*i+j)*7919%4000), make([]byte, 60))
+				x.put(kindNames, fmt.Appendf(nil, "%06d", (80*i+j)*7919%4000), make([]byte, 60))
 			}
 			return nil
 		}))

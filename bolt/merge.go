@@ -36,13 +36,13 @@ func (c *committer) limit() int {
 // begins when the log is half full, and is over by the time that the other half
 // is: it merges the rows that there were when it began, and as many as come
 // meanwhile, which may all be ahead of the hand.
-func (c *committer) mergeRows(t *txn) int {
+func (c *committer) mergeRows(t *fileRows) int {
 	limit := c.limit()
 	if c.log.hand == nil {
 		if c.log.bytes < limit/2 {
 			return 0
 		}
-		c.log.round = t.rows.Len()
+		c.log.round = t.changed.Len()
 	}
 	return c.log.round*len(t.logged)*5/4/(limit/2+1) + t.changes + mergeLeast
 }

@@ -94,8 +94,10 @@ type Store struct {
 	restored string        // why the file counts as a restored one since it was opened; empty: it does not
 	created  bool          // there was no file
 	format   uint32        // of the file
-	upgraded Upgrade       // when it was opened
-	restore  delivery.Restore
+
+	restoredMark bool    // the file was marked as a copy when it was read
+	upgraded     Upgrade // when it was opened
+	restore      delivery.Restore
 
 	summedFrom uint64 // the first Welcome whose rows have checksums
 
@@ -532,10 +534,10 @@ func (s *Store) retireShelves() error {
 		err := s.writer.do(context.Background(), 0, func(t *txn) error {
 			from = t.retireShelvesFrom(from)
 			if from == nil {
-				t.del(bucketMeta, keyRestored)
-				t.put(bucketMeta, keyRestoredAt, appendNumber(nil, millis(t.now)))
-				t.put(bucketMeta, keyRestoreEpoch, newEpoch())
-				t.put(bucketMeta, keyRestoredOrder, numberKey(t.next()))
+				t.del(kindMeta, keyRestored)
+				t.put(kindMeta, keyRestoredAt, appendNumber(nil, millis(t.now)))
+				t.put(kindMeta, keyRestoreEpoch, newEpoch())
+				t.put(kindMeta, keyRestoredOrder, numberKey(t.next()))
 			}
 			return nil
 		})
@@ -552,7 +554,7 @@ func (t *txn) retireShelvesFrom(from []byte) (next []byte) {
 	const devices = 500
 	var numbers []uint64
 	var names [][]byte
-	for name, number := range t.scan(bucketNames, nil, from) {
+	for name, number := range t.scan(kindNames, nil, from) {
 		names = append(names, cloneBytes(name))
 		if len(names) > devices {
 			break
@@ -594,7 +596,7 @@ func (s *Store) Ready(ctx context.Context) error {
 		return cmp.Or(s.writer.reason(), err)
 	}
 	err := s.view(ctx, func(t *txn) error {
-		if !bytes.Equal(t.get(bucketMeta, keyFormat), binary.BigEndian.AppendUint32(nil, formatVersion)) {
+		if !bytes.Equal(t.get(kindMeta, keyFormat), binary.BigEndian.AppendUint32(nil, formatVersion)) {
 			return errCorrupt
 		}
 		return nil

@@ -229,7 +229,7 @@ func (t *txn) addWelcome(w *welcome, p delivery.Posting) {
 	}
 	t.putHeader(w)
 	t.saveWelcome(w)
-	t.put(bucketWelcomeIDs, w.id[:welcomeIDPrefix], numberKey(w.number))
+	t.put(kindWelcomeIDs, w.id[:welcomeIDPrefix], numberKey(w.number))
 	t.putPayload(w.number, partTree, p.RatchetTree)
 	if w.hold {
 		t.setTimer(timerHold, t.now.Add(t.limits.HoldOverdue), numberKey(w.number))

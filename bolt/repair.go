@@ -77,18 +77,14 @@ func (r *Report) repair(ctx context.Context, db *bbolt.DB, opts CheckOptions, ro
 // applyFixes writes what repairs a file, in the way of an event: what changes in
 // rows goes to the log.
 func applyFixes(tx *bbolt.Tx, fixes []func(*txn)) error {
-	s := new(Store)
-	if _, err := s.load(tx); err != nil {
+	f, log, err := snapshot(tx, delivery.DefaultLimits())
+	if err != nil {
 		return err
 	}
-	s.opts.Limits = delivery.DefaultLimits()
-	t := &txn{tx: tx, store: s, rows: newRowMap(), limits: &s.opts.Limits, state: *s.state.Load()}
-	t.now, t.sure = t.state.seen, t.state.seen
-	log := loadLog(tx.Bucket(bucketLog.name), t.state.merged, t.rows)
 	for _, fix := range fixes {
-		fix(t)
+		fix(&f.txn)
 	}
-	return t.flush(log, func() int { return 0 })
+	return f.flush(log, func() int { return 0 })
 }
 
 // setOpen has a KeyPackage say for how many Welcomes it waits.
@@ -116,9 +112,9 @@ func (t *txn) replaceKeyPackage(d *device, k *keyPackage) {
 		k.closed = t.now
 	}
 	if kind != k.row || k.behind != k.lies() {
-		t.del(bucketDevices, d.rowOf(k))
+		t.del(kindDevices, d.rowOf(k))
 	}
-	t.put(bucketDevices, d.rowFor(k), k.encode())
+	t.put(kindDevices, d.rowFor(k), k.encode())
 	if kind == rowTombstone {
 		d.tombstones.at(k.nextDue(t.limits))
 	}
@@ -128,8 +124,8 @@ func (t *txn) replaceKeyPackage(d *device, k *keyPackage) {
 // setInitKeys makes these the init_keys that are remembered of a device.
 func (t *txn) setInitKeys(of uint64, entries []initKey) {
 	d := t.deviceByNumber(of)
-	for _, key := range t.keys(bucketDevices, d.key(rowInitKeys), 0) {
-		t.del(bucketDevices, key)
+	for _, key := range t.keys(kindDevices, d.key(rowInitKeys), 0) {
+		t.del(kindDevices, key)
 	}
 	for len(entries) > 0 {
 		n := min(len(entries), initRowEntries)

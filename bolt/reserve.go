@@ -87,7 +87,7 @@ func (r *reservation) look(t *txn) (changes bool, err error) {
 		return false, fmt.Errorf("%w: %d users, at most %d in one reservation", delivery.ErrTooMany, n, t.limits.UsersPerReserve)
 	}
 	if r.record.key != nil {
-		r.before = cloneBytes(t.get(bucketIdempotency, r.record.key))
+		r.before = cloneBytes(t.get(kindIdempotency, r.record.key))
 	}
 	if repeated, err := t.repeatedReservation(r.record, r.before); err != nil {
 		return false, err
@@ -116,7 +116,7 @@ func (r *reservation) look(t *txn) (changes bool, err error) {
 // apply takes it, and remembers the answer without the bytes.
 func (r *reservation) apply(t *txn) error {
 	if r.record.key != nil {
-		if !bytes.Equal(t.get(bucketIdempotency, r.record.key), r.before) {
+		if !bytes.Equal(t.get(kindIdempotency, r.record.key), r.before) {
 			return errMoved
 		}
 	}
@@ -369,7 +369,7 @@ func (t *txn) limitOffers(targets []*reserveTarget, most int) error {
 	}
 	total := 0
 	for _, k := range offers {
-		total += len(t.get(bucketKeyPackages, numberKey(k.number)))
+		total += len(t.get(kindKeyPackages, numberKey(k.number)))
 	}
 	if total > most {
 		return fmt.Errorf("%w: KeyPackages of %d bytes, at most %d in one reservation", delivery.ErrTooMany, total, most)
@@ -526,7 +526,7 @@ func (t *txn) putReservation(r idempotency, due time.Time, answer delivery.Reser
 	e.time(due)
 	e.bytes(r.request[:])
 	e.bytes(encodeReservation(answer))
-	t.put(bucketIdempotency, r.key, e)
+	t.put(kindIdempotency, r.key, e)
 	t.setTimer(timerIdempotency, due, r.key)
 }
 

@@ -109,7 +109,7 @@ func (t *txn) tokensRevoked(ids []string) (lines []revocation) {
 // removed is the line for a device or a user: whatever device there is now has a smaller
 // number, and one that is made later has not.
 func (t *txn) removed(kind, id string) revocation {
-	return revocation{kind, t.now, t.state.sequence + 1, id}
+	return revocation{kind, t.now, t.rows.Last() + 1, id}
 }
 
 func deviceRevoked(t *txn, id delivery.DeviceID) revocation {
@@ -210,7 +210,7 @@ func (s *Store) carryOutRevoked() (*Revoked, error) {
 		if id = v.Database; id == "" {
 			id = string(newID())
 		}
-		err := s.writer.do(context.Background(), 0, func(t *txn) error { t.put(bucketMeta, keyID, []byte(id)); return nil })
+		err := s.writer.do(context.Background(), 0, func(t *txn) error { t.put(kindMeta, keyID, []byte(id)); return nil })
 		if err != nil {
 			return nil, err
 		}
@@ -242,7 +242,7 @@ func (s *Store) carryOut(lines []revocation) error {
 				open = append(open, r)
 			}
 		}
-		if order <= t.state.sequence {
+		if order <= t.rows.Last() {
 			order = 0
 		}
 		return nil
@@ -256,10 +256,7 @@ func (s *Store) carryOut(lines []revocation) error {
 		err := s.writer.do(context.Background(), 0, func(t *txn) error {
 			tokens, devices = 0, 0
 			// What is made from now on comes after all removals that are known.
-			if t.state.sequence < order {
-				t.state.sequence = order
-				t.writes++
-			}
+			t.raise(order)
 			for _, r := range open[:n] {
 				if r.at.After(t.now) { // by a clock that was ahead
 					r.at = t.now
@@ -268,7 +265,7 @@ func (s *Store) carryOut(lines []revocation) error {
 				case !t.isOpen(r): // by now
 				case r.kind == tokenLine:
 					tokens++
-					t.forgetToken(decodeToken(r.id, t.get(bucketTokens, []byte(r.id))))
+					t.forgetToken(decodeToken(r.id, t.get(kindTokens, []byte(r.id))))
 				case r.kind == userLine:
 					devices += t.removeUserAgain(r)
 				default:
@@ -316,7 +313,7 @@ func (t *txn) removeUserAgain(r revocation) int {
 		t.revokeTokens(delivery.TokenOwner{User: user, Device: d.id.Name})
 		t.removeDevice(d, r.at, r.order)
 	}
-	t.put(bucketGone, userPrefix(user), appendNumber(numberKey(millis(r.at)), r.order))
+	t.put(kindGone, userPrefix(user), appendNumber(numberKey(millis(r.at)), r.order))
 	return len(devices)
 }
 
@@ -330,7 +327,7 @@ func (t *txn) devicesBefore(r revocation) []*device {
 func (t *txn) valid(r revocation) bool {
 	switch r.kind {
 	case tokenLine:
-		return t.get(bucketTokens, []byte(r.id)) != nil
+		return t.get(kindTokens, []byte(r.id)) != nil
 	case deviceLine:
 		return t.device(r.device()) != nil
 	}
@@ -360,7 +357,7 @@ func (t *txn) isOpen(r revocation) bool {
 // nothing is known because they were made after the copy that this is.
 func (t *txn) isOpenOfUser(r revocation) bool {
 	user := delivery.UserID(r.id)
-	if row := t.get(bucketGone, userPrefix(user)); row != nil && !t.isBefore(readNumber(row[numberBytes:]), r) {
+	if row := t.get(kindGone, userPrefix(user)); row != nil && !t.isBefore(readNumber(row[numberBytes:]), r) {
 		return false
 	}
 	return t.sure.Before(r.at.Add(t.limits.TombstoneKept)) || len(t.devicesBefore(r)) > 0 ||
@@ -398,14 +395,11 @@ func Preview(path string, limits delivery.Limits, v *Revoked) (p RevokedPreview,
 }
 
 func (p *RevokedPreview) look(tx *bbolt.Tx, limits delivery.Limits, v *Revoked) error {
-	s := &Store{opts: Options{Limits: limits}}
-	if _, err := s.load(tx); err != nil {
+	t, _, err := snapshot(tx, limits)
+	if err != nil {
 		return err
 	}
-	t := &txn{tx: tx, rows: newRowMap(), store: s, limits: &s.opts.Limits, state: *s.state.Load()}
-	loadLog(tx.Bucket(bucketLog.name), t.state.merged, t.rows)
-	t.now, t.sure = t.state.seen, t.state.seen
-	p.Database, p.SeenAt = string(t.get(bucketMeta, keyID)), t.state.seen
+	p.Database, p.SeenAt = string(t.get(kindMeta, keyID)), t.seen
 	if v == nil {
 		return nil
 	}

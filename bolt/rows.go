@@ -1,162 +1,69 @@
 package bolt
 
-import (
-	"bytes"
-	"encoding/binary"
-	"fmt"
+// A Kind is a set of rows whose keys have one form. An engine places kinds as it likes.
+type Kind struct {
+	Code byte   // tells its rows from others in one place
+	Name string // of a place of its own
+	// Payload: its rows are written in the order of arrival and hardly ever change.
+	Payload bool
+}
 
-	"github.com/tidwall/btree"
+var (
+	kindMeta        = &Kind{Code: 'm', Name: "meta"}
+	kindKeyPackages = &Kind{Code: 'b', Name: "key_packages", Payload: true}
+	kindWelcomes    = &Kind{Code: 'w', Name: "welcomes", Payload: true}
+
+	kindTokens       = &Kind{Code: 'a', Name: "tokens"}
+	kindDevices      = &Kind{Code: 'd', Name: "device_rows"}
+	kindGone         = &Kind{Code: 'g', Name: "gone"}
+	kindWelcomeIDs   = &Kind{Code: 'i', Name: "welcome_ids"}
+	kindIdempotency  = &Kind{Code: 'k', Name: "idempotency"}
+	kindNames        = &Kind{Code: 'n', Name: "names"}
+	kindOwners       = &Kind{Code: 'o', Name: "owners"}
+	kindPosted       = &Kind{Code: 'p', Name: "posted"}
+	kindRefs         = &Kind{Code: 'r', Name: "refs"}
+	kindTimers       = &Kind{Code: 't', Name: "timers"}
+	kindReservations = &Kind{Code: 'v', Name: "reservations"}
 )
 
-// A rowMap holds the rows that have changed since they were last written to the
-// rows bucket, by key. Copies share what they have in common: one costs nothing,
-// and what is done to it afterwards is not seen in the other.
-type rowMap = btree.BTreeG[changedRow]
-
-// A changedRow is one that has changed, or is gone.
-type changedRow struct {
-	head uint64 // of the key: most comparisons need no more
-	row  []byte // the key, then the value
-	key  uint16 // its length
-	gone bool
+// Kinds are all that there are.
+var Kinds = [...]*Kind{
+	kindMeta, kindKeyPackages, kindWelcomes,
+	kindTokens, kindDevices, kindGone, kindWelcomeIDs, kindIdempotency, kindNames, kindOwners, kindPosted, kindRefs, kindTimers,
+	kindReservations,
 }
 
-func newChangedRow(key, value []byte, gone bool) changedRow {
-	row := make([]byte, 0, len(key)+len(value))
-	row = append(append(row, key...), value...)
-	return changedRow{head: headOf(key), row: row, key: uint16(len(key)), gone: gone}
+// Rows is what a transaction sees of an engine, and what it changes there. A key that is
+// handed over is valid during the call only. What cannot be done panics with an error,
+// which becomes that of one event.
+type Rows interface {
+	// Get returns a row that is valid until the next change, nil if there is none.
+	Get(k *Kind, key []byte) []byte
+	// Scan returns the rows whose keys begin with prefix, in the order of their keys, from
+	// a key on. No row of the kind may be changed before the cursor is closed.
+	Scan(k *Kind, prefix, from []byte) Cursor
+	// Put writes a row, and may keep the value.
+	Put(k *Kind, key, value []byte)
+	// Delete removes a row, if there is one.
+	Delete(k *Kind, key []byte)
+
+	// Next returns a number that is higher than all that were given to transactions which
+	// have changed the same device before. Last returns one that is not lower than those
+	// and not higher than the next.
+	Next() uint64
+	Last() uint64
+	// Raise has all numbers that are given from now on be higher than n.
+	Raise(n uint64)
+
+	// Totals returns what all transactions that are seen have counted.
+	Totals() Totals
 }
 
-// lookFor is a row to look for, which shares the key's bytes.
-func lookFor(key []byte) changedRow {
-	return changedRow{head: headOf(key), row: key, key: uint16(len(key))}
-}
-
-func headOf(key []byte) uint64 {
-	if len(key) >= 8 {
-		return binary.BigEndian.Uint64(key)
-	}
-	var padded [8]byte
-	copy(padded[:], key)
-	return binary.BigEndian.Uint64(padded[:])
-}
-
-func (r changedRow) keyBytes() []byte { return r.row[:r.key:r.key] }
-
-// value is nil if the row is gone.
-func (r changedRow) value() []byte {
-	if r.gone {
-		return nil
-	}
-	return r.row[r.key:]
-}
-
-func (r changedRow) before(o changedRow) bool {
-	if r.head != o.head {
-		return r.head < o.head
-	}
-	return bytes.Compare(r.keyBytes(), o.keyBytes()) < 0
-}
-
-// rowDegree keeps nodes small, as a commit copies each that it changes.
-const rowDegree = 16
-
-func newRowMap() *rowMap {
-	return btree.NewBTreeGOptions(changedRow.before, btree.Options{Degree: rowDegree, NoLocks: true})
-}
-
-// appendRowKey appends a key in the rows bucket.
-func appendRowKey(to []byte, b *bucket, key []byte) []byte {
-	return append(append(to, b.kind), key...)
-}
-
-// change notes a changed row, and in which order rows have changed.
-func (t *txn) change(b *bucket, key, value []byte, gone bool) {
-	t.changes++
-	t.scratch = appendRowKey(t.scratch[:0], b, key)
-	t.rows.Set(newChangedRow(t.scratch, value, gone))
-	t.logged = binary.AppendUvarint(t.logged, uint64(len(t.scratch)))
-	t.logged = append(t.logged, t.scratch...)
-	if gone {
-		t.logged = append(t.logged, 0)
-		return
-	}
-	t.logged = binary.AppendUvarint(t.logged, uint64(len(value))+1)
-	t.logged = append(t.logged, value...)
-}
-
-// replay applies what change has appended to a log. It panics with errCorrupt.
-func replay(rows *rowMap, log []byte) {
-	d := decoder(log)
-	for len(d) > 0 {
-		key, size := d.bytes(), d.number()
-		if size > uint64(len(d))+1 {
-			panic(errCorrupt)
-		}
-		value := d[:max(size, 1)-1]
-		rows.Set(newChangedRow(key, value, size == 0))
-		d = d[len(value):]
-	}
-}
-
-// changes are the changed rows from a key on, as far as they have the prefix.
-type changes struct {
-	rows   btree.IterG[changedRow]
-	more   bool
-	prefix []byte
-}
-
-func changesFrom(rows *rowMap, prefix, from []byte) *changes {
-	c := &changes{rows: rows.Iter(), prefix: prefix}
-	c.more = c.rows.Seek(lookFor(from)) && c.belongs()
-	return c
-}
-
-func (c *changes) belongs() bool { return bytes.HasPrefix(c.rows.Item().keyBytes(), c.prefix) }
-
-// before yields the changed rows in front of key, nil being the end, until yield
-// returns false.
-func (c *changes) before(key []byte, yield func(k, v []byte) bool) bool {
-	for c.more {
-		r := c.rows.Item()
-		if key != nil && bytes.Compare(r.keyBytes(), key) >= 0 {
-			break
-		}
-		if !r.gone && !yield(r.keyBytes(), r.value()) {
-			return false
-		}
-		c.more = c.rows.Next() && c.belongs()
-	}
-	return true
-}
-
-// at reports whether the row with that key has changed: before will yield it.
-func (c *changes) at(key []byte) bool {
-	return c.more && bytes.Equal(c.rows.Item().keyBytes(), key)
-}
-
-// nextChanges returns up to most changed rows from a key on.
-func nextChanges(rows *rowMap, from []byte, most int) []changedRow {
-	next := make([]changedRow, 0, min(most, rows.Len()))
-	rows.Ascend(lookFor(from), func(r changedRow) bool {
-		if len(next) < most {
-			next = append(next, r)
-		}
-		return len(next) < most
-	})
-	return next
-}
-
-// merge writes a changed row to the rows bucket.
-func (t *txn) merge(r changedRow) {
-	var err error
-	if r.gone {
-		err = t.base(bucketRows).Delete(r.keyBytes())
-	} else {
-		err = t.base(bucketRows).Put(r.keyBytes(), r.value())
-	}
-	if err != nil {
-		panic(fmt.Errorf("merge: %w", err))
-	}
-	t.rows.Delete(r)
+// A Cursor goes over rows.
+type Cursor interface {
+	// Next returns the next row, which is valid until the next call or change; a nil key
+	// is the end.
+	Next() (key, value []byte)
+	// Close ends it.
+	Close()
 }

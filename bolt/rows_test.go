@@ -48,7 +48,7 @@ func TestARemovedDeviceIsForgotten(t *testing.T) {
 	remove := func(x *txn) error { x.removeDevice(x.device(phone), x.now, x.next()); return nil }
 	sweep := func(x *txn) error {
 		for _, due := range x.dueTimers(timerTombstones, 10) {
-			x.del(bucketTimers, due.key)
+			x.del(kindTimers, due.key)
 			x.fireTombstones(due, &delivery.SweepResult{})
 		}
 		return nil
@@ -71,8 +71,8 @@ func TestARemovedDeviceIsForgotten(t *testing.T) {
 				must(t, err)
 			}
 			must(t, s.view(t.Context(), func(x *txn) error {
-				if x.device(phone) != nil || x.state.stock != (state{}).stock {
-					t.Errorf("device %v, counted %v", x.device(phone), x.state.stock)
+				if x.device(phone) != nil || x.rows.Totals().stock != (Totals{}).stock {
+					t.Errorf("device %v, counted %v", x.device(phone), x.rows.Totals().stock)
 				}
 				return nil
 			}))
@@ -88,7 +88,7 @@ func TestASweepPassesADamagedRow(t *testing.T) {
 	other := publishOne(t, s, delivery.DeviceID{User: "alice", Name: "tablet"})
 	must(t, s.writer.do(t.Context(), 0, func(x *txn) error {
 		d, k := x.refOwner(damaged.Ref)
-		x.put(bucketDevices, d.keyPackageRow(k.row, k.number), []byte{0xff})
+		x.put(kindDevices, d.keyPackageRow(k.row, k.number), []byte{0xff})
 		return nil
 	}))
 	clock.Advance(s.opts.Limits.ShelfAge + time.Hour)

@@ -28,7 +28,7 @@ const (
 
 // setBack reports whether something is dated later than now.
 func (t *txn) setBack() bool {
-	latest := t.store.state.Load().seen
+	latest := t.seen
 	if at := t.noted(keyAhead); at.After(latest) {
 		latest = at
 	}
@@ -38,17 +38,17 @@ func (t *txn) setBack() bool {
 // noteSetBack notes before a commit what there is to note of its time.
 func (t *txn) noteSetBack() {
 	if t.setBack() {
-		all := cloneBytes(t.get(bucketMeta, keySetBack))
+		all := cloneBytes(t.get(kindMeta, keySetBack))
 		for last := len(all) - setBackBytes; last >= 0 && readNumber(all[last+numberBytes:]) >= millis(t.now); last -= setBackBytes {
 			all = all[:last]
 		}
 		all = all[max(0, len(all)-(setBacksKept-1)*setBackBytes):]
-		t.put(bucketMeta, keySetBack, appendNumber(appendNumber(all, t.store.state.Load().sequence), millis(t.now)))
+		t.put(kindMeta, keySetBack, appendNumber(appendNumber(all, t.given), millis(t.now)))
 	}
 	if t.now.After(t.sure) {
-		t.put(bucketMeta, keyAhead, numberKey(millis(t.now)))
-	} else if t.get(bucketMeta, keyAhead) != nil {
-		t.del(bucketMeta, keyAhead)
+		t.put(kindMeta, keyAhead, numberKey(millis(t.now)))
+	} else if t.get(kindMeta, keyAhead) != nil {
+		t.del(kindMeta, keyAhead)
 	}
 }
 
@@ -60,7 +60,7 @@ func (t *txn) restoredAt() time.Time {
 // putRight is when something happened at the latest that a row dates at, when the
 // sequence had that number.
 func (t *txn) putRight(at time.Time, number uint64) time.Time {
-	for all := t.get(bucketMeta, keySetBack); len(all) >= setBackBytes; all = all[setBackBytes:] {
+	for all := t.get(kindMeta, keySetBack); len(all) >= setBackBytes; all = all[setBackBytes:] {
 		if number > readNumber(all) {
 			continue
 		}

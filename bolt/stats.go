@@ -11,34 +11,34 @@ import (
 // Stats implements delivery.Store.
 func (s *Store) Stats(ctx context.Context) (stats delivery.Stats, err error) {
 	err = s.view(ctx, func(t *txn) error {
-		state := decodeState(t.get(bucketMeta, keyState))
+		totals := t.rows.Totals()
 		stats = delivery.Stats{
 			KeyPackages:       make(map[delivery.KeyPackageState]int),
 			Welcomes:          make(map[delivery.WelcomeState]int),
-			DevicesOK:         int(state.stock[stockOK]),
-			DevicesLow:        int(state.stock[stockLow]),
-			DevicesEmpty:      int(state.stock[stockEmpty]),
-			DevicesLastResort: int(state.stock[stockLastResort]),
-			DevicesIdle:       int(state.stock[stockIdle]),
-			Overdue:           int(state.overdue),
-			HoldsOverdue:      int(state.holdsOver),
-			Shelves:           state.onShelves(),
+			DevicesOK:         int(totals.stock[stockOK]),
+			DevicesLow:        int(totals.stock[stockLow]),
+			DevicesEmpty:      int(totals.stock[stockEmpty]),
+			DevicesLastResort: int(totals.stock[stockLastResort]),
+			DevicesIdle:       int(totals.stock[stockIdle]),
+			Overdue:           int(totals.overdue),
+			HoldsOverdue:      int(totals.holdsOver),
+			Shelves:           totals.onShelves(),
 			RestoredAt:        t.restoredAt(),
 			BackedUpAt:        t.noted(keyBackedUpAt),
 		}
 		for _, k := range delivery.KeyPackageStates {
-			stats.KeyPackages[k] = int(state.keyPackages[k])
+			stats.KeyPackages[k] = int(totals.keyPackages[k])
 		}
 		for _, w := range delivery.WelcomeStates {
-			stats.Welcomes[w] = int(state.welcomes[w])
+			stats.Welcomes[w] = int(totals.welcomes[w])
 		}
-		if state.welcomes[delivery.Pending] > 0 {
+		if totals.welcomes[delivery.Pending] > 0 {
 			stats.OldestPending = t.oldestPending()
 		}
-		if state.keyPackages[delivery.Available] > 0 {
+		if totals.keyPackages[delivery.Available] > 0 {
 			stats.SoonestEnd = t.soonestEnd(soonestRows)
 		}
-		stats.UsedBytes = t.tx.Size()
+		stats.UsedBytes = t.rows.(*fileRows).tx.Size()
 		return nil
 	})
 	file := s.db.Stats()
@@ -52,9 +52,9 @@ func (s *Store) Stats(ctx context.Context) (stats delivery.Stats, err error) {
 	return stats, err
 }
 
-func (s *state) onShelves() map[mls.CipherSuite]delivery.Shelf {
+func (c *Totals) onShelves() map[mls.CipherSuite]delivery.Shelf {
 	all := make(map[mls.CipherSuite]delivery.Shelf)
-	for at, n := range s.shelves {
+	for at, n := range c.shelves {
 		if n == 0 {
 			continue
 		}
@@ -72,7 +72,7 @@ func (s *state) onShelves() map[mls.CipherSuite]delivery.Shelf {
 
 // noted is a time in the meta bucket; zero if it is not there.
 func (t *txn) noted(key []byte) time.Time {
-	at := t.get(bucketMeta, key)
+	at := t.get(kindMeta, key)
 	if at == nil {
 		return time.Time{}
 	}
@@ -82,7 +82,7 @@ func (t *txn) noted(key []byte) time.Time {
 // NoteBackup keeps that a backup is now known to be safe where it was to go.
 func (s *Store) NoteBackup(ctx context.Context) error {
 	return s.writer.do(ctx, 0, func(t *txn) error {
-		t.put(bucketMeta, keyBackedUpAt, numberKey(millis(t.now)))
+		t.put(kindMeta, keyBackedUpAt, numberKey(millis(t.now)))
 		return nil
 	})
 }
@@ -108,7 +108,7 @@ func (t *txn) soonestEnd(most int) time.Time {
 	defer s.walkMu.Unlock()
 	w, looked := &s.walk, 0
 	prefix := []byte{timerDevice}
-	for key := range t.scan(bucketTimers, prefix, w.from) {
+	for key := range t.scan(kindTimers, prefix, w.from) {
 		due := fromMillis(readNumber(key[1:]))
 		if !w.best.IsZero() && !due.Before(w.best) {
 			break
@@ -155,7 +155,7 @@ func (t *txn) oldestPending() time.Time {
 	defer s.pendingMu.Unlock()
 	var first uint64 // that waits, or is held
 	looked := 0
-	for key := range t.scan(bucketPosted, nil, numberKey(s.pendingFrom)) {
+	for key := range t.scan(kindPosted, nil, numberKey(s.pendingFrom)) {
 		number := readNumber(key)
 		held, pending := t.waiting(number)
 		if first == 0 && (held || pending) {

@@ -27,7 +27,7 @@ func (s *Store) UseUserEncoding(ctx context.Context, encoding string) error {
 		return err
 	}
 	return s.writer.do(ctx, 0, func(t *txn) error {
-		t.put(bucketMeta, keyUserEncoding, []byte(encoding))
+		t.put(kindMeta, keyUserEncoding, []byte(encoding))
 		return nil
 	})
 }
@@ -39,7 +39,7 @@ type Naming struct {
 }
 
 func (t *txn) naming() Naming {
-	return Naming{string(t.get(bucketMeta, keyUserEncoding)), len(t.keys(bucketNames, nil, 1)) > 0}
+	return Naming{string(t.get(kindMeta, keyUserEncoding)), len(t.keys(kindNames, nil, 1)) > 0}
 }
 
 // Check returns an error if UseUserEncoding would, with the database at path.

@@ -150,7 +150,7 @@ func (s *Store) sweepBatch(ctx context.Context, w sweeper, size int, moved *int,
 				changed = true
 				continue
 			}
-			t.del(bucketTimers, due[i].key)
+			t.del(kindTimers, due[i].key)
 		}
 		if firings != nil {
 			passed = looked + t.passed - unread
@@ -160,7 +160,7 @@ func (s *Store) sweepBatch(ctx context.Context, w sweeper, size int, moved *int,
 			if t.writes-before > sweepWrites {
 				break
 			}
-			t.del(bucketTimers, timer.key)
+			t.del(kindTimers, timer.key)
 			w.fire(t, timer, &swept)
 		}
 		passed = t.passed - unread
@@ -180,7 +180,7 @@ func (s *Store) sweepBatch(ctx context.Context, w sweeper, size int, moved *int,
 func (s *Store) dropTimer(ctx context.Context, w sweeper) error {
 	return s.writer.do(ctx, 0, func(t *txn) error {
 		for _, timer := range t.dueTimers(w.kind, 1) {
-			t.del(bucketTimers, timer.key)
+			t.del(kindTimers, timer.key)
 		}
 		return nil
 	})
@@ -294,15 +294,15 @@ func (t *txn) sweepGone(d *device, r *delivery.SweepResult) {
 		return false
 	}
 	for _, kind := range openKinds {
-		for _, key := range t.keys(bucketDevices, d.key(kind), sweepWrites) {
+		for _, key := range t.keys(kindDevices, d.key(kind), sweepWrites) {
 			if enough() {
 				return
 			}
-			t.endMailOf(d, decodeMail(readMailKey(key[numberBytes+1:]), t.get(bucketDevices, key)), r)
+			t.endMailOf(d, decodeMail(readMailKey(key[numberBytes+1:]), t.get(kindDevices, key)), r)
 		}
 	}
-	live := t.keys(bucketDevices, d.key(rowKeyPackage), sweepWrites)
-	for key := range t.scan(bucketDevices, numberKey(d.number), d.key(rowShelf)) {
+	live := t.keys(kindDevices, d.key(rowKeyPackage), sweepWrites)
+	for key := range t.scan(kindDevices, numberKey(d.number), d.key(rowShelf)) {
 		if len(live) >= sweepWrites || key[numberBytes]&^byte(lastShelf) != rowShelf {
 			break
 		}
@@ -312,7 +312,7 @@ func (t *txn) sweepGone(d *device, r *delivery.SweepResult) {
 		if enough() {
 			return
 		}
-		k := keyPackageAt(key, t.get(bucketDevices, key))
+		k := keyPackageAt(key, t.get(kindDevices, key))
 		if d.end(k); !k.rec.State.Ended() {
 			k.rec.End(delivery.Expired, k.rec.MatchableUntil)
 			r.Expired++
@@ -395,7 +395,7 @@ func (t *txn) lookAtTombstones(timer timer) firing {
 	}
 	var due []keyPackage
 	var next alarm
-	for key, row := range t.scan(bucketDevices, d.key(rowTombstone), nil) {
+	for key, row := range t.scan(kindDevices, d.key(rowTombstone), nil) {
 		k := decodeKeyPackage(rowTombstone, readNumber(key[numberBytes+1:]), row)
 		if at := k.nextDue(t.limits); at.After(t.sure) {
 			next.at(at)
@@ -417,7 +417,7 @@ func (t *txn) endTombstones(d *device, due []keyPackage, r *delivery.SweepResult
 	var forgotten []uint64
 	for _, k := range due {
 		if k.payload {
-			t.del(bucketKeyPackages, numberKey(k.number))
+			t.del(kindKeyPackages, numberKey(k.number))
 			k.payload = false
 			t.saveKeyPackage(d, &k)
 			continue
@@ -435,9 +435,9 @@ func (t *txn) endTombstones(d *device, due []keyPackage, r *delivery.SweepResult
 // forgetKeyPackage removes a tombstone.
 func (t *txn) forgetKeyPackage(d *device, k *keyPackage) {
 	t.findByReservation(d, k, [2]delivery.ReservationID{})
-	t.del(bucketDevices, d.rowOf(k))
-	t.del(bucketRefs, []byte(k.rec.Ref[:refPrefix]))
-	t.state.keyPackages[k.was]--
+	t.del(kindDevices, d.rowOf(k))
+	t.del(kindRefs, []byte(k.rec.Ref[:refPrefix]))
+	t.counted.keyPackages[k.was]--
 }
 
 func (t *txn) fireHold(timer timer, _ *delivery.SweepResult) {
@@ -446,7 +446,7 @@ func (t *txn) fireHold(timer timer, _ *delivery.SweepResult) {
 		return
 	}
 	w.holdCounted = true
-	t.state.holdsOver++
+	t.counted.holdsOver++
 	t.saveWelcome(w)
 }
 
@@ -487,7 +487,7 @@ func (t *txn) fireForget(timer timer, r *delivery.SweepResult) {
 		t.forgetLost(number)
 		return
 	}
-	t.del(bucketWelcomeIDs, w.id[:welcomeIDPrefix])
+	t.del(kindWelcomeIDs, w.id[:welcomeIDPrefix])
 	t.forgetWelcome(number)
 	r.ForgottenWelcomes++
 }
@@ -499,10 +499,10 @@ func (t *txn) forgetLost(number uint64) {
 		return
 	}
 	// The start of its row may be its id, by which it is found.
-	if row := t.get(bucketWelcomes, partKey(number, partHeader)); len(row) > welcomeIDPrefix {
+	if row := t.get(kindWelcomes, partKey(number, partHeader)); len(row) > welcomeIDPrefix {
 		id := cloneBytes(row[1 : 1+welcomeIDPrefix])
-		if v := t.get(bucketWelcomeIDs, id); v != nil && readNumber(v) == number {
-			t.del(bucketWelcomeIDs, id)
+		if v := t.get(kindWelcomeIDs, id); v != nil && readNumber(v) == number {
+			t.del(kindWelcomeIDs, id)
 		}
 	}
 	t.forgetWelcome(number)
@@ -511,22 +511,22 @@ func (t *txn) forgetLost(number uint64) {
 // forgetWelcome removes all of a Welcome but its id.
 func (t *txn) forgetWelcome(number uint64) {
 	t.eachMail(number, func(d *device, m *mail) {
-		t.del(bucketDevices, d.mailRow(mailKind(m.was), m.mailKey))
-		t.state.welcomes[m.was]--
+		t.del(kindDevices, d.mailRow(mailKind(m.was), m.mailKey))
+		t.counted.welcomes[m.was]--
 		t.purge(d)
 	})
-	for _, key := range t.keys(bucketWelcomes, numberKey(number), 0) {
-		t.del(bucketWelcomes, key)
+	for _, key := range t.keys(kindWelcomes, numberKey(number), 0) {
+		t.del(kindWelcomes, key)
 	}
-	t.del(bucketPosted, numberKey(number))
+	t.del(kindPosted, numberKey(number))
 }
 
 func (t *txn) fireIdempotency(timer timer, _ *delivery.SweepResult) {
-	row := t.get(bucketIdempotency, timer.row)
+	row := t.get(kindIdempotency, timer.row)
 	if row == nil {
 		return
 	}
 	if d := decoder(row); d.time().Equal(timer.due) {
-		t.del(bucketIdempotency, timer.row)
+		t.del(kindIdempotency, timer.row)
 	}
 }

@@ -28,7 +28,7 @@ func timerKey(kind byte, due time.Time, row []byte) []byte {
 }
 
 func (t *txn) setTimer(kind byte, due time.Time, row []byte) {
-	t.put(bucketTimers, timerKey(kind, due, row), nil)
+	t.put(kindTimers, timerKey(kind, due, row), nil)
 }
 
 // A timer is an entry that is due.
@@ -41,7 +41,7 @@ type timer struct {
 // dueTimers returns at most most entries of a kind whose time has come.
 func (t *txn) dueTimers(kind byte, most int) []timer {
 	var due []timer
-	for k := range t.scan(bucketTimers, []byte{kind}, nil) {
+	for k := range t.scan(kindTimers, []byte{kind}, nil) {
 		at := fromMillis(readNumber(k[1:]))
 		if at.After(t.sure) || len(due) == most {
 			break

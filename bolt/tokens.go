@@ -34,7 +34,7 @@ func (s *Store) AddToken(ctx context.Context, token delivery.Token) (delivery.To
 		return token, err
 	}
 	refuse := func(t *txn) error {
-		if len(t.keys(bucketOwners, ownerKey(token.Owner, true), t.limits.TokensPerOwner)) >= t.limits.TokensPerOwner {
+		if len(t.keys(kindOwners, ownerKey(token.Owner, true), t.limits.TokensPerOwner)) >= t.limits.TokensPerOwner {
 			return delivery.ErrTooManyTokens
 		}
 		return nil
@@ -52,8 +52,8 @@ func (s *Store) AddToken(ctx context.Context, token delivery.Token) (delivery.To
 
 // putToken keeps a token that is new.
 func (t *txn) putToken(token delivery.Token) {
-	t.put(bucketTokens, []byte(token.ID), encodeToken(token))
-	t.put(bucketOwners, append(ownerKey(token.Owner, true), token.ID...), nil)
+	t.put(kindTokens, []byte(token.ID), encodeToken(token))
+	t.put(kindOwners, append(ownerKey(token.Owner, true), token.ID...), nil)
 	if !token.Expires.IsZero() {
 		t.setTimer(timerToken, token.Expires, []byte(token.ID))
 	}
@@ -80,7 +80,7 @@ func (t *txn) validToken(id string) (delivery.Token, error) {
 
 // token returns a token that has not expired for certain.
 func (t *txn) token(id string) (delivery.Token, error) {
-	row := t.get(bucketTokens, []byte(id))
+	row := t.get(kindTokens, []byte(id))
 	if row == nil {
 		return delivery.Token{}, delivery.ErrNotFound
 	}
@@ -113,7 +113,7 @@ func (t *txn) tokens(within delivery.TokenOwner) (tokens []delivery.Token) {
 }
 
 func (t *txn) tokenIDs(within delivery.TokenOwner) (ids []string) {
-	for key := range t.scan(bucketOwners, ownerKey(within, false), nil) {
+	for key := range t.scan(kindOwners, ownerKey(within, false), nil) {
 		ids = append(ids, string(key[bytes.LastIndexByte(key, 0)+1:]))
 	}
 	return ids
@@ -143,22 +143,22 @@ func (s *Store) RevokeToken(ctx context.Context, within delivery.TokenOwner, id 
 // revokeTokens ends all tokens within an owner, those that have expired too.
 func (t *txn) revokeTokens(within delivery.TokenOwner) {
 	for _, id := range t.tokenIDs(within) {
-		t.forgetToken(decodeToken(id, t.get(bucketTokens, []byte(id))))
+		t.forgetToken(decodeToken(id, t.get(kindTokens, []byte(id))))
 	}
 }
 
 func (t *txn) forgetToken(token delivery.Token) {
 	t.revoked = append(t.revoked, token.Owner)
-	t.del(bucketTokens, []byte(token.ID))
-	t.del(bucketOwners, append(ownerKey(token.Owner, true), token.ID...))
+	t.del(kindTokens, []byte(token.ID))
+	t.del(kindOwners, append(ownerKey(token.Owner, true), token.ID...))
 	if !token.Expires.IsZero() {
-		t.del(bucketTimers, timerKey(timerToken, token.Expires, []byte(token.ID)))
+		t.del(kindTimers, timerKey(timerToken, token.Expires, []byte(token.ID)))
 	}
 }
 
 func (t *txn) fireToken(timer timer, _ *delivery.SweepResult) {
 	id := string(timer.row)
-	row := t.get(bucketTokens, timer.row)
+	row := t.get(kindTokens, timer.row)
 	if row == nil {
 		return
 	}

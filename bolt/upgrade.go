@@ -60,35 +60,40 @@ func (s *Store) upgrade() error {
 }
 
 func (s *Store) migrate(tx *bbolt.Tx) error {
-	t := &txn{tx: tx, store: s, state: *s.state.Load(), rows: newRowMap()}
-	t.state.merged = loadLog(tx.Bucket(bucketLog.name), t.state.merged, t.rows).next()
-	for _, row := range nextChanges(t.rows, nil, t.rows.Len()) {
-		t.merge(row)
+	f, log, err := snapshot(tx, s.opts.Limits)
+	if err != nil {
+		return err
 	}
+	state := &f.file.state
+	state.merged = log.next()
+	for _, row := range nextChanges(f.file.changed, nil, f.file.changed.Len()) {
+		f.file.merge(row)
+	}
+	f.file.direct = true
 	for _, migration := range migrations[s.format-oldestFormat:] {
-		if err := migration(t); err != nil {
+		if err := migration(&f.txn); err != nil {
 			return err
 		}
 	}
+	state.Add(&f.counted)
 	meta := tx.Bucket(bucketMeta.name)
-	s.summedFrom = t.state.sequence + 1
-	err := errors.Join(meta.Put(keySummedFrom, encodeSummedFrom(s.summedFrom)), meta.Put(keyFormat, binary.BigEndian.AppendUint32(nil, formatVersion)), meta.Put(keyState, t.state.encode()),
-		meta.Put(keyCommit, encodeCommit(tx, t.state.merged)))
+	s.summedFrom = state.sequence + 1
+	err = errors.Join(meta.Put(keySummedFrom, encodeSummedFrom(s.summedFrom)), meta.Put(keyFormat, binary.BigEndian.AppendUint32(nil, formatVersion)), meta.Put(keyState, state.encode()),
+		meta.Put(keyCommit, encodeCommit(tx, state.merged)))
 	if err == nil {
-		s.state.Store(&t.state)
+		s.state.Store(state)
 	}
 	return err
 }
 
 // countShelves counts what is on the shelves, by their kind.
 func countShelves(t *txn) error {
-	t.state.shelves = [lastShelf + 1]int64{}
-	for key := range t.scan(bucketDevices, nil, nil) {
+	for key := range t.scan(kindDevices, nil, nil) {
 		if len(key) <= numberBytes {
 			return errCorrupt
 		}
 		if kind := key[numberBytes]; kind&^byte(lastShelf) == rowShelf {
-			t.state.shelves[kind&byte(lastShelf)]++
+			t.counted.shelves[kind&byte(lastShelf)]++
 		}
 	}
 	return nil
@@ -104,17 +109,17 @@ const rowDoubts = 0x70
 // welcomed from reading the new rows.
 func nameRestore(t *txn) error {
 	var gone [][]byte
-	for key := range t.scan(bucketDevices, nil, nil) {
+	for key := range t.scan(kindDevices, nil, nil) {
 		if len(key) > numberBytes && key[numberBytes] == rowDoubts {
-			gone = append(gone, appendRowKey(nil, bucketDevices, key))
+			gone = append(gone, cloneBytes(key))
 		}
 	}
 	for _, key := range gone {
-		if err := t.base(bucketRows).Delete(key); err != nil {
-			return err
-		}
+		t.del(kindDevices, key)
 	}
-	return errors.Join(nameGone(t), countLastResorts(t), t.base(bucketMeta).Put(keyRestoreEpoch, newEpoch()))
+	nameGone(t)
+	t.put(kindMeta, keyRestoreEpoch, newEpoch())
+	return countLastResorts(t)
 }
 
 // countLastResorts counts the last resorts on the shelf of each device, and finds those
@@ -130,13 +135,10 @@ func countLastResorts(t *txn) error {
 		for _, d := range found {
 			level := d.level
 			if d.level = d.stockLevel(&t.store.opts.Limits); level != stockNone && level != d.level {
-				t.state.stock[level]--
-				t.state.stock[d.level]++
+				t.counted.stock[level]--
+				t.counted.stock[d.level]++
 			}
-			key := appendRowKey(nil, bucketDevices, d.key(rowDevice))
-			if err := t.base(bucketRows).Put(key, d.encode()); err != nil {
-				return err
-			}
+			t.put(kindDevices, d.key(rowDevice), d.encode())
 		}
 		if from = next; from == nil {
 			return nil
@@ -157,7 +159,7 @@ func (t *txn) lastResortsFrom(from []byte, most int) (found []*device, next []by
 			found = append(found, d)
 		}
 	}
-	for key, row := range t.scan(bucketDevices, nil, from) {
+	for key, row := range t.scan(kindDevices, nil, from) {
 		kind := key[numberBytes]
 		if kind == rowDevice {
 			if end(); len(found) == most {
@@ -187,10 +189,9 @@ func (t *txn) lastResortsFrom(from []byte, most int) (found []*device, next []by
 }
 
 // nameGone puts the names of devices that were removed among those that are gone.
-func nameGone(t *txn) error {
-	rows := t.base(bucketRows)
+func nameGone(t *txn) {
 	names := make(map[string][]byte)
-	for key, number := range t.scan(bucketNames, nil, nil) {
+	for key, number := range t.scan(kindNames, nil, nil) {
 		d := t.deviceByNumber(readNumber(number))
 		t.devices = nil // remembers none
 		if d != nil && d.removed {
@@ -198,13 +199,9 @@ func nameGone(t *txn) error {
 		}
 	}
 	for name, number := range names {
-		key := appendNumber(append([]byte(name), 0), ^uint64(0))
-		err := rows.Delete(appendRowKey(nil, bucketNames, []byte(name)))
-		if err = errors.Join(err, rows.Put(appendRowKey(nil, bucketGone, key), number)); err != nil {
-			return err
-		}
+		t.del(kindNames, []byte(name))
+		t.put(kindGone, appendNumber(append([]byte(name), 0), ^uint64(0)), number)
 	}
-	return nil
 }
 
 // keepCopy keeps a copy of the file under the name path, with a number behind it

@@ -68,7 +68,7 @@ func (t *txn) putPayload(number uint64, part byte, payload []byte) {
 func (t *txn) putPiece(number uint64, part byte, piece uint32, data []byte) {
 	key := appendIndex(partKey(number, part), piece)
 	row := append(make([]byte, 0, len(data)+sumBytes), data...)
-	t.put(bucketWelcomes, key, appendSum(row, key, 0))
+	t.put(kindWelcomes, key, appendSum(row, key, 0))
 }
 
 // payload returns what putPayload wrote; nil if there is nothing. ok is false if a piece
@@ -90,7 +90,7 @@ func (t *txn) payload(number uint64, part byte) (payload []byte, ok bool) {
 func (t *txn) eachPiece(number uint64, part byte, yield func(data []byte, sound bool) bool) {
 	next, prefix, summed := uint32(0), partKey(number, part), t.summed(number)
 	var place [16]byte
-	for key, data := range t.scan(bucketWelcomes, prefix, nil) {
+	for key, data := range t.scan(kindWelcomes, prefix, nil) {
 		sound := bytes.Equal(key, appendIndex(append(place[:0], prefix...), next))
 		if summed {
 			var same bool
@@ -104,8 +104,8 @@ func (t *txn) eachPiece(number uint64, part byte, yield func(data []byte, sound 
 }
 
 func (t *txn) delPayload(number uint64, part byte) {
-	for _, key := range t.keys(bucketWelcomes, partKey(number, part), 0) {
-		t.del(bucketWelcomes, key)
+	for _, key := range t.keys(kindWelcomes, partKey(number, part), 0) {
+		t.del(kindWelcomes, key)
 	}
 }
 
@@ -116,7 +116,7 @@ func recipientKey(key mailKey) []byte {
 }
 
 func (t *txn) welcomeByID(id delivery.WelcomeID) *welcome {
-	number := t.get(bucketWelcomeIDs, id[:welcomeIDPrefix])
+	number := t.get(kindWelcomeIDs, id[:welcomeIDPrefix])
 	if number == nil {
 		return nil
 	}
@@ -130,7 +130,7 @@ func (t *txn) welcomeByID(id delivery.WelcomeID) *welcome {
 // welcomeNumber returns the number of the Welcome with that id, also of one that cannot
 // be read; 0 if there is none.
 func (t *txn) welcomeNumber(id delivery.WelcomeID) uint64 {
-	number := t.get(bucketWelcomeIDs, id[:welcomeIDPrefix])
+	number := t.get(kindWelcomeIDs, id[:welcomeIDPrefix])
 	if number == nil {
 		return 0
 	}
@@ -156,7 +156,7 @@ func (t *txn) welcome(number uint64) *welcome {
 // fate returns a Welcome with nothing but what has become of it; nil if that is missing
 // or cannot be read.
 func (t *txn) fate(number uint64) (w *welcome) {
-	row := t.get(bucketPosted, numberKey(number))
+	row := t.get(kindPosted, numberKey(number))
 	ok := readable(func() {
 		w = &welcome{number: number}
 		d := decoder(row)
@@ -174,7 +174,7 @@ func (t *txn) fate(number uint64) (w *welcome) {
 // it cannot be read. Its bytes are valid until the next write.
 func (t *txn) header(number uint64) (w *welcome) {
 	key := partKey(number, partHeader)
-	row := t.get(bucketWelcomes, key)
+	row := t.get(kindWelcomes, key)
 	if row == nil || !readable(func() { w = decodeHeader(number, key, row, t.summed(number)) }) {
 		return nil
 	}
@@ -223,7 +223,7 @@ func (t *txn) putHeader(w *welcome) {
 	e.bytes(w.treeHash)
 	if !t.summed(w.number) {
 		e.bytes(w.context)
-		t.put(bucketWelcomes, key, append(e, w.groupInfo...))
+		t.put(kindWelcomes, key, append(e, w.groupInfo...))
 		return
 	}
 	if w.apart {
@@ -232,7 +232,7 @@ func (t *txn) putHeader(w *welcome) {
 	e = appendSum(e, key, 0)
 	head := len(e)
 	e.bytes(w.context)
-	t.put(bucketWelcomes, key, appendSum(append(e, w.groupInfo...), key, head))
+	t.put(kindWelcomes, key, appendSum(append(e, w.groupInfo...), key, head))
 }
 
 // saveWelcome writes what has become of the Welcome.
@@ -241,7 +241,7 @@ func (t *txn) saveWelcome(w *welcome) {
 	e.number(uint64(w.open))
 	e.flags(w.holdCounted)
 	e.times(w.releasedAt, w.cancelledAt, w.lastEnd, w.endedAt)
-	t.put(bucketPosted, numberKey(w.number), e)
+	t.put(kindPosted, numberKey(w.number), e)
 }
 
 // held reports whether the Welcome waits for its release.
@@ -253,7 +253,7 @@ func (w *welcome) held() bool {
 func (t *txn) uncountHold(w *welcome) {
 	if w.holdCounted {
 		w.holdCounted = false
-		t.state.holdsOver--
+		t.counted.holdsOver--
 	}
 }
 
@@ -317,18 +317,18 @@ func (t *txn) putRecipient(key mailKey, r *recipient) {
 	}
 	place := recipientKey(key)
 	if !t.summed(key.welcome) {
-		t.put(bucketWelcomes, place, append(e, r.secret...))
+		t.put(kindWelcomes, place, append(e, r.secret...))
 		return
 	}
 	e = appendSum(e, place, 0)
 	head := len(e)
-	t.put(bucketWelcomes, place, appendSum(append(e, r.secret...), place, head))
+	t.put(kindWelcomes, place, appendSum(append(e, r.secret...), place, head))
 }
 
 // recipient returns one that is lost if the row is missing or cannot be read.
 func (t *txn) recipient(key mailKey) *recipient {
 	place := recipientKey(key)
-	return readRecipient(place, t.get(bucketWelcomes, place), t.summed(key.welcome))
+	return readRecipient(place, t.get(kindWelcomes, place), t.summed(key.welcome))
 }
 
 func readRecipient(key, row []byte, summed bool) (r *recipient) {
@@ -362,7 +362,7 @@ func decodeRecipient(key, row []byte, summed bool) *recipient {
 // false.
 func (t *txn) eachRecipient(welcome uint64, yield func(mailKey, *recipient) bool) {
 	summed := t.summed(welcome)
-	for key, row := range t.scan(bucketWelcomes, partKey(welcome, partRecipient), nil) {
+	for key, row := range t.scan(kindWelcomes, partKey(welcome, partRecipient), nil) {
 		if len(key) != numberBytes+1+indexBytes {
 			continue
 		}

@@ -1,0 +1,131 @@
+package bolt
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+
+	"github.com/tidwall/btree"
+)
+
+// A rowMap holds the rows that have changed since they were last written to the
+// rows bucket, by key. Copies share what they have in common: one costs nothing,
+// and what is done to it afterwards is not seen in the other.
+type rowMap = btree.BTreeG[changedRow]
+
+// A changedRow is one that has changed, or is gone.
+type changedRow struct {
+	head uint64 // of the key: most comparisons need no more
+	row  []byte // the key, then the value
+	key  uint16 // its length
+	gone bool
+}
+
+func newChangedRow(key, value []byte, gone bool) changedRow {
+	row := make([]byte, 0, len(key)+len(value))
+	row = append(append(row, key...), value...)
+	return changedRow{head: headOf(key), row: row, key: uint16(len(key)), gone: gone}
+}
+
+// lookFor is a row to look for, which shares the key's bytes.
+func lookFor(key []byte) changedRow {
+	return changedRow{head: headOf(key), row: key, key: uint16(len(key))}
+}
+
+func headOf(key []byte) uint64 {
+	if len(key) >= 8 {
+		return binary.BigEndian.Uint64(key)
+	}
+	var padded [8]byte
+	copy(padded[:], key)
+	return binary.BigEndian.Uint64(padded[:])
+}
+
+func (r changedRow) keyBytes() []byte { return r.row[:r.key:r.key] }
+
+// value is nil if the row is gone.
+func (r changedRow) value() []byte {
+	if r.gone {
+		return nil
+	}
+	return r.row[r.key:]
+}
+
+func (r changedRow) before(o changedRow) bool {
+	if r.head != o.head {
+		return r.head < o.head
+	}
+	return bytes.Compare(r.keyBytes(), o.keyBytes()) < 0
+}
+
+// rowDegree keeps nodes small, as a commit copies each that it changes.
+const rowDegree = 16
+
+func newRowMap() *rowMap {
+	return btree.NewBTreeGOptions(changedRow.before, btree.Options{Degree: rowDegree, NoLocks: true})
+}
+
+// appendRowKey appends a key in the rows bucket.
+func appendRowKey(to []byte, k *Kind, key []byte) []byte {
+	return append(append(to, k.Code), key...)
+}
+
+// change notes a changed row, and in which order rows have changed.
+func (f *fileRows) change(k *Kind, key, value []byte, gone bool) {
+	f.changes++
+	f.scratch = appendRowKey(f.scratch[:0], k, key)
+	row := newChangedRow(f.scratch, value, gone)
+	if f.direct {
+		f.merge(row)
+		return
+	}
+	f.changed.Set(row)
+	f.logged = binary.AppendUvarint(f.logged, uint64(len(f.scratch)))
+	f.logged = append(f.logged, f.scratch...)
+	if gone {
+		f.logged = append(f.logged, 0)
+		return
+	}
+	f.logged = binary.AppendUvarint(f.logged, uint64(len(value))+1)
+	f.logged = append(f.logged, value...)
+}
+
+// replay applies what change has appended to a log. It panics with errCorrupt.
+func replay(rows *rowMap, log []byte) {
+	d := decoder(log)
+	for len(d) > 0 {
+		key, size := d.bytes(), d.number()
+		if size > uint64(len(d))+1 {
+			panic(errCorrupt)
+		}
+		value := d[:max(size, 1)-1]
+		rows.Set(newChangedRow(key, value, size == 0))
+		d = d[len(value):]
+	}
+}
+
+// nextChanges returns up to most changed rows from a key on.
+func nextChanges(rows *rowMap, from []byte, most int) []changedRow {
+	next := make([]changedRow, 0, min(most, rows.Len()))
+	rows.Ascend(lookFor(from), func(r changedRow) bool {
+		if len(next) < most {
+			next = append(next, r)
+		}
+		return len(next) < most
+	})
+	return next
+}
+
+// merge writes a changed row to the rows bucket.
+func (f *fileRows) merge(r changedRow) {
+	var err error
+	if r.gone {
+		err = f.base(bucketRows).Delete(r.keyBytes())
+	} else {
+		err = f.base(bucketRows).Put(r.keyBytes(), r.value())
+	}
+	if err != nil {
+		panic(fmt.Errorf("merge: %w", err))
+	}
+	f.changed.Delete(r)
+}

@@ -1,0 +1,296 @@
+package bolt
+
+import (
+	"bytes"
+	"fmt"
+	"time"
+
+	"github.com/tidwall/btree"
+	"go.etcd.io/bbolt"
+
+	"welcomed/delivery"
+)
+
+// A bucket is one of the file. What is scattered over the file lies in the rows bucket,
+// whatever its kind: its changes go to the log first and are merged later. The other
+// buckets are appended to in the order of arrival, or small, and are written at once.
+type bucket struct {
+	name []byte
+	slot int     // in buckets
+	fill float64 // how full a page is left when it splits
+}
+
+var (
+	bucketMeta        = &bucket{slot: 0, name: []byte("meta"), fill: 0.5}
+	bucketLog         = &bucket{slot: 1, name: []byte("log"), fill: 1}
+	bucketKeyPackages = &bucket{slot: 2, name: []byte("key_packages"), fill: 1}
+	bucketWelcomes    = &bucket{slot: 3, name: []byte("welcomes"), fill: 1}
+	bucketRows        = &bucket{slot: 4, name: []byte("rows"), fill: 0.7}
+)
+
+// buckets are those that the file has.
+var buckets = [...]*bucket{bucketMeta, bucketLog, bucketKeyPackages, bucketWelcomes, bucketRows}
+
+// ownBucket has the bucket of a kind, by its code; nil for those in the rows bucket.
+var ownBucket = func() (own [256]*bucket) {
+	own[kindMeta.Code], own[kindKeyPackages.Code], own[kindWelcomes.Code] = bucketMeta, bucketKeyPackages, bucketWelcomes
+	return own
+}()
+
+// fileRows are the rows that a transaction of the file sees: those in its buckets, and
+// the changes of the rows bucket that are only in the log.
+type fileRows struct {
+	tx      *bbolt.Tx
+	changed *rowMap
+	state   state
+	opened  [len(buckets)]openBucket
+	scratch []byte // for keys
+	logged  []byte // changes of this transaction, as they go to the log
+	changes int    // how many those are
+	direct  bool   // changes go to the rows bucket at once
+}
+
+// A fileTxn is a transaction of the file: the rows that it sees, and what is decided over
+// them.
+type fileTxn struct {
+	txn
+	file fileRows
+}
+
+// newTxn makes one of a file that is served.
+func (s *Store) newTxn(tx *bbolt.Tx, changed *rowMap) *fileTxn {
+	f := &fileTxn{file: fileRows{tx: tx, changed: changed, state: *s.state.Load()}}
+	s.begin(&f.txn, &f.file, s.guard.Look(), f.file.state.seen)
+	return f
+}
+
+// snapshot is a transaction of a file that nobody serves. It is dated by the latest time
+// that the file has seen.
+func snapshot(tx *bbolt.Tx, limits delivery.Limits) (f *fileTxn, log *changeLog, err error) {
+	err = recovering(func() error {
+		s := &Store{opts: Options{Limits: limits}}
+		if s.restoredMark, err = s.load(tx); err != nil {
+			return err
+		}
+		f = &fileTxn{file: fileRows{tx: tx, changed: newRowMap(), state: *s.state.Load()}}
+		log = loadLog(tx.Bucket(bucketLog.name), f.file.state.merged, f.file.changed)
+		seen := f.file.state.seen
+		s.begin(&f.txn, &f.file, delivery.ClockReading{Now: seen, Sure: seen}, seen)
+		return nil
+	})
+	return f, log, err
+}
+
+// An openBucket keeps cursors for the next to look something up: a new one
+// costs more than the look.
+type openBucket struct {
+	*bbolt.Bucket
+	lookup *bbolt.Cursor
+	idle   []*fileCursor // for scans
+}
+
+// base is a bucket without the changes above it.
+func (f *fileRows) base(b *bucket) *openBucket {
+	o := &f.opened[b.slot]
+	if o.Bucket == nil {
+		o.Bucket = f.tx.Bucket(b.name)
+		o.FillPercent = b.fill
+		o.lookup = o.Cursor()
+	}
+	return o
+}
+
+// get is Bucket.Get without a cursor of its own.
+func (o *openBucket) get(key []byte) []byte {
+	if k, v := o.lookup.Seek(key); bytes.Equal(k, key) {
+		return v
+	}
+	return nil
+}
+
+// Get implements Rows.
+func (f *fileRows) Get(k *Kind, key []byte) []byte {
+	if own := ownBucket[k.Code]; own != nil {
+		return f.base(own).get(key)
+	}
+	f.scratch = appendRowKey(f.scratch[:0], k, key)
+	if row, changed := f.changed.Get(lookFor(f.scratch)); changed {
+		return row.value()
+	}
+	return f.base(bucketRows).get(f.scratch)
+}
+
+// Put implements Rows.
+func (f *fileRows) Put(k *Kind, key, value []byte) {
+	if own := ownBucket[k.Code]; own == nil {
+		f.change(k, key, value, false)
+	} else if err := f.base(own).Put(key, value); err != nil {
+		panic(fmt.Errorf("put in %s: %w", own.name, err))
+	}
+}
+
+// Delete implements Rows.
+func (f *fileRows) Delete(k *Kind, key []byte) {
+	if own := ownBucket[k.Code]; own == nil {
+		f.change(k, key, nil, true)
+	} else if err := f.base(own).Delete(key); err != nil {
+		panic(fmt.Errorf("delete in %s: %w", own.name, err))
+	}
+}
+
+// Next implements Rows: one sequence numbers everything.
+func (f *fileRows) Next() uint64 {
+	f.state.sequence++
+	return f.state.sequence
+}
+
+// Last implements Rows.
+func (f *fileRows) Last() uint64 { return f.state.sequence }
+
+// Raise implements Rows.
+func (f *fileRows) Raise(n uint64) { f.state.sequence = max(f.state.sequence, n) }
+
+// Totals implements Rows.
+func (f *fileRows) Totals() Totals { return f.state.Totals }
+
+// Scan implements Rows.
+func (f *fileRows) Scan(k *Kind, prefix, from []byte) Cursor {
+	if own := ownBucket[k.Code]; own != nil {
+		c := f.cursor(own)
+		c.prefix, c.from, c.cut = append(c.prefix, prefix...), append(c.from, from...), 0
+		return c
+	}
+	c := f.cursor(bucketRows)
+	c.prefix, c.from, c.cut = appendRowKey(c.prefix, k, prefix), appendRowKey(c.from, k, from), 1
+	return c
+}
+
+// strays yields the keys in the rows bucket that are of no kind there is.
+func (f *fileRows) strays(yield func(key []byte)) {
+	var scattered [256]bool
+	for _, k := range Kinds {
+		scattered[k.Code] = ownBucket[k.Code] == nil
+	}
+	c := f.cursor(bucketRows)
+	defer c.Close()
+	for key, _ := c.Next(); key != nil; key, _ = c.Next() {
+		if code := key[0]; !scattered[code] {
+			yield(key)
+		} else if c.from, c.begun = append(c.from[:0], code+1), false; code == 0xff {
+			return
+		}
+	}
+}
+
+// cursor returns one that is at the front of a bucket.
+func (f *fileRows) cursor(b *bucket) *fileCursor {
+	o := f.base(b)
+	if n := len(o.idle); n > 0 {
+		c := o.idle[n-1]
+		o.idle = o.idle[:n-1]
+		c.prefix, c.from, c.cut, c.begun = c.prefix[:0], c.from[:0], 0, false
+		return c
+	}
+	c := &fileCursor{bucket: o, rows: o.Cursor()}
+	if b == bucketRows {
+		c.changed = f.changed
+	}
+	return c
+}
+
+// A fileCursor goes over the rows of a bucket whose keys begin with prefix, and over the
+// changes above it.
+type fileCursor struct {
+	bucket  *openBucket
+	rows    *bbolt.Cursor
+	changed *rowMap // nil: there are none above this bucket
+	changes btree.IterG[changedRow]
+	prefix  []byte
+	from    []byte
+	cut     int // so many bytes are cut off the front of each key
+
+	begun    bool
+	key, row []byte // next of the bucket; a nil key is the end
+	more     bool   // changes has a next one
+	// what the last call has returned, so that the next one goes on behind it
+	movesRows, movesChanges bool
+}
+
+// Next implements Cursor.
+func (c *fileCursor) Next() (key, value []byte) {
+	c.advance()
+	for {
+		if c.more {
+			changed := c.changes.Item()
+			order := -1
+			if c.key != nil {
+				order = bytes.Compare(changed.keyBytes(), c.key)
+			}
+			if order <= 0 {
+				c.movesChanges, c.movesRows = true, order == 0
+				if !changed.gone {
+					return changed.keyBytes()[c.cut:], changed.value()
+				}
+				c.advance()
+				continue
+			}
+		}
+		if c.key == nil {
+			return nil, nil
+		}
+		c.movesRows = true
+		return c.key[c.cut:], c.row
+	}
+}
+
+// advance goes behind what was returned last, or to the first row.
+func (c *fileCursor) advance() {
+	if !c.begun {
+		c.begun, c.movesRows, c.movesChanges = true, false, false
+		c.keep(c.rows.Seek(c.from))
+		if c.more = c.changed != nil; c.more {
+			c.changes.Init(c.changed, false)
+			c.more = c.changes.Seek(lookFor(c.from)) && c.belongs()
+		}
+		return
+	}
+	if c.movesRows {
+		c.keep(c.rows.Next())
+	}
+	if c.movesChanges {
+		c.more = c.changes.Next() && c.belongs()
+	}
+	c.movesRows, c.movesChanges = false, false
+}
+
+func (c *fileCursor) keep(key, row []byte) {
+	if c.key, c.row = key, row; !bytes.HasPrefix(key, c.prefix) {
+		c.key = nil
+	}
+}
+
+func (c *fileCursor) belongs() bool { return bytes.HasPrefix(c.changes.Item().keyBytes(), c.prefix) }
+
+// Close implements Cursor.
+func (c *fileCursor) Close() { c.bucket.idle = append(c.bucket.idle, c) }
+
+// flush writes the transaction to the file: its changes to the log, of which as many rows
+// are merged into their bucket as merge says, and then what every commit writes.
+func (f *fileTxn) flush(log *changeLog, merge func() int) error {
+	f.txn.flush()
+	return f.file.flush(f.clock.Sure, &f.counted, log, merge)
+}
+
+func (f *fileRows) flush(seen time.Time, counted *Totals, log *changeLog, merge func() int) error {
+	if err := log.append(f.base(bucketLog), f.logged); err != nil {
+		return err
+	}
+	if most := merge(); most > 0 {
+		log.merge(f, most)
+	}
+	f.state.merged, f.state.seen = log.first, seen
+	f.state.Add(counted)
+	f.Put(kindMeta, keyState, f.state.encode())
+	f.Put(kindMeta, keyCommit, encodeCommit(f.tx, log.next()))
+	return nil
+}
