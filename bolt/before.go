@@ -10,7 +10,7 @@ import (
 // BeforePublish implements delivery.Store.
 func (s *Store) BeforePublish(ctx context.Context, caller delivery.Caller, device delivery.DeviceID, refs []mls.KeyPackageRef) (known map[mls.KeyPackageRef]bool, err error) {
 	known = make(map[mls.KeyPackageRef]bool)
-	_, err = s.readAs(ctx, caller, func(t *txn) error {
+	err = s.peekAs(ctx, caller, func(t *txn) error {
 		for _, ref := range refs {
 			if owner, k := t.refOwner(ref); k != nil && owner.id == device {
 				known[ref] = true
@@ -24,12 +24,12 @@ func (s *Store) BeforePublish(ctx context.Context, caller delivery.Caller, devic
 // BeforeReserve implements delivery.Store.
 func (s *Store) BeforeReserve(ctx context.Context, caller delivery.Caller, req delivery.ReserveRequest) (look delivery.ReserveLook, err error) {
 	r := reservation{caller: caller, req: req, record: idempotencyRecord(caller, req)}
-	seen, err := s.readAs(ctx, caller, func(t *txn) error {
+	err = s.peekAs(ctx, caller, func(t *txn) error {
 		look, err = r.lookBefore(t)
 		return err
 	})
 	if err == nil && look.Repeated != nil {
-		err = s.writer.wait(seen)
+		err = s.settled(ctx)
 	}
 	return look, err
 }
@@ -63,7 +63,7 @@ func (r *reservation) lookBefore(t *txn) (look delivery.ReserveLook, err error) 
 
 // BeforePost implements delivery.Store.
 func (s *Store) BeforePost(ctx context.Context, caller delivery.Caller, id delivery.WelcomeID, refs []mls.KeyPackageRef) (look delivery.PostLook, err error) {
-	_, err = s.readAs(ctx, caller, func(t *txn) error {
+	err = s.peekAs(ctx, caller, func(t *txn) error {
 		_, err := t.posted(caller, id)
 		look.Posted = err == nil
 		for _, ref := range refs {

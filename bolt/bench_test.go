@@ -133,7 +133,7 @@ func BenchmarkReserve(b *testing.B) {
 func BenchmarkIntact(b *testing.B) {
 	s := openTest(b)
 	preload(b, s, 1, (*txn).preloadPair)
-	must(b, s.view(b.Context(), func(t *txn) error {
+	must(b, s.View(b.Context(), func(t *txn) error {
 		_, m := t.someMail(rowPending)
 		rows := map[string][]byte{}
 		for _, key := range t.keys(kindWelcomes, numberKey(m.welcome), 0) {

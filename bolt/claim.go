@@ -20,49 +20,32 @@ const seenExact = 24 * time.Hour
 // Claim implements delivery.Store.
 func (s *Store) Claim(ctx context.Context, caller delivery.Caller, id delivery.DeviceID, opts delivery.ClaimOptions) (delivery.ClaimResult, error) {
 	c := claim{id: id, filter: newClaimFilter(opts), room: opts.Room}
-	apply := c.apply
-	for n := 1; ; n++ {
-		seen, err := s.readAs(ctx, caller, c.look)
-		for err == nil && len(c.found) > 0 {
-			for _, f := range c.found { // whether or not it ends now, it is not given
-				_ = s.endDamaged(ctx, f)
-			}
-			seen, err = s.readAs(ctx, caller, c.look)
+	err := errFoundDamage
+	for errors.Is(err, errFoundDamage) {
+		for _, f := range c.found { // whether or not it ends now, it is not given
+			_ = s.endDamaged(ctx, f)
 		}
-		if err != nil {
-			if waitErr := s.writer.wait(seen); waitErr != nil {
-				err = waitErr
-			}
-			return delivery.ClaimResult{}, err
-		}
-		if !c.plan.changes {
-			return c.result(), s.writer.wait(seen)
-		}
-		if n > looks {
-			apply = c.consume
-		}
-		err = s.writer.do(ctx, 0, as(caller, apply))
-		if errors.Is(err, errMoved) {
-			continue
-		}
-		if (errors.Is(err, delivery.ErrFull) || errors.Is(err, delivery.ErrClock)) && len(c.looked.fresh) == 0 {
-			// A full disk or an impossible time keeps us from taking notes, not the
-			// device from what it was given.
-			c.plan = c.looked
-			c.plan.noted = nil
-			return c.result(), s.writer.wait(seen)
-		}
-		if err != nil {
-			return delivery.ClaimResult{}, err
-		}
-		return c.result(), nil
+		err = s.doAs(ctx, caller, &Event{Look: c.look, Run: c.apply})
 	}
+	if (errors.Is(err, delivery.ErrFull) || errors.Is(err, delivery.ErrClock)) && len(c.looked.fresh) == 0 {
+		// A full disk or an impossible time keeps us from taking notes, not the
+		// device from what it was given.
+		c.plan = c.looked
+		c.plan.noted = nil
+		err = s.settled(ctx)
+	}
+	if err != nil {
+		return delivery.ClaimResult{}, err
+	}
+	return c.result(), nil
 }
+
+// errFoundDamage: a claim has found what has to end before the claim is decided.
+var errFoundDamage = errors.New("something of what waits is damaged")
 
 // A claim is one on its way. What it delivers never changes and stays until it
 // is settled, so it is read, and its checksums are looked at, outside the writer before
-// the claim is decided. Only a claim that others were faster than again and again reads
-// inside.
+// the claim is decided.
 type claim struct {
 	id      delivery.DeviceID
 	filter  claimFilter
@@ -73,15 +56,19 @@ type claim struct {
 	found   []damagedMail // in the last look
 }
 
-// look finds out what the claim would do, in a transaction that only reads. What is
-// damaged is found, and the plan is made again without it.
-func (c *claim) look(t *txn) error {
+// look finds out what the claim would do. What is damaged is found, and the plan is made
+// again without it, so that all of it is found.
+func (c *claim) look(t *txn) (changes bool, err error) {
 	c.found = nil
 	for d := t.device(c.id); ; {
 		c.planFor(t, d)
 		c.looked = c.plan
-		if sound, err := c.fetch(t); err != nil || sound {
-			return err
+		sound, err := c.fetch(t)
+		if err == nil && sound && len(c.found) > 0 {
+			err = errFoundDamage
+		}
+		if err != nil || sound {
+			return c.plan.changes, err
 		}
 	}
 }
@@ -107,26 +94,9 @@ func (c *claim) foundDamage(key mailKey, shared bool) {
 func (c *claim) apply(t *txn) error {
 	d, looked := t.sameDevice(c.looked.device, c.id), c.looked.device
 	if d == nil || looked == nil || d.number != looked.number || d.changes != looked.changes {
-		return errMoved
+		return ErrMoved
 	}
 	c.plan = c.looked.copyFor(d)
-	t.claim(c.plan)
-	return nil
-}
-
-// consume looks in the writer, and carries it out: other claims of the device were faster
-// too often. What the looks had not read is read here.
-func (c *claim) consume(t *txn) error {
-	for d := t.sameDevice(c.plan.device, c.id); ; {
-		c.planFor(t, d)
-		sound, err := c.fetch(t)
-		if err != nil {
-			return err
-		}
-		if sound {
-			break
-		}
-	}
 	t.claim(c.plan)
 	return nil
 }

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
-	berrors "go.etcd.io/bbolt/errors"
 
 	"welcomed/delivery"
 )
@@ -28,11 +27,8 @@ const gatherMost = 2 * time.Millisecond
 // bufferKept is the largest buffer that is kept for the next transaction.
 const bufferKept = 1 << 20
 
-// An event is one decision, made inside a transaction that it may share with
-// others. It decides before it writes: when run returns an error it has written
-// nothing, so that one refusal never undoes a neighbour. run may be called more
-// than once and has to start afresh each time.
-type event struct {
+// A queued event waits for the writer, or is in it.
+type queued struct {
 	ctx  context.Context
 	cost int // bytes of payload
 	run  func(*txn) error
@@ -46,7 +42,7 @@ type event struct {
 type committer struct {
 	store   *Store
 	mu      sync.Mutex
-	queue   []*event
+	queue   []*queued
 	more    chan struct{} // holds a token while the queue may have events
 	stop    bool
 	company int           // queued events that wake the writer
@@ -82,12 +78,12 @@ func newCommitter(s *Store, durable uint64, log *changeLog, rows *rowMap) *commi
 	return c
 }
 
-// do runs e and returns after its transaction is durable.
+// do runs an event, see Event, and returns after its transaction is durable.
 func (c *committer) do(ctx context.Context, cost int, run func(*txn) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	e := &event{ctx: ctx, cost: cost, run: run, done: make(chan struct{})}
+	e := &queued{ctx: ctx, cost: cost, run: run, done: make(chan struct{})}
 	c.mu.Lock()
 	switch {
 	case c.failure != nil:
@@ -192,7 +188,7 @@ func (c *committer) expect(n int) bool {
 	return true
 }
 
-func (c *committer) take() []*event {
+func (c *committer) take() []*queued {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	n, cost := 0, 0
@@ -227,7 +223,7 @@ func (c *committer) stopped() bool {
 // commit runs the batch in one transaction. If an event breaks its promise not
 // to fail after it wrote, or if there is no room for all of them, each gets a
 // transaction of its own that merges nothing.
-func (c *committer) commit(batch []*event) {
+func (c *committer) commit(batch []*queued) {
 	err := c.try(batch, false)
 	if err == nil {
 		return
@@ -242,7 +238,7 @@ func (c *committer) commit(batch []*event) {
 	c.merging = c.merging || full // as soon as there is time
 	for _, e := range batch {
 		e.err = nil
-		if err := c.try([]*event{e}, true); err != nil {
+		if err := c.try([]*queued{e}, true); err != nil {
 			e.err = err
 		}
 	}
@@ -253,7 +249,7 @@ var errRetryAlone = errors.New("an event failed half-way")
 
 // try runs the batch in one transaction and commits it if anything changed. An
 // error is that of all events; the error of one is kept with it.
-func (c *committer) try(batch []*event, alone bool) error {
+func (c *committer) try(batch []*queued, alone bool) error {
 	if c.broken() {
 		return delivery.ErrOutcomeUnknown
 	}
@@ -279,7 +275,7 @@ func (c *committer) begin() (*bbolt.Tx, error) {
 	return tx, nil
 }
 
-func (c *committer) transact(batch []*event, alone bool) error {
+func (c *committer) transact(batch []*queued, alone bool) error {
 	tx, err := c.begin()
 	if err != nil {
 		return err
@@ -302,7 +298,7 @@ func (c *committer) transact(batch []*event, alone bool) error {
 		}
 		admitted += e.cost
 		before, read, began := t.writes, t.reads, time.Now()
-		e.err = t.run(e.run)
+		e.err = t.run(c.store, e.run)
 		if observe := c.store.opts.observeEvent; observe != nil {
 			observe(t.reads-read, t.writes-before, time.Since(began))
 		}
@@ -337,7 +333,7 @@ func (c *committer) transact(batch []*event, alone bool) error {
 // ErrOutcomeUnknown.
 func (c *committer) persist(t *fileTxn, merge func() int) error {
 	c.log.begin()
-	err := t.run(func(*txn) error { t.noteSetBack(); return t.flush(c.log, merge) })
+	err := t.run(c.store, func(*txn) error { t.noteSetBack(); return t.flush(c.log, merge) })
 	if err != nil {
 		c.log.rollback()
 		_ = t.file.tx.Rollback()
@@ -367,7 +363,7 @@ func (c *committer) persist(t *fileTxn, merge func() int) error {
 // that cannot be, and one that brings payload when little room is left: what is
 // left is for claims, settlements and sweeps, which make room again but need
 // pages to do so.
-func (c *committer) admit(t *fileTxn, e *event, admitted int) error {
+func (c *committer) admit(t *fileTxn, e *queued, admitted int) error {
 	if err := e.ctx.Err(); err != nil {
 		return err
 	}
@@ -411,183 +407,4 @@ func (c *committer) wait(id uint64) error {
 		return delivery.ErrOutcomeUnknown
 	}
 	return nil
-}
-
-// run calls fn and turns a panic (a corrupt row, a bug) into its error, so that
-// it costs one request and not the process.
-func (t *txn) run(fn func(*txn) error) error {
-	err := recovering(func() error { return fn(t) })
-	if errors.Is(err, errUnreadable) {
-		return t.store.unreadable(err)
-	}
-	return err
-}
-
-// viewCommitted reads what an event of this call has committed. The caller may
-// be gone, but not the commit: if it cannot be read, the outcome is unknown to
-// the caller, who may repeat the event.
-func (s *Store) viewCommitted(ctx context.Context, fn func(*txn) error) error {
-	err := s.view(context.WithoutCancel(ctx), fn)
-	if errors.Is(err, delivery.ErrClosed) {
-		return delivery.ErrOutcomeUnknown
-	}
-	return err
-}
-
-// view runs fn on a snapshot and returns after all that it saw is durable.
-func (s *Store) view(ctx context.Context, fn func(*txn) error) error {
-	seen, err := s.read(ctx, fn)
-	if waitErr := s.writer.wait(seen); waitErr != nil {
-		return waitErr
-	}
-	return err
-}
-
-// read runs fn on a snapshot and returns the transaction that it saw, which may
-// not be durable yet.
-func (s *Store) read(ctx context.Context, fn func(*txn) error) (seen uint64, err error) {
-	if err := ctx.Err(); err != nil {
-		return 0, err
-	}
-	if s.writer.isLocked() {
-		return 0, delivery.ErrOutcomeUnknown
-	}
-	if err := s.unchanged(); err != nil {
-		return 0, err
-	}
-	var tx *bbolt.Tx
-	var rows *rowMap
-	err = s.writer.holding(func() error { tx, rows, err = s.beginRead(); return err })
-	if errors.Is(err, berrors.ErrDatabaseNotOpen) {
-		return 0, delivery.ErrClosed
-	}
-	if errors.Is(err, delivery.ErrOutcomeUnknown) {
-		return 0, err
-	}
-	if err != nil {
-		return 0, fmt.Errorf("begin a read: %w", err)
-	}
-	err = s.newTxn(tx, rows).run(fn)
-	seen = uint64(tx.ID())
-	_ = tx.Rollback()
-	if changed := s.unchanged(); changed != nil {
-		return 0, changed
-	}
-	return seen, err
-}
-
-// looks is how often an event looks outside the writer before it looks inside.
-const looks = 3
-
-// errMoved: what an event has found outside the writer has changed since.
-var errMoved = errors.New("what was looked at has changed since")
-
-// decide runs an event in two steps. look finds out on a snapshot what there is to
-// do, however much has to be read for that, and reports whether it changes anything:
-// what changes nothing never enters the writer. apply carries it out in the writer and
-// reads only what it changes; if it finds that something else has changed what look
-// has relied on, it returns errMoved before it writes, and look is called again. The
-// last look is inside the writer, so that the event comes to an end.
-func (s *Store) decide(ctx context.Context, cost int, look func(*txn) (changes bool, err error), apply func(*txn) error) error {
-	for range looks {
-		changes := false
-		seen, err := s.read(ctx, func(t *txn) (err error) { changes, err = look(t); return err })
-		if err != nil || !changes {
-			if waitErr := s.writer.wait(seen); waitErr != nil {
-				return waitErr
-			}
-			return err
-		}
-		if err := s.writer.do(ctx, cost, apply); !errors.Is(err, errMoved) {
-			return err
-		}
-	}
-	return s.writer.do(ctx, cost, func(t *txn) error {
-		if changes, err := look(t); err != nil || !changes {
-			return err
-		}
-		return apply(t)
-	})
-}
-
-// as returns fn for a caller whose credentials have not outlived their device.
-func as(caller delivery.Caller, fn func(*txn) error) func(*txn) error {
-	return func(t *txn) error {
-		if err := t.permit(caller); err != nil {
-			return err
-		}
-		return fn(t)
-	}
-}
-
-// permit refuses a caller with credentials of a device that was removed after they had
-// been issued.
-func (t *txn) permit(caller delivery.Caller) error {
-	if caller.Bound.IsZero() || caller.Device == "" {
-		return nil
-	}
-	removed := t.removedAt(delivery.DeviceID{User: caller.User, Name: caller.Device})
-	if removed.After(t.now) {
-		removed = t.now // as putRight will say after the next commit
-	}
-	if caller.Outlived(removed) {
-		return delivery.ErrDeviceRemoved
-	}
-	return nil
-}
-
-// readAs, viewAs and decideAs are read, view and decide for a caller. Each method of
-// delivery.Store that has a caller goes through one of them.
-func (s *Store) readAs(ctx context.Context, caller delivery.Caller, fn func(*txn) error) (seen uint64, err error) {
-	if err := caller.Valid(); err != nil {
-		return 0, err
-	}
-	return s.read(ctx, as(caller, fn))
-}
-
-func (s *Store) viewAs(ctx context.Context, caller delivery.Caller, fn func(*txn) error) error {
-	if err := caller.Valid(); err != nil {
-		return err
-	}
-	return s.view(ctx, as(caller, fn))
-}
-
-func (s *Store) decideAs(ctx context.Context, caller delivery.Caller, cost int, look func(*txn) (changes bool, err error), apply func(*txn) error) error {
-	if err := caller.Valid(); err != nil {
-		return err
-	}
-	return s.decide(ctx, cost, func(t *txn) (changes bool, err error) {
-		if err := t.permit(caller); err != nil {
-			return false, err
-		}
-		return look(t)
-	}, as(caller, apply))
-}
-
-// A layer is what belongs to one transaction of the file: the changed rows
-// above its buckets.
-type layer struct {
-	id   uint64
-	rows *rowMap
-}
-
-// beginRead returns a transaction and the changed rows that belong to it.
-func (s *Store) beginRead() (*bbolt.Tx, *rowMap, error) {
-	for {
-		before := s.layers.Load()
-		tx, err := s.db.Begin(false)
-		if err != nil {
-			return nil, nil, err
-		}
-		after := s.layers.Load()
-		for _, l := range after {
-			if l.id == uint64(tx.ID()) {
-				return tx, l.rows, nil
-			}
-		}
-		_ = tx.Rollback()
-		if before == after { // and not two commits that came between
-			return nil, nil, s.overwritten()
-		}
-	}
 }

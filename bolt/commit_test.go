@@ -53,7 +53,7 @@ func putting(key string) func(*txn) error {
 
 func has(t *testing.T, s *Store, key string) (found bool) {
 	t.Helper()
-	if err := s.view(context.Background(), func(t *txn) error { found = t.get(kindNames, []byte(key)) != nil; return nil }); err != nil {
+	if err := s.View(context.Background(), func(t *txn) error { found = t.get(kindNames, []byte(key)) != nil; return nil }); err != nil {
 		t.Fatal(err)
 	}
 	return found
@@ -190,7 +190,7 @@ func TestAReaderWaitsForWhatItSaw(t *testing.T) {
 	s.writer.mu.Unlock()
 	looked, answered := make(chan struct{}), make(chan error)
 	go func() {
-		answered <- s.view(t.Context(), func(*txn) error { close(looked); return nil })
+		answered <- s.View(t.Context(), func(*txn) error { close(looked); return nil })
 	}()
 	<-looked
 	for range 10_000 {

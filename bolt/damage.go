@@ -28,7 +28,7 @@ func (s *Store) retireDamaged(ctx context.Context, found []damagedKeyPackage) {
 		return
 	}
 	var done []damagedKeyPackage
-	err := s.writer.do(context.WithoutCancel(ctx), 0, func(t *txn) error {
+	err := s.run(context.WithoutCancel(ctx), func(t *txn) error {
 		done = nil
 		for _, f := range found {
 			if t.dropUnended(f) {
@@ -100,7 +100,7 @@ func (s *Store) endDamaged(ctx context.Context, f damagedMail) error {
 	ctx = context.WithoutCancel(ctx) // the next caller would find it again
 	var places []mailPlace
 	name := ""
-	_, err := s.read(ctx, func(t *txn) error {
+	err := s.Peek(ctx, func(t *txn) error {
 		places, name = t.concerned(f), t.nameOf(f.place.key.welcome)
 		return nil
 	})
@@ -110,7 +110,7 @@ func (s *Store) endDamaged(ctx context.Context, f damagedMail) error {
 	}
 	for from := 0; err == nil && from < len(places); {
 		next, ended := from, 0
-		err = s.writer.do(ctx, 0, func(t *txn) error {
+		err = s.run(ctx, func(t *txn) error {
 			next, ended = from, 0 // it may run again
 			for before := t.writes; next < len(places) && t.writes-before < sweepWrites; next++ {
 				if t.endDamagedMail(places[next]) {

@@ -463,14 +463,14 @@ func (s *Store) RemoveDevice(ctx context.Context, caller delivery.Caller, id del
 		return lines, nil
 	}, func(t *txn, lines []revocation) error {
 		if t.permit(caller) != nil {
-			return errMoved
+			return ErrMoved
 		}
 		if err := sameTokens(lines, t.tokenIDs(owner)); err != nil {
 			return err
 		}
 		d, again := t.lastOf(id), remove(t)
 		if again && !t.saysRemoval(lines, d) {
-			return errMoved
+			return ErrMoved
 		}
 		t.revokeTokens(owner)
 		switch {
@@ -508,12 +508,12 @@ func (s *Store) RemoveUser(ctx context.Context, caller delivery.Caller, user del
 		return lines, nil
 	}, func(t *txn, lines []revocation) error {
 		if t.permit(caller) != nil {
-			return errMoved
+			return ErrMoved
 		}
 		err := sameTokens(lines, t.tokenIDs(owner))
 		devices := t.userDevices(user)
 		if err != nil || slices.ContainsFunc(devices, func(d *device) bool { return !t.saysRemoval(lines, d) }) {
-			return errMoved
+			return ErrMoved
 		}
 		t.revokeTokens(owner)
 		if again {

@@ -15,22 +15,22 @@ import (
 
 // UserHistory implements delivery.Histories.
 func (s *Store) UserHistory(ctx context.Context, user delivery.UserID, most int) (h delivery.UserHistory, err error) {
-	return told(s.view(ctx, func(t *txn) error { h = t.userHistory(user, most); return nil }), &h)
+	return told(s.View(ctx, func(t *txn) error { h = t.userHistory(user, most); return nil }), &h)
 }
 
 // DeviceHistory implements delivery.Histories.
 func (s *Store) DeviceHistory(ctx context.Context, id delivery.DeviceID, most int) (h delivery.DeviceHistory, err error) {
-	return told(s.view(ctx, func(t *txn) error { h, err = t.deviceHistory(id, most); return err }), &h)
+	return told(s.View(ctx, func(t *txn) error { h, err = t.deviceHistory(id, most); return err }), &h)
 }
 
 // KeyPackageHistory implements delivery.Histories.
 func (s *Store) KeyPackageHistory(ctx context.Context, ref mls.KeyPackageRef, most int) (h delivery.KeyPackageHistory, err error) {
-	return told(s.view(ctx, func(t *txn) error { h, err = t.keyPackageHistory(ref, most); return err }), &h)
+	return told(s.View(ctx, func(t *txn) error { h, err = t.keyPackageHistory(ref, most); return err }), &h)
 }
 
 // WelcomeHistory implements delivery.Histories.
 func (s *Store) WelcomeHistory(ctx context.Context, id delivery.WelcomeID, most int) (h delivery.WelcomeHistory, err error) {
-	return told(s.view(ctx, func(t *txn) error { h, err = t.welcomeHistory(id, most); return err }), &h)
+	return told(s.View(ctx, func(t *txn) error { h, err = t.welcomeHistory(id, most); return err }), &h)
 }
 
 // told returns h, or only the error.

@@ -9,20 +9,20 @@ import (
 
 // Give implements delivery.Store.
 func (s *Store) Give(ctx context.Context, caller delivery.Caller, to delivery.DeviceID, ref mls.KeyPackageRef) error {
-	return s.decideAs(ctx, caller, 0, func(t *txn) (changes bool, err error) {
+	return s.doAs(ctx, caller, &Event{Look: func(t *txn) (changes bool, err error) {
 		from, k := t.refOwner(ref)
 		if k == nil {
 			return false, delivery.ErrNotFound
 		}
 		return from.id != to, nil
-	}, func(t *txn) error {
+	}, Run: func(t *txn) error {
 		from, k := t.refOwner(ref)
 		if k == nil || from.id == to {
-			return errMoved
+			return ErrMoved
 		}
 		t.give(from, k, to)
 		return nil
-	})
+	}})
 }
 
 // give forgets whose a KeyPackage was, and keeps it for another device. Without its

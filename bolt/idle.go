@@ -57,7 +57,7 @@ func (s *Store) sweepIdle(ctx context.Context, result *delivery.SweepResult) err
 	for looked := 0; looked < idleDevices; looked += idleLook {
 		var found []uint64
 		next := w.from
-		err := s.view(ctx, func(t *txn) (err error) {
+		err := s.View(ctx, func(t *txn) (err error) {
 			found, next, err = t.idleFrom(w, &passed)
 			return err
 		})
@@ -116,7 +116,7 @@ func (t *txn) idleFrom(w *idleWalk, passed *[]error) (found []uint64, next []byt
 func (s *Store) changeIdle(ctx context.Context, w *idleWalk, found []uint64, result *delivery.SweepResult, passed *[]error) error {
 	for size := idleBatch; len(found) > 0; {
 		done, forgotten := 0, 0
-		err := s.writer.do(ctx, 0, func(t *txn) error {
+		err := s.run(ctx, func(t *txn) error {
 			done, forgotten = 0, 0
 			for before := t.writes; done < min(size, len(found)) && t.writes-before < sweepWrites; done++ {
 				if t.changeIdle(w, found[done]) {

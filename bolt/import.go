@@ -145,7 +145,7 @@ func (im *importer) begin(part string, header *archive.Header, limits delivery.L
 	if err := s.UseUserEncoding(im.ctx, header.UserEncoding); err != nil {
 		return err
 	}
-	return s.writer.do(im.ctx, 0, func(t *txn) error {
+	return s.run(im.ctx, func(t *txn) error {
 		if !header.RestoredAt.IsZero() {
 			t.put(kindMeta, keyRestoredAt, appendNumber(nil, millis(header.RestoredAt)))
 		}
@@ -170,7 +170,7 @@ func (im *importer) add(line archive.Line) error {
 // apply writes what was gathered, and lets more be done in the same transaction.
 func (im *importer) apply(more func(*txn)) error {
 	var now importing
-	err := im.store.writer.do(im.ctx, 0, func(t *txn) error {
+	err := im.store.run(im.ctx, func(t *txn) error {
 		now = im.importing
 		i := &importTxn{txn: t, importing: &now, head: im.header, unchecked: im.unchecked}
 		for _, line := range im.batch {

@@ -46,7 +46,7 @@ func TestInitKeysAreFoundThatComeWhileOthersAreSearched(t *testing.T) {
 			second[0].InitKey = first[0].InitKey
 
 			var looked *publishLook
-			_, err := s.read(t.Context(), func(txn *txn) error {
+			err := s.Peek(t.Context(), func(txn *txn) error {
 				looked = txn.lookAt(publication{id: id, items: second})
 				return nil
 			})
@@ -92,7 +92,7 @@ func TestInitKeysAreForgottenOneByOne(t *testing.T) {
 		}
 	}
 	search := newInitKeySearch(items)
-	_, err := s.read(t.Context(), func(txn *txn) error { txn.searchInitKeys(id, search); return nil })
+	err := s.Peek(t.Context(), func(txn *txn) error { txn.searchInitKeys(id, search); return nil })
 	must(t, err)
 	for i, h := range search.hashes {
 		if (search.used[h] != 0) == gone[i] {

@@ -97,24 +97,24 @@ func (s *Store) Withdraw(ctx context.Context, caller delivery.Caller, id deliver
 		return owner, k, nil
 	}
 	var open openMails
-	return s.decideAs(ctx, caller, 0, func(t *txn) (changes bool, err error) {
+	return s.doAs(ctx, caller, &Event{Look: func(t *txn) (changes bool, err error) {
 		d, k, err := find(t)
 		if err != nil {
 			return false, err
 		}
 		open = t.openMails(d)
 		return t.withdrawable(k, t.current(open, d, k)), nil
-	}, func(t *txn) error {
+	}, Run: func(t *txn) error {
 		d, k, err := find(t)
 		if err != nil {
 			return err
 		}
 		if !t.knows(open, d, k) {
-			return errMoved
+			return ErrMoved
 		}
 		t.withdrawWith(d, k, t.current(open, d, k))
 		return nil
-	})
+	}})
 }
 
 // KeyPackage implements delivery.Store.

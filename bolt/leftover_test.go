@@ -28,7 +28,7 @@ func TestARevokedTokenLeavesNothing(t *testing.T) {
 	add("removed")
 	must(t, s.RemoveDevice(t.Context(), delivery.Unauthenticated(), phone))
 	left := 0
-	must(t, s.view(t.Context(), func(x *txn) error {
+	must(t, s.View(t.Context(), func(x *txn) error {
 		for _, b := range []*Kind{kindTokens, kindOwners, kindTimers} {
 			left += len(x.keys(b, nil, 0))
 		}

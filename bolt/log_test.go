@@ -116,7 +116,7 @@ func TestRowsAreWhatWasLastWritten(t *testing.T) {
 			default:
 				m.change(nil)
 			}
-			must(t, m.s.view(t.Context(), func(t *txn) error { m.compare(t, m.rows); return nil }))
+			must(t, m.s.View(t.Context(), func(t *txn) error { m.compare(t, m.rows); return nil }))
 		}
 	}
 }
@@ -146,7 +146,7 @@ func (m *mirror) mergeAll() {
 	}))
 	deadline := time.Now().Add(20 * time.Second)
 	for waiting := 1; waiting > 0; time.Sleep(time.Millisecond) {
-		must(m.t, m.s.view(context.Background(), func(t *txn) error { waiting = t.rows.(*fileRows).changed.Len(); return nil }))
+		must(m.t, m.s.View(context.Background(), func(t *txn) error { waiting = t.rows.(*fileRows).changed.Len(); return nil }))
 		if time.Now().After(deadline) {
 			m.t.Fatal("the log is not merged while nothing is to do")
 		}

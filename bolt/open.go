@@ -531,7 +531,7 @@ func (s *Store) create(tx *bbolt.Tx) error {
 // begins again if it is interrupted.
 func (s *Store) retireShelves() error {
 	for from := []byte{}; from != nil; {
-		err := s.writer.do(context.Background(), 0, func(t *txn) error {
+		err := s.run(context.Background(), func(t *txn) error {
 			from = t.retireShelvesFrom(from)
 			if from == nil {
 				t.del(kindMeta, keyRestored)
@@ -595,7 +595,7 @@ func (s *Store) Ready(ctx context.Context) error {
 	if err := s.checkPlace(); err != nil {
 		return cmp.Or(s.writer.reason(), err)
 	}
-	err := s.view(ctx, func(t *txn) error {
+	err := s.View(ctx, func(t *txn) error {
 		if !bytes.Equal(t.get(kindMeta, keyFormat), binary.BigEndian.AppendUint32(nil, formatVersion)) {
 			return errCorrupt
 		}

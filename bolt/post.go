@@ -23,23 +23,23 @@ func (s *Store) Post(ctx context.Context, caller delivery.Caller, p delivery.Pos
 	id := delivery.IDOf(caller, p.Welcome.Bytes())
 	hash := treeHash(p.RatchetTree)
 	shares := newShares()
-	err = s.decideAs(ctx, caller, len(p.Welcome.Bytes())+len(p.RatchetTree), func(t *txn) (changes bool, err error) {
+	err = s.doAs(ctx, caller, &Event{Cost: len(p.Welcome.Bytes()) + len(p.RatchetTree), Look: func(t *txn) (changes bool, err error) {
 		look := p
 		look.DryRun, shares = true, newShares()
 		outcome, err = t.post(caller, id, hash, look, shares)
 		shares.counted = true
 		return err == nil && !outcome.Repeated && !p.DryRun, err
-	}, func(t *txn) error {
+	}, Run: func(t *txn) error {
 		outcome, err = t.post(caller, id, hash, p, shares)
 		return err
-	})
+	}})
 	return outcome, err
 }
 
 func (t *txn) post(caller delivery.Caller, id delivery.WelcomeID, treeHash []byte, p delivery.Posting, s *shares) (delivery.Outcome, error) {
 	if w := t.welcomeByID(id); w != nil {
 		if s.counted {
-			return delivery.Outcome{}, errMoved // since the look
+			return delivery.Outcome{}, ErrMoved // since the look
 		}
 		return t.postAgain(w, treeHash, p)
 	}
@@ -329,7 +329,7 @@ var (
 func (s *Store) endHold(ctx context.Context, caller delivery.Caller, id delivery.WelcomeID, end holdEnd) (outcome delivery.Outcome, err error) {
 	var places []mailPlace
 	applied := false
-	err = s.decideAs(ctx, caller, 0, func(t *txn) (changes bool, err error) {
+	err = s.doAs(ctx, caller, &Event{Look: func(t *txn) (changes bool, err error) {
 		w, err := t.posted(caller, id)
 		if err != nil {
 			return false, err
@@ -340,18 +340,18 @@ func (s *Store) endHold(ctx context.Context, caller delivery.Caller, id delivery
 			outcome = t.outcome(w)
 		}
 		return changes, err
-	}, func(t *txn) error {
+	}, Run: func(t *txn) error {
 		w, err := t.posted(caller, id)
 		if err != nil {
 			return err
 		}
 		if changes, err := end.due(w); err != nil || !changes {
-			return errMoved
+			return ErrMoved
 		}
 		end.apply(t, w, places)
 		applied = true
 		return nil
-	})
+	}})
 	if err == nil && applied {
 		err = s.viewCommitted(ctx, func(t *txn) error {
 			w, err := t.posted(caller, id)

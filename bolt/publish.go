@@ -66,7 +66,7 @@ func (s *Store) publish(ctx context.Context, p publication) (answer delivery.Pub
 		cost += len(item.Bytes)
 	}
 	var looked *publishLook
-	err = s.decideAs(ctx, p.caller, cost, func(t *txn) (changes bool, err error) {
+	err = s.doAs(ctx, p.caller, &Event{Cost: cost, Look: func(t *txn) (changes bool, err error) {
 		looked = t.lookAt(p)
 		look := p
 		look.seen = looked.clone()
@@ -76,12 +76,12 @@ func (s *Store) publish(ctx context.Context, p publication) (answer delivery.Pub
 		}
 		answer = t.published(look, plan, nil, plan.device)
 		return false, nil
-	}, func(t *txn) error {
+	}, Run: func(t *txn) error {
 		apply := p
 		apply.seen = looked.clone()
 		answer, err = t.publish(apply)
 		return err
-	})
+	}})
 	return answer, err
 }
 

@@ -82,7 +82,7 @@ func remember(b *testing.B, s *Store, id delivery.DeviceID, n int) {
 func publishTimed(b *testing.B, s *Store, p publication) (took time.Duration) {
 	b.Helper()
 	var looked *publishLook
-	_, err := s.read(context.Background(), func(t *txn) error { looked = t.lookAt(p); return nil })
+	err := s.Peek(context.Background(), func(t *txn) error { looked = t.lookAt(p); return nil })
 	if err == nil {
 		err = s.writer.do(context.Background(), 0, func(t *txn) error {
 			started := time.Now()

@@ -29,7 +29,7 @@ func (s *Store) Reserve(ctx context.Context, caller delivery.Caller, req deliver
 func (s *Store) reserve(ctx context.Context, r *reservation) (delivery.Reservation, error) {
 	// What cannot be posted need not be reserved: in a full file it counts as
 	// payload.
-	err := s.decideAs(ctx, r.caller, reserveCost, r.look, r.apply)
+	err := s.doAs(ctx, r.caller, &Event{Cost: reserveCost, Look: r.look, Run: r.apply})
 	if err != nil {
 		return delivery.Reservation{}, err
 	}
@@ -117,7 +117,7 @@ func (r *reservation) look(t *txn) (changes bool, err error) {
 func (r *reservation) apply(t *txn) error {
 	if r.record.key != nil {
 		if !bytes.Equal(t.get(kindIdempotency, r.record.key), r.before) {
-			return errMoved
+			return ErrMoved
 		}
 	}
 	r.take(t, false)

@@ -19,83 +19,20 @@ var keyID = []byte("id")
 
 func newID() []byte { return []byte(rand.Text()[:16]) }
 
-// revoke is decide for an event that revokes something. look says in which lines that
-// is written down, none if it changes nothing. They are on the disk before apply is
-// called, which returns errMoved if it finds something else to revoke. The sync is
-// waited for here and not in the writer, so that it keeps nobody else waiting; only who
-// has looked in vain too often writes inside.
+// revoke runs an event that revokes something. look says in which lines that is written
+// down, none if it changes nothing, and apply returns ErrMoved if it finds something else
+// to revoke than the lines say.
 func (s *Store) revoke(ctx context.Context, look func(*txn) ([]revocation, error), apply func(*txn, []revocation) error) error {
-	type wrote struct {
-		batch *revokedBatch
-		lines []revocation
+	e := &Event{}
+	e.Look = func(t *txn) (changes bool, err error) {
+		e.Revokes, err = look(t)
+		if changes = err == nil && len(e.Revokes) > 0; changes && t.clock.Impossible {
+			err = t.clock.Doubt()
+		}
+		return changes, err
 	}
-	var written []wrote
-	write := func(lines []revocation) error {
-		if err := s.checkPlace(); err != nil { // and so is that of the other file
-			return err
-		}
-		batch, err := s.revoked.write(lines)
-		if err == nil {
-			written = append(written, wrote{batch, lines})
-			if s.revoked.written != nil {
-				s.revoked.written()
-			}
-		}
-		return s.revokedLost(err)
-	}
-	end := func(err error) error {
-		if err == nil || errors.Is(err, delivery.ErrNotFound) || errors.Is(err, delivery.ErrOutcomeUnknown) {
-			return err // where there was nothing to revoke, the line says nothing
-		}
-		for _, w := range slices.Backward(written) {
-			if s.revoked.takeBack(w.batch, w.lines) != nil {
-				return s.revokedLost(errRevokedLost)
-			}
-		}
-		return err
-	}
-	for range looks {
-		var lines []revocation
-		seen, err := s.read(ctx, func(t *txn) (err error) {
-			if lines, err = look(t); err == nil && len(lines) > 0 && t.clock.Impossible {
-				err = t.clock.Doubt()
-			}
-			return err
-		})
-		if err != nil || len(lines) == 0 {
-			if waitErr := s.writer.wait(seen); waitErr != nil {
-				return waitErr
-			}
-			return end(err)
-		}
-		if err := write(lines); err != nil {
-			return end(err)
-		}
-		// What is written down happens, also if its caller is gone by now.
-		err = s.writer.do(context.WithoutCancel(ctx), 0, func(t *txn) error { return apply(t, lines) })
-		if !errors.Is(err, errMoved) {
-			return end(err)
-		}
-	}
-	return end(s.writer.do(context.WithoutCancel(ctx), 0, func(t *txn) error {
-		lines, err := look(t)
-		if err == nil && len(lines) > 0 {
-			err = write(lines)
-		}
-		if err != nil || len(lines) == 0 {
-			return err
-		}
-		return apply(t, lines)
-	}))
-}
-
-// revokedLost ends the store if nobody knows what is in the file of revocations: the
-// next start reads it.
-func (s *Store) revokedLost(err error) error {
-	if errors.Is(err, errRevokedLost) {
-		return s.writer.fail(fmt.Errorf("%w: %w; start again", delivery.ErrOutcomeUnknown, err))
-	}
-	return err
+	e.Run = func(t *txn) error { return apply(t, e.Revokes) }
+	return s.Do(ctx, e)
 }
 
 // tokensRevoked are the lines for tokens.
@@ -116,19 +53,19 @@ func deviceRevoked(t *txn, id delivery.DeviceID) revocation {
 	return t.removed(deviceLine, string(id.User)+"/"+id.Name)
 }
 
-// sameTokens returns errMoved if other tokens are to be revoked than the lines say.
+// sameTokens returns ErrMoved if other tokens are to be revoked than the lines say.
 func sameTokens(lines []revocation, ids []string) error {
 	n := 0
 	for _, r := range lines {
 		if r.kind == tokenLine {
 			if n == len(ids) || ids[n] != r.id {
-				return errMoved
+				return ErrMoved
 			}
 			n++
 		}
 	}
 	if n != len(ids) {
-		return errMoved
+		return ErrMoved
 	}
 	return nil
 }
@@ -210,7 +147,7 @@ func (s *Store) carryOutRevoked() (*Revoked, error) {
 		if id = v.Database; id == "" {
 			id = string(newID())
 		}
-		err := s.writer.do(context.Background(), 0, func(t *txn) error { t.put(kindMeta, keyID, []byte(id)); return nil })
+		err := s.run(context.Background(), func(t *txn) error { t.put(kindMeta, keyID, []byte(id)); return nil })
 		if err != nil {
 			return nil, err
 		}
@@ -235,7 +172,7 @@ const carryOutLines = 500
 func (s *Store) carryOut(lines []revocation) error {
 	var open []revocation
 	order := uint64(0)
-	_, err := s.read(context.Background(), func(t *txn) error {
+	err := s.Peek(context.Background(), func(t *txn) error {
 		for _, r := range lines {
 			// The removal of a user may be of devices that a line before it removes.
 			if order = max(order, r.order); t.isOpen(r) || r.kind == userLine && len(open) > 0 {
@@ -253,7 +190,7 @@ func (s *Store) carryOut(lines []revocation) error {
 	for len(open) > 0 || order > 0 {
 		n := min(len(open), carryOutLines)
 		var tokens, devices int
-		err := s.writer.do(context.Background(), 0, func(t *txn) error {
+		err := s.run(context.Background(), func(t *txn) error {
 			tokens, devices = 0, 0
 			// What is made from now on comes after all removals that are known.
 			t.raise(order)

@@ -329,6 +329,57 @@ type revokedBatch struct {
 // errRevokedLost: the disk has failed, and what is in the file is not known.
 var errRevokedLost = errors.New("what was revoked could not be written down")
 
+// writingDown is an event that revokes something, and what was written down for it. The sync
+// is waited for before the writer, so that it keeps nobody else waiting; only who has
+// looked in vain too often writes inside.
+type writingDown struct {
+	store   *Store
+	written []writtenLines
+}
+
+type writtenLines struct {
+	batch *revokedBatch
+	lines []revocation
+}
+
+// write has lines on the disk when it returns nil.
+func (w *writingDown) write(lines []revocation) error {
+	s := w.store
+	if err := s.checkPlace(); err != nil { // and so is that of the other file
+		return err
+	}
+	batch, err := s.revoked.write(lines)
+	if err == nil {
+		w.written = append(w.written, writtenLines{batch, lines})
+		if s.revoked.written != nil {
+			s.revoked.written()
+		}
+	}
+	return s.revokedLost(err)
+}
+
+// end takes back what was written down if nothing came of it.
+func (w *writingDown) end(err error) error {
+	if err == nil || errors.Is(err, delivery.ErrNotFound) || errors.Is(err, delivery.ErrOutcomeUnknown) {
+		return err // where there was nothing to revoke, the line says nothing
+	}
+	for _, of := range slices.Backward(w.written) {
+		if w.store.revoked.takeBack(of.batch, of.lines) != nil {
+			return w.store.revokedLost(errRevokedLost)
+		}
+	}
+	return err
+}
+
+// revokedLost ends the store if nobody knows what is in the file of revocations: the
+// next start reads it.
+func (s *Store) revokedLost(err error) error {
+	if errors.Is(err, errRevokedLost) {
+		return s.writer.fail(fmt.Errorf("%w: %w; start again", delivery.ErrOutcomeUnknown, err))
+	}
+	return err
+}
+
 // open takes over the file at path with what is in it, whose end may be torn, or makes
 // it anew.
 func (f *revokedFile) open(v *Revoked, anew bool) (err error) {

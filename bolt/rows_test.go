@@ -70,7 +70,7 @@ func TestARemovedDeviceIsForgotten(t *testing.T) {
 			for _, err := range gather(t, s, events) {
 				must(t, err)
 			}
-			must(t, s.view(t.Context(), func(x *txn) error {
+			must(t, s.View(t.Context(), func(x *txn) error {
 				if x.device(phone) != nil || x.rows.Totals().stock != (Totals{}).stock {
 					t.Errorf("device %v, counted %v", x.device(phone), x.rows.Totals().stock)
 				}
@@ -95,7 +95,7 @@ func TestASweepPassesADamagedRow(t *testing.T) {
 	if _, err := s.Sweep(t.Context()); !errors.Is(err, errCorrupt) {
 		t.Errorf("the sweep says %v", err)
 	}
-	must(t, s.view(t.Context(), func(x *txn) error {
+	must(t, s.View(t.Context(), func(x *txn) error {
 		if _, k := x.refOwner(other.Ref); k.rec.State != delivery.Retired {
 			t.Errorf("the other is %v", k.rec.State)
 		}

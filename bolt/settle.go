@@ -41,7 +41,7 @@ type settling struct {
 
 func (s *Store) settle(ctx context.Context, caller delivery.Caller, name delivery.DeviceID, id delivery.WelcomeID, ref mls.KeyPackageRef, as settlement) (int, error) {
 	c := &settling{settlement: as, name: name, id: id, ref: ref}
-	err := s.decideAs(ctx, caller, 0, c.look, c.apply)
+	err := s.doAs(ctx, caller, &Event{Look: c.look, Run: c.apply})
 	return c.settled, err
 }
 
@@ -95,21 +95,21 @@ func (s settlement) withdraws(k *keyPackage) bool {
 func (c *settling) apply(t *txn) error {
 	d := t.sameDevice(c.device, c.name)
 	if d == nil || d.number != c.device.number {
-		return errMoved
+		return ErrMoved
 	}
 	c.settled = 0
 	var those []*mail
 	for _, key := range c.keys {
 		m := t.mail(d, key)
 		if m == nil {
-			return errMoved
+			return ErrMoved
 		}
 		rec := m.rec
 		if changed, _ := rec.Settle(c.state, t.now); !changed {
-			return errMoved
+			return ErrMoved
 		}
 		if k := t.keyPackage(d, m.kp); c.withdraws(k) && !t.knows(c.mails, d, k) {
-			return errMoved
+			return ErrMoved
 		}
 		those = append(those, m)
 	}

@@ -10,7 +10,7 @@ import (
 
 // Stats implements delivery.Store.
 func (s *Store) Stats(ctx context.Context) (stats delivery.Stats, err error) {
-	err = s.view(ctx, func(t *txn) error {
+	err = s.View(ctx, func(t *txn) error {
 		totals := t.rows.Totals()
 		stats = delivery.Stats{
 			KeyPackages:       make(map[delivery.KeyPackageState]int),
@@ -81,7 +81,7 @@ func (t *txn) noted(key []byte) time.Time {
 
 // NoteBackup keeps that a backup is now known to be safe where it was to go.
 func (s *Store) NoteBackup(ctx context.Context) error {
-	return s.writer.do(ctx, 0, func(t *txn) error {
+	return s.run(ctx, func(t *txn) error {
 		t.put(kindMeta, keyBackedUpAt, numberKey(millis(t.now)))
 		return nil
 	})

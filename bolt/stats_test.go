@@ -25,7 +25,7 @@ func TestTheSoonestEndIsFoundInSteps(t *testing.T) {
 		must(t, err) // and its reservation is due tomorrow
 	}
 	soonest := func(most int) (end time.Time) {
-		must(t, s.view(t.Context(), func(x *txn) error { end = x.soonestEnd(most); return nil }))
+		must(t, s.View(t.Context(), func(x *txn) error { end = x.soonestEnd(most); return nil }))
 		return end
 	}
 	want := storetest.NewClock().Now().Add(s.opts.Limits.ShelfAge)

@@ -20,13 +20,13 @@ func (s *Store) UseUserEncoding(ctx context.Context, encoding string) error {
 		naming = t.naming()
 		return nil
 	}
-	if err := s.view(ctx, look); err != nil || naming.encoding == encoding {
+	if err := s.View(ctx, look); err != nil || naming.encoding == encoding {
 		return err
 	}
 	if err := naming.Check(s.path, encoding); err != nil {
 		return err
 	}
-	return s.writer.do(ctx, 0, func(t *txn) error {
+	return s.run(ctx, func(t *txn) error {
 		t.put(kindMeta, keyUserEncoding, []byte(encoding))
 		return nil
 	})

@@ -118,7 +118,7 @@ func (s *Store) sweepBatch(ctx context.Context, w sweeper, size int, moved *int,
 	var due []timer
 	var firings []firing
 	looked := 0 // rows that looking has passed over
-	err = s.view(ctx, func(t *txn) error {
+	err = s.View(ctx, func(t *txn) error {
 		if w.look == nil || *moved >= looks {
 			more = len(t.dueTimers(w.kind, 1)) > 0
 			return nil
@@ -139,7 +139,7 @@ func (s *Store) sweepBatch(ctx context.Context, w sweeper, size int, moved *int,
 		return false, 0, err
 	}
 	changed := false
-	err = s.writer.do(ctx, 0, func(t *txn) error {
+	err = s.run(ctx, func(t *txn) error {
 		swept, changed = delivery.SweepResult{}, false
 		before, unread := t.writes, t.passed
 		for i, fire := range firings {
@@ -178,7 +178,7 @@ func (s *Store) sweepBatch(ctx context.Context, w sweeper, size int, moved *int,
 
 // dropTimer removes the first timer of a kind that is due.
 func (s *Store) dropTimer(ctx context.Context, w sweeper) error {
-	return s.writer.do(ctx, 0, func(t *txn) error {
+	return s.run(ctx, func(t *txn) error {
 		for _, timer := range t.dueTimers(w.kind, 1) {
 			t.del(kindTimers, timer.key)
 		}
@@ -200,11 +200,11 @@ func addSweep(sum *delivery.SweepResult, r delivery.SweepResult) {
 // noteTime has an idle server keep the time that has come, and soon if it was set back.
 func (s *Store) noteTime(ctx context.Context) error {
 	due := s.guard.Look().Sure.Sub(s.state.Load().seen) >= seenEvery
-	_, err := s.read(ctx, func(t *txn) error { due = due || t.setBack(); return nil })
+	err := s.Peek(ctx, func(t *txn) error { due = due || t.setBack(); return nil })
 	if err != nil || !due {
 		return err
 	}
-	return s.writer.do(ctx, 0, func(t *txn) error {
+	return s.run(ctx, func(t *txn) error {
 		t.writes++ // the state row, written by flush
 		return nil
 	})

@@ -19,11 +19,11 @@ const syncWrites = 1000
 // that came before the sync: it ends, and its poster is told.
 func (s *Store) Sync(ctx context.Context, caller delivery.Caller, id delivery.DeviceID, digest delivery.Digest, refs []mls.KeyPackageRef) (delivery.SyncResult, error) {
 	c := &deviceSync{id: id, digest: digest, refs: refs}
-	err := s.decideAs(ctx, caller, 0, c.look, c.begin)
+	err := s.doAs(ctx, caller, &Event{Look: c.look, Run: c.begin})
 	for err == nil && c.next < len(c.withdraw) {
 		// What has begun is brought to its end, whether the caller waits or not.
 		c.done, c.withdrawn, c.fresh = c.next, slices.Clip(c.result.Withdrawn), c.result.Fresh
-		err = s.writer.do(context.WithoutCancel(ctx), 0, c.goOn)
+		err = s.run(context.WithoutCancel(ctx), c.goOn)
 	}
 	if err == nil && c.next > 0 {
 		err = s.viewCommitted(ctx, func(t *txn) error {
@@ -110,7 +110,7 @@ func (c *deviceSync) begin(t *txn) error {
 		number, changes = d.number, d.changes
 	}
 	if number != c.number || changes != c.changes {
-		return errMoved
+		return ErrMoved
 	}
 	c.withdrawNext(t, d)
 	return nil

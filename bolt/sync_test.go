@@ -31,9 +31,9 @@ func TestASyncLooksAgainIfTheInventoryHasChanged(t *testing.T) {
 			inventory, err := s.Inventory(t.Context(), delivery.Unauthenticated(), id)
 			must(t, err)
 			c := &deviceSync{id: id, digest: inventory.Digest, refs: inventory.Refs[:1]}
-			must(t, s.view(t.Context(), func(t *txn) error { _, err := c.look(t); return err }))
+			must(t, s.View(t.Context(), func(t *txn) error { _, err := c.look(t); return err }))
 			must(t, meanwhile(s, id))
-			if err := s.writer.do(t.Context(), 0, c.begin); !errors.Is(err, errMoved) {
+			if err := s.writer.do(t.Context(), 0, c.begin); !errors.Is(err, ErrMoved) {
 				t.Errorf("it was acted on: %v", err)
 			}
 		})

@@ -39,14 +39,14 @@ func (s *Store) AddToken(ctx context.Context, token delivery.Token) (delivery.To
 		}
 		return nil
 	}
-	err := s.decide(ctx, tokenCost, func(t *txn) (changes bool, err error) { return true, refuse(t) }, func(t *txn) error {
+	err := s.Do(ctx, &Event{Cost: tokenCost, Look: func(t *txn) (changes bool, err error) { return true, refuse(t) }, Run: func(t *txn) error {
 		if err := refuse(t); err != nil {
 			return err
 		}
 		token.CreatedAt = t.now
 		t.putToken(token)
 		return nil
-	})
+	}})
 	return token, err
 }
 
@@ -61,7 +61,7 @@ func (t *txn) putToken(token delivery.Token) {
 
 // Token implements delivery.Store.
 func (s *Store) Token(ctx context.Context, id string) (token delivery.Token, err error) {
-	_, err = s.read(ctx, func(t *txn) error {
+	err = s.Peek(ctx, func(t *txn) error {
 		token, err = t.validToken(id)
 		return err
 	})
@@ -93,7 +93,7 @@ func (t *txn) token(id string) (delivery.Token, error) {
 
 // Tokens implements delivery.Store.
 func (s *Store) Tokens(ctx context.Context, within delivery.TokenOwner) (tokens []delivery.Token, err error) {
-	err = s.view(ctx, func(t *txn) error {
+	err = s.View(ctx, func(t *txn) error {
 		tokens = t.tokens(within)
 		return nil
 	})

@@ -1,0 +1,140 @@
+package bolt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
+
+	"welcomed/delivery"
+)
+
+// looks is how often an event looks outside the writer before it looks inside.
+const looks = 3
+
+// Do runs an event and returns after all that it saw and did is durable.
+func (s *Store) Do(ctx context.Context, e *Event) error {
+	if e.Look == nil {
+		return s.writer.do(ctx, e.Cost, e.Run)
+	}
+	w := writingDown{store: s}
+	for range looks {
+		changes := false
+		seen, err := s.read(ctx, func(t *txn) (err error) { changes, err = e.Look(t); return err })
+		if err != nil || !changes {
+			if waitErr := s.writer.wait(seen); waitErr != nil {
+				err = waitErr
+			}
+			return w.end(err)
+		}
+		if len(e.Revokes) > 0 {
+			// What is written down happens, also if its caller is gone by now.
+			ctx = context.WithoutCancel(ctx)
+			if err := w.write(e.Revokes); err != nil {
+				return w.end(err)
+			}
+		}
+		if err := s.writer.do(ctx, e.Cost, e.Run); !errors.Is(err, ErrMoved) {
+			return w.end(err)
+		}
+	}
+	return w.end(s.writer.do(ctx, e.Cost, func(t *txn) error {
+		if changes, err := e.Look(t); err != nil || !changes {
+			return err
+		}
+		if len(e.Revokes) > 0 {
+			if err := w.write(e.Revokes); err != nil {
+				return err
+			}
+		}
+		return e.Run(t)
+	}))
+}
+
+// View runs fn on a snapshot and returns after all that it saw is durable.
+func (s *Store) View(ctx context.Context, fn func(*txn) error) error {
+	seen, err := s.read(ctx, fn)
+	if waitErr := s.writer.wait(seen); waitErr != nil {
+		return waitErr
+	}
+	return err
+}
+
+// Peek runs fn on a snapshot, and does not wait until what it saw is durable.
+func (s *Store) Peek(ctx context.Context, fn func(*txn) error) error {
+	_, err := s.read(ctx, fn)
+	return err
+}
+
+// read runs fn on a snapshot and returns the transaction that it saw, which may
+// not be durable yet.
+func (s *Store) read(ctx context.Context, fn func(*txn) error) (seen uint64, err error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	if s.writer.isLocked() {
+		return 0, delivery.ErrOutcomeUnknown
+	}
+	if err := s.unchanged(); err != nil {
+		return 0, err
+	}
+	var tx *bbolt.Tx
+	var rows *rowMap
+	err = s.writer.holding(func() error { tx, rows, err = s.beginRead(); return err })
+	if errors.Is(err, berrors.ErrDatabaseNotOpen) {
+		return 0, delivery.ErrClosed
+	}
+	if errors.Is(err, delivery.ErrOutcomeUnknown) {
+		return 0, err
+	}
+	if err != nil {
+		return 0, fmt.Errorf("begin a read: %w", err)
+	}
+	err = s.newTxn(tx, rows).run(s, fn)
+	seen = uint64(tx.ID())
+	_ = tx.Rollback()
+	if changed := s.unchanged(); changed != nil {
+		return 0, changed
+	}
+	return seen, err
+}
+
+// run calls fn and turns a panic (a corrupt row, a bug) into its error, so that
+// it costs one request and not the process.
+func (f *fileTxn) run(s *Store, fn func(*txn) error) error {
+	err := recovering(func() error { return fn(&f.txn) })
+	if errors.Is(err, errUnreadable) {
+		return s.unreadable(err)
+	}
+	return err
+}
+
+// A layer is what belongs to one transaction of the file: the changed rows
+// above its buckets.
+type layer struct {
+	id   uint64
+	rows *rowMap
+}
+
+// beginRead returns a transaction and the changed rows that belong to it.
+func (s *Store) beginRead() (*bbolt.Tx, *rowMap, error) {
+	for {
+		before := s.layers.Load()
+		tx, err := s.db.Begin(false)
+		if err != nil {
+			return nil, nil, err
+		}
+		after := s.layers.Load()
+		for _, l := range after {
+			if l.id == uint64(tx.ID()) {
+				return tx, l.rows, nil
+			}
+		}
+		_ = tx.Rollback()
+		if before == after { // and not two commits that came between
+			return nil, nil, s.overwritten()
+		}
+	}
+}
