@@ -302,9 +302,14 @@ func TestARestoreThatIsInterruptedGoesOn(t *testing.T) {
 
 	db, file, err := openAhead(path, opts)
 	must(t, err)
-	s = &Store{path: path, opts: opts, db: db, file: file}
+	s = &Store{decisions: decisions{limits: opts.Limits}, path: path, opts: opts, db: db, file: file}
+	s.engine = s
 	must(t, s.secure())
-	must(t, db.View(func(tx *bbolt.Tx) error { _, err := s.load(tx); return err }))
+	must(t, db.View(func(tx *bbolt.Tx) error {
+		meta, err := readMeta(tx)
+		s.state.Store(&meta.state)
+		return err
+	}))
 	s.opts.Clock = delivery.SystemClock()
 	s.guard = delivery.NewClockGuard(s.opts.Clock, s.state.Load().seen, false)
 	must(t, s.startWriter())

@@ -8,7 +8,7 @@ import (
 )
 
 // BeforePublish implements delivery.Store.
-func (s *Store) BeforePublish(ctx context.Context, caller delivery.Caller, device delivery.DeviceID, refs []mls.KeyPackageRef) (known map[mls.KeyPackageRef]bool, err error) {
+func (s *decisions) BeforePublish(ctx context.Context, caller delivery.Caller, device delivery.DeviceID, refs []mls.KeyPackageRef) (known map[mls.KeyPackageRef]bool, err error) {
 	known = make(map[mls.KeyPackageRef]bool)
 	err = s.peekAs(ctx, caller, func(t *txn) error {
 		for _, ref := range refs {
@@ -22,7 +22,7 @@ func (s *Store) BeforePublish(ctx context.Context, caller delivery.Caller, devic
 }
 
 // BeforeReserve implements delivery.Store.
-func (s *Store) BeforeReserve(ctx context.Context, caller delivery.Caller, req delivery.ReserveRequest) (look delivery.ReserveLook, err error) {
+func (s *decisions) BeforeReserve(ctx context.Context, caller delivery.Caller, req delivery.ReserveRequest) (look delivery.ReserveLook, err error) {
 	r := reservation{caller: caller, req: req, record: idempotencyRecord(caller, req)}
 	err = s.peekAs(ctx, caller, func(t *txn) error {
 		look, err = r.lookBefore(t)
@@ -62,7 +62,7 @@ func (r *reservation) lookBefore(t *txn) (look delivery.ReserveLook, err error) 
 }
 
 // BeforePost implements delivery.Store.
-func (s *Store) BeforePost(ctx context.Context, caller delivery.Caller, id delivery.WelcomeID, refs []mls.KeyPackageRef) (look delivery.PostLook, err error) {
+func (s *decisions) BeforePost(ctx context.Context, caller delivery.Caller, id delivery.WelcomeID, refs []mls.KeyPackageRef) (look delivery.PostLook, err error) {
 	err = s.peekAs(ctx, caller, func(t *txn) error {
 		_, err := t.posted(caller, id)
 		look.Posted = err == nil

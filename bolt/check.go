@@ -79,7 +79,7 @@ func lostReport(why error) *Report {
 
 func (r *Report) examine(ctx context.Context, tx *bbolt.Tx, opts CheckOptions, rows int64) error {
 	*r = Report{Repaired: r.Repaired, Copy: r.Copy}
-	if err := new(Store).checkFormat(tx); err != nil {
+	if err := recovering(func() error { _, err := readMeta(tx); return err }); err != nil {
 		return err
 	}
 	if err := wholeCommit(tx); err != nil {
@@ -127,13 +127,6 @@ func (r *Report) err() error {
 
 // errUnsound: the rows of a file contradict each other.
 var errUnsound = errors.New("it is not sound")
-
-func (s *Store) checkFormat(tx *bbolt.Tx) error {
-	return recovering(func() error {
-		_, err := s.load(tx)
-		return err
-	})
-}
 
 // A checker counts what is in a file, as state.
 type checker struct {

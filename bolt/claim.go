@@ -18,7 +18,7 @@ import (
 const seenExact = 24 * time.Hour
 
 // Claim implements delivery.Store.
-func (s *Store) Claim(ctx context.Context, caller delivery.Caller, id delivery.DeviceID, opts delivery.ClaimOptions) (delivery.ClaimResult, error) {
+func (s *decisions) Claim(ctx context.Context, caller delivery.Caller, id delivery.DeviceID, opts delivery.ClaimOptions) (delivery.ClaimResult, error) {
 	c := claim{id: id, filter: newClaimFilter(opts), room: opts.Room}
 	err := errFoundDamage
 	for errors.Is(err, errFoundDamage) {
@@ -436,7 +436,7 @@ func (t *txn) tree(w *welcome) []byte {
 }
 
 // RatchetTree implements delivery.Store.
-func (s *Store) RatchetTree(ctx context.Context, caller delivery.Caller, id delivery.DeviceID, welcome delivery.WelcomeID) (tree []byte, err error) {
+func (s *decisions) RatchetTree(ctx context.Context, caller delivery.Caller, id delivery.DeviceID, welcome delivery.WelcomeID) (tree []byte, err error) {
 	var found damagedMail
 	err = s.viewAs(ctx, caller, func(t *txn) error {
 		d, mails, err := t.received(id, welcome)

@@ -23,7 +23,7 @@ type damagedKeyPackage struct {
 
 // retireDamaged takes KeyPackages off their shelves that a call has found damaged. If
 // that fails, the next call finds them.
-func (s *Store) retireDamaged(ctx context.Context, found []damagedKeyPackage) {
+func (s *decisions) retireDamaged(ctx context.Context, found []damagedKeyPackage) {
 	if len(found) == 0 {
 		return
 	}
@@ -76,15 +76,15 @@ func (t *txn) dropUnended(f damagedKeyPackage) bool {
 	return t.dropDamaged(f)
 }
 
-func (s *Store) tellKeyPackages(found []damagedKeyPackage) {
+func (s *decisions) tellKeyPackages(found []damagedKeyPackage) {
 	for _, f := range found {
 		s.tellDamage(delivery.DamagedPart{Kind: delivery.DamagedKeyPackage, Name: f.ref.String()})
 	}
 }
 
-func (s *Store) tellDamage(part delivery.DamagedPart) {
-	if s.opts.ObserveDamage != nil {
-		s.opts.ObserveDamage(part)
+func (s *decisions) tellDamage(part delivery.DamagedPart) {
+	if s.observeDamage != nil {
+		s.observeDamage(part)
 	}
 }
 
@@ -96,11 +96,11 @@ type damagedMail struct {
 }
 
 // endDamaged ends a Welcome for those whom the damage concerns.
-func (s *Store) endDamaged(ctx context.Context, f damagedMail) error {
+func (s *decisions) endDamaged(ctx context.Context, f damagedMail) error {
 	ctx = context.WithoutCancel(ctx) // the next caller would find it again
 	var places []mailPlace
 	name := ""
-	err := s.Peek(ctx, func(t *txn) error {
+	err := s.engine.Peek(ctx, func(t *txn) error {
 		places, name = t.concerned(f), t.nameOf(f.place.key.welcome)
 		return nil
 	})

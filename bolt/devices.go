@@ -426,7 +426,7 @@ func (t *txn) devicesIn(b *Kind, user delivery.UserID) (devices []*device) {
 }
 
 // Devices implements delivery.Store.
-func (s *Store) Devices(ctx context.Context, caller delivery.Caller, user delivery.UserID) (infos []delivery.DeviceInfo, err error) {
+func (s *decisions) Devices(ctx context.Context, caller delivery.Caller, user delivery.UserID) (infos []delivery.DeviceInfo, err error) {
 	err = s.viewAs(ctx, caller, func(t *txn) error {
 		for _, d := range t.userDevices(user) {
 			infos = append(infos, delivery.DeviceInfo{
@@ -439,7 +439,7 @@ func (s *Store) Devices(ctx context.Context, caller delivery.Caller, user delive
 }
 
 // RemoveDevice implements delivery.Store.
-func (s *Store) RemoveDevice(ctx context.Context, caller delivery.Caller, id delivery.DeviceID) error {
+func (s *decisions) RemoveDevice(ctx context.Context, caller delivery.Caller, id delivery.DeviceID) error {
 	owner := delivery.TokenOwner{User: id.User, Device: id.Name}
 	if err := caller.Valid(); err != nil {
 		return err
@@ -487,7 +487,7 @@ func (s *Store) RemoveDevice(ctx context.Context, caller delivery.Caller, id del
 
 // RemoveUser implements delivery.Store. Of devices that were removed before only the
 // time changes, in one row for all of them.
-func (s *Store) RemoveUser(ctx context.Context, caller delivery.Caller, user delivery.UserID) error {
+func (s *decisions) RemoveUser(ctx context.Context, caller delivery.Caller, user delivery.UserID) error {
 	owner := delivery.TokenOwner{User: user}
 	again := false // some that were removed before are
 	if err := caller.Valid(); err != nil {

@@ -3,6 +3,7 @@ package bolt
 import (
 	"context"
 	"errors"
+	"sync"
 
 	"welcomed/delivery"
 )
@@ -31,21 +32,57 @@ type Event struct {
 // ErrMoved: what an event has found when it looked has changed since.
 var ErrMoved = errors.New("what was looked at has changed since")
 
+// An Engine keeps rows, and runs what reads and changes them.
+type Engine interface {
+	// Do runs an event and returns after all that it saw and did is durable. An error
+	// says that nothing was done, unless it is delivery.ErrOutcomeUnknown.
+	Do(ctx context.Context, e *Event) error
+	// View runs fn on a snapshot and returns after all that it saw is durable.
+	View(ctx context.Context, fn func(*txn) error) error
+	// Peek runs fn on a snapshot, and does not wait until what it saw is durable.
+	Peek(ctx context.Context, fn func(*txn) error) error
+}
+
+// decisions decide every event of a store, and say in what rows things are kept. They know
+// an engine, and not which one.
+type decisions struct {
+	engine        Engine
+	name          string // for the operator
+	limits        delivery.Limits
+	guard         *delivery.ClockGuard
+	observeDamage func(delivery.DamagedPart) // may be nil
+	watches       watches
+
+	format     uint32 // of the rows
+	restore    delivery.Restore
+	summedFrom uint64 // the first Welcome whose rows have checksums
+
+	walkMu sync.Mutex
+	walk   shelfWalk
+	idle   idleWalk
+
+	pendingMu   sync.Mutex
+	pendingFrom uint64 // where oldestPending starts
+}
+
+// Time implements delivery.Store.
+func (s *decisions) Time() delivery.ClockReading { return s.guard.Look() }
+
 // run runs an event that has nothing to look at before.
-func (s *Store) run(ctx context.Context, fn func(*txn) error) error {
-	return s.Do(ctx, &Event{Run: fn})
+func (s *decisions) run(ctx context.Context, fn func(*txn) error) error {
+	return s.engine.Do(ctx, &Event{Run: fn})
 }
 
 // settled returns after all that was seen until now is durable.
-func (s *Store) settled(ctx context.Context) error {
-	return s.View(ctx, func(*txn) error { return nil })
+func (s *decisions) settled(ctx context.Context) error {
+	return s.engine.View(ctx, func(*txn) error { return nil })
 }
 
 // viewCommitted reads what an event of this call has committed. The caller may
 // be gone, but not the commit: if it cannot be read, the outcome is unknown to
 // the caller, who may repeat the event.
-func (s *Store) viewCommitted(ctx context.Context, fn func(*txn) error) error {
-	err := s.View(context.WithoutCancel(ctx), fn)
+func (s *decisions) viewCommitted(ctx context.Context, fn func(*txn) error) error {
+	err := s.engine.View(context.WithoutCancel(ctx), fn)
 	if errors.Is(err, delivery.ErrClosed) {
 		return delivery.ErrOutcomeUnknown
 	}
@@ -80,21 +117,21 @@ func (t *txn) permit(caller delivery.Caller) error {
 
 // peekAs, viewAs and doAs are Peek, View and Do for a caller. Each method of
 // delivery.Store that has a caller goes through one of them.
-func (s *Store) peekAs(ctx context.Context, caller delivery.Caller, fn func(*txn) error) error {
+func (s *decisions) peekAs(ctx context.Context, caller delivery.Caller, fn func(*txn) error) error {
 	if err := caller.Valid(); err != nil {
 		return err
 	}
-	return s.Peek(ctx, as(caller, fn))
+	return s.engine.Peek(ctx, as(caller, fn))
 }
 
-func (s *Store) viewAs(ctx context.Context, caller delivery.Caller, fn func(*txn) error) error {
+func (s *decisions) viewAs(ctx context.Context, caller delivery.Caller, fn func(*txn) error) error {
 	if err := caller.Valid(); err != nil {
 		return err
 	}
-	return s.View(ctx, as(caller, fn))
+	return s.engine.View(ctx, as(caller, fn))
 }
 
-func (s *Store) doAs(ctx context.Context, caller delivery.Caller, e *Event) error {
+func (s *decisions) doAs(ctx context.Context, caller delivery.Caller, e *Event) error {
 	if err := caller.Valid(); err != nil {
 		return err
 	}
@@ -106,5 +143,5 @@ func (s *Store) doAs(ctx context.Context, caller delivery.Caller, e *Event) erro
 		return look(t)
 	}
 	e.Run = as(caller, e.Run)
-	return s.Do(ctx, e)
+	return s.engine.Do(ctx, e)
 }

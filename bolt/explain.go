@@ -3,34 +3,30 @@ package bolt
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"slices"
-	"time"
-
-	"go.etcd.io/bbolt"
 
 	"welcomed/delivery"
 	"welcomed/mls"
 )
 
 // UserHistory implements delivery.Histories.
-func (s *Store) UserHistory(ctx context.Context, user delivery.UserID, most int) (h delivery.UserHistory, err error) {
-	return told(s.View(ctx, func(t *txn) error { h = t.userHistory(user, most); return nil }), &h)
+func (s *decisions) UserHistory(ctx context.Context, user delivery.UserID, most int) (h delivery.UserHistory, err error) {
+	return told(s.engine.View(ctx, func(t *txn) error { h = t.userHistory(user, most); return nil }), &h)
 }
 
 // DeviceHistory implements delivery.Histories.
-func (s *Store) DeviceHistory(ctx context.Context, id delivery.DeviceID, most int) (h delivery.DeviceHistory, err error) {
-	return told(s.View(ctx, func(t *txn) error { h, err = t.deviceHistory(id, most); return err }), &h)
+func (s *decisions) DeviceHistory(ctx context.Context, id delivery.DeviceID, most int) (h delivery.DeviceHistory, err error) {
+	return told(s.engine.View(ctx, func(t *txn) error { h, err = t.deviceHistory(id, most); return err }), &h)
 }
 
 // KeyPackageHistory implements delivery.Histories.
-func (s *Store) KeyPackageHistory(ctx context.Context, ref mls.KeyPackageRef, most int) (h delivery.KeyPackageHistory, err error) {
-	return told(s.View(ctx, func(t *txn) error { h, err = t.keyPackageHistory(ref, most); return err }), &h)
+func (s *decisions) KeyPackageHistory(ctx context.Context, ref mls.KeyPackageRef, most int) (h delivery.KeyPackageHistory, err error) {
+	return told(s.engine.View(ctx, func(t *txn) error { h, err = t.keyPackageHistory(ref, most); return err }), &h)
 }
 
 // WelcomeHistory implements delivery.Histories.
-func (s *Store) WelcomeHistory(ctx context.Context, id delivery.WelcomeID, most int) (h delivery.WelcomeHistory, err error) {
-	return told(s.View(ctx, func(t *txn) error { h, err = t.welcomeHistory(id, most); return err }), &h)
+func (s *decisions) WelcomeHistory(ctx context.Context, id delivery.WelcomeID, most int) (h delivery.WelcomeHistory, err error) {
+	return told(s.engine.View(ctx, func(t *txn) error { h, err = t.welcomeHistory(id, most); return err }), &h)
 }
 
 // told returns h, or only the error.
@@ -216,106 +212,4 @@ func (t *txn) recipientHistory(key mailKey, r *recipient) delivery.Recipient {
 		}
 	}
 	return told
-}
-
-// A History is a file of which no server is running, to be read only. It
-// implements delivery.Histories: nothing is written, nothing that is due happens.
-type History struct {
-	store *Store
-	rows  *rowMap
-	// Restored: the file is a copy that no server has opened, so its shelves will
-	// be retired by the first that does.
-	Restored bool
-}
-
-var _ delivery.Histories = (*History)(nil)
-
-// OpenHistory opens the file for reading. While it is open, no server can open it.
-func OpenHistory(path string, opts Options) (_ *History, err error) {
-	if err := present(path); err != nil {
-		return nil, err
-	}
-	if opts.Clock == nil {
-		opts.Clock = delivery.SystemClock()
-	}
-	db, err := openToRead(path)
-	if err != nil {
-		return nil, openError(path, err)
-	}
-	h := &History{store: &Store{path: path, opts: opts, db: db}}
-	if err := recovering(h.load); err != nil {
-		db.Close()
-		return nil, openError(path, err)
-	}
-	return h, nil
-}
-
-func openToRead(path string) (db *bbolt.DB, err error) {
-	if err := checkWhole(path); err != nil {
-		return nil, err
-	}
-	defer refusing(&err)
-	return bbolt.Open(path, 0o600, &bbolt.Options{ReadOnly: true, PageSize: pageSize, Timeout: time.Second})
-}
-
-// load reads the log and what a store has to know before it reads rows.
-func (h *History) load() error {
-	return h.store.db.View(func(tx *bbolt.Tx) error {
-		f, _, err := snapshot(tx, h.store.opts.Limits)
-		if err != nil {
-			return err
-		}
-		of := f.store
-		of.path, of.opts, of.db = h.store.path, h.store.opts, h.store.db
-		of.guard = delivery.NewClockGuard(of.opts.Clock, f.seen, of.opts.TrustClock)
-		h.store, h.rows, h.Restored = of, f.file.changed, of.restoredMark
-		return nil
-	})
-}
-
-// Close closes the file.
-func (h *History) Close() error { return h.store.db.Close() }
-
-// Tokens returns the tokens of an owner, as Store.Tokens does.
-func (h *History) Tokens(ctx context.Context, within delivery.TokenOwner) (tokens []delivery.Token, err error) {
-	return told(h.view(ctx, func(t *txn) error { tokens = t.tokens(within); return nil }), &tokens)
-}
-
-// RestoredAt is when shelves were retired because the file was a copy; zero if
-// never.
-func (h *History) RestoredAt(ctx context.Context) (at time.Time, err error) {
-	return told(h.view(ctx, func(t *txn) error { at = t.restoredAt(); return nil }), &at)
-}
-
-func (h *History) view(ctx context.Context, fn func(*txn) error) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	err := recovering(func() error {
-		return h.store.db.View(func(tx *bbolt.Tx) error { return fn(&h.store.newTxn(tx, h.rows).txn) })
-	})
-	if err != nil && err != delivery.ErrNotFound {
-		err = fmt.Errorf("read database %s: %w", h.store.path, err)
-	}
-	return err
-}
-
-// UserHistory implements delivery.Histories.
-func (h *History) UserHistory(ctx context.Context, user delivery.UserID, most int) (u delivery.UserHistory, err error) {
-	return told(h.view(ctx, func(t *txn) error { u = t.userHistory(user, most); return nil }), &u)
-}
-
-// DeviceHistory implements delivery.Histories.
-func (h *History) DeviceHistory(ctx context.Context, id delivery.DeviceID, most int) (d delivery.DeviceHistory, err error) {
-	return told(h.view(ctx, func(t *txn) error { d, err = t.deviceHistory(id, most); return err }), &d)
-}
-
-// KeyPackageHistory implements delivery.Histories.
-func (h *History) KeyPackageHistory(ctx context.Context, ref mls.KeyPackageRef, most int) (k delivery.KeyPackageHistory, err error) {
-	return told(h.view(ctx, func(t *txn) error { k, err = t.keyPackageHistory(ref, most); return err }), &k)
-}
-
-// WelcomeHistory implements delivery.Histories.
-func (h *History) WelcomeHistory(ctx context.Context, id delivery.WelcomeID, most int) (w delivery.WelcomeHistory, err error) {
-	return told(h.view(ctx, func(t *txn) error { w, err = t.welcomeHistory(id, most); return err }), &w)
 }

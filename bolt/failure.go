@@ -2,6 +2,7 @@ package bolt
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -121,6 +122,18 @@ func (s *Store) checkPlace() error {
 	err := s.place()
 	s.looker.misplaced(s, err)
 	return err
+}
+
+// Sweep implements delivery.Store.
+func (s *Store) Sweep(ctx context.Context) (delivery.SweepResult, error) {
+	if err := s.checkPlace(); err != nil {
+		return delivery.SweepResult{}, err
+	}
+	result, err := s.decisions.Sweep(ctx)
+	if reading := s.guard.Look(); reading.Doubt() == nil {
+		err = errors.Join(err, s.revoked.shorten(reading.Sure))
+	}
+	return result, err
 }
 
 func (s *Store) place() error {

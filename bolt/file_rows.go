@@ -54,7 +54,8 @@ type fileRows struct {
 // them.
 type fileTxn struct {
 	txn
-	file fileRows
+	file     fileRows
+	restored bool // the file is marked as a copy
 }
 
 // newTxn makes one of a file that is served.
@@ -68,13 +69,13 @@ func (s *Store) newTxn(tx *bbolt.Tx, changed *rowMap) *fileTxn {
 // that the file has seen.
 func snapshot(tx *bbolt.Tx, limits delivery.Limits) (f *fileTxn, log *changeLog, err error) {
 	err = recovering(func() error {
-		s := &Store{opts: Options{Limits: limits}}
-		if s.restoredMark, err = s.load(tx); err != nil {
+		meta, err := readMeta(tx)
+		if err != nil {
 			return err
 		}
-		f = &fileTxn{file: fileRows{tx: tx, changed: newRowMap(), state: *s.state.Load()}}
-		log = loadLog(tx.Bucket(bucketLog.name), f.file.state.merged, f.file.changed)
-		seen := f.file.state.seen
+		f = &fileTxn{file: fileRows{tx: tx, changed: newRowMap(), state: meta.state}, restored: meta.restored}
+		log = loadLog(tx.Bucket(bucketLog.name), meta.state.merged, f.file.changed)
+		seen, s := meta.state.seen, &decisions{limits: limits, format: meta.format, summedFrom: meta.summedFrom}
 		s.begin(&f.txn, &f.file, delivery.ClockReading{Now: seen, Sure: seen}, seen)
 		return nil
 	})

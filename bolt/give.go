@@ -8,7 +8,7 @@ import (
 )
 
 // Give implements delivery.Store.
-func (s *Store) Give(ctx context.Context, caller delivery.Caller, to delivery.DeviceID, ref mls.KeyPackageRef) error {
+func (s *decisions) Give(ctx context.Context, caller delivery.Caller, to delivery.DeviceID, ref mls.KeyPackageRef) error {
 	return s.doAs(ctx, caller, &Event{Look: func(t *txn) (changes bool, err error) {
 		from, k := t.refOwner(ref)
 		if k == nil {

@@ -26,7 +26,7 @@ func madeSince(id delivery.ReservationID, number uint64) bool {
 }
 
 // GiveBack implements delivery.Store.
-func (s *Store) GiveBack(ctx context.Context, caller delivery.Caller, req delivery.GiveBackRequest) (delivery.GiveBackResult, error) {
+func (s *decisions) GiveBack(ctx context.Context, caller delivery.Caller, req delivery.GiveBackRequest) (delivery.GiveBackResult, error) {
 	g := &giveBack{caller: caller, req: req}
 	err := s.doAs(ctx, caller, &Event{Look: g.look, Run: g.apply})
 	return g.answer, err

@@ -48,7 +48,7 @@ func (w *idleWalk) watched(sure time.Time) bool { return !sure.Before(w.since.Ad
 
 // sweepIdle goes on with the walk. It reads outside the writer; what has not changed
 // never enters it. A device whose rows cannot be read is passed, and said once.
-func (s *Store) sweepIdle(ctx context.Context, result *delivery.SweepResult) error {
+func (s *decisions) sweepIdle(ctx context.Context, result *delivery.SweepResult) error {
 	w := &s.idle
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -57,7 +57,7 @@ func (s *Store) sweepIdle(ctx context.Context, result *delivery.SweepResult) err
 	for looked := 0; looked < idleDevices; looked += idleLook {
 		var found []uint64
 		next := w.from
-		err := s.View(ctx, func(t *txn) (err error) {
+		err := s.engine.View(ctx, func(t *txn) (err error) {
 			found, next, err = t.idleFrom(w, &passed)
 			return err
 		})
@@ -113,7 +113,7 @@ func (t *txn) idleFrom(w *idleWalk, passed *[]error) (found []uint64, next []byt
 
 // changeIdle has devices be what they have become, some in one transaction: fewer where
 // the disk has no room for the pages that many need, and each by itself where one is spoilt.
-func (s *Store) changeIdle(ctx context.Context, w *idleWalk, found []uint64, result *delivery.SweepResult, passed *[]error) error {
+func (s *decisions) changeIdle(ctx context.Context, w *idleWalk, found []uint64, result *delivery.SweepResult, passed *[]error) error {
 	for size := idleBatch; len(found) > 0; {
 		done, forgotten := 0, 0
 		err := s.run(ctx, func(t *txn) error {

@@ -111,7 +111,7 @@ func TestASweepOfIdleDevicesPassesADamagedRow(t *testing.T) {
 					return nil
 				}))
 			}
-			s.opts.Limits.ForgetDevicesAfter = delivery.IdleApart
+			s.limits.ForgetDevicesAfter = delivery.IdleApart
 			clock.Advance(delivery.IdleApart)
 			s.idle.since, s.idle.last = clock.Now().Add(-idleWatched), clock.Now()
 			var r delivery.SweepResult

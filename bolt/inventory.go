@@ -11,7 +11,7 @@ import (
 )
 
 // Inventory implements delivery.Store.
-func (s *Store) Inventory(ctx context.Context, caller delivery.Caller, id delivery.DeviceID) (inv delivery.Inventory, err error) {
+func (s *decisions) Inventory(ctx context.Context, caller delivery.Caller, id delivery.DeviceID) (inv delivery.Inventory, err error) {
 	err = s.viewAs(ctx, caller, func(t *txn) error {
 		inv = t.inventory(t.device(id))
 		return nil
@@ -85,7 +85,7 @@ func digestOf(sorted []mls.KeyPackageRef) delivery.Digest {
 }
 
 // Withdraw implements delivery.Store.
-func (s *Store) Withdraw(ctx context.Context, caller delivery.Caller, id delivery.DeviceID, ref mls.KeyPackageRef) error {
+func (s *decisions) Withdraw(ctx context.Context, caller delivery.Caller, id delivery.DeviceID, ref mls.KeyPackageRef) error {
 	find := func(t *txn) (*device, *keyPackage, error) {
 		owner, k := t.refOwner(ref)
 		switch {
@@ -118,7 +118,7 @@ func (s *Store) Withdraw(ctx context.Context, caller delivery.Caller, id deliver
 }
 
 // KeyPackage implements delivery.Store.
-func (s *Store) KeyPackage(ctx context.Context, caller delivery.Caller, ref mls.KeyPackageRef) (status delivery.KeyPackageStatus, err error) {
+func (s *decisions) KeyPackage(ctx context.Context, caller delivery.Caller, ref mls.KeyPackageRef) (status delivery.KeyPackageStatus, err error) {
 	err = s.viewAs(ctx, caller, func(t *txn) error {
 		owner, k := t.refOwner(ref)
 		if k == nil {

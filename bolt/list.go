@@ -11,7 +11,7 @@ import (
 )
 
 // List implements delivery.Store.
-func (s *Store) List(ctx context.Context, caller delivery.Caller, user delivery.UserID, opts delivery.ListOptions) (delivery.Listing, error) {
+func (s *decisions) List(ctx context.Context, caller delivery.Caller, user delivery.UserID, opts delivery.ListOptions) (delivery.Listing, error) {
 	page := page{opts: opts}
 	var damaged []damagedKeyPackage
 	err := s.viewAs(ctx, caller, func(t *txn) error {

@@ -71,7 +71,7 @@ func look(path string) (found Outlook, err error) {
 		if err != nil {
 			return err
 		}
-		found.Restored = f.store.restoredMark || wholeCommit(tx) != nil
+		found.Restored = f.restored || wholeCommit(tx) != nil
 		if format := f.store.format; format < formatVersion {
 			found.Upgrade = Upgrade{From: int(format), To: formatVersion}
 		}

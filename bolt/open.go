@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -74,6 +73,7 @@ type Options struct {
 
 // A Store keeps everything in one file. It implements delivery.Store.
 type Store struct {
+	decisions
 	path     string
 	opts     Options
 	db       *bbolt.DB
@@ -83,33 +83,18 @@ type Store struct {
 	head     []byte // its meta pages, mapped
 	witness  atomic.Pointer[witness]
 	looker   looker
-	guard    *delivery.ClockGuard
 	writer   *committer
 	state    atomic.Pointer[state]    // as last committed
 	layers   atomic.Pointer[[2]layer] // of the transactions that a reader may see
 	commits  atomic.Int64
-	fileSize atomic.Int64 // bytes, at the last commit
-	watches  watches
+	fileSize atomic.Int64  // bytes, at the last commit
 	copying  chan struct{} // holds a token while a copy is made
 	restored string        // why the file counts as a restored one since it was opened; empty: it does not
 	created  bool          // there was no file
-	format   uint32        // of the file
-
-	restoredMark bool    // the file was marked as a copy when it was read
-	upgraded     Upgrade // when it was opened
-	restore      delivery.Restore
-
-	summedFrom uint64 // the first Welcome whose rows have checksums
+	upgraded Upgrade       // when it was opened
 
 	revoked       *revokedFile
 	revokedReport RevokedReport
-
-	walkMu sync.Mutex
-	walk   shelfWalk
-	idle   idleWalk
-
-	pendingMu   sync.Mutex
-	pendingFrom uint64 // where oldestPending starts
 
 	closing  sync.Once
 	closeErr error
@@ -167,8 +152,9 @@ func openStore(path string, opts Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{path: path, opts: opts, db: db, file: file, created: created, copying: make(chan struct{}, 1),
+	s := &Store{decisions: decisions{name: path, limits: opts.Limits, observeDamage: opts.ObserveDamage}, path: path, opts: opts, db: db, file: file, created: created, copying: make(chan struct{}, 1),
 		revoked: &revokedFile{path: RevokedPath(path), changed: make(chan struct{}, 1)}}
+	s.engine = s
 	if err := s.start(); err != nil {
 		s.abandon(err)
 		return nil, err
@@ -380,7 +366,10 @@ func (s *Store) start() (err error) {
 	}
 	var restored bool
 	err = s.db.View(func(tx *bbolt.Tx) error {
-		if restored, err = s.load(tx); err == nil {
+		meta, err := readMeta(tx)
+		if err == nil {
+			restored, s.format, s.summedFrom = meta.restored, meta.format, meta.summedFrom
+			s.state.Store(&meta.state)
 			err = refuseMoved(tx)
 		}
 		if err == nil && !s.opts.anyCommit {
@@ -428,27 +417,12 @@ func (s *Store) start() (err error) {
 	if err != nil {
 		return err
 	}
-	err = s.db.View(func(tx *bbolt.Tx) error {
-		s.restore = lastRestore(tx.Bucket(bucketMeta.name))
-		return nil
-	})
+	err = s.View(context.Background(), func(t *txn) error { s.restore = t.lastRestore(); return nil })
 	if err == nil {
 		err = s.openRevoked(revoked)
 	}
 	return err
 }
-
-// lastRestore reads when the store was last put back to a backup.
-func lastRestore(meta *bbolt.Bucket) (r delivery.Restore) {
-	if at := meta.Get(keyRestoredAt); len(at) == numberBytes {
-		r.At = fromMillis(readNumber(at))
-	}
-	r.Epoch = string(meta.Get(keyRestoreEpoch))
-	return r
-}
-
-// newEpoch returns a text that no store has had as its restore epoch.
-func newEpoch() []byte { return []byte(rand.Text()[:16]) }
 
 // startWriter reads the log and begins to take events.
 func (s *Store) startWriter() error {
@@ -477,35 +451,41 @@ func (s *Store) startWriter() error {
 	return nil
 }
 
-// load reads the state row of a file in this format, or in one that can be
-// brought to it.
-func (s *Store) load(tx *bbolt.Tx) (restored bool, err error) {
+// A fileMeta is what a transaction has to know of a file before it reads rows.
+type fileMeta struct {
+	format     uint32
+	summedFrom uint64
+	restored   bool // it is a copy, and its shelves are still to be retired
+	state      state
+}
+
+// readMeta reads it in a file of this format, or of one that can be brought to it.
+func readMeta(tx *bbolt.Tx) (m fileMeta, err error) {
 	meta := tx.Bucket(bucketMeta.name)
 	if meta == nil {
-		return false, errNotOurs
+		return m, errNotOurs
 	}
 	format := meta.Get(keyFormat)
 	if len(format) != 4 {
-		return false, errNotOurs
+		return m, errNotOurs
 	}
-	s.format = binary.BigEndian.Uint32(format)
-	switch v := s.format; {
+	m.format = binary.BigEndian.Uint32(format)
+	switch v := m.format; {
 	case v < oldestFormat:
-		return false, fmt.Errorf("its format is version %d, which was never released, and this welcomed knows %d: it was left as it is", v, formatVersion)
+		return m, fmt.Errorf("its format is version %d, which was never released, and this welcomed knows %d: it was left as it is", v, formatVersion)
 	case v > formatVersion:
-		return false, fmt.Errorf("its format is version %d and this welcomed knows %d: use a newer welcomed, it was left as it is", v, formatVersion)
+		return m, fmt.Errorf("its format is version %d and this welcomed knows %d: use a newer welcomed, it was left as it is", v, formatVersion)
 	}
 	for _, b := range buckets {
 		if tx.Bucket(b.name) == nil {
-			return false, fmt.Errorf("%w: bucket %s is missing", errCorrupt, b.name)
+			return m, fmt.Errorf("%w: bucket %s is missing", errCorrupt, b.name)
 		}
 	}
-	if s.summedFrom, err = loadSummedFrom(meta, s.format); err != nil {
-		return false, err
+	if m.summedFrom, err = loadSummedFrom(meta, m.format); err != nil {
+		return m, err
 	}
-	state := decodeState(meta.Get(keyState))
-	s.state.Store(&state)
-	return meta.Get(keyRestored) != nil, nil
+	m.state, m.restored = decodeState(meta.Get(keyState)), meta.Get(keyRestored) != nil
+	return m, nil
 }
 
 func (s *Store) create(tx *bbolt.Tx) error {
@@ -525,60 +505,6 @@ func (s *Store) create(tx *bbolt.Tx) error {
 		meta.Put(keyID, newID()),
 		meta.Put(keySummedFrom, encodeSummedFrom(1)),
 	)
-}
-
-// retireShelves does what MarkRestored asked for and takes the mark away. It
-// begins again if it is interrupted.
-func (s *Store) retireShelves() error {
-	for from := []byte{}; from != nil; {
-		err := s.run(context.Background(), func(t *txn) error {
-			from = t.retireShelvesFrom(from)
-			if from == nil {
-				t.del(kindMeta, keyRestored)
-				t.put(kindMeta, keyRestoredAt, appendNumber(nil, millis(t.now)))
-				t.put(kindMeta, keyRestoreEpoch, newEpoch())
-				t.put(kindMeta, keyRestoredOrder, numberKey(t.next()))
-			}
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// retireShelvesFrom does it for some of the devices, from a name on, and returns
-// the name of the next; nil if there is none.
-func (t *txn) retireShelvesFrom(from []byte) (next []byte) {
-	const devices = 500
-	var numbers []uint64
-	var names [][]byte
-	for name, number := range t.scan(kindNames, nil, from) {
-		names = append(names, cloneBytes(name))
-		if len(names) > devices {
-			break
-		}
-		numbers = append(numbers, readNumber(number))
-	}
-	before := t.writes
-	for i, number := range numbers {
-		if t.writes-before > sweepWrites {
-			return names[i]
-		}
-		t.retireShelf(t.deviceByNumber(number))
-	}
-	if len(names) > len(numbers) {
-		return names[len(numbers)]
-	}
-	return nil
-}
-
-func (t *txn) retireShelf(d *device) {
-	for _, k := range t.onShelf(d, 0) {
-		k.rec.AcrossRestore(*t.limits, t.now)
-		t.saveKeyPackage(d, k)
-	}
 }
 
 // Path returns the path that the store was opened with.
@@ -609,9 +535,6 @@ func (s *Store) Ready(ctx context.Context) error {
 	}
 	return nil
 }
-
-// Time implements delivery.Store.
-func (s *Store) Time() delivery.ClockReading { return s.guard.Look() }
 
 // Failed implements delivery.Store.
 func (s *Store) Failed() <-chan struct{} { return s.writer.failed }

@@ -16,7 +16,7 @@ import (
 const sliceOverhead = 2 + 4 + 4
 
 // Post implements delivery.Store.
-func (s *Store) Post(ctx context.Context, caller delivery.Caller, p delivery.Posting) (outcome delivery.Outcome, err error) {
+func (s *decisions) Post(ctx context.Context, caller delivery.Caller, p delivery.Posting) (outcome delivery.Outcome, err error) {
 	if err := caller.Valid(); err != nil {
 		return outcome, err
 	}
@@ -268,7 +268,7 @@ func (t *txn) addMailFor(w *welcome, key mailKey, v *verdict) (releasedAt time.T
 }
 
 // Outcome implements delivery.Store.
-func (s *Store) Outcome(ctx context.Context, caller delivery.Caller, id delivery.WelcomeID) (outcome delivery.Outcome, err error) {
+func (s *decisions) Outcome(ctx context.Context, caller delivery.Caller, id delivery.WelcomeID) (outcome delivery.Outcome, err error) {
 	err = s.viewAs(ctx, caller, func(t *txn) error {
 		w, err := t.posted(caller, id)
 		if err == nil {
@@ -289,12 +289,12 @@ func (t *txn) posted(caller delivery.Caller, id delivery.WelcomeID) (*welcome, e
 }
 
 // Release implements delivery.Store.
-func (s *Store) Release(ctx context.Context, caller delivery.Caller, id delivery.WelcomeID) (delivery.Outcome, error) {
+func (s *decisions) Release(ctx context.Context, caller delivery.Caller, id delivery.WelcomeID) (delivery.Outcome, error) {
 	return s.endHold(ctx, caller, id, release)
 }
 
 // Cancel implements delivery.Store.
-func (s *Store) Cancel(ctx context.Context, caller delivery.Caller, id delivery.WelcomeID) (delivery.Outcome, error) {
+func (s *decisions) Cancel(ctx context.Context, caller delivery.Caller, id delivery.WelcomeID) (delivery.Outcome, error) {
 	return s.endHold(ctx, caller, id, cancel)
 }
 
@@ -326,7 +326,7 @@ var (
 // endHold finds out outside the writer which recipients are concerned, of whom a
 // Welcome may have thousands, and what became of it. No recipient ever becomes held
 // again, nor pending after it was neither: those that were so are all who may still be.
-func (s *Store) endHold(ctx context.Context, caller delivery.Caller, id delivery.WelcomeID, end holdEnd) (outcome delivery.Outcome, err error) {
+func (s *decisions) endHold(ctx context.Context, caller delivery.Caller, id delivery.WelcomeID, end holdEnd) (outcome delivery.Outcome, err error) {
 	var places []mailPlace
 	applied := false
 	err = s.doAs(ctx, caller, &Event{Look: func(t *txn) (changes bool, err error) {

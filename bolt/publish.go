@@ -12,12 +12,12 @@ import (
 )
 
 // Publish implements delivery.Store.
-func (s *Store) Publish(ctx context.Context, caller delivery.Caller, id delivery.DeviceID, items []delivery.NewKeyPackage) (delivery.Publications, error) {
+func (s *decisions) Publish(ctx context.Context, caller delivery.Caller, id delivery.DeviceID, items []delivery.NewKeyPackage) (delivery.Publications, error) {
 	return s.publish(ctx, publication{caller: caller, id: id, items: items})
 }
 
 // Replace implements delivery.Store.
-func (s *Store) Replace(ctx context.Context, caller delivery.Caller, id delivery.DeviceID, suite mls.CipherSuite, items []delivery.NewKeyPackage) (delivery.Publications, error) {
+func (s *decisions) Replace(ctx context.Context, caller delivery.Caller, id delivery.DeviceID, suite mls.CipherSuite, items []delivery.NewKeyPackage) (delivery.Publications, error) {
 	return s.publish(ctx, publication{caller: caller, id: id, items: items, replace: true, suite: suite})
 }
 
@@ -60,7 +60,7 @@ func (l *publishLook) clone() *publishLook {
 	return &publishLook{l.search.clone(), l.beside, l.aside, l.before}
 }
 
-func (s *Store) publish(ctx context.Context, p publication) (answer delivery.Publications, err error) {
+func (s *decisions) publish(ctx context.Context, p publication) (answer delivery.Publications, err error) {
 	cost := 0
 	for _, item := range p.items {
 		cost += len(item.Bytes)

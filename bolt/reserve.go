@@ -17,7 +17,7 @@ import (
 const reserveCost = 1 << 10
 
 // Reserve implements delivery.Store.
-func (s *Store) Reserve(ctx context.Context, caller delivery.Caller, req delivery.ReserveRequest) (delivery.Reservation, error) {
+func (s *decisions) Reserve(ctx context.Context, caller delivery.Caller, req delivery.ReserveRequest) (delivery.Reservation, error) {
 	r := &reservation{caller: caller, req: req, record: idempotencyRecord(caller, req)}
 	answer, err := s.reserve(ctx, r)
 	if err == nil { // a refusal changes nothing
@@ -26,7 +26,7 @@ func (s *Store) Reserve(ctx context.Context, caller delivery.Caller, req deliver
 	return answer, err
 }
 
-func (s *Store) reserve(ctx context.Context, r *reservation) (delivery.Reservation, error) {
+func (s *decisions) reserve(ctx context.Context, r *reservation) (delivery.Reservation, error) {
 	// What cannot be posted need not be reserved: in a full file it counts as
 	// payload.
 	err := s.doAs(ctx, r.caller, &Event{Cost: reserveCost, Look: r.look, Run: r.apply})

@@ -3,12 +3,8 @@ package bolt
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"slices"
-	"time"
-
-	"go.etcd.io/bbolt"
 
 	"welcomed/delivery"
 )
@@ -22,7 +18,7 @@ func newID() []byte { return []byte(rand.Text()[:16]) }
 // revoke runs an event that revokes something. look says in which lines that is written
 // down, none if it changes nothing, and apply returns ErrMoved if it finds something else
 // to revoke than the lines say.
-func (s *Store) revoke(ctx context.Context, look func(*txn) ([]revocation, error), apply func(*txn, []revocation) error) error {
+func (s *decisions) revoke(ctx context.Context, look func(*txn) ([]revocation, error), apply func(*txn, []revocation) error) error {
 	e := &Event{}
 	e.Look = func(t *txn) (changes bool, err error) {
 		e.Revokes, err = look(t)
@@ -32,7 +28,7 @@ func (s *Store) revoke(ctx context.Context, look func(*txn) ([]revocation, error
 		return changes, err
 	}
 	e.Run = func(t *txn) error { return apply(t, e.Revokes) }
-	return s.Do(ctx, e)
+	return s.engine.Do(ctx, e)
 }
 
 // tokensRevoked are the lines for tokens.
@@ -78,101 +74,15 @@ func (t *txn) saysRemoval(lines []revocation, d *device) bool {
 	})
 }
 
-// A RevokedReport says what came of the file of revocations when the store was opened.
-type RevokedReport struct {
-	Lost            bool // there was none, although the database has had one
-	Damaged         int  // lines that could not be read
-	Tokens, Devices int  // that were valid in the database and were not any more
-}
-
-// Revoked says what came of the file beside the database when the store was opened.
-func (s *Store) Revoked() RevokedReport { return s.revokedReport }
-
-// RevokedNow is what the file beside the database says.
-func (s *Store) RevokedNow() (*Revoked, error) {
-	s.revoked.turn.Lock()
-	defer s.revoked.turn.Unlock()
-	return s.revoked.read()
-}
-
-// RevokedChanged gets a value after what is in the file beside the database has changed.
-func (s *Store) RevokedChanged() <-chan struct{} { return s.revoked.changed }
-
-// errRevokedOnly: there is no file, but still what says what was revoked in one.
-var errRevokedOnly = errors.New("what was revoked in a database is there without it")
-
-// beginRevoked is for a store that has not begun to serve. What is only filled has no
-// such file.
-func (s *Store) beginRevoked() (*Revoked, error) {
-	if s.opts.fresh {
-		return nil, nil
-	}
-	return s.carryOutRevoked()
-}
-
-// openRevoked has the file beside the database take lines. It is made anew where
-// something else than its end has to change.
-func (s *Store) openRevoked(v *Revoked) error {
-	if v == nil {
-		return nil
-	}
-	anew := v.Branch != s.restore.Epoch
-	v.Branch = s.restore.Epoch
-	if anew {
-		v.shorten(s.guard.Look().Sure)
-	}
-	return s.revoked.open(v, anew)
-}
-
-// carryOutRevoked reads the file beside the database and carries out what the database
-// does not know: it is an older copy, or a crash came between the line and its commit.
-func (s *Store) carryOutRevoked() (*Revoked, error) {
-	id, err := s.identify()
-	if err != nil {
-		return nil, err
-	}
-	v, err := ReadRevokedOf(s.path)
-	switch {
-	case errors.Is(err, errNotRevoked):
-		return nil, fmt.Errorf("%w: move it away, and look at welcomed token list if the database is a copy", err)
-	case err != nil:
-		return nil, err
-	case v == nil:
-		s.revokedReport.Lost = !s.created && id != ""
-		v = &Revoked{}
-	case id != "" && v.Database != id:
-		return nil, fmt.Errorf("%s says what was revoked in another database: move it away if this is the right one", s.revoked.path)
-	}
-	if id == "" { // from before there were ids
-		if id = v.Database; id == "" {
-			id = string(newID())
-		}
-		err := s.run(context.Background(), func(t *txn) error { t.put(kindMeta, keyID, []byte(id)); return nil })
-		if err != nil {
-			return nil, err
-		}
-	}
-	v.Database, s.revokedReport.Damaged = id, v.Damaged
-	return v, s.carryOut(v.lines)
-}
-
-// identify reads the id of the database; empty if it has none.
-func (s *Store) identify() (id string, err error) {
-	err = s.db.View(func(tx *bbolt.Tx) error {
-		id = string(tx.Bucket(bucketMeta.name).Get(keyID))
-		return nil
-	})
-	return id, err
-}
-
 // carryOutLines is how many lines are carried out in one transaction.
 const carryOutLines = 500
 
-// carryOut carries out the lines that are not carried out.
-func (s *Store) carryOut(lines []revocation) error {
+// carryOut carries out the lines that are not carried out, and returns how many tokens
+// and devices were there that are not any more.
+func (s *decisions) carryOut(lines []revocation) (allTokens, allDevices int, err error) {
 	var open []revocation
 	order := uint64(0)
-	err := s.Peek(context.Background(), func(t *txn) error {
+	err = s.engine.Peek(context.Background(), func(t *txn) error {
 		for _, r := range lines {
 			// The removal of a user may be of devices that a line before it removes.
 			if order = max(order, r.order); t.isOpen(r) || r.kind == userLine && len(open) > 0 {
@@ -185,7 +95,7 @@ func (s *Store) carryOut(lines []revocation) error {
 		return nil
 	})
 	if err != nil {
-		return err
+		return 0, 0, err
 	}
 	for len(open) > 0 || order > 0 {
 		n := min(len(open), carryOutLines)
@@ -215,13 +125,12 @@ func (s *Store) carryOut(lines []revocation) error {
 			return nil
 		})
 		if err != nil {
-			return fmt.Errorf("carry out what was revoked: %w", err)
+			return allTokens, allDevices, fmt.Errorf("carry out what was revoked: %w", err)
 		}
 		open, order = open[n:], 0
-		s.revokedReport.Tokens += tokens
-		s.revokedReport.Devices += devices
+		allTokens, allDevices = allTokens+tokens, allDevices+devices
 	}
-	return nil
+	return allTokens, allDevices, nil
 }
 
 // removeAgain carries out the removal of a device. Its tokens have lines of their own,
@@ -311,37 +220,10 @@ func (t *txn) isBefore(number uint64, r revocation) bool {
 	return number <= t.restoredOrder() || !r.at.Before(t.restoredAt())
 }
 
-// A RevokedPreview says what a database that is put in the place of a newer one would
-// find revoked.
-type RevokedPreview struct {
-	Database        string    // its id; empty: from before there were ids
-	SeenAt          time.Time // the latest time that it has seen
-	Tokens, Devices int       // that v would revoke
-}
-
-// Preview looks into the file at path, which nobody has open and MarkRestored has
-// checked. v may be nil.
-func Preview(path string, limits delivery.Limits, v *Revoked) (p RevokedPreview, err error) {
-	db, err := openFile(path, Options{LockTimeout: lockTimeout, readOnly: true})
-	if err != nil {
-		return p, openError(path, err)
-	}
-	defer db.Close()
-	err = db.View(func(tx *bbolt.Tx) error { return recovering(func() error { return p.look(tx, limits, v) }) })
-	return p, err
-}
-
-func (p *RevokedPreview) look(tx *bbolt.Tx, limits delivery.Limits, v *Revoked) error {
-	t, _, err := snapshot(tx, limits)
-	if err != nil {
-		return err
-	}
-	p.Database, p.SeenAt = string(t.get(kindMeta, keyID)), t.seen
-	if v == nil {
-		return nil
-	}
+// wouldRevoke returns how many tokens and devices are there that lines revoke.
+func (t *txn) wouldRevoke(lines []revocation) (int, int) {
 	tokens, devices := map[string]bool{}, map[string]bool{}
-	for _, r := range v.lines {
+	for _, r := range lines {
 		switch {
 		case r.kind == userLine && t.isOpen(r):
 			for _, d := range t.devicesBefore(r) {
@@ -354,6 +236,5 @@ func (p *RevokedPreview) look(tx *bbolt.Tx, limits delivery.Limits, v *Revoked) 
 			devices[r.id] = true
 		}
 	}
-	p.Tokens, p.Devices = len(tokens), len(devices)
-	return nil
+	return len(tokens), len(devices)
 }

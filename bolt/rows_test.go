@@ -60,7 +60,7 @@ func TestARemovedDeviceIsForgotten(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			clock := storetest.NewClock()
 			s := openAt(t, clock)
-			s.opts.Limits.TombstoneKept = 0 // nor is it remembered that it was removed
+			s.limits.TombstoneKept = 0 // nor is it remembered that it was removed
 			item := publishOne(t, s, phone)
 			must(t, s.Withdraw(t.Context(), delivery.Unauthenticated(), phone, item.Ref))
 			clock.Advance(2 * seenExact)

@@ -8,13 +8,13 @@ import (
 )
 
 // Acknowledge implements delivery.Store.
-func (s *Store) Acknowledge(ctx context.Context, caller delivery.Caller, device delivery.DeviceID, id delivery.WelcomeID, ref mls.KeyPackageRef) error {
+func (s *decisions) Acknowledge(ctx context.Context, caller delivery.Caller, device delivery.DeviceID, id delivery.WelcomeID, ref mls.KeyPackageRef) error {
 	_, err := s.settle(ctx, caller, device, id, ref, settlement{state: delivery.Acknowledged})
 	return err
 }
 
 // Reject implements delivery.Store.
-func (s *Store) Reject(ctx context.Context, caller delivery.Caller, device delivery.DeviceID, id delivery.WelcomeID, ref mls.KeyPackageRef, reason delivery.Reason, detail string) (int, error) {
+func (s *decisions) Reject(ctx context.Context, caller delivery.Caller, device delivery.DeviceID, id delivery.WelcomeID, ref mls.KeyPackageRef, reason delivery.Reason, detail string) (int, error) {
 	return s.settle(ctx, caller, device, id, ref, settlement{delivery.Rejected, reason, detail})
 }
 
@@ -39,7 +39,7 @@ type settling struct {
 	settled int
 }
 
-func (s *Store) settle(ctx context.Context, caller delivery.Caller, name delivery.DeviceID, id delivery.WelcomeID, ref mls.KeyPackageRef, as settlement) (int, error) {
+func (s *decisions) settle(ctx context.Context, caller delivery.Caller, name delivery.DeviceID, id delivery.WelcomeID, ref mls.KeyPackageRef, as settlement) (int, error) {
 	c := &settling{settlement: as, name: name, id: id, ref: ref}
 	err := s.doAs(ctx, caller, &Event{Look: c.look, Run: c.apply})
 	return c.settled, err

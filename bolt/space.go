@@ -1,6 +1,7 @@
 package bolt
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -138,6 +139,20 @@ func (s *Store) room() int64 {
 }
 
 func (s *Store) freeBytes() int64 { return int64(s.db.Stats().FreePageN) * pageSize }
+
+// Stats implements delivery.Store.
+func (s *Store) Stats(ctx context.Context) (stats delivery.Stats, err error) {
+	stats, err = s.decisions.Stats(ctx)
+	file := s.db.Stats()
+	stats.FreeBytes = int64(file.FreePageN+file.PendingPageN) * pageSize
+	stats.UsedBytes = s.fileSize.Load() - stats.FreeBytes
+	stats.LimitBytes = s.opts.MaxSize
+	stats.OpenReads = file.OpenTxN
+	if stats.DiskFreeBytes, _ = diskSpace(s.file); stats.DiskFreeBytes == unknownSpace {
+		stats.DiskFreeBytes = -1
+	}
+	return stats, err
+}
 
 // noRoom reports whether a write was refused because the disk, a quota or the
 // size limit is reached. Of what fails when the file grows, bbolt keeps only the

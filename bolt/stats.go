@@ -9,8 +9,8 @@ import (
 )
 
 // Stats implements delivery.Store.
-func (s *Store) Stats(ctx context.Context) (stats delivery.Stats, err error) {
-	err = s.View(ctx, func(t *txn) error {
+func (s *decisions) Stats(ctx context.Context) (stats delivery.Stats, err error) {
+	err = s.engine.View(ctx, func(t *txn) error {
 		totals := t.rows.Totals()
 		stats = delivery.Stats{
 			KeyPackages:       make(map[delivery.KeyPackageState]int),
@@ -38,17 +38,8 @@ func (s *Store) Stats(ctx context.Context) (stats delivery.Stats, err error) {
 		if totals.keyPackages[delivery.Available] > 0 {
 			stats.SoonestEnd = t.soonestEnd(soonestRows)
 		}
-		stats.UsedBytes = t.rows.(*fileRows).tx.Size()
 		return nil
 	})
-	file := s.db.Stats()
-	stats.FreeBytes = int64(file.FreePageN+file.PendingPageN) * pageSize
-	stats.UsedBytes -= stats.FreeBytes
-	stats.LimitBytes = s.opts.MaxSize
-	stats.OpenReads = file.OpenTxN
-	if stats.DiskFreeBytes, _ = diskSpace(s.file); stats.DiskFreeBytes == unknownSpace {
-		stats.DiskFreeBytes = -1
-	}
 	return stats, err
 }
 
@@ -80,7 +71,7 @@ func (t *txn) noted(key []byte) time.Time {
 }
 
 // NoteBackup keeps that a backup is now known to be safe where it was to go.
-func (s *Store) NoteBackup(ctx context.Context) error {
+func (s *decisions) NoteBackup(ctx context.Context) error {
 	return s.run(ctx, func(t *txn) error {
 		t.put(kindMeta, keyBackedUpAt, numberKey(millis(t.now)))
 		return nil

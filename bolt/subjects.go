@@ -14,16 +14,16 @@ var keyUserEncoding = []byte("user_encoding")
 // empty for not at all. It returns an error if the store knows devices of users that
 // were named otherwise: they would be strangers, and a subject could be another
 // user's encoding.
-func (s *Store) UseUserEncoding(ctx context.Context, encoding string) error {
+func (s *decisions) UseUserEncoding(ctx context.Context, encoding string) error {
 	var naming Naming
 	look := func(t *txn) error {
 		naming = t.naming()
 		return nil
 	}
-	if err := s.View(ctx, look); err != nil || naming.encoding == encoding {
+	if err := s.engine.View(ctx, look); err != nil || naming.encoding == encoding {
 		return err
 	}
-	if err := naming.Check(s.path, encoding); err != nil {
+	if err := naming.Check(s.name, encoding); err != nil {
 		return err
 	}
 	return s.run(ctx, func(t *txn) error {

@@ -25,10 +25,7 @@ const (
 
 // Sweep implements delivery.Store. What cannot be swept does not keep the rest
 // from it; the error then says what could not.
-func (s *Store) Sweep(ctx context.Context) (result delivery.SweepResult, err error) {
-	if err := s.checkPlace(); err != nil {
-		return result, err
-	}
+func (s *decisions) Sweep(ctx context.Context) (result delivery.SweepResult, err error) {
 	if err := s.guard.Look().Doubt(); err != nil {
 		return result, err
 	}
@@ -37,7 +34,6 @@ func (s *Store) Sweep(ctx context.Context) (result delivery.SweepResult, err err
 		errs = append(errs, s.sweepAll(ctx, w, &result))
 	}
 	errs = append(errs, s.sweepIdle(ctx, &result))
-	errs = append(errs, s.revoked.shorten(s.guard.Look().Sure))
 	return result, errors.Join(errs...)
 }
 
@@ -71,7 +67,7 @@ var sweepers = []sweeper{
 // sweepAll fires the timers of a kind that are due. On a full disk it goes on
 // with fewer at a time, which need fewer pages; a timer whose row cannot be read
 // is dropped, so that it does not stand before the others for ever.
-func (s *Store) sweepAll(ctx context.Context, w sweeper, result *delivery.SweepResult) error {
+func (s *decisions) sweepAll(ctx context.Context, w sweeper, result *delivery.SweepResult) error {
 	var dropped []error
 	moved := 0 // devices changed between look and fire, so often one after the other
 	for size := w.batch; ; {
@@ -111,14 +107,14 @@ func cannotGoOn(ctx context.Context, err error) bool {
 // reports whether there may be more: what one has ended may be due again. It counts the
 // rows that it has passed over because they cannot be read, and in moved if something
 // has changed since it looked; after a few times it looks in the writer.
-func (s *Store) sweepBatch(ctx context.Context, w sweeper, size int, moved *int, result *delivery.SweepResult) (more bool, passed int, err error) {
+func (s *decisions) sweepBatch(ctx context.Context, w sweeper, size int, moved *int, result *delivery.SweepResult) (more bool, passed int, err error) {
 	var swept delivery.SweepResult
 	// A look outside the writer, so that a sweep with nothing to do takes
 	// nobody's turn.
 	var due []timer
 	var firings []firing
 	looked := 0 // rows that looking has passed over
-	err = s.View(ctx, func(t *txn) error {
+	err = s.engine.View(ctx, func(t *txn) error {
 		if w.look == nil || *moved >= looks {
 			more = len(t.dueTimers(w.kind, 1)) > 0
 			return nil
@@ -177,7 +173,7 @@ func (s *Store) sweepBatch(ctx context.Context, w sweeper, size int, moved *int,
 }
 
 // dropTimer removes the first timer of a kind that is due.
-func (s *Store) dropTimer(ctx context.Context, w sweeper) error {
+func (s *decisions) dropTimer(ctx context.Context, w sweeper) error {
 	return s.run(ctx, func(t *txn) error {
 		for _, timer := range t.dueTimers(w.kind, 1) {
 			t.del(kindTimers, timer.key)
@@ -198,14 +194,17 @@ func addSweep(sum *delivery.SweepResult, r delivery.SweepResult) {
 }
 
 // noteTime has an idle server keep the time that has come, and soon if it was set back.
-func (s *Store) noteTime(ctx context.Context) error {
-	due := s.guard.Look().Sure.Sub(s.state.Load().seen) >= seenEvery
-	err := s.Peek(ctx, func(t *txn) error { due = due || t.setBack(); return nil })
+func (s *decisions) noteTime(ctx context.Context) error {
+	due := false
+	err := s.engine.Peek(ctx, func(t *txn) error {
+		due = t.clock.Sure.Sub(t.seen) >= seenEvery || t.setBack()
+		return nil
+	})
 	if err != nil || !due {
 		return err
 	}
 	return s.run(ctx, func(t *txn) error {
-		t.writes++ // the state row, written by flush
+		t.writes++ // every commit writes the time
 		return nil
 	})
 }

@@ -17,7 +17,7 @@ const syncWrites = 1000
 // much. The first of them goes by the inventory that the device has named. A Welcome
 // that comes between two of them for what is about to be withdrawn has the fate of one
 // that came before the sync: it ends, and its poster is told.
-func (s *Store) Sync(ctx context.Context, caller delivery.Caller, id delivery.DeviceID, digest delivery.Digest, refs []mls.KeyPackageRef) (delivery.SyncResult, error) {
+func (s *decisions) Sync(ctx context.Context, caller delivery.Caller, id delivery.DeviceID, digest delivery.Digest, refs []mls.KeyPackageRef) (delivery.SyncResult, error) {
 	c := &deviceSync{id: id, digest: digest, refs: refs}
 	err := s.doAs(ctx, caller, &Event{Look: c.look, Run: c.begin})
 	for err == nil && c.next < len(c.withdraw) {

@@ -29,7 +29,7 @@ func ownerKey(o delivery.TokenOwner, alone bool) []byte {
 const tokenCost = 512
 
 // AddToken implements delivery.Store.
-func (s *Store) AddToken(ctx context.Context, token delivery.Token) (delivery.Token, error) {
+func (s *decisions) AddToken(ctx context.Context, token delivery.Token) (delivery.Token, error) {
 	if err := token.Owner.Valid(); err != nil {
 		return token, err
 	}
@@ -39,7 +39,7 @@ func (s *Store) AddToken(ctx context.Context, token delivery.Token) (delivery.To
 		}
 		return nil
 	}
-	err := s.Do(ctx, &Event{Cost: tokenCost, Look: func(t *txn) (changes bool, err error) { return true, refuse(t) }, Run: func(t *txn) error {
+	err := s.engine.Do(ctx, &Event{Cost: tokenCost, Look: func(t *txn) (changes bool, err error) { return true, refuse(t) }, Run: func(t *txn) error {
 		if err := refuse(t); err != nil {
 			return err
 		}
@@ -60,8 +60,8 @@ func (t *txn) putToken(token delivery.Token) {
 }
 
 // Token implements delivery.Store.
-func (s *Store) Token(ctx context.Context, id string) (token delivery.Token, err error) {
-	err = s.Peek(ctx, func(t *txn) error {
+func (s *decisions) Token(ctx context.Context, id string) (token delivery.Token, err error) {
+	err = s.engine.Peek(ctx, func(t *txn) error {
 		token, err = t.validToken(id)
 		return err
 	})
@@ -92,8 +92,8 @@ func (t *txn) token(id string) (delivery.Token, error) {
 }
 
 // Tokens implements delivery.Store.
-func (s *Store) Tokens(ctx context.Context, within delivery.TokenOwner) (tokens []delivery.Token, err error) {
-	err = s.View(ctx, func(t *txn) error {
+func (s *decisions) Tokens(ctx context.Context, within delivery.TokenOwner) (tokens []delivery.Token, err error) {
+	err = s.engine.View(ctx, func(t *txn) error {
 		tokens = t.tokens(within)
 		return nil
 	})
@@ -120,7 +120,7 @@ func (t *txn) tokenIDs(within delivery.TokenOwner) (ids []string) {
 }
 
 // RevokeToken implements delivery.Store.
-func (s *Store) RevokeToken(ctx context.Context, within delivery.TokenOwner, id string) error {
+func (s *decisions) RevokeToken(ctx context.Context, within delivery.TokenOwner, id string) error {
 	find := func(t *txn) (delivery.Token, error) {
 		token, err := t.token(id)
 		if err != nil || !token.Owner.Within(within) {

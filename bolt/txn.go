@@ -13,7 +13,7 @@ import (
 type txn struct {
 	rows    Rows
 	key     []byte // a key on its way to the rows
-	store   *Store
+	store   *decisions
 	limits  *delivery.Limits
 	raw     bool      // rows of devices that are gone are read as they are written
 	now     time.Time // what happens is dated by it; never before sure
@@ -32,8 +32,8 @@ type txn struct {
 
 // begin makes t a transaction over rows, at a time that is read from a clock. seen is the
 // latest time that was seen before.
-func (s *Store) begin(t *txn, rows Rows, clock delivery.ClockReading, seen time.Time) {
-	t.rows, t.store, t.limits, t.clock, t.seen, t.given = rows, s, &s.opts.Limits, clock, seen, rows.Last()
+func (s *decisions) begin(t *txn, rows Rows, clock delivery.ClockReading, seen time.Time) {
+	t.rows, t.store, t.limits, t.clock, t.seen, t.given = rows, s, &s.limits, clock, seen, rows.Last()
 	t.now, t.sure = clock.Now.UTC().Truncate(time.Millisecond), clock.Sure.UTC().Truncate(time.Millisecond)
 }
 

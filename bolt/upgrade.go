@@ -60,7 +60,7 @@ func (s *Store) upgrade() error {
 }
 
 func (s *Store) migrate(tx *bbolt.Tx) error {
-	f, log, err := snapshot(tx, s.opts.Limits)
+	f, log, err := snapshot(tx, s.limits)
 	if err != nil {
 		return err
 	}
@@ -134,7 +134,7 @@ func countLastResorts(t *txn) error {
 		}
 		for _, d := range found {
 			level := d.level
-			if d.level = d.stockLevel(&t.store.opts.Limits); level != stockNone && level != d.level {
+			if d.level = d.stockLevel(t.limits); level != stockNone && level != d.level {
 				t.counted.stock[level]--
 				t.counted.stock[d.level]++
 			}

@@ -17,7 +17,7 @@ type watches struct {
 type watched[K comparable] map[K]map[chan struct{}]struct{}
 
 // Watch implements delivery.Store.
-func (s *Store) Watch(device delivery.DeviceID, owner delivery.TokenOwner) (<-chan struct{}, func()) {
+func (s *decisions) Watch(device delivery.DeviceID, owner delivery.TokenOwner) (<-chan struct{}, func()) {
 	return s.watches.add(device, owner)
 }
 

@@ -1,0 +1,133 @@
+package bolt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"welcomed/delivery"
+)
+
+// A RevokedReport says what came of the file of revocations when the store was opened.
+type RevokedReport struct {
+	Lost            bool // there was none, although the database has had one
+	Damaged         int  // lines that could not be read
+	Tokens, Devices int  // that were valid in the database and were not any more
+}
+
+// Revoked says what came of the file beside the database when the store was opened.
+func (s *Store) Revoked() RevokedReport { return s.revokedReport }
+
+// RevokedNow is what the file beside the database says.
+func (s *Store) RevokedNow() (*Revoked, error) {
+	s.revoked.turn.Lock()
+	defer s.revoked.turn.Unlock()
+	return s.revoked.read()
+}
+
+// RevokedChanged gets a value after what is in the file beside the database has changed.
+func (s *Store) RevokedChanged() <-chan struct{} { return s.revoked.changed }
+
+// errRevokedOnly: there is no file, but still what says what was revoked in one.
+var errRevokedOnly = errors.New("what was revoked in a database is there without it")
+
+// beginRevoked is for a store that has not begun to serve. What is only filled has no
+// such file.
+func (s *Store) beginRevoked() (*Revoked, error) {
+	if s.opts.fresh {
+		return nil, nil
+	}
+	return s.carryOutRevoked()
+}
+
+// openRevoked has the file beside the database take lines. It is made anew where
+// something else than its end has to change.
+func (s *Store) openRevoked(v *Revoked) error {
+	if v == nil {
+		return nil
+	}
+	anew := v.Branch != s.restore.Epoch
+	v.Branch = s.restore.Epoch
+	if anew {
+		v.shorten(s.guard.Look().Sure)
+	}
+	return s.revoked.open(v, anew)
+}
+
+// carryOutRevoked reads the file beside the database and carries out what the database
+// does not know: it is an older copy, or a crash came between the line and its commit.
+func (s *Store) carryOutRevoked() (*Revoked, error) {
+	id, err := s.identify()
+	if err != nil {
+		return nil, err
+	}
+	v, err := ReadRevokedOf(s.path)
+	switch {
+	case errors.Is(err, errNotRevoked):
+		return nil, fmt.Errorf("%w: move it away, and look at welcomed token list if the database is a copy", err)
+	case err != nil:
+		return nil, err
+	case v == nil:
+		s.revokedReport.Lost = !s.created && id != ""
+		v = &Revoked{}
+	case id != "" && v.Database != id:
+		return nil, fmt.Errorf("%s says what was revoked in another database: move it away if this is the right one", s.revoked.path)
+	}
+	if id == "" { // from before there were ids
+		if id = v.Database; id == "" {
+			id = string(newID())
+		}
+		err := s.run(context.Background(), func(t *txn) error { t.put(kindMeta, keyID, []byte(id)); return nil })
+		if err != nil {
+			return nil, err
+		}
+	}
+	v.Database, s.revokedReport.Damaged = id, v.Damaged
+	s.revokedReport.Tokens, s.revokedReport.Devices, err = s.carryOut(v.lines)
+	return v, err
+}
+
+// identify reads the id of the database; empty if it has none.
+func (s *Store) identify() (id string, err error) {
+	err = s.db.View(func(tx *bbolt.Tx) error {
+		id = string(tx.Bucket(bucketMeta.name).Get(keyID))
+		return nil
+	})
+	return id, err
+}
+
+// A RevokedPreview says what a database that is put in the place of a newer one would
+// find revoked.
+type RevokedPreview struct {
+	Database        string    // its id; empty: from before there were ids
+	SeenAt          time.Time // the latest time that it has seen
+	Tokens, Devices int       // that v would revoke
+}
+
+// Preview looks into the file at path, which nobody has open and MarkRestored has
+// checked. v may be nil.
+func Preview(path string, limits delivery.Limits, v *Revoked) (p RevokedPreview, err error) {
+	db, err := openFile(path, Options{LockTimeout: lockTimeout, readOnly: true})
+	if err != nil {
+		return p, openError(path, err)
+	}
+	defer db.Close()
+	err = db.View(func(tx *bbolt.Tx) error { return recovering(func() error { return p.look(tx, limits, v) }) })
+	return p, err
+}
+
+func (p *RevokedPreview) look(tx *bbolt.Tx, limits delivery.Limits, v *Revoked) error {
+	t, _, err := snapshot(tx, limits)
+	if err != nil {
+		return err
+	}
+	p.Database, p.SeenAt = string(t.get(kindMeta, keyID)), t.seen
+	if v == nil {
+		return nil
+	}
+	p.Tokens, p.Devices = t.wouldRevoke(v.lines)
+	return nil
+}
