@@ -2,15 +2,11 @@ package bolt
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"time"
-
-	"go.etcd.io/bbolt"
-	berrors "go.etcd.io/bbolt/errors"
 
 	"welcomed/delivery"
 	"welcomed/mls"
@@ -48,50 +44,6 @@ type Finding struct {
 	Text       string
 	Repairable bool // by Repair, without loss
 	Ends       bool // or so that what is damaged ends, as a server ends it
-}
-
-// Examine looks at every page and every row of the file at path, which nobody has
-// open: at every row whether it can be read and where it should be, at each index
-// against the rows and the rows against it, at the counts, and at states that
-// cannot be together. It changes nothing. The error says that it could not.
-func Examine(ctx context.Context, path string, opts CheckOptions) (*Report, error) {
-	r := &Report{}
-	err := withFile(path, true, opts.Progress, func(db *bbolt.DB, rows int64) error {
-		return db.View(func(tx *bbolt.Tx) error { return r.examine(ctx, tx, opts, rows) })
-	})
-	if lost(path, err) {
-		r, err = lostReport(err), nil
-	}
-	return r, err
-}
-
-// lost reports whether err says that the last commit is not there as a whole, and the
-// one before is.
-func lost(path string, err error) bool {
-	damaged := errors.Is(err, errLostCommit) || errors.Is(err, berrors.ErrInvalid) || errors.Is(err, errCorrupt)
-	return damaged && soundBehind(path)
-}
-
-func lostReport(why error) *Report {
-	text := fmt.Sprintf("%v: the state before the last commit is there", cmp.Or(errors.Unwrap(why), why))
-	return &Report{Found: 1, Repairable: 1, LostCommit: true, Findings: []Finding{{Text: text, Repairable: true}}}
-}
-
-func (r *Report) examine(ctx context.Context, tx *bbolt.Tx, opts CheckOptions, rows int64) error {
-	*r = Report{Repaired: r.Repaired, Copy: r.Copy}
-	if err := recovering(func() error { _, err := readMeta(tx); return err }); err != nil {
-		return err
-	}
-	if err := wholeCommit(tx); err != nil {
-		return err
-	}
-	opts.Progress.Begin("looking at pages", progress.Items, 0)
-	for err := range tx.Check() {
-		r.add(opts, Finding{Text: fmt.Sprintf("%v: welcomed compact writes a file without it if all rows can be read", err)})
-	}
-	opts.Progress.Begin("checking rows", progress.Items, rows)
-	_, err := checkRows(ctx, tx, r, opts)
-	return err
 }
 
 func (r *Report) add(opts CheckOptions, f Finding) {
@@ -149,21 +101,10 @@ type checker struct {
 	deviceCheck
 }
 
-// checkRows checks all rows and returns what repairs them: at most mostFixes at a
-// time.
-func checkRows(ctx context.Context, tx *bbolt.Tx, r *Report, opts CheckOptions) (fixes []func(*txn), err error) {
-	f, log, err := snapshot(tx, delivery.DefaultLimits())
-	if err != nil {
-		return nil, err
-	}
-	if !wholeLog(tx, log) {
-		return nil, errLostCommit
-	}
-	f.file.strays(func(key []byte) {
-		r.add(opts, Finding{Text: fmt.Sprintf("row %x is of no kind that there is", key)})
-	})
-	f.raw = true
-	c := &checker{txn: &f.txn, ctx: ctx, opts: opts, report: r, limits: delivery.DefaultLimits(), want: f.rows.Totals(), waiting: map[byte][]uint64{}, refound: map[string]bool{}}
+// check checks all rows and returns what repairs them: at most mostFixes at a time.
+func (t *txn) check(ctx context.Context, r *Report, opts CheckOptions) (fixes []func(*txn), err error) {
+	t.raw = true
+	c := &checker{txn: t, ctx: ctx, opts: opts, report: r, limits: delivery.DefaultLimits(), want: t.rows.Totals(), waiting: map[byte][]uint64{}, refound: map[string]bool{}}
 	err = recovering(c.all)
 	r.Devices = c.devicesN
 	for _, n := range c.counted.keyPackages {
@@ -218,13 +159,6 @@ func (c *checker) each(kind *Kind, look func(k, v []byte)) error {
 		}
 	}
 	return nil
-}
-
-// isDamage reports whether err says that a row is not what it should be: crafted ones
-// may have any defect, so that a panic is one too.
-func isDamage(err error) bool {
-	_, odd := errors.AsType[*delivery.PanicError](err)
-	return odd || errors.Is(err, errCorrupt)
 }
 
 // wrong notes what nobody can repair.
@@ -512,17 +446,4 @@ func (c *checker) hasTimer(kind byte, due time.Time, row []byte, format string, 
 	if key := timerKey(kind, due, row); c.get(kindTimers, key) == nil {
 		c.repairable(putRow(kindTimers, key, nil), "%s has no timer: it would not end", fmt.Sprintf(format, args...))
 	}
-}
-
-// full calls a disk that is full what it is called elsewhere.
-func full(err error) error {
-	if err != nil && noRoom(err) {
-		return fmt.Errorf("%w: %w", delivery.ErrFull, err)
-	}
-	return err
-}
-
-// wrong is an error that says what of a file contradicts the rest.
-func wrong(format string, args ...any) error {
-	return fmt.Errorf("%w: "+format, append([]any{errCorrupt}, args...)...)
 }

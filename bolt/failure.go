@@ -15,29 +15,6 @@ import (
 	"welcomed/delivery"
 )
 
-// errUnreadable: a page of the file could not be read. The file is mapped, so
-// what would be an error of a read comes as a fault.
-var errUnreadable = errors.New("the disk failed to read, or the file was cut short")
-
-// recovering calls fn and returns its panic as an error.
-func recovering(fn func() error) (err error) {
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		switch p := recover(); p {
-		case nil:
-		case errCorrupt:
-			err = errCorrupt
-		default:
-			if _, fault := p.(interface{ Addr() uintptr }); fault {
-				err = errUnreadable
-				return
-			}
-			err = delivery.NewPanicError(p)
-		}
-	}()
-	return fn()
-}
-
 // holding calls fn, which has bbolt take locks. If that panics, they are held
 // for ever: the store has failed, and nobody may ask bbolt for anything again.
 func (c *committer) holding(fn func() error) (err error) {

@@ -25,9 +25,6 @@ import (
 )
 
 const (
-	// formatVersion is the version of the layout in doc.go. A file of a later
-	// one is left alone, one of an earlier one is brought to it, see upgrade.go.
-	formatVersion = 5
 	// pageSize is the same on every machine, so that a file can be moved:
 	// some ARM kernels have pages of 16 KiB.
 	pageSize = 4096
@@ -481,7 +478,7 @@ func readMeta(tx *bbolt.Tx) (m fileMeta, err error) {
 			return m, fmt.Errorf("%w: bucket %s is missing", errCorrupt, b.name)
 		}
 	}
-	if m.summedFrom, err = loadSummedFrom(meta, m.format); err != nil {
+	if m.summedFrom, err = decodeSummedFrom(meta.Get(keySummedFrom), m.format); err != nil {
 		return m, err
 	}
 	m.state, m.restored = decodeState(meta.Get(keyState)), meta.Get(keyRestored) != nil

@@ -5,6 +5,8 @@ import (
 	"crypto/rand"
 	"fmt"
 	"slices"
+	"strings"
+	"time"
 
 	"welcomed/delivery"
 )
@@ -29,6 +31,28 @@ func (s *decisions) revoke(ctx context.Context, look func(*txn) ([]revocation, e
 	}
 	e.Run = func(t *txn) error { return apply(t, e.Revokes) }
 	return s.engine.Do(ctx, e)
+}
+
+// The kinds of revocations.
+const (
+	tokenLine  = "token"
+	deviceLine = "device"
+	userLine   = "user"
+)
+
+// A revocation is that of a token, or the removal of a device or of a user. An engine
+// keeps it as a line.
+type revocation struct {
+	kind  string
+	at    time.Time
+	order uint64
+	id    string // of a token; or user/device; or user
+}
+
+// device is whose removal it is.
+func (r revocation) device() delivery.DeviceID {
+	user, name, _ := strings.Cut(r.id, "/")
+	return delivery.DeviceID{User: delivery.UserID(user), Name: name}
 }
 
 // tokensRevoked are the lines for tokens.

@@ -50,35 +50,13 @@ const (
 	// revokedKept is how long lines are kept once there are more than revokedMost.
 	revokedKept = 400 * 24 * time.Hour
 	revokedMost = 10_000
+
+	voidLine  = "void"
+	untilLine = "until"
 )
-
-// The kinds of lines.
-const (
-	tokenLine  = "token"
-	deviceLine = "device"
-	userLine   = "user"
-	voidLine   = "void"
-	untilLine  = "until"
-)
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
-// A revocation is a line.
-type revocation struct {
-	kind  string
-	at    time.Time
-	order uint64
-	id    string // of a token; or user/device; or user
-}
 
 func (r revocation) String() string {
 	return fmt.Sprintf("%s %s %d %s", r.kind, r.at.UTC().Format(revokedTime), r.order, r.id)
-}
-
-// device is whose removal it is.
-func (r revocation) device() delivery.DeviceID {
-	user, name, _ := strings.Cut(r.id, "/")
-	return delivery.DeviceID{User: delivery.UserID(user), Name: name}
 }
 
 func parseRevocation(text string) (r revocation, ok bool) {

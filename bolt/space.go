@@ -169,5 +169,13 @@ func noRoom(err error) bool {
 	return false
 }
 
+// full calls a disk that is full what it is called elsewhere.
+func full(err error) error {
+	if err != nil && noRoom(err) {
+		return fmt.Errorf("%w: %w", delivery.ErrFull, err)
+	}
+	return err
+}
+
 // unknownSpace is what is assumed of a disk that does not say.
 const unknownSpace = math.MaxInt64 / 4

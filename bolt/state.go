@@ -5,6 +5,11 @@ import (
 	"time"
 )
 
+var (
+	keyFormat = []byte("format")
+	keyState  = []byte("state")
+)
+
 // A state is the row that every commit writes.
 type state struct {
 	sequence uint64

@@ -2,17 +2,16 @@ package bolt
 
 import (
 	"encoding/binary"
-	"errors"
 	"hash/crc32"
 	"math"
-
-	"go.etcd.io/bbolt"
 )
 
 // A checksum stands behind what it is for: the CRC-32C (Castagnoli) of the key of the
 // row and of that. It notices flipped bits and rows that lie where they do not belong.
 // It says nothing against somebody who can write the file.
 const sumBytes = 4
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 func checksum(key, part []byte) uint32 {
 	return crc32.Update(crc32.Checksum(key, castagnoli), castagnoli, part)
@@ -40,12 +39,12 @@ var keySummedFrom = []byte("summed_from")
 // damaged.
 func encodeSummedFrom(number uint64) []byte { return appendSum(numberKey(number), keySummedFrom, 0) }
 
-// loadSummedFrom reads it. Rows of formats 3 and 4 have no checksums.
-func loadSummedFrom(meta *bbolt.Bucket, format uint32) (uint64, error) {
+// decodeSummedFrom reads it. Rows of formats 3 and 4 have no checksums.
+func decodeSummedFrom(row []byte, format uint32) (uint64, error) {
 	if format < formatVersion {
 		return math.MaxUint64, nil
 	}
-	number, ok := cutSum(keySummedFrom, meta.Get(keySummedFrom))
+	number, ok := cutSum(keySummedFrom, row)
 	if !ok || len(number) != numberBytes {
 		return 0, errCorrupt
 	}
@@ -54,17 +53,3 @@ func loadSummedFrom(meta *bbolt.Bucket, format uint32) (uint64, error) {
 
 // summed reports whether the rows of a Welcome have checksums.
 func (t *txn) summed(welcome uint64) bool { return welcome >= t.store.summedFrom }
-
-// readable runs read and reports whether what it reads can be read.
-func readable(read func()) (ok bool) {
-	defer func() {
-		if p := recover(); p != nil {
-			if err, is := p.(error); !is || !errors.Is(err, errCorrupt) {
-				panic(p)
-			}
-			ok = false
-		}
-	}()
-	read()
-	return true
-}

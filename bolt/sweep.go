@@ -19,6 +19,8 @@ const (
 	sweepReads = 100_000
 	// sweepTombstones is how many of a device are put away at a time.
 	sweepTombstones = 2000
+	// sweepLooks is how often a sweep looks outside the writer at what changes meanwhile.
+	sweepLooks = 3
 	// seenEvery is how often an idle server notes the time in the file.
 	seenEvery = time.Hour
 )
@@ -73,7 +75,7 @@ func (s *decisions) sweepAll(ctx context.Context, w sweeper, result *delivery.Sw
 	for size := w.batch; ; {
 		before := moved
 		more, passed, err := s.sweepBatch(ctx, w, size, &moved, result)
-		if moved == before || moved > looks {
+		if moved == before || moved > sweepLooks {
 			moved = 0
 		}
 		if passed > 0 {
@@ -115,7 +117,7 @@ func (s *decisions) sweepBatch(ctx context.Context, w sweeper, size int, moved *
 	var firings []firing
 	looked := 0 // rows that looking has passed over
 	err = s.engine.View(ctx, func(t *txn) error {
-		if w.look == nil || *moved >= looks {
+		if w.look == nil || *moved >= sweepLooks {
 			more = len(t.dueTimers(w.kind, 1)) > 0
 			return nil
 		}

@@ -112,8 +112,6 @@ func (t *txn) flush() {
 }
 
 var (
-	keyFormat   = []byte("format")
-	keyState    = []byte("state")
 	keyRestored = []byte("restored")
 	// keyRestoredAt is when it was gone the last time.
 	keyRestoredAt = []byte("restored_at")

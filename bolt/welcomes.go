@@ -52,9 +52,9 @@ const (
 	partGroupInfo = 3 // if it is larger than a piece
 )
 
-// payloadPiece lets two pieces of a payload fill a page: larger rows would need
+// payloadPiece lets two pieces of a payload fill a page of a file: larger rows would need
 // pages that lie side by side, which are hard to find in a file in use.
-const payloadPiece = (pageSize-16)/2 - 16 - numberBytes - 1 - indexBytes - sumBytes
+const payloadPiece = (4096-16)/2 - 16 - numberBytes - 1 - indexBytes - sumBytes
 
 // putPayload writes a part of a Welcome in pieces.
 func (t *txn) putPayload(number uint64, part byte, payload []byte) {

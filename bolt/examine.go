@@ -1,0 +1,73 @@
+package bolt
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+
+	"go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
+
+	"welcomed/delivery"
+	"welcomed/progress"
+)
+
+// Examine looks at every page and every row of the file at path, which nobody has
+// open: at every row whether it can be read and where it should be, at each index
+// against the rows and the rows against it, at the counts, and at states that
+// cannot be together. It changes nothing. The error says that it could not.
+func Examine(ctx context.Context, path string, opts CheckOptions) (*Report, error) {
+	r := &Report{}
+	err := withFile(path, true, opts.Progress, func(db *bbolt.DB, rows int64) error {
+		return db.View(func(tx *bbolt.Tx) error { return r.examine(ctx, tx, opts, rows) })
+	})
+	if lost(path, err) {
+		r, err = lostReport(err), nil
+	}
+	return r, err
+}
+
+// lost reports whether err says that the last commit is not there as a whole, and the
+// one before is.
+func lost(path string, err error) bool {
+	damaged := errors.Is(err, errLostCommit) || errors.Is(err, berrors.ErrInvalid) || errors.Is(err, errCorrupt)
+	return damaged && soundBehind(path)
+}
+
+func lostReport(why error) *Report {
+	text := fmt.Sprintf("%v: the state before the last commit is there", cmp.Or(errors.Unwrap(why), why))
+	return &Report{Found: 1, Repairable: 1, LostCommit: true, Findings: []Finding{{Text: text, Repairable: true}}}
+}
+
+func (r *Report) examine(ctx context.Context, tx *bbolt.Tx, opts CheckOptions, rows int64) error {
+	*r = Report{Repaired: r.Repaired, Copy: r.Copy}
+	if err := recovering(func() error { _, err := readMeta(tx); return err }); err != nil {
+		return err
+	}
+	if err := wholeCommit(tx); err != nil {
+		return err
+	}
+	opts.Progress.Begin("looking at pages", progress.Items, 0)
+	for err := range tx.Check() {
+		r.add(opts, Finding{Text: fmt.Sprintf("%v: welcomed compact writes a file without it if all rows can be read", err)})
+	}
+	opts.Progress.Begin("checking rows", progress.Items, rows)
+	_, err := checkRows(ctx, tx, r, opts)
+	return err
+}
+
+// checkRows checks all rows of a file, and returns what repairs them.
+func checkRows(ctx context.Context, tx *bbolt.Tx, r *Report, opts CheckOptions) (fixes []func(*txn), err error) {
+	f, log, err := snapshot(tx, delivery.DefaultLimits())
+	if err != nil {
+		return nil, err
+	}
+	if !wholeLog(tx, log) {
+		return nil, errLostCommit
+	}
+	f.file.strays(func(key []byte) {
+		r.add(opts, Finding{Text: fmt.Sprintf("row %x is of no kind that there is", key)})
+	})
+	return f.check(ctx, r, opts)
+}
