@@ -21,8 +21,8 @@ func asymmetric() []string {
 	return []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
 }
 
-// ValidAlgorithm returns the reason unless tokens may be signed with name.
-func ValidAlgorithm(name string) error {
+// validAlgorithm returns the reason unless tokens may be signed with name.
+func validAlgorithm(name string) error {
 	switch {
 	case slices.Contains(asymmetric(), name):
 		return nil

@@ -56,7 +56,11 @@ type OIDCOptions struct {
 
 // DefaultOIDCOptions returns what holds for what an operator does not set.
 func DefaultOIDCOptions() OIDCOptions {
-	return OIDCOptions{Algorithms: asymmetric(), Leeway: 30 * time.Second, UserClaim: "sub"}
+	return OIDCOptions{
+		Algorithms: asymmetric(),     // all that are safe; the issuer's keys say which of them counts
+		Leeway:     30 * time.Second, // two machines that NTP sets are apart by less
+		UserClaim:  "sub",
+	}
 }
 
 // A UserEncoding is how subjects become user ids. All of them are encoded, or none:
@@ -75,8 +79,8 @@ const (
 // that names users otherwise sends nothing else.
 const badSubjectEvery = time.Minute
 
-// MaxLeeway is far more than clocks that are set by others are apart.
-const MaxLeeway = 5 * time.Minute
+// maxLeeway is far more than clocks that are set by others are apart.
+const maxLeeway = 5 * time.Minute
 
 func (o OIDCOptions) check() error {
 	switch {
@@ -90,13 +94,13 @@ func (o OIDCOptions) check() error {
 		return errors.New("no claim is named that has the user")
 	case o.UserEncoding != Plain && o.UserEncoding != Base64URL:
 		return fmt.Errorf("%s is not a known encoding of users", o.UserEncoding)
-	case o.Leeway < 0 || o.Leeway > MaxLeeway:
-		return fmt.Errorf("a leeway of %s is not between 0 and %s", o.Leeway, MaxLeeway)
+	case o.Leeway < 0 || o.Leeway > maxLeeway:
+		return fmt.Errorf("a leeway of %s is not between 0 and %s", o.Leeway, maxLeeway)
 	case len(o.Algorithms) == 0:
 		return errors.New("no algorithm is allowed")
 	}
 	for _, name := range o.Algorithms {
-		if err := ValidAlgorithm(name); err != nil {
+		if err := validAlgorithm(name); err != nil {
 			return err
 		}
 	}

@@ -43,7 +43,6 @@ const (
 type S3Options struct {
 	Endpoint             string // URL; empty: Amazon's
 	Region               string // empty: us-east-1
-	PathStyle            bool   // the bucket is in the path also where it could be in the host name
 	AccessKey, SecretKey string
 	SessionToken         string
 }
@@ -82,15 +81,11 @@ func OpenBucket(address string, o S3Options) (*Bucket, error) {
 	if o.Region == "" {
 		o.Region = defaultRegion
 	}
-	lookup := minio.BucketLookupAuto
-	if o.PathStyle {
-		lookup = minio.BucketLookupPath
-	}
 	client, err := minio.New(host, &minio.Options{
 		Creds:        credentials.NewStaticV4(o.AccessKey, o.SecretKey, o.SessionToken),
 		Secure:       secure,
 		Region:       o.Region,
-		BucketLookup: lookup,
+		BucketLookup: minio.BucketLookupAuto, // in the host name for Amazon and the few that are like it, in the path for all others
 		Transport:    transport(),
 		MaxRetries:   attempts,
 	})

@@ -211,14 +211,14 @@ func (s sizing) advice(v *benchVerdict) (list []string) {
 	case limitDisk:
 		say("A disk that ends its writes sooner carries more; a faster processor does not.")
 	case limitMemory:
-		say("Memory ends first: more of it, or --max-waits so that clients ask now and then instead of waiting.")
+		say("Memory ends first: more of it carries more, and so do clients that ask now and then instead of waiting.")
 	case limitSpace:
 		say("%s are free: a larger disk carries more, and so do clients that keep fewer KeyPackages on the shelf.", roughSize(s.free))
 	case limitAddresses:
 		say("A file has at most %s on a system of 32 bits: use one of 64 bits, which every Pi since the 3 can.", roughSize(mappedOn32Bits))
 	}
 	if caps := server.DefaultCaps().Waits; v.Waiting > caps {
-		say("At the peak %s claims wait: for that many raise --max-waits and --max-connections, which are %s, and the number of open files.", about(v.Waiting), thousands(caps))
+		say("At the peak %s claims wait: for that many raise --max-connections, which is %s, and the number of open files.", about(v.Waiting), thousands(caps))
 	}
 	return list
 }

@@ -170,6 +170,9 @@ func changesFiles(cmd *cli.Command) bool {
 
 // usageError keeps the help text away: the sentence would be lost above it.
 func usageError(_ context.Context, cmd *cli.Command, err error, _ bool) error {
+	if removed := removedFlag(err); removed != nil {
+		return removed
+	}
 	return fmt.Errorf("%w; see %s --help", err, cmd.FullName())
 }
 

@@ -144,6 +144,9 @@ func flagAlone(command *cli.Command, word string) cli.Flag {
 
 func completeFlag(command *cli.Command, start string) (c completion) {
 	for _, flag := range command.Flags {
+		if !visible(flag) {
+			continue
+		}
 		c.offer(start, "--"+flag.Names()[0], aboutFlag(flag))
 	}
 	c.offer(start, "--help", "show help")

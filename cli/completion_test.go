@@ -24,7 +24,7 @@ func TestWordsAreCompleted(t *testing.T) {
 		{"se", "serve !bench", ""},
 		{"token ", "add list revoke !serve", ""},
 		{"serve --au", "--auth !--listen", ""},
-		{"serve -", "--auth --listen --help", ""},
+		{"serve -", "--auth --listen --help !--test-times", ""},
 		{"serve --auth ", "none token oidc", ""},
 		{"serve --auth t", "token !none", ""},
 		{"serve --auth=t", "--auth=token !--auth=none", ""},

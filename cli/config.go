@@ -34,17 +34,12 @@ type config struct {
 	throwaway           bool // the database is new and goes with this process; not a flag
 	maxSize             int64
 	trustClock          bool
-	sweepEvery          time.Duration
-	statusEvery         time.Duration
+	times               times
 	limits              delivery.Limits
 	oidc                auth.OIDCOptions
-	headerRead          time.Duration
-	bodyRead            time.Duration
-	idle                time.Duration
 	longPoll            time.Duration
 	pprof               bool
-	claimWelcomes       int
-	answerBytes         int
+	answerBytes         int // what memory allows; not a flag
 	logFormat, logLevel string
 	backups             backupSettings
 	caps
@@ -52,7 +47,6 @@ type config struct {
 	tlsCert, tlsKey string
 	adminToken      string
 	trustedProxies  []netip.Prefix
-	answerWrite     time.Duration
 	clientCaps      server.Caps
 
 	checks      int              // signature checks at a time; not a flag
@@ -71,20 +65,12 @@ func defaultConfig(env environment) *config {
 		budgets:     server.DefaultBudgets(),
 		db:          defaultDB(env),
 		defaultDB:   defaultDB(env),
-		sweepEvery:  time.Minute,
-		statusEvery: time.Minute,
+		times:       defaultTimes(),
 		limits:      delivery.DefaultLimits(),
 		oidc:        auth.DefaultOIDCOptions(),
-		headerRead:  10 * time.Second,
-		bodyRead:    30 * time.Second,
-		idle:        120 * time.Second,
 		longPoll:    50 * time.Second,
-
-		answerWrite: 30 * time.Second,
 		clientCaps:  server.DefaultCaps(),
-
-		claimWelcomes: 10,
-		answerBytes:   8 << 20,
+		answerBytes: server.DefaultAnswerBytes,
 
 		backups: defaultBackups(env),
 
@@ -106,13 +92,14 @@ func defaultDB(env environment) string {
 
 func (c *config) flags() []cli.Flag {
 	return slices.Concat(
-		inGroup("Server", c.serverFlags(), c.socketFlags(), c.statusFlags()),
+		inGroup("Server", c.serverFlags(), c.socketFlags()),
 		inGroup("Who may use it", c.authFlags()),
 		inGroup("OpenID Connect", c.oidcFlags()),
 		inGroup("TLS, proxies and clients", c.clientFlags()),
 		inGroup("KeyPackages and Welcomes", c.limitFlags()),
 		inGroup("Backups", c.backups.flags()),
 		inGroup("Caps on requests and memory", c.caps.flags()),
+		c.testFlags(),
 	)
 }
 
@@ -133,16 +120,10 @@ func (c *config) serverFlags() []cli.Flag {
 		boolFlag("db-must-exist", &c.mustExist, "refuse to start if there is no database, instead of making a new one"),
 		valueFlag("max-size", size(&c.maxSize, 0), "at most `BYTES` of the file; 0: what the disk holds"),
 		boolFlag("trust-clock", &c.trustClock, "believe the clock although it jumped ahead or went back; for one start"),
-		valueFlag("sweep-every", duration(&c.sweepEvery, time.Second), "end what has had its time every `DURATION`"),
 		valueFlag("log-format", choice(&c.logFormat, "text", "json"), "`FORMAT` of the log on stderr: text or json"),
 		valueFlag("log-level", choice(&c.logLevel, "debug", "info", "warn", "error"), "`LEVEL` of the log: debug, info, warn or error"),
 		boolFlag("pprof", &c.pprof, "serve profiles on --admin-listen, under /debug/pprof/"),
-		valueFlag("header-read", duration(&c.headerRead, time.Second), "a request's header has `DURATION` to come"),
-		valueFlag("body-read", duration(&c.bodyRead, time.Second), "a request's body has `DURATION` to come"),
-		valueFlag("idle", duration(&c.idle, time.Second), "close connections that are idle for `DURATION`"),
 		valueFlag("long-poll", duration(&c.longPoll, time.Second), "claims may wait for at most `DURATION`"),
-		valueFlag("claim-welcomes", number(&c.claimWelcomes, 1), "a claim returns `N` Welcomes if it does not say how many, at most 100"),
-		valueFlag("max-answer-size", size(&c.answerBytes, 1), "at most `BYTES` of Welcomes or KeyPackages in an answer, or one"),
 	}
 }
 
@@ -207,8 +188,6 @@ func (c *config) checkServer() error {
 		formatDuration(l.ForgetDevicesAfter), formatDuration(delivery.IdleShown))
 	wrong.when(l.ContextBytes > l.WelcomeBytes, "--max-context-size %s is more than --max-welcome-size %s",
 		formatSize(int64(l.ContextBytes)), formatSize(int64(l.WelcomeBytes)))
-	wrong.when(c.claimWelcomes > server.MaxClaimWelcomes, "--claim-welcomes %d is more than a client may ask for, %d",
-		c.claimWelcomes, server.MaxClaimWelcomes)
 	wrong.when(c.insecureNoAuth && c.auth != authNone, "--insecure-no-auth goes with --auth none, not with --auth %s", c.auth)
 	wrong.when(c.db == "", "--db is empty")
 	return wrong.all()

@@ -63,6 +63,7 @@ func fromEnvironment(env environment, cmd *cli.Command) (origins, error) {
 			from[name] = origin
 		}
 	}
+	wrong.note(removedVariables(env, cmd))
 	return from, wrong.all()
 }
 
@@ -125,6 +126,23 @@ func number(p *int, least int) cli.Value {
 		}
 		return n, nil
 	}, strconv.Itoa}
+}
+
+// A following is a value with others that follow from it.
+type following struct {
+	cli.Value
+	follow func()
+}
+
+// then has follow called whenever v is set.
+func then(v cli.Value, follow func()) cli.Value { return following{v, follow} }
+
+func (f following) Set(s string) error {
+	err := f.Value.Set(s)
+	if err == nil {
+		f.follow()
+	}
+	return err
 }
 
 // duration is a time of at least least, in the units of time.ParseDuration and

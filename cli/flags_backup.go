@@ -121,7 +121,6 @@ func (r *remote) flags() []cli.Flag {
 	return []cli.Flag{
 		textFlag("backup-s3-endpoint", &r.s3.Endpoint, "`URL` of the S3 server; none: Amazon's"),
 		textFlag("backup-s3-region", &r.s3.Region, "its `REGION`; none: us-east-1"),
-		boolFlag("backup-s3-path-style", &r.s3.PathStyle, "name the bucket in the path, as for all servers but Amazon's and a few others anyway"),
 		secretFlag("backup-s3-access-key", &r.s3.AccessKey, "the access `KEY`; none: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY count"),
 		secretFlag("backup-s3-secret-key", &r.s3.SecretKey, "the `SECRET` of the access key"),
 		valueFlag("backup-encrypt-to", recipients(&r.encryptTo), "encrypt backups to these public `KEYS` of age, as age-keygen makes them"),

@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/netip"
 	"strings"
-	"time"
 
 	"github.com/urfave/cli/v3"
 
@@ -23,17 +22,10 @@ func (c *config) clientFlags() []cli.Flag {
 		textFlag("tls-key", &c.tlsKey, "and the key in PEM `FILE`"),
 		secretFlag("admin-token", &c.adminToken, "--admin-listen wants `TOKEN`, but not for /livez and /readyz"),
 		valueFlag("trusted-proxies", prefixes(&c.trustedProxies), "`ADDRESSES` and networks whose X-Forwarded-For counts"),
-		valueFlag("answer-write", duration(&c.answerWrite, time.Second), "an answer has `DURATION` to be taken, and a second for each 32 KiB"),
-		valueFlag("max-connections", number(&k.Connections, 1), "at most `N` connections; an idle one is closed for a new one"),
+		valueFlag("max-connections", then(number(&k.Connections, 1), func() { k.Requests, k.Waits = k.Connections, k.Connections }),
+			"at most `N` connections, as many requests and as many claims that wait; an idle connection is closed for a new one"),
 		valueFlag("max-connections-per-address", number(&k.ConnectionsPerAddress, 1), "at most `N` of one address, but of this machine and trusted proxies"),
-		valueFlag("max-requests", number(&k.Requests, 1), "at most `N` requests at a time, waiting claims not counted"),
-		valueFlag("max-requests-per-caller", number(&k.RequestsPerCaller, 1), "at most `N` of one caller"),
-		valueFlag("max-waits", number(&k.Waits, 1), "at most `N` claims wait at a time"),
-		valueFlag("max-waits-per-caller", number(&k.WaitsPerCaller, 1), "at most `N` of one caller"),
-		valueFlag("max-waits-per-device", number(&k.WaitsPerDevice, 1), "at most `N` of one device; for one more the oldest is answered"),
 		valueFlag("max-body-memory", size(&k.BodyMemory, 1), "at most `BYTES` of bodies and answers at a time"),
-		valueFlag("max-header-size", size(&k.HeaderBytes, 1<<10), "at most `BYTES` of a request's header"),
-		valueFlag("max-headers", number(&k.Headers, 1), "at most `N` fields in it"),
 	}
 }
 

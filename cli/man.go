@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -167,6 +168,7 @@ const manyFlags = 20
 
 func (m manual) flags(command string, flags []cli.Flag) {
 	inCommon := map[string]int{}
+	flags = slices.DeleteFunc(slices.Clone(flags), func(f cli.Flag) bool { return !visible(f) })
 	for _, flag := range flags {
 		inCommon[m.described[flag.Names()[0]+aboutFlag(flag)]]++
 	}

@@ -28,9 +28,12 @@ func TestTheManualNamesEveryFlagAndItsVariable(t *testing.T) {
 	look = func(c *cli.Command) {
 		for _, flag := range c.Flags {
 			name := flag.Names()[0]
-			if !strings.Contains(page, "\\fB"+roff("--"+name)+"\\fR") || !strings.Contains(page, envName(name)) {
+			if visible(flag) && (!strings.Contains(page, "\\fB"+roff("--"+name)+"\\fR") || !strings.Contains(page, envName(name))) {
 				t.Errorf("the manual has no --%s of %s", name, c.Name)
 			}
+		}
+		if strings.Contains(page, "test\\-times") {
+			t.Error("the manual has a flag that is hidden")
 		}
 		for _, below := range c.Commands {
 			look(below)

@@ -101,19 +101,16 @@ func (c *config) fitMemory(m memory, from origins) {
 	}
 	c.memory = m
 	k := &c.clientCaps
-	fit := func(flag string, p *int, most int64) {
-		if from.of(flag) == defaultOrigin {
-			*p = int(max(1, min(int64(*p), most)))
-		}
-	}
+	fit := func(p *int, most int64) { *p = int(max(1, min(int64(*p), most))) }
 	largest := server.LargestBody(c.limits)
 	if from.of("max-body-memory") == defaultOrigin {
 		k.BodyMemory = min(k.BodyMemory, max(m.bytes/8, bodyMemoryShare*largest))
 	}
-	fit("max-answer-size", &c.answerBytes, k.BodyMemory/4)
-	fit("max-connections", &k.Connections, c.connectionsIn(m))
-	fit("max-waits", &k.Waits, int64(k.Connections))
-	fit("max-requests", &k.Requests, int64(k.Connections))
+	fit(&c.answerBytes, k.BodyMemory/4)
+	if from.of("max-connections") == defaultOrigin {
+		fit(&k.Connections, c.connectionsIn(m))
+		k.Waits, k.Requests = k.Connections, k.Connections
+	}
 }
 
 // logSize is how large the log of the store may be.

@@ -43,9 +43,9 @@ func TestWhatFitsIntoTheMemory(t *testing.T) {
 
 func TestWhatTheOperatorSetsIsLeftAlone(t *testing.T) {
 	c := defaultConfig(environment{lookup: func(string) (string, bool) { return "", false }})
-	c.clientCaps.BodyMemory, c.clientCaps.Connections, c.clientCaps.Waits = 20<<20, 5_000, 7
+	c.clientCaps.BodyMemory, c.clientCaps.Connections = 20<<20, 5_000
 	c.fitMemory(memory{128 << 20, fromCgroup}, origins{"max-body-memory": flagOrigin, "max-connections": "WELCOMED_MAX_CONNECTIONS"})
-	if k := c.clientCaps; k.BodyMemory != 20<<20 || k.Connections != 5_000 || k.Waits != 7 {
+	if k := c.clientCaps; k.BodyMemory != 20<<20 || k.Connections != 5_000 {
 		t.Errorf("got %+v", k)
 	}
 }

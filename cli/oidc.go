@@ -24,12 +24,10 @@ func (c *config) oidcFlags() []cli.Flag {
 		textFlag("oidc-issuer", &o.Issuer, "with --auth oidc, believe tokens of the issuer `URL`, which is their iss to the letter"),
 		valueFlag("oidc-audience", words(&o.Audience, nil), "believe only tokens for one of `AUDIENCES`, with commas between them"),
 		textFlag("oidc-jwks", &o.JWKS, "the issuer's keys are in `FILE-OR-URL`, read again as it changes; if empty, the issuer is asked where"),
-		valueFlag("oidc-algorithms", words(&o.Algorithms, auth.ValidAlgorithm), "believe signatures by `ALGORITHMS` only"),
 		textFlag("oidc-user-claim", &o.UserClaim, "`CLAIM` has the user; a dot leads into an object"),
 		valueFlag("oidc-user-encoding", userEncoding(&o.UserEncoding), "make user ids of the values of --oidc-user-claim by `ENCODING`: none, or base64url, of every one, where some are no ids (they have / or spaces)"),
 		textFlag("oidc-device-claim", &o.DeviceClaim, "`CLAIM` has the device, and has to be there; if empty, tokens are for all devices of a user"),
 		textFlag("oidc-service-scope", &o.ServiceScope, "tokens with `SCOPE` are a service's, which may act for any user; if empty, none is"),
-		valueFlag("oidc-leeway", duration(&o.Leeway, 0), "the issuer's clock may be `DURATION` from this one"),
 	}
 }
 
@@ -44,7 +42,6 @@ func (c *config) checkOIDC() error {
 	wrong.when(o.Issuer == "", "--auth oidc needs --oidc-issuer, whose tokens are believed")
 	wrong.when(len(o.Audience) == 0, "--auth oidc needs --oidc-audience, without which tokens for other servers would be valid here")
 	wrong.when(o.UserClaim == "", "--oidc-user-claim is empty")
-	wrong.when(o.Leeway > auth.MaxLeeway, "--oidc-leeway %s is more than %s", formatDuration(o.Leeway), formatDuration(auth.MaxLeeway))
 	if o.JWKS == "" && o.Issuer != "" {
 		err := auth.ValidIssuer(o.Issuer)
 		wrong.when(err != nil, "--oidc-issuer %s: %w", o.Issuer, err)
@@ -64,12 +61,10 @@ func (c *config) checkNoOIDC() error {
 		{"issuer", o.Issuer != ""},
 		{"audience", len(o.Audience) > 0},
 		{"jwks", o.JWKS != ""},
-		{"algorithms", !slices.Equal(o.Algorithms, standard.Algorithms)},
 		{"user-claim", o.UserClaim != standard.UserClaim},
 		{"user-encoding", o.UserEncoding != standard.UserEncoding},
 		{"device-claim", o.DeviceClaim != ""},
 		{"service-scope", o.ServiceScope != ""},
-		{"leeway", o.Leeway != standard.Leeway},
 	} {
 		wrong.when(flag.set, "--oidc-%s has no effect with --auth %s: is --auth oidc meant?", flag.name, c.auth)
 	}

@@ -179,7 +179,7 @@ func assemble(ctx context.Context, c *config, log *slog.Logger) (_ *instance, er
 	if i.socket, err = listenOnSocket(c.socket.of(c.db)); err != nil {
 		return nil, err
 	}
-	i.sweeper = &sweeper{store: i.store, every: c.sweepEvery, log: log}
+	i.sweeper = &sweeper{store: i.store, every: c.times.sweep, log: log}
 	if c.pprof {
 		sampleWaiting()
 	}
@@ -193,7 +193,7 @@ func assemble(ctx context.Context, c *config, log *slog.Logger) (_ *instance, er
 	if keys, ok := authenticator.(interface{ Reload() }); ok {
 		i.reloads = append(i.reloads, keys.Reload)
 	}
-	i.history = m.History(i.store, c.statusEvery, delivery.SystemClock())
+	i.history = m.History(i.store, c.times.plots, delivery.SystemClock())
 	o := i.serverOptions(c, m, log)
 	o.Auth = authenticator
 	o.Backup = &server.Backup{Copy: file.Backup, Kept: file.NoteBackup}
@@ -244,7 +244,7 @@ func (i *instance) serverOptions(c *config, m *metrics.Metrics, log *slog.Logger
 	o.Observe, o.OverBudget = m.ObserveRequest, m.ObserveOverBudget
 	o.Refused = func(by server.Cap) { m.ObserveRefusal(string(by)) }
 	o.Problem, o.GivenOften = countProblems(m), m.ObserveGivenOften
-	o.Status = server.StatusSource{History: i.history, SweptAt: m.SweptAt, SweepEvery: c.sweepEvery}
+	o.Status = server.StatusSource{History: i.history, SweptAt: m.SweptAt, SweepEvery: c.times.sweep}
 	if i.backups != nil {
 		o.Status.BackupEvery = c.backups.every
 	}
@@ -279,12 +279,10 @@ func (c *config) serverOptions(log *slog.Logger) server.Options {
 		Version:        currentVersion(),
 		NoAuth:         c.noAuth(),
 		Budgets:        c.budgets,
-		HeaderRead:     c.headerRead,
-		BodyRead:       c.bodyRead,
-		Idle:           c.idle,
+		HeaderRead:     c.times.header,
+		BodyRead:       c.times.body,
+		Idle:           c.times.idle,
 		LongPoll:       c.longPoll,
-		Write:          c.answerWrite,
-		ClaimWelcomes:  c.claimWelcomes,
 		AnswerBytes:    c.answerBytes,
 		Profiles:       c.pprof,
 		Checks:         c.checks,

@@ -28,13 +28,15 @@ func originsOf(ctx context.Context) origins {
 }
 
 // settingsOf are the flags of a command with their values, whose origins are in
-// ctx.
+// ctx. Of hidden flags only those that are set are shown.
 func settingsOf(ctx context.Context, flags []cli.Flag) []server.Setting {
 	from := originsOf(ctx)
-	list := make([]server.Setting, len(flags))
-	for i, flag := range flags {
+	var list []server.Setting
+	for _, flag := range flags {
 		name := flag.Names()[0]
-		list[i] = server.Setting{Name: name, Value: shown(flag), From: from.of(name)}
+		if origin := from.of(name); visible(flag) || origin != defaultOrigin {
+			list = append(list, server.Setting{Name: name, Value: shown(flag), From: origin})
+		}
 	}
 	return list
 }

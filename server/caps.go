@@ -28,6 +28,8 @@ type Caps struct {
 // DefaultCaps are for a machine with a gigabyte of memory.
 func DefaultCaps() Caps { return Caps{}.orDefault() }
 
+// Those of one caller and of one device are constants of the program: they are far
+// from what an application does, and near enough to bound one that is broken.
 func (c Caps) orDefault() Caps {
 	return Caps{
 		Connections:           cmp.Or(c.Connections, 10_000),
@@ -38,8 +40,8 @@ func (c Caps) orDefault() Caps {
 		WaitsPerCaller:        cmp.Or(c.WaitsPerCaller, 100),
 		WaitsPerDevice:        cmp.Or(c.WaitsPerDevice, 4),
 		BodyMemory:            cmp.Or(c.BodyMemory, 64<<20),
-		HeaderBytes:           cmp.Or(c.HeaderBytes, 32<<10),
-		Headers:               cmp.Or(c.Headers, 100),
+		HeaderBytes:           cmp.Or(c.HeaderBytes, 32<<10), // twice the largest JWT that is believed
+		Headers:               cmp.Or(c.Headers, 100),        // clients and two proxies send a third of it
 	}
 }
 

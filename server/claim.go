@@ -19,7 +19,7 @@ import (
 // MaxClaimWelcomes is how many Welcomes a claim may ask for.
 const MaxClaimWelcomes = 100
 
-const defaultClaim = 10
+const defaultClaim = 10 // of usual size, with room in an answer; a client that wants others says max
 
 type deliveryJSON struct {
 	ID              string          `json:"id"`

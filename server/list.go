@@ -9,7 +9,9 @@ import (
 	"welcomed/mls"
 )
 
-const defaultAnswerBytes = 8 << 20
+// DefaultAnswerBytes is how many bytes of MLS objects an answer has at most: a
+// phone can hold it, and a poor line carries it within a minute.
+const DefaultAnswerBytes = 8 << 20
 
 // objectBytes is how many bytes of MLS objects an answer carries: base64 makes
 // four of three.

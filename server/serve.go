@@ -25,12 +25,15 @@ type timeouts struct {
 	late   time.Duration // that a body may take before the credentials are looked at again
 }
 
+// newTimeouts has times that suit a phone on a poor line and keep a client that
+// stalls on purpose to little: a caller's share of memory and connections bounds
+// what it can hold meanwhile, so nobody has to turn them.
 func newTimeouts(o Options) timeouts {
 	return timeouts{
-		header: cmp.Or(o.HeaderRead, 10*time.Second),
-		body:   cmp.Or(o.BodyRead, 30*time.Second),
-		idle:   cmp.Or(o.Idle, 120*time.Second),
-		write:  cmp.Or(o.Write, 30*time.Second),
+		header: cmp.Or(o.HeaderRead, 10*time.Second), // it is a packet or two, sent again a few times
+		body:   cmp.Or(o.BodyRead, 30*time.Second),   // 4 MiB at a megabit a second
+		idle:   cmp.Or(o.Idle, 120*time.Second),      // longer than proxies and libraries keep one, which are to close first
+		write:  cmp.Or(o.Write, 30*time.Second),      // until a phone that changes its network is back; see rate, too
 		rate:   32 << 10,
 		poll:   cmp.Or(o.LongPoll, 50*time.Second),
 		lull:   250 * time.Millisecond,

@@ -132,7 +132,7 @@ func New(o Options) *Server {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	o.ClaimWelcomes = cmp.Or(o.ClaimWelcomes, defaultClaim)
-	o.AnswerBytes = cmp.Or(o.AnswerBytes, defaultAnswerBytes)
+	o.AnswerBytes = cmp.Or(o.AnswerBytes, DefaultAnswerBytes)
 	if o.BudgetClock == nil {
 		o.BudgetClock = time.Now
 	}

@@ -10,11 +10,11 @@ import (
 
 // busyFlags make budgets that are used up and times that pass within a run.
 // There is room for what bench does.
-var busyFlags = []string{"--auth", "token", "--max-size", "256MiB", "--sweep-every", "1s",
-	"--reservation-overdue", "1s", "--hold-overdue", "1s", "--welcome-kept", "8s", "--redelivery", "3s", "--low-watermark", "2",
+var busyFlags = []string{"--auth", "token", "--max-size", "256MiB",
+	"--test-times", "sweep=1s,reservation-overdue=1s,hold-overdue=1s,redelivery=3s", "--welcome-kept", "8s", "--low-watermark", "2",
 	"--pair-budget", "12+1/h", "--target-budget", "20+1/h", "--caller-budget", "30+1/h",
 	"--publish-budget", "100+1/h", "--store-budget", "300KiB+1KiB/h", "--check-time-burst", "500ms", "--check-time-per-second", "50ms",
-	"--max-waits-per-device", "1", "--backup-every", "3s", "--backup-keep", "2", "--backup-keep-days", "0"}
+	"--backup-every", "3s", "--backup-keep", "2", "--backup-keep-days", "0"}
 
 // start starts what is watched, and who watches.
 func (o *observation) start(ctx context.Context) (err error) {

@@ -15,7 +15,7 @@ const columns = 120;
 
 const shown = columns - 10; // with time to look at it
 const every = Math.ceil((minutes * 60) / shown); // so that a column is one sample
-const server = await Server.start("--status-every", `${every}s`);
+const server = await Server.start("--test-times", `plots=${every}s`);
 try {
   const end = Date.now() + shown * every * 1000;
   const town = new Town(server.api);

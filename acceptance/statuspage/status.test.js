@@ -44,7 +44,7 @@ async function onEveryScreen(server, state, look = async () => {}) {
 let busy;
 async function busyServer() {
   if (busy) return busy;
-  const server = await start("--status-every", "1s");
+  const server = await start("--test-times", "plots=1s");
   const town = new Town(server.api);
   for (const [suite, count] of [[1, 12], [2, 4], [3, 3]]) {
     const residents = await town.settle(count, suite, 12);
@@ -150,7 +150,7 @@ function about([text], bytes) {
 }
 
 test("a server in trouble says what is wrong, worst first, and what to do", async () => {
-  const server = await start("--status-every", "1s", "--sweep-every", "1s", "--hold-overdue", "1s", "--max-size", "4MiB");
+  const server = await start("--test-times", "plots=1s,sweep=1s,hold-overdue=1s", "--max-size", "4MiB");
   const { api } = server;
   const town = new Town(api);
   const [careless] = await town.settle(1, 1, 1);
@@ -200,7 +200,7 @@ test("a server in trouble says what is wrong, worst first, and what to do", asyn
 });
 
 test("a page that is open follows the server, keeps what is typed, and does not chatter", async () => {
-  const server = await start("--status-every", "1s");
+  const server = await start("--test-times", "plots=1s");
   const town = new Town(server.api);
   const [device] = await town.settle(1, 1, 12);
   await server.backUp();

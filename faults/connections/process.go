@@ -80,7 +80,7 @@ func (s *process) args(c config) ([]string, error) {
 	}
 	s.api, s.admin = addresses[0], addresses[1]
 	args := []string{"serve", "--db", filepath.Join(s.dir, "welcomed.db"), "--listen", s.api, "--admin-listen", s.admin, "--log-level", "error",
-		"--header-read", c.cutoff.String(), "--body-read", c.cutoff.String(), "--idle", c.cutoff.String()}
+		"--test-times", fmt.Sprintf("header=%[1]s,body=%[1]s,idle=%[1]s", c.cutoff)}
 	if c.tls {
 		s.scheme = "https"
 		cert, key := filepath.Join(s.dir, "tls.crt"), filepath.Join(s.dir, "tls.key")

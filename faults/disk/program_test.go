@@ -103,7 +103,7 @@ func start(t *testing.T, db string, flags ...string) *server {
 		t.Skip(err)
 	}
 	args := append([]string{"serve", "--log-format", "json", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--admin-socket", "none",
-		"--sweep-every", "1s", "--db", db}, flags...)
+		"--test-times", "sweep=1s", "--db", db}, flags...)
 	s := &server{Cmd: exec.Command(path, args...), log: newLog(), ended: make(chan error, 1)}
 	s.Stderr = s.log
 	must(t, s.Start())

@@ -61,7 +61,7 @@ func newHost(binary, dir string) (*host, error) {
 
 func (h *host) start() (err error) {
 	cmd := exec.Command(h.binary, "serve", "--auth", "none", "--db", h.file, "--listen", h.api, "--admin-listen", h.admin,
-		"--sweep-every", sweepEvery.String(), "--reservation-overdue", "1s", "--hold-overdue", "1s",
+		"--test-times", "sweep="+sweepEvery.String()+",reservation-overdue=1s,hold-overdue=1s",
 		"--max-pending-per-device", "100000", "--log-level", "warn")
 	h.stderr = &bytes.Buffer{}
 	cmd.Stderr = h.stderr
