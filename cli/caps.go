@@ -6,38 +6,11 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/urfave/cli/v3"
 
 	"welcomed/server"
 )
-
-// caps is what serve's flags say of single callers and their credentials.
-type caps struct {
-	checkTime server.CheckTimeBudget
-	publish   server.Budget
-	storage   server.Budget
-	identity  server.IdentityTemplate
-}
-
-func defaultCaps() caps {
-	return caps{
-		checkTime: server.CheckTimeBudget{Burst: 10 * time.Second, PerSecond: 200 * time.Millisecond},
-		publish:   server.Budget{Burst: 5000, PerHour: 2000},
-		storage:   server.Budget{Burst: 256 << 20, PerHour: 32 << 20},
-	}
-}
-
-func (c *caps) flags() []cli.Flag {
-	return []cli.Flag{
-		valueFlag("check-time-burst", duration(&c.checkTime.Burst, 0), "check signatures for a caller for `DURATION` at once; 0: no limit"),
-		valueFlag("check-time-per-second", duration(&c.checkTime.PerSecond, time.Millisecond), "and then for `DURATION` in a second"),
-		valueFlag("publish-budget", budget(&c.publish), "store `N+N/h` new KeyPackages of a user: at once, and more in each hour; 0: any number"),
-		valueFlag("store-budget", byteBudget(&c.storage), "store `BYTES+BYTES/h` for a user, of KeyPackages, Welcomes and remembered answers: at once, and more in each hour; 0: any number"),
-		valueFlag("credential-identity", identityTemplate(&c.identity), "credentials must be basic and name their publisher like `TEMPLATE`, of {user} and {device}"),
-	}
-}
 
 func identityTemplate(p *server.IdentityTemplate) cli.Value {
 	return value[server.IdentityTemplate]{p, func(s string) (server.IdentityTemplate, error) {

@@ -28,7 +28,8 @@ type config struct {
 	socket              socketPath
 	auth                string
 	insecureNoAuth      bool
-	budgets             server.Budgets
+	budgets             budgets
+	identity            server.IdentityTemplate
 	db, defaultDB       string
 	mustExist           bool
 	throwaway           bool // the database is new and goes with this process; not a flag
@@ -42,7 +43,6 @@ type config struct {
 	answerBytes         int // what memory allows; not a flag
 	logFormat, logLevel string
 	backups             backupSettings
-	caps
 
 	tlsCert, tlsKey string
 	adminToken      string
@@ -62,7 +62,7 @@ func defaultConfig(env environment) *config {
 		listen:      defaultListen,
 		adminListen: defaultAdminListen,
 		auth:        authNone,
-		budgets:     server.DefaultBudgets(),
+		budgets:     defaultBudgets(),
 		db:          defaultDB(env),
 		defaultDB:   defaultDB(env),
 		times:       defaultTimes(),
@@ -76,7 +76,6 @@ func defaultConfig(env environment) *config {
 
 		logFormat: "text",
 		logLevel:  "info",
-		caps:      defaultCaps(),
 	}
 }
 
@@ -98,7 +97,6 @@ func (c *config) flags() []cli.Flag {
 		inGroup("TLS, proxies and clients", c.clientFlags()),
 		inGroup("KeyPackages and Welcomes", c.limitFlags()),
 		inGroup("Backups", c.backups.flags()),
-		inGroup("Caps on requests and memory", c.caps.flags()),
 		c.testFlags(),
 	)
 }

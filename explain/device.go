@@ -101,7 +101,7 @@ func (x explainer) adderRefused(only bool) finding {
 	says := fmt.Sprintf("%s wanted to add others, and %s was answered %d %s, last %s.", quote(string(x.User)), clean(last.Request), last.Status, clean(last.Code), ago(last.Last, x.Now))
 	return finding{AdderRefused, weight, last.Last, says, []Advice{
 		{Developer, doAs(last)},
-		{Operator, "where it is a budget that honest use needs more of, raise its flag: --pair-budget, --caller-budget, --store-budget."},
+		{Operator, "where it is a budget that honest use needs more of, raise it: --budgets pair=…, caller=… or store=…."},
 	}}
 }
 

@@ -50,7 +50,7 @@ func (a attack) flags() []string {
 	if a.budgets {
 		return nil
 	}
-	return []string{"--caller-budget", "0", "--pair-budget", "0", "--target-budget", "0"}
+	return []string{"--budgets", "caller=0,pair=0,target=0"}
 }
 
 // A horde is the attackers of one attack.
