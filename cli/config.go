@@ -125,44 +125,26 @@ func (c *config) serverFlags() []cli.Flag {
 	}
 }
 
+// limitFlags are about what is kept. Limits that follow from one of them are never
+// below their defaults: see delivery.DefaultLimits.
 func (c *config) limitFlags() []cli.Flag {
 	l := &c.limits
 	return []cli.Flag{
 		valueFlag("cipher-suites", cipherSuites(&l.CipherSuites), "accept these `SUITES`, the first ones preferred"),
-		valueFlag("max-key-packages-per-publish", number(&l.KeyPackagesPerPublish, 1), "at most `N` KeyPackages of one request"),
-		valueFlag("max-key-packages-per-device", number(&l.KeyPackagesPerDevice, 1), "at most `N` KeyPackages on a device's shelf"),
-		valueFlag("max-key-packages-per-user", number(&l.KeyPackagesPerUser, 1), "at most `N` on the shelves of all devices of a user"),
-		valueFlag("max-retired-per-device", number(&l.RetiredPerDevice, 0), "a device leaves at most `N` KeyPackages off its shelf that are not withdrawn"),
-		valueFlag("max-retired-per-user", number(&l.RetiredPerUser, 0), "at most `N` of them of all devices of a user"),
-		valueFlag("max-devices-per-user", number(&l.DevicesPerUser, 1), "at most `N` devices of a user"),
-		valueFlag("max-users-per-reserve", number(&l.UsersPerReserve, 1), "at most `N` users of one reservation"),
-		valueFlag("max-devices-per-reserve", number(&l.DevicesPerReserve, 1), "at most `N` devices of one reservation"),
-		valueFlag("max-key-package-size", size(&l.KeyPackageBytes, 1), "at most `BYTES` of a KeyPackage"),
-		valueFlag("max-welcome-size", size(&l.WelcomeBytes, 1), "at most `BYTES` of a Welcome, its ratchet tree and context"),
-		valueFlag("max-context-size", size(&l.ContextBytes, 0), "at most `BYTES` of a Welcome's context"),
-		valueFlag("max-recipients-per-welcome", number(&l.RecipientsPerWelcome, 1), "at most `N` recipients of a Welcome"),
-		valueFlag("max-pending-per-device", number(&l.PendingPerDevice, 1), "at most `N` Welcomes that wait for a device"),
-		valueFlag("max-pending-size-per-device", size(&l.PendingBytesPerDevice, 1), "at most `BYTES` that wait for a device"),
-		valueFlag("max-pending-per-poster", number(&l.PendingPerPoster, 1), "at most `N` of them that one other user posted"),
-		valueFlag("max-pending-size-per-poster", size(&l.PendingBytesPerPoster, 1), "at most `BYTES` of them"),
-		valueFlag("max-open-per-device", number(&l.OpenPerDevice, 1), "at most `N` Welcomes that a device has not settled, those that wait counted"),
 		valueFlag("match", match(&l.MatchReserved), "Welcomes match `WHICH` KeyPackages: any, or reserved (by their poster)"),
-		valueFlag("max-tokens-per-owner", number(&l.TokensPerOwner, 1), "at most `N` tokens of a user, a device or a service"),
-		valueFlag("forget-devices-after", duration(&l.ForgetDevicesAfter, 0), "remove devices that were not seen for `DURATION` and have nothing left, 400d for example; 0: never"),
+		valueFlag("max-devices-per-user", number(&l.DevicesPerUser, 1), "at most `N` devices of a user"),
+		valueFlag("max-key-packages-per-device", then(number(&l.KeyPackagesPerDevice, 1), l.FollowShelf),
+			"at most `N` KeyPackages on a device's shelf, ten times as many on all of a user, and 40 and 80 times as many off them that Welcomes may name"),
+		valueFlag("max-pending-per-device", then(number(&l.PendingPerDevice, 1), l.FollowMailbox),
+			"at most `N` Welcomes that wait for a device, a quarter of them of one poster, and five times as many that it has not settled"),
+		valueFlag("max-welcome-size", then(size(&l.WelcomeBytes, 1), l.FollowWelcome),
+			"at most `BYTES` of a Welcome, its ratchet tree and context; 16 of the largest may wait for a device, four of one poster"),
 		valueFlag("low-watermark", number(&l.LowWatermark, 0), "a device with fewer than `N` KeyPackages is low"),
 		valueFlag("shelf-age", duration(&l.ShelfAge, time.Second), "KeyPackages leave the shelf after `DURATION`"),
-		valueFlag("retired-for", duration(&l.RetiredFor, 0), "Welcomes may still name them for `DURATION` then"),
-		valueFlag("lifetime-margin", duration(&l.LifetimeMargin, 0), "hand out none with less than `DURATION` of lifetime left"),
 		valueFlag("max-lifetime", duration(&l.MaxLifetime, 0), "longest lifetime accepted, `DURATION`; 0: any"),
-		valueFlag("clock-skew", duration(&l.ClockSkew, 0), "a lifetime may begin `DURATION` in the future"),
 		valueFlag("welcome-kept", duration(&l.WelcomeKept, time.Second), "keep an unclaimed Welcome for `DURATION`"),
-		valueFlag("redelivery", duration(&l.Redelivery, 0), "deliver a claimed Welcome again for `DURATION`"),
 		valueFlag("outcomes-kept", duration(&l.OutcomesKept, 0), "tell posters what became of a Welcome for `DURATION`"),
-		valueFlag("tombstone-kept", duration(&l.TombstoneKept, 0), "remember ended KeyPackages for at least `DURATION`"),
-		valueFlag("tombstone-kept-most", duration(&l.TombstoneKeptMost, 0), "and for at most `DURATION`"),
-		valueFlag("reservation-overdue", duration(&l.ReservationOverdue, time.Second), "count a reservation as abandoned after `DURATION`"),
-		valueFlag("hold-overdue", duration(&l.HoldOverdue, time.Second), "count a hold as overdue after `DURATION`"),
-		valueFlag("idempotency-kept", duration(&l.IdempotencyKept, 0), "remember an Idempotency-Key for `DURATION`"),
+		valueFlag("forget-devices-after", duration(&l.ForgetDevicesAfter, 0), "remove devices that were not seen for `DURATION` and have nothing left, 400d for example; 0: never"),
 	}
 }
 
@@ -178,14 +160,10 @@ func (c *config) check() error {
 func (c *config) checkServer() error {
 	l := c.limits
 	var wrong problems
-	wrong.when(l.TombstoneKeptMost < l.TombstoneKept, "--tombstone-kept-most %s is less than --tombstone-kept %s",
-		formatDuration(l.TombstoneKeptMost), formatDuration(l.TombstoneKept))
 	wrong.when(l.LowWatermark > l.KeyPackagesPerDevice, "--low-watermark %d is more than a shelf holds, --max-key-packages-per-device %d",
 		l.LowWatermark, l.KeyPackagesPerDevice)
 	wrong.when(l.ForgetDevicesAfter > 0 && l.ForgetDevicesAfter < delivery.IdleShown, "--forget-devices-after %s is less than %s: people go on holiday",
 		formatDuration(l.ForgetDevicesAfter), formatDuration(delivery.IdleShown))
-	wrong.when(l.ContextBytes > l.WelcomeBytes, "--max-context-size %s is more than --max-welcome-size %s",
-		formatSize(int64(l.ContextBytes)), formatSize(int64(l.WelcomeBytes)))
 	wrong.when(c.insecureNoAuth && c.auth != authNone, "--insecure-no-auth goes with --auth none, not with --auth %s", c.auth)
 	wrong.when(c.db == "", "--db is empty")
 	return wrong.all()

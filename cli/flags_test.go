@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"os"
-	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -92,13 +91,6 @@ func TestEveryFlagHasANameInTheEnvironmentAndItsDefaultIsValid(t *testing.T) {
 				}
 			}
 		}
-	}
-}
-
-func TestEveryLimitIsAFlag(t *testing.T) {
-	c := defaultConfig(environment{lookup: func(string) (string, bool) { return "", false }})
-	if got, want := len(c.limitFlags()), reflect.TypeOf(c.limits).NumField(); got != want {
-		t.Errorf("%d flags for %d limits", got, want)
 	}
 }
 

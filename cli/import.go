@@ -19,7 +19,7 @@ import (
 // importLimits are those of serve's flags that say when what is imported is looked
 // at again.
 var importLimits = []string{
-	"low-watermark", "shelf-age", "outcomes-kept", "tombstone-kept", "tombstone-kept-most", "reservation-overdue", "hold-overdue", "idempotency-kept",
+	"low-watermark", "shelf-age", "outcomes-kept",
 }
 
 func importCommand(env environment) *cli.Command {

@@ -76,43 +76,70 @@ func IdleSince(seen, sure time.Time) (since time.Time) {
 	return since
 }
 
-// DefaultLimits returns the documented defaults.
+// DefaultLimits returns the documented defaults. Those with a reason beside them are
+// the same for everybody, or follow from another one: no flag turns them.
 func DefaultLimits() Limits {
 	return Limits{
 		CipherSuites:          []mls.CipherSuite{1, 2, 3, 4, 5, 6, 7},
-		KeyPackagesPerPublish: 100,
+		KeyPackagesPerPublish: 100, // a device that has more sends a second request
 		KeyPackagesPerDevice:  500,
-		KeyPackagesPerUser:    5000,
-		RetiredPerDevice:      20000,
-		RetiredPerUser:        40000,
+		KeyPackagesPerUser:    5000,  // see FollowShelf
+		RetiredPerDevice:      20000, // see FollowShelf
+		RetiredPerUser:        40000, // see FollowShelf
 		DevicesPerUser:        50,
-		UsersPerReserve:       1000,
-		DevicesPerReserve:     5000,
-		KeyPackageBytes:       64 << 10,
+		UsersPerReserve:       1000,     // whoever adds more asks again
+		DevicesPerReserve:     5000,     // the members of the largest groups that anybody has shown
+		KeyPackageBytes:       64 << 10, // one with post-quantum keys has a tenth of it
 		WelcomeBytes:          4 << 20,
-		ContextBytes:          4 << 10,
-		RecipientsPerWelcome:  5000,
+		ContextBytes:          4 << 10, // a hint for who joins; what is larger belongs into the group
+		RecipientsPerWelcome:  5000,    // as DevicesPerReserve
 		PendingPerDevice:      1000,
-		PendingBytesPerDevice: 64 << 20,
-		PendingPerPoster:      250,
-		PendingBytesPerPoster: 16 << 20,
-		OpenPerDevice:         5000,
+		PendingBytesPerDevice: 64 << 20, // see FollowWelcome
+		PendingPerPoster:      250,      // see FollowMailbox
+		PendingBytesPerPoster: 16 << 20, // see FollowWelcome
+		OpenPerDevice:         5000,     // see FollowMailbox
 		LowWatermark:          10,
-		TokensPerOwner:        100,
+		TokensPerOwner:        100, // an owner that needs more forgets to revoke
 
 		ShelfAge:           90 * day,
-		RetiredFor:         30 * day,
-		LifetimeMargin:     day,
-		ClockSkew:          day,
+		RetiredFor:         30 * day, // as long as a Welcome waits
+		LifetimeMargin:     day,      // an adder may be slow, and a clock wrong
+		ClockSkew:          day,      // phones have wrong clocks
 		WelcomeKept:        30 * day,
-		Redelivery:         14 * day,
+		Redelivery:         14 * day, // a device that got it and lost it is back by then
 		OutcomesKept:       30 * day,
-		TombstoneKept:      30 * day,
-		TombstoneKeptMost:  400 * day,
-		ReservationOverdue: day,
-		HoldOverdue:        time.Hour,
-		IdempotencyKept:    day,
+		TombstoneKept:      30 * day,  // so that a device that comes back is told that its keys are spent
+		TombstoneKeptMost:  400 * day, // a year and a month: clients exist whose lifetimes never end
+		ReservationOverdue: day,       // it is counted, and nothing else happens
+		HoldOverdue:        time.Hour, // it is counted, and nothing else happens
+		IdempotencyKept:    day,       // a client that has not repeated by then begins anew
 	}
+}
+
+// FollowShelf adapts what follows from KeyPackagesPerDevice: ten full shelves of a
+// user, and as many KeyPackages off them as some months leave. No limit comes below
+// its default.
+func (l *Limits) FollowShelf() {
+	d, n := DefaultLimits(), l.KeyPackagesPerDevice
+	l.KeyPackagesPerUser = max(d.KeyPackagesPerUser, 10*n)
+	l.RetiredPerDevice, l.RetiredPerUser = max(d.RetiredPerDevice, 40*n), max(d.RetiredPerUser, 80*n)
+}
+
+// FollowMailbox adapts what follows from PendingPerDevice: a quarter of one poster, so
+// that it takes four to fill a mailbox, and five times as many that are not settled,
+// because clients exist that never acknowledge.
+func (l *Limits) FollowMailbox() {
+	l.PendingPerPoster = max(1, l.PendingPerDevice/4)
+	l.OpenPerDevice = max(DefaultLimits().OpenPerDevice, 5*l.PendingPerDevice)
+}
+
+// FollowWelcome adapts what follows from WelcomeBytes: a mailbox holds 16 of the
+// largest, a quarter of them of one poster, and a context fits into a Welcome.
+func (l *Limits) FollowWelcome() {
+	d := DefaultLimits()
+	l.PendingBytesPerDevice = max(d.PendingBytesPerDevice, 16*int64(l.WelcomeBytes))
+	l.PendingBytesPerPoster = max(d.PendingBytesPerPoster, 4*int64(l.WelcomeBytes))
+	l.ContextBytes = min(d.ContextBytes, l.WelcomeBytes)
 }
 
 // Accepted names the cipher suites that are accepted, as the end of a sentence.

@@ -22,6 +22,7 @@ func limits() delivery.Limits {
 	l := delivery.DefaultLimits()
 	l.ReservationOverdue, l.HoldOverdue = time.Second, time.Second
 	l.PendingPerDevice = 100_000
+	l.FollowMailbox()
 	return l
 }
 
