@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v3"
@@ -35,8 +37,7 @@ func (b *backupSettings) flags() []cli.Flag {
 		textFlag("backup-dir", &b.dir, "make backups in `DIRECTORY`, which has to be there"),
 		textFlag("backup-to", &b.to, "make backups in a bucket, s3://`BUCKET/PREFIX`"),
 		valueFlag("backup-every", duration(&b.every, time.Second), "make one every `DURATION`"),
-		valueFlag("backup-keep", number(&b.keep.Newest, 1), "keep the newest `N`"),
-		valueFlag("backup-keep-days", number(&b.keep.Days, 0), "and the last one of each of the last `N` days that have one"),
+		valueFlag("backup-keep", retention(&b.keep), "keep the newest N, and the last one of each of the last N days that have one, `N+Nd`; a number alone leaves the days as they are"),
 	}, b.remote.flags()...)
 }
 
@@ -51,6 +52,26 @@ func (b *backupSettings) check() error {
 		return fmt.Errorf("--backup-to: %w", err)
 	}
 	return nil
+}
+
+// retention is how many backups are kept, like 8+7d.
+func retention(p *backup.Retention) cli.Value {
+	return value[backup.Retention]{p, func(s string) (backup.Retention, error) {
+		keep := *p
+		newest, days, found := strings.Cut(s, "+")
+		var errs [2]error
+		keep.Newest, errs[0] = strconv.Atoi(newest)
+		if found {
+			number, isDays := strings.CutSuffix(days, "d")
+			if keep.Days, errs[1] = strconv.Atoi(number); !isDays {
+				errs[1] = strconv.ErrSyntax
+			}
+		}
+		if errors.Join(errs[:]...) != nil || keep.Newest < 1 || keep.Days < 0 {
+			return keep, errors.New("not like 8+7d or 8, and at least the newest one is kept")
+		}
+		return keep, nil
+	}, func(r backup.Retention) string { return fmt.Sprintf("%d+%dd", r.Newest, r.Days) }}
 }
 
 // schedule returns the schedule of backups of the database, nil if there is to be

@@ -10,6 +10,7 @@ import (
 
 	"github.com/urfave/cli/v3"
 
+	"welcomed/backup"
 	"welcomed/mls"
 )
 
@@ -106,5 +107,23 @@ func TestRunReadsTheEnvironmentItIsGiven(t *testing.T) {
 	want := `welcomed: invalid value "bogus" for WELCOMED_LOG_LEVEL: it can be debug, info, warn, error` + "\n"
 	if code != exitUsage || stderr.String() != want {
 		t.Errorf("exit code %d, %q", code, stderr.String())
+	}
+}
+
+func TestHowManyBackupsAreKept(t *testing.T) {
+	for _, row := range []struct{ text, want string }{
+		{"14+30d", "14+30d"}, {"14", "14+7d"}, {"2+0d", "2+0d"},
+		{"0", ""}, {"8+7", ""}, {"8+d", ""}, {"8+-1d", ""}, {"", ""}, {"8+7d+1", ""},
+	} {
+		keep := backup.Retention{Newest: 8, Days: 7}
+		v := retention(&keep)
+		switch err := v.Set(row.text); {
+		case (row.want == "") != (err != nil):
+			t.Errorf("%q: the error is %v", row.text, err)
+		case err == nil && v.String() != row.want:
+			t.Errorf("%q is %s, want %s", row.text, v, row.want)
+		case err != nil && v.String() != "8+7d":
+			t.Errorf("%q has changed it to %s", row.text, v)
+		}
 	}
 }

@@ -58,6 +58,7 @@ var removedFlags = []struct{ name, instead string }{
 	{"idempotency-kept", "an Idempotency-Key is always remembered for a day: leave it out"},
 	{"oidc-algorithms", "the algorithms that are safe are always believed, as the issuer's keys say: leave it out"},
 	{"oidc-leeway", "the issuer's clock may always be 30 s from this one: leave it out"},
+	{"backup-keep-days", "it is the second part of --backup-keep, 8+7d"},
 	{"backup-s3-path-style", "how the bucket is named follows from --backup-s3-endpoint: leave it out"},
 }
 

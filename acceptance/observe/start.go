@@ -13,7 +13,7 @@ import (
 var busyFlags = []string{"--auth", "token", "--max-size", "256MiB",
 	"--test-times", "sweep=1s,reservation-overdue=1s,hold-overdue=1s,redelivery=3s", "--welcome-kept", "8s", "--low-watermark", "2",
 	"--budgets", "pair=12+1/h,target=20+1/h,caller=30+1/h,publish=100+1/h,store=300KiB+1KiB/h,check_time=500ms+50ms/s",
-	"--backup-every", "3s", "--backup-keep", "2", "--backup-keep-days", "0"}
+	"--backup-every", "3s", "--backup-keep", "2+0d"}
 
 // start starts what is watched, and who watches.
 func (o *observation) start(ctx context.Context) (err error) {

@@ -30,7 +30,7 @@ func TestWhatWasAcknowledgedIsClaimedAfterTheMachineIsLost(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := startGateway(t, secure)
 			m := newMachine(t, g)
-			m.start("--backup-to", address, "--backup-every", "1s", "--backup-keep", "3", "--backup-keep-days", "0")
+			m.start("--backup-to", address, "--backup-every", "1s", "--backup-keep", "3+0d")
 			want := m.fill("alice", 12, 400)
 			acknowledged := time.Now()
 			until(t, "a backup was begun after the last answer", func() bool {
@@ -216,7 +216,7 @@ func TestAKeyThatMayOnlyWriteMakesBackups(t *testing.T) {
 	g := startGateway(t, false)
 	g.allow("writer", "the writer's secret", writeOnly)
 	m := newMachine(t, g, "WELCOMED_BACKUP_S3_ACCESS_KEY=writer", "WELCOMED_BACKUP_S3_SECRET_KEY=the writer's secret")
-	m.start("--backup-to", address, "--backup-every", "1s", "--backup-keep", "1", "--backup-keep-days", "0")
+	m.start("--backup-to", address, "--backup-every", "1s", "--backup-keep", "1+0d")
 	m.await("backed up", 4)
 	if n := strings.Count(m.log.String(), "old backups stay"); n != 1 {
 		t.Errorf("it is said %d times that old ones stay", n)
