@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"os"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -37,5 +39,48 @@ func TestSettingsAreReadAsSystemdReadsThem(t *testing.T) {
 				t.Errorf("the value is %q, want %q", got, row.value)
 			}
 		})
+	}
+}
+
+// Both tables of docs/settings.md are of this program: each flag of serve has the
+// day on which to turn it, in the order of the help's groups, and each removed flag
+// what is done instead.
+func TestTheTablesOfSettingsAreOfThisProgram(t *testing.T) {
+	text, err := os.ReadFile("../docs/settings.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rows []string
+	for line := range strings.Lines(string(text)) {
+		if strings.HasPrefix(line, "| `--") {
+			rows = append(rows, strings.TrimSpace(line))
+		}
+	}
+	c := defaultConfig(environment{lookup: func(string) (string, bool) { return "", false }})
+	left := slices.Clone(rows)
+	for _, flag := range c.flags() {
+		value := " "
+		if text := shown(flag); text != "" && text != "false" {
+			value = " `" + text + "` "
+		}
+		begins := "| `--" + flag.Names()[0] + "` |" + value + "| "
+		i := slices.IndexFunc(left, func(row string) bool { return strings.HasPrefix(row, begins) && len(row) > len(begins)+2 })
+		switch {
+		case i >= 0:
+			left = slices.Delete(left, i, i+1)
+		case visible(flag):
+			t.Errorf("no row begins with %s and says when to turn it", begins)
+		}
+	}
+	for _, flag := range removedFlags {
+		row := "| `--" + flag.name + "` | " + flag.instead + " |"
+		if i := slices.Index(left, row); i < 0 {
+			t.Errorf("there is no row %s", row)
+		} else {
+			left = slices.Delete(left, i, i+1)
+		}
+	}
+	for _, row := range left {
+		t.Errorf("a row of no flag: %s", row)
 	}
 }
