@@ -94,7 +94,9 @@ func framedKeyPackages(s *mlstest.Signer) (rows []Row) {
 	for _, f := range framings(format) {
 		add(f.name, f.code, f.frame)
 	}
-	version2 := func([]byte) []byte { return s.KeyPackage(func(t *mlstest.Template) { t.Version = 2 }) }
+	version2 := func([]byte) []byte {
+		return s.KeyPackage(append(plain(s), func(t *mlstest.Template) { t.Version = 2 })...)
+	}
 	add("in an MLSMessage of version 2", mls.CodeMalformed, func(b []byte) []byte { return wrap(2, format, b) })
 	add("of version 2 in an MLSMessage of mls10", mls.CodeMalformed, func(b []byte) []byte { return wrap(1, format, version2(b)) })
 	add("of version 2 in an MLSMessage of version 2", mls.CodeUnsupportedVersion, func(b []byte) []byte { return wrap(2, format, version2(b)) })

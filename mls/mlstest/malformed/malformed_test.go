@@ -2,6 +2,7 @@ package malformed_test
 
 import (
 	"errors"
+	"slices"
 	"testing"
 
 	"welcomed/mls"
@@ -55,5 +56,24 @@ func TestEveryDefectHasItsCodeAndIsTheOnlyOne(t *testing.T) {
 			}
 		}
 		t.Logf("%d %s", len(table.rows), table.name)
+	}
+}
+
+// A reader that is a few bytes off, because of a defect in the framing or in a length,
+// never takes a byte of a key for a length: what it reads would be sound by chance.
+func TestNoByteOfAKeyIsALength(t *testing.T) {
+	for _, row := range malformed.KeyPackages() {
+		if row.Suite != 1 {
+			continue
+		}
+		kp, err := mls.ReadKeyPackage(row.Sound)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, b := range slices.Concat(kp.InitKey, kp.LeafNode.EncryptionKey) {
+			if b < 0xc0 {
+				t.Fatalf("%s: a key has the byte %#x", row.Name, b)
+			}
+		}
 	}
 }
