@@ -76,7 +76,8 @@
 //	              'i' first 16 bytes of a WelcomeID → welcome
 //	              'p' welcome → what has become of the Welcome
 //	              't' kind, due, row → empty; stale when the row says another time
-//	              'k' hash of caller and Idempotency-Key(16) → due, hash of the request, the answer
+//	              'k' hash of caller and Idempotency-Key(16) → due, hash of the request (format
+//	                  5: of its fields, earlier ones: of JSON), the answer
 //	              'a' id of a token → hash of its secret, owner, rights, times
 //	              'v' id of a reservation(8) kp → device, s: what it holds or has given back
 //	              'o' owner of a token, id → empty; the owner is user 0x00 device 0x00,
@@ -85,6 +86,9 @@
 // Beside the file lies another one, with .revoked behind its name, that says what was
 // revoked and removed: see revoked.go. It is newer than a backup that is put in the place
 // of the file, and opening carries it out.
+//
+// What is decided, and how rows are written down, knows nothing of the file: decisions are
+// over an Engine, and a transaction is over Rows. Store is the engine.
 //
 // A checksum is the CRC-32C (Castagnoli) of the key of the row and of what stands in
 // front of it, since the one before. The bytes of a KeyPackage need none: its ref is their

@@ -368,6 +368,6 @@ func (i *importTxn) addReservation(r *archive.Reservation) error {
 	if i.get(kindIdempotency, r.Key[:]) != nil {
 		return fmt.Errorf("reservation %x is here twice", r.Key)
 	}
-	i.putReservation(idempotency{r.Key[:], r.Request}, r.ExpiresAt, delivery.Reservation{ID: delivery.ReservationID(r.Reservation), Suite: r.Suite, Users: reservedUsers(r.Users)})
+	i.putReservation(idempotency{key: r.Key[:], request: fingerprint(r.Request)}, r.ExpiresAt, delivery.Reservation{ID: delivery.ReservationID(r.Reservation), Suite: r.Suite, Users: reservedUsers(r.Users)})
 	return nil
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
@@ -462,7 +461,18 @@ func userStatus(target *reserveTarget, devices []delivery.ReservedDevice) delive
 // An idempotency is what is kept of a reservation so that it can be repeated.
 type idempotency struct {
 	key     []byte // of its row; nil if the request has no key
-	request [sha256.Size]byte
+	request fingerprint
+	caller  delivery.Caller
+	asked   delivery.ReserveRequest
+}
+
+// isOf reports whether a row that has this fingerprint is of the same request.
+func (r *idempotency) isOf(kept []byte) bool {
+	if bytes.Equal(kept, r.request[:]) {
+		return true
+	}
+	old := fingerprint4(r.caller, r.asked)
+	return bytes.Equal(kept, old[:])
 }
 
 func idempotencyRecord(caller delivery.Caller, req delivery.ReserveRequest) idempotency {
@@ -470,9 +480,7 @@ func idempotencyRecord(caller delivery.Caller, req delivery.ReserveRequest) idem
 		return idempotency{}
 	}
 	key := sha256.Sum256([]byte(caller.ID() + "\x00" + req.IdempotencyKey))
-	// Marshalling strings and numbers cannot fail.
-	body, _ := json.Marshal(req)
-	return idempotency{key: key[:16], request: sha256.Sum256(append(body, caller.Device...))}
+	return idempotency{key: key[:16], request: fingerprintOf(caller, req), caller: caller, asked: req}
 }
 
 // repeatedReservation returns the answer that the same request got before, as its row
@@ -485,7 +493,7 @@ func (t *txn) repeatedReservation(r idempotency, row []byte) (*delivery.Reservat
 	if due := d.time(); !t.sure.Before(due) {
 		return nil, nil
 	}
-	if string(d.bytes()) != string(r.request[:]) {
+	if !r.isOf(d.bytes()) {
 		return nil, delivery.ErrIdempotencyKeyReused
 	}
 	answer := decodeReservation(d.bytes())

@@ -396,13 +396,13 @@ type ReserveRequest struct {
 	IdempotencyKey string
 	// MaxIdle leaves out devices that were not seen for so long; 0: none. Less than
 	// [IdleShown] is as much as that.
-	MaxIdle time.Duration `json:",omitzero"`
+	MaxIdle time.Duration
 	// LastResortOnly are those of whom nothing is handed out that can be used
 	// up. It is no part of what a repeated request has to have in common with
 	// the first.
-	LastResortOnly []UserID `json:"-"`
+	LastResortOnly []UserID
 	// Bytes of KeyPackages in the answer, or one; 0: any. No part of it either.
-	Bytes int `json:"-"`
+	Bytes int
 }
 
 // A UserReserveStatus sums up the devices of a user, as in MIMI's
