@@ -115,7 +115,7 @@ simulation:
 disk-test:
 	@test -w /dev/fuse || { echo "make disk-test needs FUSE, and this user may not use /dev/fuse"; exit 1; }
 	@mkdir -p build
-	@$(GO) test ./faults/disk -count=1 -v -timeout 60m -every 1 > build/disk-test.txt; \
+	@$(GO) test ./trials/disk -count=1 -v -timeout 60m -every 1 > build/disk-test.txt; \
 	status=$$?; grep -v '^=== ' build/disk-test.txt; exit $$status
 
 # Size, start-up time and memory, empty and with 100,000 KeyPackages.
@@ -127,13 +127,13 @@ footprint: $(BINARY)
 # change. KILL takes flags: make kill-test KILL='-seed 7 -stops 50'
 KILLS ?= 400
 kill-test: $(BINARY)
-	$(GO) build -o build/kill ./faults/kill
+	$(GO) build -o build/kill ./trials/kill
 	@build/kill -binary $(BINARY) -dir build -kills $(KILLS) $(KILL)
 
 # Thousands of connections that do what they should not, beside a few that behave.
 # CONNECTIONS takes flags: make connections-test CONNECTIONS='-connections 1000 -duration 10s'
 connections-test: $(BINARY)
-	$(GO) build -o build/connections ./faults/connections
+	$(GO) build -o build/connections ./trials/connections
 	@build/connections -binary $(BINARY) $(CONNECTIONS)
 	@build/connections -binary $(BINARY) -tls $(CONNECTIONS)
 
@@ -141,7 +141,7 @@ connections-test: $(BINARY)
 # there is, with the budgets and without: about eight minutes. DRAIN takes flags:
 # make drain-test DRAIN='-duration 5s -users 60 -each 20'
 drain-test: $(BINARY)
-	$(GO) build -o build/drain ./faults/drain
+	$(GO) build -o build/drain ./trials/drain
 	@build/drain -binary $(BINARY) $(DRAIN)
 
 # What a release consists of, in build/release: archives, Debian packages, an SBOM

@@ -7,7 +7,7 @@ import (
 	"welcomed/server"
 )
 
-// TestWhatFitsIntoTheMemory: faults/connections measures that it does.
+// TestWhatFitsIntoTheMemory: trials/connections measures that it does.
 func TestWhatFitsIntoTheMemory(t *testing.T) {
 	const mib = 1 << 20
 	for _, row := range []struct {

@@ -21,9 +21,9 @@ import (
 	"time"
 
 	"welcomed/delivery"
-	"welcomed/faults/disk"
 	"welcomed/mls"
 	"welcomed/mls/mlstest"
+	"welcomed/trials/disk"
 )
 
 // program builds the program, once, or takes the one that WELCOMED_BIN names.

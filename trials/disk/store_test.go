@@ -22,7 +22,7 @@ import (
 	"welcomed/bolt"
 	"welcomed/delivery"
 	"welcomed/delivery/storetest"
-	"welcomed/faults/disk"
+	"welcomed/trials/disk"
 )
 
 // every is how many operations apart faults are; make disk-test leaves out none.

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"welcomed/faults/disk"
+	"welcomed/trials/disk"
 )
 
 // A disk goes away although a process with mounts of its own, which another test on the
