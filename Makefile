@@ -95,19 +95,19 @@ bench:
 # The store beside the bare bbolt prototype, PostgreSQL 15 and the disk, in one
 # run. COMPARE takes flags: make bench-compare COMPARE=-quick
 bench-compare: $(BINARY)
-	$(GO) build -o build/compare ./bench/compare
+	$(GO) build -o build/compare ./trials/compare
 	@build/compare -binary $(BINARY) $(COMPARE)
 
 # The store with ten thousand, a million and ten million KeyPackages: about 10 GB
 # of disk. GROWTH takes flags: make bench-growth GROWTH='-sizes 10000,1000000'
 bench-growth:
-	$(GO) build -o build/growth ./bench/growth
+	$(GO) build -o build/growth ./trials/growth
 	@build/growth -dir build $(GROWTH)
 
 # A year of life of a thousandth of a million users, in which the store is
 # compared with a ledger. SIMULATION takes flags: make simulation SIMULATION=-json
 simulation:
-	$(GO) build -o build/year ./bench/year
+	$(GO) build -o build/year ./trials/year
 	@build/year -scale 1000 -step 4h $(SIMULATION)
 
 # A disk that breaks at every operation of a run, power cuts after each, full
@@ -120,7 +120,7 @@ disk-test:
 
 # Size, start-up time and memory, empty and with 100,000 KeyPackages.
 footprint: $(BINARY)
-	$(GO) run ./bench/footprint -binary $(BINARY) -key-packages 100000
+	$(GO) run ./trials/footprint -binary $(BINARY) -key-packages 100000
 
 # The real server under load, killed KILLS times on the same file, and what it had
 # acknowledged looked for: about a second for each kill. 25 are enough for a

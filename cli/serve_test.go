@@ -17,10 +17,10 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"welcomed/bench/child"
 	"welcomed/delivery"
 	"welcomed/metrics"
 	"welcomed/server"
+	"welcomed/trials/harness"
 )
 
 func TestARunningUploadIsFinishedBeforeTheServerEnds(t *testing.T) {
@@ -184,7 +184,7 @@ func TestAnAssemblyThatFailsLeavesNothingOpen(t *testing.T) {
 	if err := os.WriteFile(filepath.Dir(c.db), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	free, err := child.FreeAddress()
+	free, err := harness.FreeAddress()
 	if err != nil {
 		t.Fatal(err)
 	}

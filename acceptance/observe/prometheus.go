@@ -16,13 +16,13 @@ import (
 	"syscall"
 	"time"
 
-	"welcomed/bench/child"
+	"welcomed/trials/harness"
 )
 
 // A prometheus watches the servers with the configuration of deploy/prometheus,
 // but for whom and how often.
 type prometheus struct {
-	*child.Process
+	*harness.Process
 	address string
 }
 
@@ -43,7 +43,7 @@ func (o *observation) startPrometheus(ctx context.Context, targets ...string) (*
 	if err := hurry(filepath.Join(dir, "prometheus.yml")); err != nil {
 		return nil, err
 	}
-	free, err := child.FreeAddress()
+	free, err := harness.FreeAddress()
 	if err != nil {
 		return nil, err
 	}
@@ -51,7 +51,7 @@ func (o *observation) startPrometheus(ctx context.Context, targets ...string) (*
 	cmd := exec.Command(o.config.prometheus, "--config.file", filepath.Join(dir, "prometheus.yml"), "--storage.tsdb.path", filepath.Join(dir, "data"),
 		"--web.listen-address", p.address, "--log.level", "error")
 	cmd.Stderr = os.Stderr
-	if p.Process, err = child.Start(cmd, nil); err != nil {
+	if p.Process, err = harness.Start(cmd, nil); err != nil {
 		return nil, err
 	}
 	o.ends = append(o.ends, func() { _ = p.Stop(syscall.SIGKILL) })

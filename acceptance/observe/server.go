@@ -23,12 +23,12 @@ import (
 	"syscall"
 	"time"
 
-	"welcomed/bench/child"
+	"welcomed/trials/harness"
 )
 
 // A server is one that is watched.
 type server struct {
-	*child.Process
+	*harness.Process
 	dir        string
 	api, admin string // host:port
 	flags      []string
@@ -40,7 +40,7 @@ type server struct {
 func newServer(dir string, flags ...string) (*server, error) {
 	s := &server{dir: dir, flags: flags, scheme: "http", client: http.DefaultClient}
 	for _, address := range []*string{&s.api, &s.admin} {
-		free, err := child.FreeAddress()
+		free, err := harness.FreeAddress()
 		if err != nil {
 			return nil, err
 		}
@@ -55,7 +55,7 @@ func (s *server) file() string { return filepath.Join(s.dir, "welcomed.db") }
 func (s *server) begin(ctx context.Context, binary string) (err error) {
 	cmd := exec.Command(binary, append([]string{"serve", "--db", s.file(), "--listen", s.api, "--admin-listen", s.admin, "--log-level", "error"}, s.flags...)...)
 	cmd.Stderr = os.Stderr
-	if s.Process, err = child.Start(cmd, nil); err != nil {
+	if s.Process, err = harness.Start(cmd, nil); err != nil {
 		return err
 	}
 	return s.Ready(ctx, s.admin)

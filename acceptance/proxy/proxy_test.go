@@ -19,9 +19,9 @@ import (
 	"testing"
 	"time"
 
-	"welcomed/bench/child"
 	"welcomed/mls"
 	"welcomed/mls/mlstest"
+	"welcomed/trials/harness"
 )
 
 const variable = "WELCOMED_PROXY_TEST"
@@ -74,7 +74,7 @@ var public = []string{"--insecure-no-auth", "--trusted-proxies", "127.0.0.1"}
 
 func freePort(t *testing.T) string {
 	t.Helper()
-	a, err := child.FreeAddress()
+	a, err := harness.FreeAddress()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,7 +25,7 @@ import (
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
 
-	"welcomed/bench/child"
+	"welcomed/trials/harness"
 )
 
 const (
@@ -40,7 +40,7 @@ type gateway struct {
 	dir     string
 	address string
 	flags   []string
-	process *child.Process
+	process *harness.Process
 
 	endpoint string
 	roots    string // PEM file to trust; empty: no TLS
@@ -50,7 +50,7 @@ type gateway struct {
 // startGateway starts an S3 server with one empty bucket.
 func startGateway(t *testing.T, secure bool) *gateway {
 	t.Helper()
-	free, err := child.FreeAddress()
+	free, err := harness.FreeAddress()
 	must(t, err)
 	g := &gateway{t: t, dir: t.TempDir(), address: free.String(), endpoint: "http://" + free.String()}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
@@ -77,7 +77,7 @@ func (g *gateway) start() {
 	args := append([]string{"--port", g.address, "--quiet", "--iam-dir", filepath.Join(g.dir, "users")}, g.flags...)
 	cmd := exec.Command(os.Getenv("S3_SERVER"), append(args, "posix", filepath.Join(g.dir, "data"))...)
 	cmd.Env = append(os.Environ(), "ROOT_ACCESS_KEY="+accessKey, "ROOT_SECRET_KEY="+secretKey)
-	process, err := child.Start(cmd, nil)
+	process, err := harness.Start(cmd, nil)
 	must(g.t, err)
 	g.process = process
 	g.t.Cleanup(g.kill)

@@ -14,9 +14,9 @@ import (
 	"syscall"
 	"testing"
 
-	"welcomed/bench/child"
 	"welcomed/mls"
 	"welcomed/mls/mlstest"
+	"welcomed/trials/harness"
 )
 
 // A machine is where a server runs, with a disk that can be lost.
@@ -27,7 +27,7 @@ type machine struct {
 	env     []string
 	api     string
 	admin   string
-	process *child.Process
+	process *harness.Process
 	log     *buffer
 }
 
@@ -43,7 +43,7 @@ func newMachine(t *testing.T, g *gateway, env ...string) *machine {
 	m.env = append(m.env, env...)
 	m.db = filepath.Join(m.dir, "welcomed.db")
 	for _, address := range []*string{&m.api, &m.admin} {
-		free, err := child.FreeAddress()
+		free, err := harness.FreeAddress()
 		must(t, err)
 		*address = free.String()
 	}
@@ -56,7 +56,7 @@ func (m *machine) start(args ...string) {
 		"--listen", m.api, "--admin-listen", m.admin}, args...)...)
 	m.log = &buffer{}
 	cmd.Env, cmd.Stderr = m.env, m.log
-	process, err := child.Start(cmd, nil)
+	process, err := harness.Start(cmd, nil)
 	must(m.t, err)
 	m.process = process
 	m.t.Cleanup(func() { _ = process.Stop(syscall.SIGKILL) })

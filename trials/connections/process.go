@@ -22,14 +22,14 @@ import (
 	"syscall"
 	"time"
 
-	"welcomed/bench/child"
 	"welcomed/mls"
 	"welcomed/mls/mlstest"
+	"welcomed/trials/harness"
 )
 
 // A process is the server under test.
 type process struct {
-	*child.Process
+	*harness.Process
 	dir        string
 	api, admin string // host:port
 	scheme     string
@@ -57,7 +57,7 @@ func start(ctx context.Context, c config) (*process, error) {
 	}
 	cmd := s.limit.command(c.binary, args...)
 	cmd.Stderr = os.Stderr
-	if s.Process, err = child.Start(cmd, nil); err != nil {
+	if s.Process, err = harness.Start(cmd, nil); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	s.client = &http.Client{Transport: &http.Transport{TLSClientConfig: insecure.Clone(), ForceAttemptHTTP2: c.tls, MaxIdleConnsPerHost: 4 * c.good}}
@@ -72,7 +72,7 @@ func start(ctx context.Context, c config) (*process, error) {
 func (s *process) args(c config) ([]string, error) {
 	addresses := make([]string, 2)
 	for i := range addresses {
-		a, err := child.FreeAddress()
+		a, err := harness.FreeAddress()
 		if err != nil {
 			return nil, err
 		}

@@ -17,12 +17,12 @@ import (
 	"syscall"
 	"time"
 
-	"welcomed/bench/child"
+	"welcomed/trials/harness"
 )
 
 // A process is the server that is attacked.
 type process struct {
-	*child.Process
+	*harness.Process
 	dir        string
 	api, admin string // host:port
 	client     *http.Client
@@ -38,7 +38,7 @@ func start(ctx context.Context, c config, flags []string) (*process, error) {
 	}
 	s := &process{dir: dir, client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 2 * c.connections}}}
 	for _, address := range []*string{&s.api, &s.admin} {
-		free, err := child.FreeAddress()
+		free, err := harness.FreeAddress()
 		if err != nil {
 			return nil, errors.Join(err, os.RemoveAll(dir))
 		}
@@ -47,7 +47,7 @@ func start(ctx context.Context, c config, flags []string) (*process, error) {
 	args := append([]string{"serve", "--auth", "token", "--db", s.file(), "--listen", s.api, "--admin-listen", s.admin, "--log-level", "error"}, flags...)
 	cmd := exec.Command(c.binary, args...)
 	cmd.Stderr = os.Stderr
-	if s.Process, err = child.Start(cmd, nil); err != nil {
+	if s.Process, err = harness.Start(cmd, nil); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	if err := errors.Join(s.Ready(ctx, s.admin), s.makeService(ctx, c)); err != nil {

@@ -12,8 +12,8 @@ import (
 	"syscall"
 	"time"
 
-	"welcomed/bench/child"
 	"welcomed/delivery"
+	"welcomed/trials/harness"
 )
 
 // limits are what the server is told. Overdue reservations and holds change no
@@ -44,14 +44,14 @@ type host struct {
 	api, admin string
 	generation atomic.Int64 // of the process that runs, from 1
 	endings    sync.Map     // generation → ended
-	process    *child.Process
+	process    *harness.Process
 	stderr     *bytes.Buffer
 }
 
 func newHost(binary, dir string) (*host, error) {
 	h := &host{binary: binary, file: filepath.Join(dir, "welcomed.db")}
 	for _, address := range []*string{&h.api, &h.admin} {
-		free, err := child.FreeAddress()
+		free, err := harness.FreeAddress()
 		if err != nil {
 			return nil, err
 		}
@@ -67,7 +67,7 @@ func (h *host) start() (err error) {
 	h.stderr = &bytes.Buffer{}
 	cmd.Stderr = h.stderr
 	h.generation.Add(1)
-	h.process, err = child.Start(cmd, nil)
+	h.process, err = harness.Start(cmd, nil)
 	return err
 }
 

@@ -15,14 +15,14 @@ import (
 	"syscall"
 	"time"
 
-	"welcomed/bench/child"
+	"welcomed/trials/harness"
 )
 
 // A httpEngine is the real server, asked by real requests. It shows claims and
 // acknowledgements; what is published has to be signed, and `welcomed bench`
 // measures that.
 type httpEngine struct {
-	server  *child.Process
+	server  *harness.Process
 	path    string
 	address string
 	mu      sync.Mutex
@@ -31,17 +31,17 @@ type httpEngine struct {
 
 // startServer serves the file at path.
 func startServer(ctx context.Context, binary, path string) (engine, error) {
-	api, err := child.FreeAddress()
+	api, err := harness.FreeAddress()
 	if err != nil {
 		return nil, err
 	}
-	admin, err := child.FreeAddress()
+	admin, err := harness.FreeAddress()
 	if err != nil {
 		return nil, err
 	}
 	cmd := exec.Command(binary, "serve", "--db", path, "--listen", api.String(), "--admin-listen", admin.String(), "--log-level", "error")
 	cmd.Stderr = os.Stderr
-	server, err := child.Start(cmd, nil)
+	server, err := harness.Start(cmd, nil)
 	if err != nil {
 		return nil, err
 	}

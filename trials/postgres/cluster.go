@@ -20,7 +20,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"welcomed/bench/child"
+	"welcomed/trials/harness"
 )
 
 // DebianBinaries is where Debian's postgresql-15 has its programs.
@@ -38,7 +38,7 @@ type Cluster struct {
 	dir      string
 	address  string
 	password string
-	server   *child.Process
+	server   *harness.Process
 	admin    *pgx.Conn
 }
 
@@ -101,7 +101,7 @@ func (c *Cluster) init(ctx context.Context, binaries string, owner *syscall.Cred
 	initdb := exec.CommandContext(ctx, filepath.Join(binaries, "initdb"), "--pgdata", c.data(), "--username", "bench",
 		"--pwfile", secret, "--auth", "scram-sha-256", "--no-locale", "--encoding", "UTF8")
 	initdb.Dir = c.dir
-	initdb.SysProcAttr = child.Apart(owner)
+	initdb.SysProcAttr = harness.Apart(owner)
 	if out, err := initdb.CombinedOutput(); err != nil {
 		return fmt.Errorf("initdb: %w: %s", err, lastLine(out))
 	}
@@ -112,7 +112,7 @@ func (c *Cluster) data() string { return filepath.Join(c.dir, "data") }
 
 // serve starts the server, on the loopback address only.
 func (c *Cluster) serve(binaries string, owner *syscall.Credential) error {
-	address, err := child.FreeAddress()
+	address, err := harness.FreeAddress()
 	if err != nil {
 		return err
 	}
@@ -128,7 +128,7 @@ func (c *Cluster) serve(binaries string, owner *syscall.Credential) error {
 	defer log.Close()
 	server := exec.Command(filepath.Join(binaries, "postgres"), args...)
 	server.Dir, server.Stdout, server.Stderr = c.dir, log, log
-	c.server, err = child.Start(server, owner)
+	c.server, err = harness.Start(server, owner)
 	return err
 }
 

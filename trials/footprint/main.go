@@ -20,8 +20,8 @@ import (
 	"syscall"
 	"time"
 
-	"welcomed/bench/child"
 	"welcomed/mls/mlstest"
+	"welcomed/trials/harness"
 )
 
 func main() {
@@ -64,11 +64,11 @@ type measurement struct{ binary, db string }
 // session starts the server, lets use do something with it, prints what it took,
 // and stops the server.
 func (m measurement) session(name string, use func(api string) error) error {
-	api, err := child.FreeAddress()
+	api, err := harness.FreeAddress()
 	if err != nil {
 		return err
 	}
-	admin, err := child.FreeAddress()
+	admin, err := harness.FreeAddress()
 	if err != nil {
 		return err
 	}

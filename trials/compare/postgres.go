@@ -5,7 +5,7 @@ import (
 	"errors"
 	"path/filepath"
 
-	"welcomed/bench/postgres"
+	"welcomed/trials/postgres"
 )
 
 // A postgresFamily keeps pairs in databases of a cluster of its own.

@@ -1,5 +1,5 @@
-// Package child runs a server for the time of a measurement.
-package child
+// Package harness runs a server for the time of a measurement.
+package harness
 
 import (
 	"context"

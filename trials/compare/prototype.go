@@ -6,7 +6,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"welcomed/bench/prototype"
+	"welcomed/trials/prototype"
 )
 
 // A prototypeFamily keeps pairs in the file of the bare bbolt prototype.

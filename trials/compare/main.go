@@ -19,7 +19,7 @@ import (
 	"syscall"
 	"time"
 
-	"welcomed/bench/postgres"
+	"welcomed/trials/postgres"
 )
 
 func main() {
