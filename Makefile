@@ -65,26 +65,26 @@ model-test:
 # Real MLS clients (ts-mls) against the real binary.
 interop: $(BINARY)
 	@command -v npm >/dev/null || { echo "make interop needs Node 20 with npm, which is not installed"; exit 1; }
-	cd interop && npm ci --no-audit --no-fund --silent && WELCOMED_BIN=$(CURDIR)/$(BINARY) npm test
+	cd trials/interop && npm ci --no-audit --no-fund --silent && WELCOMED_BIN=$(CURDIR)/$(BINARY) npm test
 
 # The status page of the real binary in a real Chromium, in every state, with real
 # objects; pictures of each go to build/statuspage.
 CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser)
 status-test: $(BINARY) status-modules
-	cd acceptance/statuspage && WELCOMED_BIN=$(CURDIR)/$(BINARY) CHROMIUM=$(CHROMIUM) npm test
+	cd trials/statuspage && WELCOMED_BIN=$(CURDIR)/$(BINARY) CHROMIUM=$(CHROMIUM) npm test
 
 # The picture in the README, of MINUTES of life.
 MINUTES ?= 8
 status-screenshot: $(BINARY) status-modules
 	@command -v pngquant >/dev/null || { echo "make status-screenshot needs pngquant, which is not installed"; exit 1; }
-	cd acceptance/statuspage && MINUTES=$(MINUTES) PICTURE=$(CURDIR)/docs/status-page.png WELCOMED_BIN=$(CURDIR)/$(BINARY) CHROMIUM=$(CHROMIUM) npm run --silent screenshot
+	cd trials/statuspage && MINUTES=$(MINUTES) PICTURE=$(CURDIR)/docs/status-page.png WELCOMED_BIN=$(CURDIR)/$(BINARY) CHROMIUM=$(CHROMIUM) npm run --silent screenshot
 
 .PHONY: status-modules
 status-modules:
 	@command -v npm >/dev/null || { echo "make status-test needs Node 20 with npm, which is not installed"; exit 1; }
 	@test -n "$(CHROMIUM)" || { echo "make status-test needs Chromium, which is not installed"; exit 1; }
-	cd interop && npm ci --no-audit --no-fund --silent
-	cd acceptance/statuspage && npm ci --no-audit --no-fund --silent
+	cd trials/interop && npm ci --no-audit --no-fund --silent
+	cd trials/statuspage && npm ci --no-audit --no-fund --silent
 
 # Claims through the store, with their processor time and allocations, and what each
 # event costs inside the writer beside thousands of rows of the same user.
@@ -161,39 +161,39 @@ release-check:
 package-test:
 	@test "$$(id -u)" = 0 || { echo "make package-test makes a Debian with its own systemd, for which it has to be root"; exit 1; }
 	@command -v debootstrap >/dev/null || { echo "make package-test needs debootstrap, which is not installed"; exit 1; }
-	@acceptance/package/run
+	@trials/package/run
 
 # docs/operate.md, command by command, in a clean Debian with systemd that has only
 # the package. OPERATE=-write pastes what the commands print into it.
 operate-test:
 	@test "$$(id -u)" = 0 || { echo "make operate-test makes a Debian with its own systemd, for which it has to be root"; exit 1; }
 	@command -v debootstrap >/dev/null || { echo "make operate-test needs debootstrap, which is not installed"; exit 1; }
-	@OPERATE="$(OPERATE)" acceptance/operate/run
+	@OPERATE="$(OPERATE)" trials/operate/run
 
 # The 32-bit builds under qemu-user: the store, and a walk through the program.
 arm-test:
 	@command -v qemu-arm-static >/dev/null || { echo "make arm-test needs qemu-arm-static, of the Debian package qemu-user-static, which is not installed"; exit 1; }
-	@acceptance/arm/run
+	@trials/arm/run
 
 # The image of the Dockerfile, built and run. Needs root and Debian's buildah; pulls nothing.
 image-test:
-	acceptance/image/run
+	trials/image/run
 
 # Whether compose would understand deploy/compose.yaml, and finds what it names.
 compose-check:
-	acceptance/image/compose
+	trials/image/compose
 
 # The real server behind Debian's caddy, nginx and haproxy with the configurations of
 # deploy/.
 proxy-test: $(BINARY)
 	@for p in caddy nginx haproxy; do command -v $$p >/dev/null || { echo "make proxy-test needs $$p, which is not installed"; exit 1; }; done
-	WELCOMED_PROXY_TEST=$(CURDIR)/$(BINARY) $(GO) test ./acceptance/proxy -count=1 -v
+	WELCOMED_PROXY_TEST=$(CURDIR)/$(BINARY) $(GO) test ./trials/proxy -count=1 -v
 
 # A real Prometheus on a real server: every query of deploy/prometheus and
 # deploy/grafana has data, alerts fire and end. About 80 seconds.
 observe-test: $(BINARY)
 	@command -v prometheus >/dev/null && command -v promtool >/dev/null || { echo "make observe-test needs Prometheus with promtool (Debian: prometheus), which is not installed"; exit 1; }
-	$(GO) build -o build/observe ./acceptance/observe
+	$(GO) build -o build/observe ./trials/observe
 	@build/observe -binary $(BINARY)
 
 # Backups to a real S3 server, which is built first: two to four minutes the first
@@ -204,7 +204,7 @@ $(S3_SERVER):
 	@GOBIN=$(CURDIR)/build/tools $(GO) install github.com/versity/versitygw/cmd/versitygw@v1.8.0
 
 s3-test: $(BINARY) $(S3_SERVER)
-	S3_SERVER=$(CURDIR)/$(S3_SERVER) WELCOMED_BIN=$(CURDIR)/$(BINARY) $(GO) test ./acceptance/s3 -count 1 -timeout 10m -v $(S3TEST)
+	S3_SERVER=$(CURDIR)/$(S3_SERVER) WELCOMED_BIN=$(CURDIR)/$(BINARY) $(GO) test ./trials/s3 -count 1 -timeout 10m -v $(S3TEST)
 
 demo:
 	$(GO) run . demo
@@ -218,4 +218,4 @@ ci:
 	.ci/run
 
 clean:
-	rm -rf build interop/node_modules acceptance/statuspage/node_modules
+	rm -rf build trials/interop/node_modules trials/statuspage/node_modules

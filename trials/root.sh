@@ -2,7 +2,7 @@
 # network but loopback: a machine on which to do what an operator does. To be
 # sourced by bash, and needs root:
 #
-#   . acceptance/root.sh
+#   . trials/root.sh
 #   root_offers="caddy"               # packages that can be installed in it later
 #   root_make openssl prometheus      # fresh, with these packages besides
 #   root_boot

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { claimOne, newDevice, prepareGroup, publish } from "../../interop/scenario.js";
+import { claimOne, newDevice, prepareGroup, publish } from "../interop/scenario.js";
 import { launch, Look, screens } from "./browser.js";
 import { pause, Server } from "./server.js";
 import { some, Town } from "./town.js";

@@ -2,13 +2,13 @@
 // Welcomes of ts-mls, through the real API.
 
 import assert from "node:assert/strict";
-import { claimAndJoin, claimOne, newDevice, prepareGroup, publish, reserve } from "../../interop/scenario.js";
+import { claimAndJoin, claimOne, newDevice, prepareGroup, publish, reserve } from "../interop/scenario.js";
 
 export class Town {
-  /** @type {{device: import("../../interop/mls.js").Device, suite: number}[]} */
+  /** @type {{device: import("../interop/mls.js").Device, suite: number}[]} */
   people = [];
 
-  /** @param {import("../../interop/api.js").Api} api */
+  /** @param {import("../interop/api.js").Api} api */
   constructor(api) {
     this.api = api;
   }

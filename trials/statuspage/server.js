@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { Api } from "../../interop/api.js";
+import { Api } from "../interop/api.js";
 import { freeAddress } from "./address.js";
 
 const run = promisify(execFile);
