@@ -11,8 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"welcomed/delivery"
 	"welcomed/mls"
+	"welcomed/trials/harness"
 )
 
 // A way is one to take what is on the shelves of others.
@@ -55,7 +55,6 @@ func (a attack) flags() []string {
 
 // A horde is the attackers of one attack.
 type horde struct {
-	*process
 	began             time.Time
 	requests, refused atomic.Int64
 	lastTaken         atomic.Int64 // since began
@@ -63,20 +62,20 @@ type horde struct {
 }
 
 // siege has the server attacked while the one user goes on.
-func (s *process) siege(ctx context.Context, c config, people *population, a attack) (result, error) {
+func (s *server) siege(ctx context.Context, c *config, people *population, a attack) (result, error) {
 	o, err := s.newOwner(ctx)
 	if err != nil {
 		return result{}, err
 	}
-	tokens := make([]string, a.attackers)
-	for i := range tokens {
-		if tokens[i], err = s.signUp(ctx, delivery.UserID(fmt.Sprintf("mallory%d", i)), phone); err != nil {
+	clients := make([]*harness.Client, a.attackers)
+	for i := range clients {
+		if clients[i], err = s.signUp(ctx, harness.Device{User: fmt.Sprintf("mallory%d", i), Name: phone}); err != nil {
 			return result{}, err
 		}
 	}
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
-	h := &horde{process: s, began: time.Now(), marks: newMarks(people.users)}
+	h := &horde{began: time.Now(), marks: newMarks(people.users)}
 	over := make(chan struct{})
 	time.AfterFunc(c.duration, func() { close(over) })
 	var all sync.WaitGroup
@@ -87,7 +86,7 @@ func (s *process) siege(ctx context.Context, c config, people *population, a att
 	})
 	for i := range a.attackers * a.connections {
 		all.Go(func() {
-			if err := h.attack(ctx, over, a, tokens[i%len(tokens)]); err != nil {
+			if err := h.attack(ctx, over, a, clients[i%len(clients)]); err != nil {
 				fail(err)
 			}
 		})
@@ -98,8 +97,8 @@ func (s *process) siege(ctx context.Context, c config, people *population, a att
 }
 
 // attack is one connection of an attacker.
-func (h *horde) attack(ctx context.Context, over <-chan struct{}, a attack, token string) error {
-	m := &mallory{horde: h, token: token, most: usersAtOnce}
+func (h *horde) attack(ctx context.Context, over <-chan struct{}, a attack, client *harness.Client) error {
+	m := &mallory{horde: h, client: client, most: usersAtOnce}
 	act := map[way]func(context.Context) error{reserveAll: m.reserveSome, listAndPost: m.takeListed, reserveOne: m.reserveOne}[a.way]
 	for {
 		select {
@@ -118,9 +117,9 @@ func (h *horde) attack(ctx context.Context, over <-chan struct{}, a attack, toke
 // A mallory has one connection and asks again and again.
 type mallory struct {
 	*horde
-	token string
-	most  int // users in a reservation
-	posts int
+	client *harness.Client
+	most   int // users in a reservation
+	posts  int
 }
 
 // usersAtOnce is how many users one reservation names. All that it names is
@@ -128,37 +127,28 @@ type mallory struct {
 const usersAtOnce = 8
 
 // ask counts. A refusal is an answer.
-func (m *mallory) ask(ctx context.Context, q request) (answer, error) {
-	q.token = m.token
-	a, err := m.process.ask(ctx, q)
+func (m *mallory) ask(ctx context.Context, method, path string, body any) (harness.Answer, error) {
+	a, err := m.client.Ask(ctx, method, path, body)
 	m.requests.Add(1)
-	if a.status >= 400 {
+	if a.Status >= 400 {
 		m.refused.Add(1)
 	}
-	if err == nil && a.status >= 500 && a.status != http.StatusServiceUnavailable {
-		err = fmt.Errorf("%s %s: answered %d: %.200s", q.method, q.path, a.status, a.body)
+	if err == nil && a.Status >= 500 && a.Status != http.StatusServiceUnavailable {
+		err = &harness.Refusal{Method: method, Path: path, Answer: a}
 	}
 	return a, err
 }
 
 func (h *horde) took() { h.lastTaken.Store(int64(time.Since(h.began))) }
 
-// A reservation is the answer to one.
-type reservation struct {
-	Users []struct {
-		User    delivery.UserID
-		Devices []struct {
-			Status     delivery.DeviceReserveStatus
-			KeyPackage struct{ Ref string } `json:"key_package"`
-		}
-	}
-}
-
-// refs are those of the KeyPackages that were handed out with a status.
-func (r reservation) refs(status delivery.DeviceReserveStatus) (refs []mls.KeyPackageRef) {
+// refsOf are those of the KeyPackages that were handed out with a status.
+func refsOf(r harness.Reservation, status string) (refs []mls.KeyPackageRef) {
 	for _, u := range r.Users {
 		for _, d := range u.Devices {
-			if ref, err := mls.ParseKeyPackageRef(d.KeyPackage.Ref); err == nil && d.Status == status {
+			if d.Status != status || d.KeyPackage == nil {
+				continue
+			}
+			if ref, err := mls.ParseKeyPackageRef(d.KeyPackage.Ref); err == nil {
 				refs = append(refs, ref)
 			}
 		}
@@ -166,49 +156,32 @@ func (r reservation) refs(status delivery.DeviceReserveStatus) (refs []mls.KeyPa
 	return refs
 }
 
-func reserving(token string, what map[string]any) (request, error) {
-	body, err := json.Marshal(what)
-	return request{token: token, method: "POST", path: "/v1/key-packages/reserve", body: body}, err
-}
-
-// reserve reserves for somebody who may.
-func (s *process) reserve(ctx context.Context, token string, what map[string]any) (r reservation, err error) {
-	q, err := reserving(token, what)
-	if err != nil {
-		return r, err
-	}
-	return r, s.want(ctx, q, &r)
-}
-
 // notThePhone leaves out the device that has only last resorts, which would be
 // charged too.
-var notThePhone = []map[string]any{{"user": victim, "device": phone}}
+var notThePhone = []harness.Device{phoneID}
 
 // reserveOne reserves of the one user.
 func (m *mallory) reserveOne(ctx context.Context) error {
-	_, err := m.tryReserve(ctx, []delivery.UserID{victim})
+	_, err := m.tryReserve(ctx, []string{victim})
 	return err
 }
 
 // tryReserve reserves of users and says what came of it.
-func (m *mallory) tryReserve(ctx context.Context, users []delivery.UserID) (a answer, err error) {
-	q, err := reserving("", map[string]any{"users": users, "except": notThePhone})
-	if err != nil {
+func (m *mallory) tryReserve(ctx context.Context, users []string) (a harness.Answer, err error) {
+	a, err = m.ask(ctx, "POST", harness.Reserve, harness.Reserving{Users: users, Except: notThePhone})
+	if err != nil || !a.Good() {
 		return a, err
 	}
-	if a, err = m.ask(ctx, q); err != nil || a.status >= 300 {
+	var r harness.Reservation
+	if err := json.Unmarshal(a.Body, &r); err != nil {
 		return a, err
 	}
-	var r reservation
-	if err := json.Unmarshal(a.body, &r); err != nil {
-		return a, err
-	}
-	if len(r.refs(delivery.DeviceReserved)) > 0 {
+	if len(refsOf(r, "reserved")) > 0 {
 		m.took()
 	}
 	for _, u := range r.Users {
 		for _, d := range u.Devices {
-			if d.Status != delivery.DeviceReserved {
+			if d.Status != "reserved" {
 				m.marks.rest(u.User, aWhile)
 			}
 		}
@@ -224,13 +197,14 @@ func (m *mallory) reserveSome(ctx context.Context) error {
 	users, _ := m.marks.choose(m.most)
 	defer m.marks.leave(users)
 	a, err := m.tryReserve(ctx, users)
-	switch a.problem.Code {
+	problem := a.Problem()
+	switch problem.Code {
 	case "caller_budget":
 		m.most = max(1, m.most/2)
 	case "pair_budget":
 		for _, user := range users {
-			if strings.HasSuffix(a.problem.Detail, " "+string(user)) {
-				m.marks.rest(user, cmp.Or(a.retryAfter, aWhile))
+			if strings.HasSuffix(problem.Detail, " "+user) {
+				m.marks.rest(user, cmp.Or(a.RetryAfter(), aWhile))
 			}
 		}
 	}

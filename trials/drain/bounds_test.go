@@ -1,12 +1,14 @@
 package main
 
 import (
+	"encoding/json"
+	"flag"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"welcomed/delivery"
+	"welcomed/trials/harness"
 )
 
 func TestWhatMayBeGone(t *testing.T) {
@@ -36,10 +38,8 @@ func TestWhatMayBeGone(t *testing.T) {
 }
 
 func TestAResultIsWrongIf(t *testing.T) {
-	c, err := parse(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := &config{}
+	c.Flags(flag.NewFlagSet("drain", flag.ContinueOnError)) // which sets what is not asked for
 	good := result{attack: attack{way: reserveOne, budgets: true, attackers: 1, connections: 64, devices: 5}, one: 100, all: 20_000, longest: c.patience}
 	if err := good.check(c); err != nil {
 		t.Error(err)
@@ -63,17 +63,21 @@ func TestAResultIsWrongIf(t *testing.T) {
 }
 
 func TestLastResortsAreNoStock(t *testing.T) {
-	i := inventory{Counts: []struct{ Available int }{{5}, {3}}, LastResort: make([]struct{}, 2)}
-	if n := i.onShelf(); n != 6 {
+	var i harness.Inventory
+	answer := `{"counts":[{"cipher_suite":1,"available":5},{"cipher_suite":2,"available":3}],"last_resort":[{},{}]}`
+	if err := json.Unmarshal([]byte(answer), &i); err != nil {
+		t.Fatal(err)
+	}
+	if n := onShelf(i); n != 6 {
 		t.Errorf("%d on the shelf, want 6", n)
 	}
 }
 
 func TestNobodyIsChosenTwiceAtATime(t *testing.T) {
-	m := newMarks([]delivery.UserID{"alice", "bob"})
+	m := newMarks([]string{"alice", "bob"})
 	m.rest("bob", time.Hour)
 	first, free := m.choose(2)
-	if !free || !slices.Equal(first, []delivery.UserID{"alice"}) {
+	if !free || !slices.Equal(first, []string{"alice"}) {
 		t.Errorf("chose %v", first)
 	}
 	if second, free := m.choose(2); free || len(second) != 1 {

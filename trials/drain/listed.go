@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"net/http"
 
-	"welcomed/delivery"
 	"welcomed/mls"
+	"welcomed/trials/harness"
 )
 
 // probeEvery is how many Welcomes are posted for each that is only tried: what
@@ -20,23 +20,23 @@ func (m *mallory) takeListed(ctx context.Context) error {
 	defer m.marks.leave(users)
 	user := users[0]
 	most := m.marks.batch(user)
-	a, err := m.ask(ctx, request{method: "GET", path: fmt.Sprintf("/v1/users/%s/key-packages?limit=%d", user, most)})
+	a, err := m.ask(ctx, "GET", fmt.Sprintf("%s?limit=%d", harness.ListPath(user), most), nil)
 	if err != nil {
 		return err
 	}
-	if a.problem.Code == "pair_budget" {
-		m.marks.rest(user, a.retryAfter)
+	if a.Problem().Code == "pair_budget" {
+		m.marks.rest(user, a.RetryAfter())
 	}
-	if a.status >= 300 {
+	if !a.Good() {
 		return nil
 	}
-	refs, err := readListed(a.body)
+	refs, err := readListed(a.Body)
 	if err != nil || len(refs) == 0 {
 		m.marks.rest(user, aWhile)
 		return err
 	}
 	if m.posts++; m.posts%probeEvery == 0 {
-		if _, err := m.ask(ctx, posting("?dry_run=1", refs[:1])); err != nil {
+		if _, err := m.ask(ctx, "POST", harness.AllWelcomes+"?dry_run=1", welcomeFor(refs[0])); err != nil {
 			return err
 		}
 	}
@@ -48,14 +48,7 @@ func (m *mallory) takeListed(ctx context.Context) error {
 
 // readListed returns the refs in a listing that are no last resort.
 func readListed(body []byte) (refs []mls.KeyPackageRef, err error) {
-	var listing struct {
-		Devices []struct {
-			KeyPackages []struct {
-				Ref        string
-				LastResort bool `json:"last_resort"`
-			} `json:"key_packages"`
-		}
-	}
+	var listing harness.Listing
 	if err := json.Unmarshal(body, &listing); err != nil {
 		return nil, err
 	}
@@ -73,21 +66,19 @@ func readListed(body []byte) (refs []mls.KeyPackageRef, err error) {
 	return refs, nil
 }
 
-func posting(query string, refs []mls.KeyPackageRef) request {
-	return request{method: "POST", path: "/v1/welcomes" + query, body: welcomeFor(refs...), object: true}
-}
-
 // post posts a Welcome for what was listed. Where that is more than may be taken,
 // there will be fewer in the next.
-func (m *mallory) post(ctx context.Context, user delivery.UserID, refs []mls.KeyPackageRef) error {
-	a, err := m.ask(ctx, posting("", refs))
-	switch {
-	case err != nil:
-	case a.status == http.StatusCreated:
+func (m *mallory) post(ctx context.Context, user string, refs []mls.KeyPackageRef) error {
+	a, err := m.ask(ctx, "POST", harness.AllWelcomes, welcomeFor(refs...))
+	if err != nil {
+		return err
+	}
+	switch code := a.Problem().Code; {
+	case a.Status == http.StatusCreated:
 		m.took()
-	case a.problem.Code == "pair_budget" && len(refs) == 1:
-		m.marks.rest(user, a.retryAfter)
-	case a.problem.Code == "pair_budget":
+	case code == "pair_budget" && len(refs) == 1:
+		m.marks.rest(user, a.RetryAfter())
+	case code == "pair_budget":
 		m.marks.halve(user)
 	}
 	return err

@@ -14,20 +14,12 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"os"
-	"os/signal"
-	"syscall"
 	"time"
+
+	"welcomed/trials/harness"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
-	if err := drain(ctx, os.Args[1:], os.Stdout); err != nil {
-		fmt.Fprintln(os.Stderr, "drain:", err)
-		os.Exit(1)
-	}
-}
+func main() { harness.Main("drain", &config{}) }
 
 // A config is what a run is asked to do.
 type config struct {
@@ -42,9 +34,9 @@ type config struct {
 	patience    time.Duration
 }
 
-func parse(args []string) (c config, err error) {
-	flags := flag.NewFlagSet("drain", flag.ContinueOnError)
-	flags.StringVar(&c.binary, "binary", "./welcomed", "the server to test")
+// Flags implements harness.Trial.
+func (c *config) Flags(flags *flag.FlagSet) {
+	flags.StringVar(&c.binary, "binary", "build/welcomed", "the server to test")
 	flags.DurationVar(&c.duration, "duration", time.Minute, "how long each attack lasts")
 	flags.IntVar(&c.connections, "connections", 64, "how many there are, of all attackers together")
 	flags.IntVar(&c.attackers, "attackers", 20, "how many attack one user together, in the last attack")
@@ -53,36 +45,30 @@ func parse(args []string) (c config, err error) {
 	flags.IntVar(&c.users, "users", 250, "users besides, with one device")
 	flags.IntVar(&c.each, "each", 100, "KeyPackages of each of them, besides the last resort")
 	flags.DurationVar(&c.patience, "patience", 2*time.Second, "the user who is drained has every answer by then")
-	err = flags.Parse(args)
-	switch {
-	case err != nil:
-	case flags.NArg() > 0:
-		err = fmt.Errorf("unknown argument %q", flags.Arg(0))
-	case c.attackers < 1 || c.devices < 1 || c.stock < 1 || c.users < 1 || c.each < 1:
-		err = errors.New("there has to be one of everything")
-	case c.connections < c.attackers:
-		err = errors.New("each attacker needs a connection")
-	}
-	return c, err
 }
 
-func drain(ctx context.Context, args []string, out io.Writer) error {
-	c, err := parse(args)
-	if errors.Is(err, flag.ErrHelp) {
-		return nil
+// Check implements harness.Trial.
+func (c *config) Check() error {
+	switch {
+	case c.attackers < 1 || c.devices < 1 || c.stock < 1 || c.users < 1 || c.each < 1:
+		return errors.New("there has to be one of everything")
+	case c.connections < c.attackers:
+		return errors.New("each attacker needs a connection")
 	}
-	if err != nil {
-		return err
-	}
+	return nil
+}
+
+// Run implements harness.Trial: it prints a table of what each attack has taken.
+func (c *config) Run(ctx context.Context, out io.Writer) (string, error) {
 	people, err := newPopulation(c)
 	if err != nil {
-		return err
+		return "", err
 	}
 	var results []result
 	for _, a := range attacks(c) {
 		r, err := play(ctx, c, people, a)
 		if err != nil {
-			return fmt.Errorf("%s: %w", a, err)
+			return "", fmt.Errorf("%s: %w", a, err)
 		}
 		results = append(results, r)
 	}
@@ -91,11 +77,11 @@ func drain(ctx context.Context, args []string, out io.Writer) error {
 	for _, r := range results {
 		wrong = append(wrong, r.check(c))
 	}
-	return errors.Join(wrong...)
+	return fmt.Sprintf("%d attacks took no more than they may", len(results)), errors.Join(wrong...)
 }
 
 // attacks are those of a run.
-func attacks(c config) (list []attack) {
+func attacks(c *config) (list []attack) {
 	for _, w := range ways {
 		for _, budgets := range []bool{false, true} {
 			list = append(list, attack{way: w, budgets: budgets, attackers: 1, connections: c.connections, devices: c.devices})
@@ -106,12 +92,12 @@ func attacks(c config) (list []attack) {
 }
 
 // play has a new server attacked.
-func play(ctx context.Context, c config, people *population, a attack) (r result, err error) {
+func play(ctx context.Context, c *config, people *population, a attack) (r result, err error) {
 	s, err := start(ctx, c, a.flags())
 	if err != nil {
 		return r, err
 	}
-	defer s.kill()
+	defer s.remove()
 	if err := people.move(ctx, s); err != nil {
 		return r, fmt.Errorf("sign everybody up: %w", err)
 	}
@@ -130,5 +116,5 @@ func play(ctx context.Context, c config, people *population, a attack) (r result
 	if a.budgets && a.attackers > 1 {
 		r.afterwards = s.addAfterwards(ctx, c)
 	}
-	return r, s.stop()
+	return r, s.Terminate()
 }

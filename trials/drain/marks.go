@@ -4,16 +4,14 @@ import (
 	"math/rand/v2"
 	"sync"
 	"time"
-
-	"welcomed/delivery"
 )
 
 // marks are the users of whom something may be had. Two connections do not try
 // the same one at a time, because both would be charged.
 type marks struct {
 	mu     sync.Mutex
-	users  []delivery.UserID
-	byUser map[delivery.UserID]*mark
+	users  []string
+	byUser map[string]*mark
 }
 
 type mark struct {
@@ -25,8 +23,8 @@ type mark struct {
 // firstBatch is a quarter of what one may take of another at once.
 const firstBatch = 25
 
-func newMarks(users []delivery.UserID) *marks {
-	m := &marks{users: users, byUser: make(map[delivery.UserID]*mark, len(users))}
+func newMarks(users []string) *marks {
+	m := &marks{users: users, byUser: make(map[string]*mark, len(users))}
 	for _, user := range users {
 		m.byUser[user] = &mark{batch: firstBatch}
 	}
@@ -36,7 +34,7 @@ func newMarks(users []delivery.UserID) *marks {
 // choose returns up to n users, who are busy until they are left. If there is
 // nothing to be had of anybody, it is somebody whom one can at least ask, and free
 // is false.
-func (m *marks) choose(n int) (chosen []delivery.UserID, free bool) {
+func (m *marks) choose(n int) (chosen []string, free bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now, first := time.Now(), rand.IntN(len(m.users))
@@ -47,7 +45,7 @@ func (m *marks) choose(n int) (chosen []delivery.UserID, free bool) {
 		}
 	}
 	if free = len(chosen) > 0; !free {
-		chosen = []delivery.UserID{m.users[first]}
+		chosen = []string{m.users[first]}
 	}
 	for _, user := range chosen {
 		m.byUser[user].busy++
@@ -55,7 +53,7 @@ func (m *marks) choose(n int) (chosen []delivery.UserID, free bool) {
 	return chosen, free
 }
 
-func (m *marks) leave(users []delivery.UserID) {
+func (m *marks) leave(users []string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, user := range users {
@@ -64,7 +62,7 @@ func (m *marks) leave(users []delivery.UserID) {
 }
 
 // rest leaves a user alone for a time.
-func (m *marks) rest(user delivery.UserID, d time.Duration) {
+func (m *marks) rest(user string, d time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if until := time.Now().Add(d); until.After(m.byUser[user].until) {
@@ -72,13 +70,13 @@ func (m *marks) rest(user delivery.UserID, d time.Duration) {
 	}
 }
 
-func (m *marks) batch(user delivery.UserID) int {
+func (m *marks) batch(user string) int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.byUser[user].batch
 }
 
-func (m *marks) halve(user delivery.UserID) {
+func (m *marks) halve(user string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	k := m.byUser[user]

@@ -2,31 +2,29 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
 
-	"welcomed/delivery"
 	"welcomed/mls"
 	"welcomed/mls/mlstest"
+	"welcomed/trials/harness"
 )
 
 // An owner is the phone of the user who is drained.
 type owner struct {
-	*process
-	token   string
+	client  *harness.Client
 	signer  *mlstest.Signer
 	done    int
 	longest time.Duration
 	slowest string // what that was
 }
 
-var phoneID = delivery.DeviceID{User: victim, Name: phone}
+var phoneID = harness.Device{User: victim, Name: phone}
 
-func (s *process) newOwner(ctx context.Context) (*owner, error) {
-	token, err := s.signUp(ctx, victim, phone)
-	return &owner{process: s, token: token, signer: mlstest.NewSigner(suite, phoneID.String())}, err
+func (s *server) newOwner(ctx context.Context) (*owner, error) {
+	client, err := s.signUp(ctx, phoneID)
+	return &owner{client: client, signer: mlstest.NewSigner(suite, phoneID.String())}, err
 }
 
 // goOn does all that a device does, again and again.
@@ -54,36 +52,32 @@ func (o *owner) once(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := o.timed(ctx, request{method: "POST", path: "/key-packages", body: b, object: true}, nil); err != nil {
+	if err := o.timed(ctx, "POST", phoneID.Shelf(), b, nil); err != nil {
 		return err
 	}
-	var i inventory
-	if err := o.timed(ctx, request{method: "GET", path: "/key-packages"}, &i); err != nil {
+	var i harness.Inventory
+	if err := o.timed(ctx, "GET", phoneID.Shelf(), nil, &i); err != nil {
 		return err
 	}
-	refs, err := json.Marshal(map[string][]string{"refs": {kp.Ref().String()}})
-	if err != nil {
-		return err
-	}
-	if err := o.timed(ctx, request{method: "POST", path: "/key-packages/sync", body: refs, ifMatch: i.Digest}, nil); err != nil {
+	refs := map[string][]string{"refs": {kp.Ref().String()}}
+	if err := o.timed(ctx, "POST", phoneID.Shelf()+"/sync", refs, nil, "If-Match", i.Digest); err != nil {
 		return err
 	}
 	return o.join(ctx, kp.Ref())
 }
 
 func (o *owner) join(ctx context.Context, ref mls.KeyPackageRef) error {
-	welcome := request{token: o.token, method: "POST", path: "/v1/welcomes", body: welcomeFor(ref), object: true}
-	if err := o.want(ctx, welcome, nil); err != nil {
+	if _, err := o.client.Post(ctx, welcomeFor(ref), ""); err != nil {
 		return err
 	}
-	var claimed struct{ Welcomes []struct{ ID, Ref string } }
-	if err := o.timed(ctx, request{method: "POST", path: "/claim"}, &claimed); err != nil {
+	var claimed harness.Claimed
+	if err := o.timed(ctx, "POST", phoneID.Claim(), nil, &claimed); err != nil {
 		return err
 	}
 	found := false
 	for _, w := range claimed.Welcomes {
 		found = found || w.Ref == ref.String()
-		if err := o.timed(ctx, request{method: "POST", path: "/welcomes/" + w.ID + "/ack"}, nil); err != nil {
+		if err := o.timed(ctx, "POST", phoneID.Acknowledgement(w.ID), nil, nil); err != nil {
 			return err
 		}
 	}
@@ -93,14 +87,12 @@ func (o *owner) join(ctx context.Context, ref mls.KeyPackageRef) error {
 	return nil
 }
 
-// timed asks something at the phone's own path.
-func (o *owner) timed(ctx context.Context, q request, v any) error {
-	what := q.method + " " + q.path
-	q.token, q.path = o.token, devicePath(phoneID)+q.path
+// timed asks something that the phone must not wait for.
+func (o *owner) timed(ctx context.Context, method, path string, body, answer any, headers ...string) error {
 	began := time.Now()
-	err := o.want(ctx, q, v)
+	err := o.client.Do(ctx, method, path, body, answer, headers...)
 	if took := time.Since(began); took > o.longest {
-		o.longest, o.slowest = took, what
+		o.longest, o.slowest = took, method+" "+path
 	}
 	return err
 }
@@ -112,20 +104,20 @@ func welcomeFor(refs ...mls.KeyPackageRef) []byte {
 
 // addAfterwards has somebody who did nothing add the drained user to a group: of
 // each device there is the last resort.
-func (s *process) addAfterwards(ctx context.Context, c config) error {
-	token, err := s.signUp(ctx, "honest", phone)
+func (s *server) addAfterwards(ctx context.Context, c *config) error {
+	honest, err := s.signUp(ctx, harness.Device{User: "honest", Name: phone})
 	if err != nil {
 		return err
 	}
-	taken, err := s.reserve(ctx, token, map[string]any{"users": []delivery.UserID{victim}})
+	taken, err := honest.Reserve(ctx, harness.Reserving{Users: []string{victim}})
 	if err != nil {
 		return err
 	}
-	refs := taken.refs(delivery.DeviceLastResort)
+	refs := refsOf(taken, "last_resort")
 	if want := c.devices + 1; len(refs) != want {
 		return fmt.Errorf("of a drained user an honest adder is given %d last resorts and not %d: %+v", len(refs), want, taken)
 	}
-	if err := s.want(ctx, request{token: token, method: "POST", path: "/v1/welcomes?require=all", body: welcomeFor(refs...), object: true}, nil); err != nil {
+	if _, err := honest.Post(ctx, welcomeFor(refs...), "?require=all"); err != nil {
 		return err
 	}
 	n, err := s.drains(ctx)

@@ -8,8 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"welcomed/delivery"
 	"welcomed/mls/mlstest"
+	"welcomed/trials/harness"
 )
 
 const suite = 1
@@ -26,35 +26,29 @@ const perRequest = 100
 
 // A shelf is a device with what it publishes, in requests.
 type shelf struct {
-	id       delivery.DeviceID
-	requests [][]byte
-}
-
-func (f *shelf) path() string { return devicePath(f.id) + "/key-packages" }
-
-func devicePath(d delivery.DeviceID) string {
-	return fmt.Sprintf("/v1/users/%s/devices/%s", d.User, d.Name)
+	id       harness.Device
+	requests []json.RawMessage
 }
 
 // A population is everybody who has a shelf. It is made once, because signing
 // takes longest.
 type population struct {
 	shelves []*shelf
-	users   []delivery.UserID
+	users   []string
 }
 
-func newPopulation(c config) (*population, error) {
-	p := &population{users: []delivery.UserID{victim}}
+func newPopulation(c *config) (*population, error) {
+	p := &population{users: []string{victim}}
 	sizes := map[*shelf]int{}
-	add := func(user delivery.UserID, device string, size int) {
-		f := &shelf{id: delivery.DeviceID{User: user, Name: device}}
+	add := func(user, device string, size int) {
+		f := &shelf{id: harness.Device{User: user, Name: device}}
 		p.shelves, sizes[f] = append(p.shelves, f), size
 	}
 	for i := range c.devices {
 		add(victim, fmt.Sprintf("device%d", i), c.stock)
 	}
 	for i := range c.users {
-		user := delivery.UserID(fmt.Sprintf("user%d", i))
+		user := fmt.Sprintf("user%d", i)
 		p.users = append(p.users, user)
 		add(user, "device", c.each)
 	}
@@ -90,7 +84,7 @@ func (f *shelf) fill(n int) error {
 	for len(kps) > 0 {
 		some := kps[:min(perRequest, len(kps))]
 		kps = kps[len(some):]
-		body, err := json.Marshal(map[string][][]byte{"key_packages": some})
+		body, err := json.Marshal(harness.Publishing{KeyPackages: some})
 		if err != nil {
 			return err
 		}
@@ -100,11 +94,10 @@ func (f *shelf) fill(n int) error {
 }
 
 // move has everybody publish on a server, as the service lets them.
-func (p *population) move(ctx context.Context, s *process) error {
+func (p *population) move(ctx context.Context, s *server) error {
 	return p.each(func(f *shelf) error {
 		for _, body := range f.requests {
-			q := request{token: s.service, behalf: f.id.String(), method: "POST", path: f.path(), body: body}
-			if err := s.want(ctx, q, nil); err != nil {
+			if err := s.service.For(f.id.String()).Do(ctx, "POST", f.id.Shelf(), body, nil); err != nil {
 				return err
 			}
 		}
@@ -112,26 +105,17 @@ func (p *population) move(ctx context.Context, s *process) error {
 	})
 }
 
-// signUp returns a new token of a user's device.
-func (s *process) signUp(ctx context.Context, user delivery.UserID, device string) (string, error) {
+// signUp returns a client with a new token of a device.
+func (s *server) signUp(ctx context.Context, d harness.Device) (*harness.Client, error) {
 	var made struct{ Token string }
-	d := delivery.DeviceID{User: user, Name: device}
-	err := s.want(ctx, request{token: s.service, method: "POST", path: devicePath(d) + "/tokens"}, &made)
-	return made.Token, err
+	err := s.service.Do(ctx, "POST", d.Path()+"/tokens", nil, &made)
+	return s.Client().As(made.Token), err
 }
 
 // A stock is how many KeyPackages are on the shelves, last resorts not counted.
 type stock struct{ one, all int }
 
-// An inventory is what a device reads of its own.
-type inventory struct {
-	Counts     []struct{ Available int }
-	LastResort []struct{} `json:"last_resort"`
-	Refs       []string
-	Digest     string
-}
-
-func (i inventory) onShelf() int {
+func onShelf(i harness.Inventory) int {
 	n := -len(i.LastResort)
 	for _, c := range i.Counts {
 		n += c.Available
@@ -140,16 +124,16 @@ func (i inventory) onShelf() int {
 }
 
 // stock reads the inventories.
-func (p *population) stock(ctx context.Context, s *process) (stock, error) {
+func (p *population) stock(ctx context.Context, s *server) (stock, error) {
 	var one, all atomic.Int64
 	err := p.each(func(f *shelf) error {
-		var i inventory
-		if err := s.want(ctx, request{token: s.service, behalf: f.id.String(), method: "GET", path: f.path()}, &i); err != nil {
+		i, err := s.service.For(f.id.String()).Inventory(ctx, f.id)
+		if err != nil {
 			return err
 		}
-		all.Add(int64(i.onShelf()))
+		all.Add(int64(onShelf(i)))
 		if f.id.User == victim {
-			one.Add(int64(i.onShelf()))
+			one.Add(int64(onShelf(i)))
 		}
 		return nil
 	})

@@ -22,7 +22,7 @@ type result struct {
 }
 
 // check says what was not as it should be. Without budgets there is no promise.
-func (r result) check(c config) error {
+func (r result) check(c *config) error {
 	if !r.budgets {
 		return nil
 	}
@@ -48,7 +48,7 @@ func (r result) check(c config) error {
 
 func milliseconds(d time.Duration) string { return d.Round(time.Millisecond).String() }
 
-func printTable(out io.Writer, c config, p *population, results []result) {
+func printTable(out io.Writer, c *config, p *population, results []result) {
 	one := c.devices * c.stock
 	fmt.Fprintf(out, "%s of each attack over %d connections; the one user has %d KeyPackages on %d devices, all %d users have %d\n",
 		c.duration, c.connections, one, c.devices, len(p.users), one+c.users*c.each)
