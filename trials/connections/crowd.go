@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"welcomed/trials/harness"
 )
 
 // A kind is one way to misbehave.
@@ -29,7 +31,7 @@ var away = map[fate]time.Duration{cut: time.Second, answered: time.Second, told:
 
 // gather opens the connections, as many of each kind. Whoever is cut off or
 // refused comes again.
-func (s *process) gather(ctx context.Context, c config, f *figures) *sync.WaitGroup {
+func (s *server) gather(ctx context.Context, c *config, f *figures) *sync.WaitGroup {
 	var all sync.WaitGroup
 	dialing := make(chan struct{}, 64)
 	for i := range c.connections {
@@ -46,7 +48,7 @@ func (s *process) gather(ctx context.Context, c config, f *figures) *sync.WaitGr
 }
 
 // kind is what connection i does.
-func (c config) kind(i int) kind {
+func (c *config) kind(i int) kind {
 	if c.waiting {
 		return waiting
 	}
@@ -54,7 +56,7 @@ func (c config) kind(i int) kind {
 }
 
 // visit is one connection, until the server has had enough of it.
-func (s *process) visit(ctx context.Context, i int, k kind, dialing chan struct{}, f *figures) fate {
+func (s *server) visit(ctx context.Context, i int, k kind, dialing chan struct{}, f *figures) fate {
 	dialing <- struct{}{}
 	c, err := s.dial(ctx)
 	<-dialing
@@ -127,13 +129,13 @@ func misbehave(ctx context.Context, c net.Conn, i int, k kind) {
 	case slowHeader:
 		trickle(ctx, c, "GET /v1"+head+"X: ")
 	case slowBody:
-		fmt.Fprintf(c, "POST /v1/welcomes"+head+"Content-Type: message/mls\r\nContent-Length: %d\r\n\r\n", 4<<20)
+		fmt.Fprintf(c, "POST "+harness.AllWelcomes+head+"Content-Type: message/mls\r\nContent-Length: %d\r\n\r\n", 4<<20)
 		c.Write(make([]byte, bodySent))
 		trickle(ctx, c, "x")
 	case slowReader:
-		io.WriteString(c, "POST "+hoarder+"/claim"+head+"Content-Length: 0\r\nConnection: close\r\n\r\n")
+		io.WriteString(c, "POST "+hoarder.Claim()+head+"Content-Length: 0\r\nConnection: close\r\n\r\n")
 	case waiting:
-		fmt.Fprintf(c, "POST /v1/users/waiting%d/devices/one/claim?wait=50s"+head+"Content-Length: 0\r\n\r\n", i)
+		fmt.Fprintf(c, "POST %s?wait=50s"+head+"Content-Length: 0\r\n\r\n", harness.Device{User: fmt.Sprint("waiting", i), Name: "one"}.Claim())
 	}
 }
 

@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"net/http"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"welcomed/trials/harness"
 )
 
 // A fate is what became of a connection that misbehaved.
@@ -89,14 +92,14 @@ func (f *figures) again(ctx context.Context, path string, status int, err error)
 }
 
 // sample notes the memory of the server, and asks its admin listener.
-func (f *figures) sample(ctx context.Context, s *process) {
+func (f *figures) sample(ctx context.Context, s *server) {
 	for ctx.Err() == nil {
-		_, resident, own, err := s.memory()
+		m, err := harness.MemoryOf(s.PID())
 		if err == nil {
 			_, err = s.goroutines(ctx)
 		}
 		f.mu.Lock()
-		f.resident, f.own = append(f.resident, resident), max(f.own, own)
+		f.resident, f.own = append(f.resident, m.Resident), max(f.own, m.Own)
 		f.most = max(f.most, f.open.Load())
 		if err != nil && ctx.Err() == nil {
 			f.failures = append(f.failures, err)
@@ -108,37 +111,37 @@ func (f *figures) sample(ctx context.Context, s *process) {
 
 func mib(n int64) string { return fmt.Sprintf("%.0f MiB", float64(n)/(1<<20)) }
 
-func (f *figures) print(c config, before, after usage) {
-	fmt.Printf("%d connections for %s", f.most, c.duration)
+func (f *figures) print(out io.Writer, c *config, before, after usage) {
+	fmt.Fprintf(out, "%d connections for %s", f.most, c.duration)
 	if c.tls {
-		fmt.Print(" over TLS")
+		fmt.Fprint(out, " over TLS")
 	}
-	fmt.Println()
+	fmt.Fprintln(out)
 	for _, k := range kinds {
-		fmt.Printf("  %-22s", k)
+		fmt.Fprintf(out, "  %-22s", k)
 		for _, what := range []fate{cut, told, answered, unreached} {
-			fmt.Printf(" %6d %s", f.fates[k][what], what)
+			fmt.Fprintf(out, " %6d %s", f.fates[k][what], what)
 		}
-		fmt.Println()
+		fmt.Fprintln(out)
 	}
 	slices.Sort(f.times)
-	fmt.Printf("good requests: %d, %d failed, p50 %s, p99 %s, longest %s\n", len(f.times), len(f.failures),
+	fmt.Fprintf(out, "good requests: %d, %d failed, p50 %s, p99 %s, longest %s\n", len(f.times), len(f.failures),
 		percentile(f.times, 50), percentile(f.times, 99), percentile(f.times, 100))
 	if c.posters > 0 {
 		slices.Sort(f.large)
-		fmt.Printf("Welcomes of 4 MiB: %d posted and claimed, p50 %s, longest %s; asked again by status: %v\n", len(f.large),
+		fmt.Fprintf(out, "Welcomes of 4 MiB: %d posted and claimed, p50 %s, longest %s; asked again by status: %v\n", len(f.large),
 			percentile(f.large, 50), percentile(f.large, 100), f.retries)
 	}
 	slices.Sort(f.resident)
-	fmt.Printf("memory: %s at first, %s peak, %s in the middle of the samples, %s afterwards; at most %s besides mapped files\n",
-		mib(before.resident), mib(after.peak), mib(f.resident[len(f.resident)/2]), mib(after.resident), mib(f.own))
-	fmt.Printf("goroutines: %d before, %d afterwards; files: %d before, %d afterwards\n",
+	fmt.Fprintf(out, "memory: %s at first, %s peak, %s in the middle of the samples, %s afterwards; at most %s besides mapped files\n",
+		mib(before.Resident), mib(after.Peak), mib(f.resident[len(f.resident)/2]), mib(after.Resident), mib(f.own))
+	fmt.Fprintf(out, "goroutines: %d before, %d afterwards; files: %d before, %d afterwards\n",
 		before.goroutines, after.goroutines, before.files, after.files)
 	if c.memory > 0 {
-		fmt.Printf("limit: %s; processes killed for their memory: %d\n", mib(c.memory), f.killed)
+		fmt.Fprintf(out, "limit: %s; processes killed for their memory: %d\n", mib(c.memory), f.killed)
 	}
 	for _, err := range f.failures[:min(5, len(f.failures))] {
-		fmt.Println("  ", err)
+		fmt.Fprintln(out, "  ", err)
 	}
 }
 
@@ -160,7 +163,7 @@ const (
 	perSecureConnection = 96 << 10
 )
 
-func bound(c config) int64 {
+func bound(c *config) int64 {
 	if c.memory > 0 {
 		return math.MaxInt64 // the kernel sees to it
 	}
@@ -173,19 +176,19 @@ func bound(c config) int64 {
 
 // enough is how many connections there have to be at a time: those that were
 // refused stay away for a while.
-func enough(c config) int64 { return int64(c.connections) / 2 }
+func enough(c *config) int64 { return int64(c.connections) / 2 }
 
-func (f *figures) gathered(c config) bool {
+func (f *figures) gathered(c *config) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.most >= enough(c)
 }
 
 // check says what was not as it should be.
-func (f *figures) check(c config, after usage) error {
+func (f *figures) check(c *config, after usage) error {
 	var wrong []error
-	if most := bound(c); after.peak > most {
-		wrong = append(wrong, fmt.Errorf("the server took %s, at most %s are expected", mib(after.peak), mib(most)))
+	if most := bound(c); after.Peak > most {
+		wrong = append(wrong, fmt.Errorf("the server took %s, at most %s are expected", mib(after.Peak), mib(most)))
 	}
 	if f.killed > 0 {
 		wrong = append(wrong, fmt.Errorf("the kernel killed the server, which took more than %s", mib(c.memory)))

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 )
@@ -14,26 +15,27 @@ const reserve = 100
 
 // table measures for each memory what the server lets in by itself, all of it at the
 // same time, and prints a line of a table.
-func table(ctx context.Context, c config) error {
-	fmt.Println("| memory | connections | bodies and answers | posters of 4 MiB | Welcomes posted and claimed | others wait, p50 / p99 | most, besides mapped files |")
-	fmt.Println("|---|---|---|---|---|---|---|")
+func table(ctx context.Context, c *config, out io.Writer) error {
+	fmt.Fprintln(out, "| memory | connections | bodies and answers | posters of 4 MiB | Welcomes posted and claimed | others wait, p50 / p99 | most, besides mapped files |")
+	fmt.Fprintln(out, "|---|---|---|---|---|---|---|")
 	var wrong []error
 	for _, memory := range c.fits {
-		c.memory = memory
-		if err := line(ctx, c); err != nil {
+		one := *c
+		one.memory = memory
+		if err := line(ctx, &one, out); err != nil {
 			wrong = append(wrong, fmt.Errorf("%s: %w", mib(memory), err))
 		}
 	}
 	return errors.Join(wrong...)
 }
 
-func line(ctx context.Context, c config) error {
+func line(ctx context.Context, c *config, out io.Writer) error {
 	s, err := start(ctx, c)
 	if err != nil {
 		return err
 	}
-	defer s.kill()
-	lets, err := s.lets(c)
+	defer s.remove()
+	lets, err := s.lets(ctx)
 	if err != nil {
 		return err
 	}
@@ -41,8 +43,8 @@ func line(ctx context.Context, c config) error {
 		return err
 	}
 	c.waiting, c.connections = true, lets.connections-reserve
-	f := s.siege(ctx, c)
-	fmt.Printf("| %s | %d | %s | %d | %d | %s / %s | %s |\n", mib(c.memory), f.most+int64(c.posters+c.good), lets.bodies, c.posters, len(f.large),
+	f := s.crowded(ctx, c)
+	fmt.Fprintf(out, "| %s | %d | %s | %d | %d | %s / %s | %s |\n", mib(c.memory), f.most+int64(c.posters+c.good), lets.bodies, c.posters, len(f.large),
 		percentile(f.times, 50), percentile(f.times, 99), mib(f.own))
 	switch {
 	case f.killed > 0:
@@ -54,7 +56,7 @@ func line(ctx context.Context, c config) error {
 	case c.posters > 0 && len(f.large) == 0:
 		return errors.New("no Welcome of 4 MiB got through")
 	}
-	return s.stop()
+	return s.Terminate()
 }
 
 // What a server lets in.
@@ -64,15 +66,15 @@ type letsIn struct {
 }
 
 // lets asks the program what it sets where it runs.
-func (s *process) lets(c config) (l letsIn, err error) {
-	text, err := s.limit.command(c.binary, "config", "--json").Output()
+func (s *server) lets(ctx context.Context) (l letsIn, err error) {
+	text, err := s.Config.Run(ctx, "config", "--json")
 	if err != nil {
 		return l, err
 	}
 	var answer struct {
 		Settings []struct{ Name, Value string }
 	}
-	if err := json.Unmarshal(text, &answer); err != nil {
+	if err := json.Unmarshal([]byte(text), &answer); err != nil {
 		return l, err
 	}
 	for _, setting := range answer.Settings {

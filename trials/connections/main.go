@@ -13,23 +13,16 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"os"
-	"os/signal"
+	"io"
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
+
+	"welcomed/trials/harness"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, os.Args[1:]); err != nil {
-		fmt.Fprintln(os.Stderr, "connections:", err)
-		os.Exit(1)
-	}
-}
+func main() { harness.Main("connections", &config{}) }
 
 // A config is what a run is asked to do.
 type config struct {
@@ -47,9 +40,9 @@ type config struct {
 	measure     bool
 }
 
-func parse(args []string) (c config, err error) {
-	flags := flag.NewFlagSet("connections", flag.ContinueOnError)
-	flags.StringVar(&c.binary, "binary", "./welcomed", "the server to test")
+// Flags implements harness.Trial.
+func (c *config) Flags(flags *flag.FlagSet) {
+	flags.StringVar(&c.binary, "binary", "build/welcomed", "the server to test")
 	flags.IntVar(&c.connections, "connections", 5000, "how many are open at a time")
 	flags.DurationVar(&c.duration, "duration", time.Minute, "for how long, once they are open")
 	flags.DurationVar(&c.cutoff, "cutoff", 20*time.Second, "how long the server lets a header, a body and an idle connection take")
@@ -73,12 +66,10 @@ func parse(args []string) (c config, err error) {
 	flags.BoolVar(&c.waiting, "waiting", false, "all connections are claims that wait")
 	flags.BoolVar(&c.tls, "tls", false, "all of it over TLS; the good ones speak HTTP/2")
 	flags.BoolVar(&c.measure, "measure", false, "measure only: check nothing and use no flag that older versions do not have")
-	err = flags.Parse(args)
-	if err == nil && flags.NArg() > 0 {
-		err = fmt.Errorf("unknown argument %q", flags.Arg(0))
-	}
-	return c, err
 }
+
+// Check implements harness.Trial.
+func (c *config) Check() error { return nil }
 
 func parseMiB(s string) (int64, error) {
 	n, err := strconv.ParseInt(s, 10, 32)
@@ -88,49 +79,41 @@ func parseMiB(s string) (int64, error) {
 // settle is how long a server may take to give everything back.
 const settle = 30 * time.Second
 
-func run(ctx context.Context, args []string) error {
-	c, err := parse(args)
-	if errors.Is(err, flag.ErrHelp) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
+// Run implements harness.Trial.
+func (c *config) Run(ctx context.Context, out io.Writer) (string, error) {
 	switch {
 	case c.fits != nil:
-		return table(ctx, c)
+		return "", table(ctx, c, out)
 	case c.reads:
-		return reads(ctx, c)
+		return "", reads(ctx, c, out)
 	}
 	s, err := start(ctx, c)
 	if err != nil {
-		return err
+		return "", err
 	}
-	defer s.kill()
+	defer s.remove()
 	if err := s.fill(ctx); err != nil {
-		return err
+		return "", err
 	}
 	before, err := s.usage(ctx)
 	if err != nil {
-		return err
+		return "", err
 	}
-	figures := s.siege(ctx, c)
+	figures := s.crowded(ctx, c)
 	after, left := s.settled(ctx, before)
-	figures.print(c, before, after)
-	if err := errors.Join(left, s.stop()); err != nil && !c.measure {
-		return err
-	}
+	figures.print(out, c, before, after)
+	wrong := errors.Join(left, s.Terminate(), figures.check(c, after))
 	if c.measure {
-		return nil
+		wrong = nil
 	}
-	return figures.check(c, after)
+	return fmt.Sprintf("%d connections at a time, %d good requests", figures.most, len(figures.times)), wrong
 }
 
 // gathering is how long the connections may take to be open, all at a time.
 const gathering = time.Minute
 
-// siege has everybody at the server for the duration.
-func (s *process) siege(ctx context.Context, c config) *figures {
+// crowded has everybody at the server for the duration.
+func (s *server) crowded(ctx context.Context, c *config) *figures {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	f := newFigures()

@@ -2,7 +2,7 @@ package main
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"sync"
@@ -10,6 +10,7 @@ import (
 
 	"welcomed/mls"
 	"welcomed/mls/mlstest"
+	"welcomed/trials/harness"
 )
 
 // largest is nearly as much as a Welcome may have.
@@ -18,10 +19,10 @@ const largest = 4<<20 - 1000
 // post has posters publish a KeyPackage, post a Welcome of the largest size for it,
 // claim and acknowledge it, one after the other. What the server has no room for
 // they send again a second later.
-func (s *process) post(ctx context.Context, posters int, f *figures) *sync.WaitGroup {
+func (s *server) post(ctx context.Context, posters int, f *figures) *sync.WaitGroup {
 	var all sync.WaitGroup
 	for i := range posters {
-		g := &goodClient{process: s, device: fmt.Sprintf("/v1/users/poster%d/devices/one", i), signer: mlstest.NewSigner(1, "poster"), figures: f}
+		g := s.goodClient(fmt.Sprintf("poster%d", i), f)
 		all.Go(func() {
 			for ctx.Err() == nil {
 				began := time.Now()
@@ -41,19 +42,23 @@ func (g *goodClient) postLargest(ctx context.Context) bool {
 	if err != nil {
 		panic(err) // it is ours
 	}
-	var claimed struct{ Welcomes []struct{ ID string } }
-	return g.insist(ctx, g.device+"/key-packages", b, nil) &&
-		g.insist(ctx, "/v1/welcomes", mlstest.WelcomeSize(largest, 1, kp.Ref()), nil) &&
-		g.insist(ctx, g.device+"/claim", nil, &claimed) && len(claimed.Welcomes) > 0 &&
-		g.insist(ctx, g.device+"/welcomes/"+claimed.Welcomes[0].ID+"/ack", nil, nil)
+	var claimed harness.Claimed
+	return g.insist(ctx, g.device.Shelf(), b, nil) &&
+		g.insist(ctx, harness.AllWelcomes, mlstest.WelcomeSize(largest, 1, kp.Ref()), nil) &&
+		g.insist(ctx, g.device.Claim(), nil, &claimed) && len(claimed.Welcomes) > 0 &&
+		g.insist(ctx, g.device.Acknowledgement(claimed.Welcomes[0].ID), nil, nil)
 }
 
 // insist asks until it is answered, and reports whether it was.
-func (g *goodClient) insist(ctx context.Context, path string, body []byte, v any) bool {
+func (g *goodClient) insist(ctx context.Context, path string, body, answer any) bool {
 	for ctx.Err() == nil {
-		status, answer, err := g.try(ctx, path, body)
-		if err == nil && status < 300 {
-			return v == nil || json.Unmarshal(answer, v) == nil
+		err := g.try(ctx, path, body, answer)
+		if err == nil {
+			return true
+		}
+		status := 0
+		if refusal, ok := errors.AsType[*harness.Refusal](err); ok {
+			status, err = refusal.Status, nil
 		}
 		g.figures.again(ctx, path, status, err)
 		if status != http.StatusServiceUnavailable && status != http.StatusTooManyRequests {
@@ -64,12 +69,8 @@ func (g *goodClient) insist(ctx context.Context, path string, body []byte, v any
 	return false
 }
 
-func (g *goodClient) try(ctx context.Context, path string, body []byte) (status int, answer []byte, err error) {
+func (g *goodClient) try(ctx context.Context, path string, body, answer any) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	resp, answer, err := g.send(ctx, "message/mls", path, body)
-	if err != nil {
-		return 0, nil, err
-	}
-	return resp.StatusCode, answer, nil
+	return g.client.Do(ctx, "POST", path, body, answer)
 }

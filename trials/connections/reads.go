@@ -2,17 +2,16 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"slices"
 	"sync"
 	"time"
 
 	"welcomed/mls"
 	"welcomed/mls/mlstest"
+	"welcomed/trials/harness"
 )
 
 // readers is how many connections ask for the same large answer at the same time.
@@ -28,49 +27,49 @@ const (
 
 // reads measures how long costly reads take on many connections at a time, and how
 // long others wait meanwhile, and prints a table.
-func reads(ctx context.Context, c config) error {
+func reads(ctx context.Context, c *config, out io.Writer) error {
 	s, err := start(ctx, c)
 	if err != nil {
 		return err
 	}
-	defer s.kill()
+	defer s.remove()
 	welcome, err := s.furnish(ctx)
 	if err != nil {
 		return err
 	}
-	fmt.Println("| read on 200 connections | answer | p50 | p99 | longest | others wait, p50 / p99 |")
-	fmt.Println("|---|---|---|---|---|---|")
+	fmt.Fprintln(out, "| read on 200 connections | answer | p50 | p99 | longest | others wait, p50 / p99 |")
+	fmt.Fprintln(out, "|---|---|---|---|---|---|")
 	var wrong []error
 	for _, read := range []struct{ name, path string }{
-		{"a user's 50 devices", "/v1/users/owner/devices"},
-		{"the inventory of 500 KeyPackages", "/v1/users/owner/devices/0/key-packages"},
-		{"the outcome for 4,910 recipients", "/v1/welcomes/" + welcome},
+		{"a user's 50 devices", harness.UserPath("owner") + "/devices"},
+		{"the inventory of 500 KeyPackages", ownerDevice(0).Shelf()},
+		{"the outcome for 4,910 recipients", harness.WelcomePath(welcome)},
 	} {
-		wrong = append(wrong, s.read(ctx, c, read.name, read.path))
+		wrong = append(wrong, s.read(ctx, c, out, read.name, read.path))
 	}
-	return errors.Join(append(wrong, s.stop())...)
+	return errors.Join(append(wrong, s.Terminate())...)
 }
 
-func (s *process) read(ctx context.Context, c config, name, path string) error {
+func (s *server) read(ctx context.Context, c *config, out io.Writer, name, path string) error {
 	ctx, cancel := context.WithTimeout(ctx, c.duration)
 	defer cancel()
 	f := newFigures()
 	var mu sync.Mutex
 	var times []time.Duration
 	var failures []error
-	size := 0
+	largest := 0
 	good := s.behave(ctx, c.good, f)
 	var all sync.WaitGroup
 	for range readers {
 		all.Go(func() {
 			for ctx.Err() == nil {
 				began := time.Now()
-				n, err := s.get(ctx, path)
+				n, err := size(ctx, s.Client(), path)
 				if ctx.Err() != nil {
 					return
 				}
 				mu.Lock()
-				times, size = append(times, time.Since(began)), max(size, n)
+				times, largest = append(times, time.Since(began)), max(largest, n)
 				if err != nil {
 					failures = append(failures, err)
 				}
@@ -82,34 +81,27 @@ func (s *process) read(ctx context.Context, c config, name, path string) error {
 	good.Wait()
 	slices.Sort(times)
 	slices.Sort(f.times)
-	fmt.Printf("| %s | %d KiB | %s | %s | %s | %s / %s |\n", name, size>>10, percentile(times, 50), percentile(times, 99), percentile(times, 100),
+	fmt.Fprintf(out, "| %s | %d KiB | %s | %s | %s | %s / %s |\n", name, largest>>10, percentile(times, 50), percentile(times, 99), percentile(times, 100),
 		percentile(f.times, 50), percentile(f.times, 99))
 	return errors.Join(append(failures, f.failures...)...)
 }
 
-func (s *process) get(ctx context.Context, path string) (n int, err error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.scheme+"://"+s.api+path, nil)
-	if err != nil {
-		return 0, err
+// size is how much a good answer has.
+func size(ctx context.Context, c *harness.Client, path string) (int, error) {
+	a, err := c.Ask(ctx, "GET", path, nil)
+	if err == nil && !a.Good() {
+		err = &harness.Refusal{Method: "GET", Path: path, Answer: a}
 	}
-	resp, err := s.client.Do(req)
-	if err != nil {
-		return 0, err
-	}
-	defer resp.Body.Close()
-	size, err := io.Copy(io.Discard, resp.Body)
-	if err == nil && resp.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s answered %d", path, resp.StatusCode)
-	}
-	return int(size), err
+	return len(a.Body), err
 }
 
+func ownerDevice(i int) harness.Device { return harness.Device{User: "owner", Name: fmt.Sprint(i)} }
+
 // furnish publishes what is read, and returns the id of a Welcome for all of it.
-func (s *process) furnish(ctx context.Context) (welcome string, err error) {
-	signer := mlstest.NewSigner(1, "owner")
+func (s *server) furnish(ctx context.Context) (welcome string, err error) {
+	signer, client := mlstest.NewSigner(1, "owner"), s.Client()
 	var refs []mls.KeyPackageRef
 	for i := range ownerDevices {
-		device := fmt.Sprintf("/v1/users/owner/devices/%d/key-packages", i)
 		left := keyPackagesOf
 		if i == 0 {
 			left = full
@@ -124,24 +116,11 @@ func (s *process) furnish(ctx context.Context) (welcome string, err error) {
 				}
 				refs = append(refs, kp.Ref())
 			}
-			body, err := json.Marshal(map[string]any{"key_packages": items})
-			if err != nil {
-				return "", err
-			}
-			if _, err := s.callAs(ctx, "application/json", device, body, http.StatusCreated); err != nil {
+			if _, err := client.Publish(ctx, ownerDevice(i), items...); err != nil {
 				return "", err
 			}
 		}
 	}
-	return s.postFor(ctx, refs)
-}
-
-// postFor posts a Welcome for refs, and returns its id.
-func (s *process) postFor(ctx context.Context, refs []mls.KeyPackageRef) (id string, err error) {
-	answer, err := s.call(ctx, "/v1/welcomes", mlstest.Welcome(1, refs...), http.StatusCreated)
-	if err != nil {
-		return "", err
-	}
-	var posted struct{ ID string }
-	return posted.ID, json.Unmarshal(answer, &posted)
+	posted, err := client.Post(ctx, mlstest.Welcome(1, refs...), "")
+	return posted.ID, err
 }
