@@ -120,7 +120,8 @@ disk-test:
 
 # Size, start-up time and memory, empty and with 100,000 KeyPackages.
 footprint: $(BINARY)
-	$(GO) run ./trials/footprint -binary $(BINARY) -key-packages 100000
+	$(GO) build -o build/footprint ./trials/footprint
+	@build/footprint -binary $(BINARY) $(FOOTPRINT)
 
 # The real server under load, killed KILLS times on the same file, and what it had
 # acknowledged looked for: about a second for each kill. 25 are enough for a

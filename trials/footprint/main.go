@@ -5,139 +5,118 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
-	"log"
-	"net/http"
+	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"welcomed/mls/mlstest"
 	"welcomed/trials/harness"
 )
 
-func main() {
-	log.SetFlags(0)
-	binary := flag.String("binary", "./welcomed", "the binary to measure")
-	keyPackages := flag.Int("key-packages", 100_000, "how many to publish, 500 per device")
-	flag.Parse()
-	if err := run(*binary, *keyPackages); err != nil {
-		log.Fatal("footprint: ", err)
-	}
+func main() { harness.Main("footprint", &footprint{}) }
+
+type footprint struct {
+	binary      string
+	keyPackages int
 }
 
-func run(binary string, n int) error {
-	dir, err := os.MkdirTemp("", "footprint")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	m := measurement{binary: binary, db: filepath.Join(dir, "welcomed.db")}
-	info, err := os.Stat(binary)
-	if err != nil {
-		return err
-	}
-	fmt.Printf("%-40s %10.1f MB\n", "binary", float64(info.Size())/1e6)
-	if err := m.session("empty", func(api string) error { return nil }); err != nil {
-		return err
-	}
-	if err := m.session(fmt.Sprintf("publishing %d KeyPackages", n), func(api string) error { return publish(api, n) }); err != nil {
-		return err
-	}
-	if info, err = os.Stat(m.db); err != nil {
-		return err
-	}
-	fmt.Printf("%-40s %10.1f MB\n", fmt.Sprintf("file with %d KeyPackages", n), float64(info.Size())/1e6)
-	return m.session(fmt.Sprintf("with %d KeyPackages", n), func(api string) error { return nil })
+// Flags implements harness.Trial.
+func (f *footprint) Flags(flags *flag.FlagSet) {
+	flags.StringVar(&f.binary, "binary", "build/welcomed", "the binary to measure")
+	flags.IntVar(&f.keyPackages, "key-packages", 100_000, "how many to publish, 500 per device")
 }
 
-type measurement struct{ binary, db string }
-
-// session starts the server, lets use do something with it, prints what it took,
-// and stops the server.
-func (m measurement) session(name string, use func(api string) error) error {
-	api, err := harness.FreeAddress()
-	if err != nil {
-		return err
+// Check implements harness.Trial.
+func (f *footprint) Check() error {
+	if f.keyPackages < 1 {
+		return errors.New("at least one KeyPackage")
 	}
-	admin, err := harness.FreeAddress()
-	if err != nil {
-		return err
-	}
-	server := exec.Command(m.binary, "serve", "--db", m.db, "--listen", api.String(), "--admin-listen", admin.String(), "--log-level", "error")
-	server.Stderr = os.Stderr
-	start := time.Now()
-	if err := server.Start(); err != nil {
-		return err
-	}
-	defer server.Wait()
-	defer server.Process.Signal(syscall.SIGTERM)
-	if err := ready(admin.String()); err != nil {
-		return err
-	}
-	took := time.Since(start)
-	if err := use(api.String()); err != nil {
-		return err
-	}
-	time.Sleep(2 * time.Second) // idle
-	anon, file, err := memory(server.Process.Pid)
-	if err != nil {
-		return err
-	}
-	fmt.Printf("%-40s %10d ms to ready, %6.1f MB of memory, %6.1f MB of mapped file\n", name, took.Milliseconds(), anon, file)
 	return nil
 }
 
-func ready(admin string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	for ctx.Err() == nil {
-		if r, err := http.Get("http://" + admin + "/readyz"); err == nil {
-			r.Body.Close()
-			if r.StatusCode == http.StatusOK {
-				return nil
-			}
-		}
-		time.Sleep(time.Millisecond)
-	}
-	return fmt.Errorf("not ready after a minute")
-}
-
-// memory returns the resident memory of a process in MB: its own, and what it
-// has mapped of files.
-func memory(pid int) (anon, file float64, err error) {
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+// Run implements harness.Trial.
+func (f *footprint) Run(ctx context.Context, out io.Writer) (string, error) {
+	dir, err := os.MkdirTemp("", "footprint")
 	if err != nil {
-		return 0, 0, err
+		return "", err
 	}
-	for line := range strings.Lines(string(status)) {
-		var kb float64
-		if _, err := fmt.Sscanf(line, "RssAnon: %f kB", &kb); err == nil {
-			anon = kb / 1000
-		}
-		if _, err := fmt.Sscanf(line, "RssFile: %f kB", &kb); err == nil {
-			file = kb / 1000
+	defer os.RemoveAll(dir)
+	m := measurement{out, harness.Config{Binary: f.binary, DB: filepath.Join(dir, "welcomed.db"), Show: os.Stderr}}
+	nothing := func(context.Context, *harness.Client) error { return nil }
+	fill := func(ctx context.Context, c *harness.Client) error { return publish(ctx, c, f.keyPackages) }
+	full := fmt.Sprintf("with %d KeyPackages", f.keyPackages)
+	for _, step := range []func() error{
+		func() error { return m.size("binary", f.binary) },
+		func() error { return m.session(ctx, "empty", nothing) },
+		func() error { return m.session(ctx, fmt.Sprintf("publishing %d KeyPackages", f.keyPackages), fill) },
+		func() error { return m.size("file "+full, m.DB) },
+		func() error { return m.session(ctx, full, nothing) },
+	} {
+		if err := step(); err != nil {
+			return "", err
 		}
 	}
-	return anon, file, nil
+	return "measured", nil
 }
 
-// publish fills shelves of 500, in batches of 100, from four clients.
-func publish(api string, n int) error {
+type measurement struct {
+	out io.Writer
+	harness.Config
+}
+
+func (m measurement) size(name, file string) error {
+	info, err := os.Stat(file)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(m.out, "%-40s %10.1f MB\n", name, mb(info.Size()))
+	return err
+}
+
+func mb(n int64) float64 { return float64(n) / 1e6 }
+
+// session starts the server, lets use do something with it, prints what it took,
+// and stops the server.
+func (m measurement) session(ctx context.Context, name string, use func(context.Context, *harness.Client) error) error {
+	begun := time.Now()
+	s, err := m.Start(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.Kill()
+	took := time.Since(begun)
+	if err := use(ctx, s.Client()); err != nil {
+		return err
+	}
+	time.Sleep(2 * time.Second) // idle
+	memory, err := harness.MemoryOf(s.PID())
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(m.out, "%-40s %10d ms to ready, %6.1f MB of memory, %6.1f MB of mapped file\n", name, took.Milliseconds(), mb(memory.Own), mb(memory.Mapped))
+	return s.Terminate()
+}
+
+const (
+	publishers = 4
+	shelf      = 500 // KeyPackages of a device
+	batch      = 100 // in a request
+)
+
+// publish fills shelves, from several clients.
+func publish(ctx context.Context, c *harness.Client, n int) error {
 	var wg sync.WaitGroup
-	errs := make(chan error, 4)
-	for client := range 4 {
+	errs := make(chan error, publishers)
+	for first := range publishers {
 		wg.Go(func() {
-			for device := client; device*500 < n; device += 4 {
-				if err := fillDevice(api, device, min(500, n-device*500)); err != nil {
+			for device := first; device*shelf < n; device += publishers {
+				if err := fill(ctx, c, device, min(shelf, n-device*shelf)); err != nil {
 					errs <- err
 					return
 				}
@@ -149,24 +128,15 @@ func publish(api string, n int) error {
 	return <-errs
 }
 
-func fillDevice(api string, device, n int) error {
+func fill(ctx context.Context, c *harness.Client, device, n int) error {
 	signer := mlstest.NewSigner(1, fmt.Sprint(device))
-	for ; n > 0; n -= 100 {
-		batch := make([][]byte, min(n, 100))
-		for i := range batch {
-			batch[i] = signer.KeyPackage()
+	for ; n > 0; n -= batch {
+		keyPackages := make([][]byte, min(n, batch))
+		for i := range keyPackages {
+			keyPackages[i] = signer.KeyPackage()
 		}
-		body, err := json.Marshal(map[string]any{"key_packages": batch})
-		if err != nil {
+		if _, err := c.Publish(ctx, harness.Device{User: fmt.Sprint("user", device), Name: "phone"}, keyPackages...); err != nil {
 			return err
-		}
-		r, err := http.Post(fmt.Sprintf("http://%s/v1/users/user%d/devices/phone/key-packages", api, device), "application/json", bytes.NewReader(body))
-		if err != nil {
-			return err
-		}
-		r.Body.Close()
-		if r.StatusCode != http.StatusCreated {
-			return fmt.Errorf("publish: %s", r.Status)
 		}
 	}
 	return nil
