@@ -9,10 +9,8 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"welcomed/trials/harness"
@@ -22,54 +20,16 @@ import (
 // acknowledgements; what is published has to be signed, and `welcomed bench`
 // measures that.
 type httpEngine struct {
-	server  *harness.Process
-	path    string
-	address string
-	mu      sync.Mutex
-	idle    []*connection // the last one used is at the end
+	server *harness.Server
+	path   string
+	mu     sync.Mutex
+	idle   []*connection // the last one used is at the end
 }
 
 // startServer serves the file at path.
 func startServer(ctx context.Context, binary, path string) (engine, error) {
-	api, err := harness.FreeAddress()
-	if err != nil {
-		return nil, err
-	}
-	admin, err := harness.FreeAddress()
-	if err != nil {
-		return nil, err
-	}
-	cmd := exec.Command(binary, "serve", "--db", path, "--listen", api.String(), "--admin-listen", admin.String(), "--log-level", "error")
-	cmd.Stderr = os.Stderr
-	server, err := harness.Start(cmd, nil)
-	if err != nil {
-		return nil, err
-	}
-	e := &httpEngine{server: server, path: path, address: api.String()}
-	if err := e.ready(ctx, "http://"+admin.String()+"/readyz"); err != nil {
-		return nil, errors.Join(err, server.Stop(syscall.SIGTERM))
-	}
-	return e, nil
-}
-
-func (e *httpEngine) ready(ctx context.Context, url string) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	for {
-		if r, err := http.Get(url); err == nil {
-			r.Body.Close()
-			if r.StatusCode == http.StatusOK {
-				return nil
-			}
-		}
-		select {
-		case <-e.server.Ended():
-			return errors.New("the server ended")
-		case <-ctx.Done():
-			return fmt.Errorf("the server is not ready: %w", ctx.Err())
-		case <-time.After(10 * time.Millisecond):
-		}
-	}
+	server, err := harness.Config{Binary: binary, DB: path, Show: os.Stderr}.Start(ctx)
+	return &httpEngine{server: server, path: path}, err
 }
 
 func (e *httpEngine) publish(context.Context, *pair) error { return errors.ErrUnsupported }
@@ -81,7 +41,7 @@ func (e *httpEngine) reserve(context.Context, *pair) ([]byte, error) {
 func (e *httpEngine) post(context.Context, *pair) error { return errors.ErrUnsupported }
 
 func (e *httpEngine) claim(_ context.Context, p *pair) ([]byte, error) {
-	r, body, err := e.ask("/v1/users/%s/devices/%s/claim?framing=bare", p.device.User, p.device.Name)
+	r, body, err := e.ask(deviceOf(p).Claim() + "?framing=bare")
 	switch {
 	case err != nil:
 		return nil, err
@@ -94,11 +54,15 @@ func (e *httpEngine) claim(_ context.Context, p *pair) ([]byte, error) {
 }
 
 func (e *httpEngine) acknowledge(_ context.Context, p *pair) error {
-	r, body, err := e.ask("/v1/users/%s/devices/%s/welcomes/%s/ack", p.device.User, p.device.Name, p.id)
+	r, body, err := e.ask(deviceOf(p).Acknowledgement(p.id.String()))
 	if err == nil && r.StatusCode != http.StatusNoContent {
 		err = fmt.Errorf("acknowledge: %s: %s", r.Status, body)
 	}
 	return err
+}
+
+func deviceOf(p *pair) harness.Device {
+	return harness.Device{User: string(p.device.User), Name: p.device.Name}
 }
 
 // rest waits until the server writes no more. Where the system does not say
@@ -155,7 +119,7 @@ func (e *httpEngine) connection() (*connection, error) {
 		c.Close()
 	}
 	e.mu.Unlock()
-	c, err := net.Dial("tcp", e.address)
+	c, err := net.Dial("tcp", e.server.API())
 	if err != nil {
 		return nil, err
 	}
@@ -170,12 +134,12 @@ func (e *httpEngine) release(c *connection) {
 }
 
 // ask posts an empty body.
-func (e *httpEngine) ask(path string, args ...any) (*http.Response, []byte, error) {
+func (e *httpEngine) ask(path string) (*http.Response, []byte, error) {
 	c, err := e.connection()
 	if err != nil {
 		return nil, nil, err
 	}
-	_, err = fmt.Fprintf(c, "POST "+path+" HTTP/1.1\r\nHost: "+e.address+"\r\nAccept: message/mls\r\nContent-Length: 0\r\n\r\n", args...)
+	_, err = fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: %s\r\nAccept: %s\r\nContent-Length: 0\r\n\r\n", path, e.server.API(), harness.MediaMLS)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -211,7 +175,7 @@ func (e *httpEngine) stop() error {
 		c.Close()
 	}
 	e.idle = nil
-	return e.server.Stop(syscall.SIGTERM)
+	return e.server.Terminate()
 }
 
 func (e *httpEngine) close() error { return errors.Join(e.stop(), os.Remove(e.path)) }

@@ -11,25 +11,18 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
-	"os/signal"
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
+	"welcomed/trials/harness"
 	"welcomed/trials/postgres"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, os.Args[1:]); err != nil {
-		fmt.Fprintln(os.Stderr, "compare:", err)
-		os.Exit(1)
-	}
-}
+func main() { harness.Main("compare", &config{}) }
 
 // A config is what a run is asked to do.
 type config struct {
@@ -44,33 +37,19 @@ type config struct {
 	dir        string
 	binary     string
 	postgres   string
+
+	given                     *flag.FlagSet
+	quick                     bool
+	engines, events, atLevels string // as they were asked for
 }
 
-func run(ctx context.Context, args []string) error {
-	c, err := parse(args)
-	if errors.Is(err, flag.ErrHelp) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	r, err := compare(ctx, c)
-	if err != nil {
-		return err
-	}
-	if c.json {
-		return r.writeJSON(os.Stdout)
-	}
-	return r.writeTable(os.Stdout)
-}
-
-func parse(args []string) (config, error) {
-	var c config
-	flags := flag.NewFlagSet("compare", flag.ContinueOnError)
-	quick := flags.Bool("quick", false, "one short round that only proves that everything works")
-	engines := flags.String("engines", strings.Join(kindNames(), ","), "who takes part; the ratios are to the first")
-	operations := flags.String("operations", "publish,reserve,post,claim,acknowledge", "what is measured")
-	levels := flags.String("levels", "1,16,64,256", "callers at a time")
+// Flags implements harness.Trial.
+func (c *config) Flags(flags *flag.FlagSet) {
+	c.given = flags
+	flags.BoolVar(&c.quick, "quick", false, "one short round that only proves that everything works")
+	flags.StringVar(&c.engines, "engines", strings.Join(kindNames(), ","), "who takes part; the ratios are to the first")
+	flags.StringVar(&c.events, "operations", "publish,reserve,post,claim,acknowledge", "what is measured")
+	flags.StringVar(&c.atLevels, "levels", "1,16,64,256", "callers at a time")
 	flags.IntVar(&c.rounds, "rounds", 5, "how often each is measured; the median counts")
 	flags.IntVar(&c.pairs, "pairs", 100_000, "Welcomes that wait at the start of each round")
 	flags.DurationVar(&c.cell, "time", 600*time.Millisecond, "how long each is measured at each level, at most")
@@ -79,27 +58,36 @@ func parse(args []string) (config, error) {
 	flags.StringVar(&c.dir, "dir", "/var/tmp", "a directory on the disk to be measured")
 	flags.StringVar(&c.binary, "binary", "build/welcomed", "the server, for the engine http")
 	flags.StringVar(&c.postgres, "postgres", postgres.DebianBinaries, "where initdb and postgres are")
-	err := flags.Parse(args)
-	if *quick && err == nil {
-		c.rounds, c.pairs, c.cell, *levels = 1, 4000, 150*time.Millisecond, "1,64"
-		err = flags.Parse(args) // what is said beside it counts
-	}
-	if err != nil {
-		return c, err
-	}
-	if c.levels, err = list(*levels, positive); err != nil {
-		return c, fmt.Errorf("-levels: %w", err)
-	}
-	if c.operations, err = list(*operations, operationNamed); err != nil {
-		return c, fmt.Errorf("-operations: %w", err)
-	}
-	if c.kinds, err = list(*engines, kindNamed); err != nil {
-		return c, fmt.Errorf("-engines: %w", err)
-	}
-	return c, c.check()
 }
 
-func (c config) check() error {
+// hurry sets what a quick run is, but for what was asked for besides.
+func (c *config) hurry() {
+	asked := map[string]bool{}
+	c.given.Visit(func(f *flag.Flag) { asked[f.Name] = true })
+	for name, set := range map[string]func(){
+		"rounds": func() { c.rounds = 1 }, "pairs": func() { c.pairs = 4000 },
+		"time": func() { c.cell = 150 * time.Millisecond }, "levels": func() { c.atLevels = "1,64" },
+	} {
+		if !asked[name] {
+			set()
+		}
+	}
+}
+
+// Check implements harness.Trial.
+func (c *config) Check() (err error) {
+	if c.quick {
+		c.hurry()
+	}
+	if c.levels, err = list(c.atLevels, positive); err != nil {
+		return fmt.Errorf("-levels: %w", err)
+	}
+	if c.operations, err = list(c.events, operationNamed); err != nil {
+		return fmt.Errorf("-operations: %w", err)
+	}
+	if c.kinds, err = list(c.engines, kindNamed); err != nil {
+		return fmt.Errorf("-engines: %w", err)
+	}
 	switch {
 	case c.rounds < 1 || c.pairs < 1000:
 		return errors.New("at least 1 round of 1000 pairs")
@@ -120,6 +108,19 @@ func (c config) check() error {
 		}
 	}
 	return nil
+}
+
+// Run implements harness.Trial.
+func (c *config) Run(ctx context.Context, out io.Writer) (string, error) {
+	r, err := compare(ctx, *c)
+	if err != nil {
+		return "", err
+	}
+	write := r.writeTable
+	if c.json {
+		write = r.writeJSON
+	}
+	return fmt.Sprintf("%d engines did the work that was measured", len(c.kinds)), write(out)
 }
 
 func list[T any](s string, parse func(string) (T, error)) (values []T, err error) {
