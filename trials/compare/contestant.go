@@ -16,13 +16,17 @@ type contestant struct {
 	kind   kind
 	engine engine
 	at     [6][]*pair // by stage
+	least  int        // events that are measured at a time, so that enough is left for the next operation
 }
 
 // newContestant starts a round. Pairs are reserved and claimed in another order
 // than they were stored in; they are posted in the order in which they were
 // reserved, and acknowledged in the order in which they were claimed.
 func newContestant(k kind, e engine, t *contest) *contestant {
-	c := &contestant{kind: k, engine: e}
+	c := &contestant{kind: k, engine: e, least: auditSample}
+	if len(t.levels) > 0 {
+		c.least += slices.Max(t.levels)
+	}
 	c.at[unborn] = slices.Clone(t.unborn)
 	c.at[onShelf] = shuffled(t.shelf)
 	c.at[posted] = shuffled(t.waiting)
@@ -52,7 +56,7 @@ func (c *contestant) measure(ctx context.Context, o operation, callers, parts in
 			return 0, err
 		}
 	}
-	made, took, err := drive(ctx, callers, n, d, func(i int) error { return do(ctx, c.engine, o, pairs[i]) })
+	made, took, err := drive(ctx, callers, n, c.least, d, func(i int) error { return do(ctx, c.engine, o, pairs[i]) })
 	c.move(from, made, stage(o)+1)
 	return perSecond(made, took), err
 }
@@ -92,7 +96,7 @@ func (c *contestant) audit(ctx context.Context) error {
 func (c *contestant) race(ctx context.Context, o operation) error {
 	pairs := c.at[o][:min(auditSample, len(c.at[o]))]
 	given := make([]atomic.Int32, len(pairs))
-	_, _, err := drive(ctx, auditCallers, auditAttempts*len(pairs), math.MaxInt64, func(i int) error {
+	_, _, err := drive(ctx, auditCallers, auditAttempts*len(pairs), 0, math.MaxInt64, func(i int) error {
 		i /= auditAttempts
 		err := do(ctx, c.engine, o, pairs[i])
 		if errors.Is(err, errRefused) {
@@ -117,7 +121,7 @@ func (c *contestant) race(ctx context.Context, o operation) error {
 func (c *contestant) again(ctx context.Context, s stage) error {
 	pairs := shuffled(c.at[s])
 	pairs = pairs[:min(auditSample, len(pairs))]
-	_, _, err := drive(ctx, auditCallers, len(pairs), math.MaxInt64, func(i int) error {
+	_, _, err := drive(ctx, auditCallers, len(pairs), 0, math.MaxInt64, func(i int) error {
 		err := do(ctx, c.engine, claim, pairs[i])
 		if errors.Is(err, errRefused) {
 			return nil

@@ -61,7 +61,7 @@ func measureDisk(ctx context.Context, dir string, d time.Duration) ([]float64, e
 	page := func() int64 { return rand.Int64N(diskFile/diskPage-1) * diskPage }
 	rates := make([]float64, len(diskPatterns))
 	for i, p := range diskPatterns {
-		n, took, err := drive(ctx, 1, math.MaxInt, d, func(int) error { return p.write(f, page) })
+		n, took, err := drive(ctx, 1, math.MaxInt, 0, d, func(int) error { return p.write(f, page) })
 		if err != nil {
 			return nil, err
 		}

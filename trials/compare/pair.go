@@ -40,7 +40,7 @@ func newPair() *pair {
 
 func newPairs(ctx context.Context, n int) ([]*pair, error) {
 	pairs := make([]*pair, n)
-	_, _, err := drive(ctx, runtime.NumCPU(), n, math.MaxInt64, func(i int) error {
+	_, _, err := drive(ctx, runtime.NumCPU(), n, 0, math.MaxInt64, func(i int) error {
 		pairs[i] = newPair()
 		return nil
 	})

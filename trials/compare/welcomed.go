@@ -29,7 +29,7 @@ func (f welcomedFamily) fill(ctx context.Context, shelf, waiting []*pair) error 
 	}
 	defer e.store.Close()
 	all := func(o operation, pairs []*pair) error {
-		_, _, err := drive(ctx, fillCallers, len(pairs), math.MaxInt64, func(i int) error { return do(ctx, e, o, pairs[i]) })
+		_, _, err := drive(ctx, fillCallers, len(pairs), 0, math.MaxInt64, func(i int) error { return do(ctx, e, o, pairs[i]) })
 		return err
 	}
 	for _, step := range []struct {
