@@ -92,7 +92,7 @@ bench:
 	$(GO) test ./bolt -run '^$$' -bench Claim -benchtime 50000x
 	$(GO) test ./bolt -run 'TestTheWriterReadsWhatItChanges|TestASweepReads' -count 1 -v | grep cost_test
 
-# The store beside the bare bbolt prototype, PostgreSQL 15 and the disk, in one
+# The store beside the first design in PostgreSQL 15, and the disk, in one
 # run. COMPARE takes flags: make bench-compare COMPARE=-quick
 bench-compare: $(BINARY)
 	$(GO) build -o build/compare ./trials/compare

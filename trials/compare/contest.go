@@ -72,8 +72,6 @@ func (t *contest) start(ctx context.Context, name string) error {
 	switch name {
 	case "welcomed":
 		t.families[name] = welcomedFamily{t.scratch, t.binary}
-	case "prototype":
-		t.families[name] = prototypeFamily{t.scratch}
 	case "postgres":
 		progress("starting PostgreSQL")
 		f, err := startPostgres(ctx, t.postgres, t.scratch)
@@ -136,7 +134,7 @@ func (t *contest) operation(ctx context.Context, round int, o operation, all []*
 		share := len(t.levels) - i // what is left is for the other levels too
 		for j := range all {
 			c := all[(j+round)%len(all)]
-			if !c.kind.takesPart(o, t.all) {
+			if !c.kind.takesPart(o) {
 				continue
 			}
 			runtime.GC()

@@ -77,7 +77,7 @@ const (
 // is given again, and every pair is stored where the operations have left it.
 func (c *contestant) audit(ctx context.Context) error {
 	for _, o := range []operation{reserve, claim} {
-		if !c.kind.takesPart(o, false) {
+		if !c.kind.takesPart(o) {
 			continue
 		}
 		if err := c.race(ctx, o); err != nil {

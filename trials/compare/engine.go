@@ -87,18 +87,12 @@ type kind struct {
 	title  string
 	family string
 	form   string
-	only   []operation // those in which it differs from its relatives; none: all
+	only   []operation // those that it can be asked for; none: all
 }
 
 var kinds = []kind{
 	{name: "welcomed", title: "welcomed, bolt.Store", family: "welcomed", form: "store"},
-	{name: "prototype", title: "bbolt prototype, group commit", family: "prototype", form: "group"},
-	{name: "prototype-update", title: "bbolt prototype, db.Update", family: "prototype", form: "update", only: []operation{claim}},
-	{name: "prototype-batch", title: "bbolt prototype, db.Batch", family: "prototype", form: "batch", only: []operation{claim}},
-	{name: "postgres-rounds", title: "PostgreSQL, several round trips", family: "postgres", form: "rounds"},
-	{name: "postgres-statement", title: "PostgreSQL, one statement", family: "postgres", form: "statement"},
-	{name: "postgres-flip", title: "PostgreSQL, coalesced, rows rewritten", family: "postgres", form: "coalesced-flip", only: []operation{claim, acknowledge}},
-	{name: "postgres-tomb", title: "PostgreSQL, coalesced, small rows", family: "postgres", form: "coalesced-tomb"},
+	{name: "postgres", title: "PostgreSQL, the first design", family: "postgres"},
 	{name: "http", title: "welcomed, over HTTP", family: "welcomed", form: "http", only: []operation{claim, acknowledge}},
 }
 
@@ -117,9 +111,7 @@ func kindNamed(name string) (kind, error) {
 	return kinds[i], nil
 }
 
-func (k kind) takesPart(o operation, all bool) bool {
-	return len(k.only) == 0 || slices.Contains(k.only, o) || all && k.form != "http"
-}
+func (k kind) takesPart(o operation) bool { return len(k.only) == 0 || slices.Contains(k.only, o) }
 
 // do runs one event and checks what it gives.
 func do(ctx context.Context, e engine, o operation, p *pair) error {

@@ -1,5 +1,5 @@
 // Compare measures the five events of the store beside other ways to keep the
-// same thing: the bare bbolt prototype, PostgreSQL, and the disk itself. All
+// same thing: the first design, in PostgreSQL, and the disk itself. All
 // engines take turns within one run, each begins every round with the same
 // pairs, and at the end of a round each has to show that it did the work: that
 // every KeyPackage and every Welcome was given out once, with the right bytes,
@@ -32,7 +32,6 @@ type config struct {
 	levels     []int
 	operations []operation
 	kinds      []kind
-	all        bool
 	json       bool
 	dir        string
 	binary     string
@@ -53,7 +52,6 @@ func (c *config) Flags(flags *flag.FlagSet) {
 	flags.IntVar(&c.rounds, "rounds", 5, "how often each is measured; the median counts")
 	flags.IntVar(&c.pairs, "pairs", 100_000, "Welcomes that wait at the start of each round")
 	flags.DurationVar(&c.cell, "time", 600*time.Millisecond, "how long each is measured at each level, at most")
-	flags.BoolVar(&c.all, "all", false, "measure every engine in every operation, also where it has nothing of its own to show")
 	flags.BoolVar(&c.json, "json", false, "print everything as JSON")
 	flags.StringVar(&c.dir, "dir", "/var/tmp", "a directory on the disk to be measured")
 	flags.StringVar(&c.binary, "binary", "build/welcomed", "the server, for the engine http")

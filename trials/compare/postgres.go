@@ -27,8 +27,8 @@ func (f postgresFamily) fill(ctx context.Context, shelf, waiting []*pair) error 
 	return f.cluster.Fill(ctx, rows)
 }
 
-func (f postgresFamily) open(ctx context.Context, form string) (engine, error) {
-	d, err := f.cluster.Open(ctx, form)
+func (f postgresFamily) open(ctx context.Context, _ string) (engine, error) {
+	d, err := f.cluster.Open(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -1,7 +1,7 @@
 // Package postgres is the same life of KeyPackages and Welcomes as SQL on
-// PostgreSQL: the first design with its several round trips, and the best forms
-// known, one statement per event and many events per statement. It runs a
-// private server for that, which lives in one directory and ends with it.
+// PostgreSQL: the first design, in which an event takes several round trips. It is
+// what the store is compared with. It runs a private server for that, which lives
+// in one directory and ends with it.
 package postgres
 
 import (

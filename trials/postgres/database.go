@@ -19,28 +19,6 @@ const poolSize = 16
 // ErrRefused is returned for an event whose turn has not come or is over.
 var ErrRefused = errors.New("refused")
 
-// A Form is one way to say the five events in SQL. Each is one transaction.
-type Form interface {
-	// Publish puts a KeyPackage on the device's shelf.
-	Publish(ctx context.Context, ref []byte, device string, keyPackage []byte) error
-	// Reserve hands out the oldest KeyPackage on the device's shelf.
-	Reserve(ctx context.Context, device string) (keyPackage []byte, err error)
-	// Post keeps the Welcome for the KeyPackage, one at most.
-	Post(ctx context.Context, ref, welcome []byte) error
-	// Claim returns the Welcome and consumes the KeyPackage, once.
-	Claim(ctx context.Context, ref []byte) (welcome []byte, err error)
-	// Acknowledge settles a claimed pair.
-	Acknowledge(ctx context.Context, ref []byte) error
-}
-
-// Forms are the ways to say it, by name.
-var Forms = map[string]func(*pgxpool.Pool) Form{
-	"rounds":         func(p *pgxpool.Pool) Form { return rounds{p} },
-	"statement":      func(p *pgxpool.Pool) Form { return newStatement(p) },
-	"coalesced-flip": func(p *pgxpool.Pool) Form { return newCoalesced(p, flipClaims) },
-	"coalesced-tomb": func(p *pgxpool.Pool) Form { return newCoalesced(p, tombClaims) },
-}
-
 // A Row is what Fill loads. One without a Welcome is on the shelf.
 type Row struct {
 	Ref                 []byte
@@ -88,22 +66,23 @@ func load(ctx context.Context, conn *pgx.Conn, rows []Row) error {
 	return err
 }
 
-// A Database is a copy of the filled one, used in one form.
+// copied is the copy of the filled database that is used.
+const copied = "copied"
+
+// A Database is a copy of the filled one.
 type Database struct {
-	Form
 	cluster *Cluster
-	name    string
 	pool    *pgxpool.Pool
 }
 
-// Open makes a copy of the filled database for the named form.
-func (c *Cluster) Open(ctx context.Context, form string) (*Database, error) {
-	d := &Database{cluster: c, name: form}
-	create := fmt.Sprintf("CREATE DATABASE %q TEMPLATE %s STRATEGY file_copy", form, template)
+// Open makes a copy of the filled database. There is one at a time.
+func (c *Cluster) Open(ctx context.Context) (*Database, error) {
+	d := &Database{cluster: c}
+	create := fmt.Sprintf("CREATE DATABASE %s TEMPLATE %s STRATEGY file_copy", copied, template)
 	if _, err := c.admin.Exec(ctx, create); err != nil {
 		return nil, err
 	}
-	config, err := pgxpool.ParseConfig(c.url(form))
+	config, err := pgxpool.ParseConfig(c.url(copied))
 	if err != nil {
 		return nil, err
 	}
@@ -111,7 +90,6 @@ func (c *Cluster) Open(ctx context.Context, form string) (*Database, error) {
 	if d.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
 		return nil, err
 	}
-	d.Form = Forms[form](d.pool)
 	return d, nil
 }
 
@@ -134,13 +112,10 @@ func (d *Database) Census(ctx context.Context) (map[string]int, error) {
 // Close drops the database, or leaves that to the end of the cluster if a call
 // was broken off.
 func (d *Database) Close() error {
-	if c, ok := d.Form.(*coalesced); ok {
-		c.close()
-	}
 	d.pool.Close()
 	if d.cluster.admin.IsClosed() {
 		return nil
 	}
-	_, err := d.cluster.admin.Exec(context.Background(), fmt.Sprintf("DROP DATABASE %q", d.name))
+	_, err := d.cluster.admin.Exec(context.Background(), "DROP DATABASE "+copied)
 	return err
 }

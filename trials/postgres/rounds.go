@@ -5,15 +5,11 @@ import (
 	"errors"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// rounds is the first design as it was: each event is a transaction of several
-// statements, each a round trip. A claim takes six.
-type rounds struct{ pool *pgxpool.Pool }
-
-func (r rounds) Publish(ctx context.Context, ref []byte, device string, keyPackage []byte) error {
-	return pgx.BeginFunc(ctx, r.pool, func(tx pgx.Tx) error {
+// Publish puts a KeyPackage on the device's shelf.
+func (d *Database) Publish(ctx context.Context, ref []byte, device string, keyPackage []byte) error {
+	return pgx.BeginFunc(ctx, d.pool, func(tx pgx.Tx) error {
 		var known bool
 		err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM key_packages WHERE ref = $1)`, ref).Scan(&known)
 		if err != nil {
@@ -26,8 +22,9 @@ func (r rounds) Publish(ctx context.Context, ref []byte, device string, keyPacka
 	})
 }
 
-func (r rounds) Reserve(ctx context.Context, device string) (keyPackage []byte, err error) {
-	err = pgx.BeginFunc(ctx, r.pool, func(tx pgx.Tx) error {
+// Reserve hands out the oldest KeyPackage on the device's shelf.
+func (d *Database) Reserve(ctx context.Context, device string) (keyPackage []byte, err error) {
+	err = pgx.BeginFunc(ctx, d.pool, func(tx pgx.Tx) error {
 		var ref []byte
 		err := found(tx.QueryRow(ctx, `SELECT ref, body FROM key_packages WHERE device = $1 AND state = 0
 			ORDER BY published LIMIT 1 FOR UPDATE SKIP LOCKED`, device).Scan(&ref, &keyPackage))
@@ -39,8 +36,9 @@ func (r rounds) Reserve(ctx context.Context, device string) (keyPackage []byte, 
 	return keyPackage, err
 }
 
-func (r rounds) Post(ctx context.Context, ref, welcome []byte) error {
-	return pgx.BeginFunc(ctx, r.pool, func(tx pgx.Tx) error {
+// Post keeps the Welcome for the KeyPackage, one at most.
+func (d *Database) Post(ctx context.Context, ref, welcome []byte) error {
+	return pgx.BeginFunc(ctx, d.pool, func(tx pgx.Tx) error {
 		var state int16
 		err := found(tx.QueryRow(ctx, `SELECT state FROM key_packages WHERE ref = $1 AND state < 2 FOR UPDATE`, ref).Scan(&state))
 		if err != nil {
@@ -53,8 +51,9 @@ func (r rounds) Post(ctx context.Context, ref, welcome []byte) error {
 	})
 }
 
-func (r rounds) Claim(ctx context.Context, ref []byte) (welcome []byte, err error) {
-	err = pgx.BeginFunc(ctx, r.pool, func(tx pgx.Tx) error {
+// Claim returns the Welcome and consumes the KeyPackage, once. It takes six round trips.
+func (d *Database) Claim(ctx context.Context, ref []byte) (welcome []byte, err error) {
+	err = pgx.BeginFunc(ctx, d.pool, func(tx pgx.Tx) error {
 		var state int16
 		err := found(tx.QueryRow(ctx, `SELECT state FROM key_packages WHERE ref = $1 AND state = 2 FOR UPDATE`, ref).Scan(&state))
 		if err != nil {
@@ -72,8 +71,9 @@ func (r rounds) Claim(ctx context.Context, ref []byte) (welcome []byte, err erro
 	return welcome, err
 }
 
-func (r rounds) Acknowledge(ctx context.Context, ref []byte) error {
-	return pgx.BeginFunc(ctx, r.pool, func(tx pgx.Tx) error {
+// Acknowledge settles a claimed pair.
+func (d *Database) Acknowledge(ctx context.Context, ref []byte) error {
+	return pgx.BeginFunc(ctx, d.pool, func(tx pgx.Tx) error {
 		var state int16
 		err := found(tx.QueryRow(ctx, `SELECT state FROM welcomes WHERE ref = $1 AND state = 1 FOR UPDATE`, ref).Scan(&state))
 		if err != nil {

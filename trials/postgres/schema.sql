@@ -18,26 +18,14 @@ CREATE TABLE welcomes (
     body   bytea NOT NULL
 ) WITH (fillfactor = 70);
 
--- The other layout: what a claim does is one small row, and the two rows above
--- stay as they are. claim is chosen by the claimer; asking again with the same
--- one gives the same answer.
-CREATE TABLE consumed (
-    ref          bytea PRIMARY KEY,
-    claim        bigint NOT NULL,
-    acknowledged boolean NOT NULL DEFAULT false
-);
-
--- Where each pair is in its life, in whichever layout. No row of it is null
--- unless the rows of a pair disagree.
+-- Where each pair is in its life. No row of it is null unless the rows of a pair
+-- disagree.
 CREATE VIEW lives AS
 SELECT CASE
-    WHEN c.acknowledged AND w.state = 0 AND k.state = 2 THEN 'acknowledged'
-    WHEN c.ref IS NOT NULL AND w.state = 0 AND k.state = 2 THEN 'claimed'
     WHEN w.state = 2 AND k.state = 3 THEN 'acknowledged'
     WHEN w.state = 1 AND k.state = 3 THEN 'claimed'
     WHEN w.state = 0 AND k.state = 2 THEN 'posted'
     WHEN w.ref IS NULL AND k.state = 1 THEN 'reserved'
     WHEN w.ref IS NULL AND k.state = 0 THEN 'shelf' END AS stage
 FROM key_packages k
-LEFT JOIN welcomes w USING (ref)
-LEFT JOIN consumed c USING (ref);
+LEFT JOIN welcomes w USING (ref);
