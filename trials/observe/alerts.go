@@ -15,17 +15,17 @@ func (o *observation) checkAlerts(ctx context.Context) error {
 		server *server
 		mend   func() error
 	}{
-		{"WelcomedDown", o.down, func() error { return o.down.begin(ctx, o.binary) }},
-		{"WelcomedNotReady", o.unready, func() error { return os.Rename(o.unready.file()+".away", o.unready.file()) }},
+		{"WelcomedDown", o.down, func() error { return o.down.begin(ctx) }},
+		{"WelcomedNotReady", o.unready, func() error { return os.Rename(o.unready.how.DB+".away", o.unready.how.DB) }},
 	} {
-		if err := o.prometheus.await(ctx, c.alert, c.server.admin, "firing", patience); err != nil {
+		if err := o.prometheus.await(ctx, c.alert, c.server.admin(), "firing", patience); err != nil {
 			return err
 		}
 		o.say("%s fires", c.alert)
 		if err := c.mend(); err != nil {
 			return err
 		}
-		if err := o.prometheus.await(ctx, c.alert, c.server.admin, "inactive", patience); err != nil {
+		if err := o.prometheus.await(ctx, c.alert, c.server.admin(), "inactive", patience); err != nil {
 			return err
 		}
 		o.say("it has ended, now that it is mended")

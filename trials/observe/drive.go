@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -10,16 +9,20 @@ import (
 
 	"welcomed/mls"
 	"welcomed/mls/mlstest"
+	"welcomed/trials/harness"
 )
 
+// none are the refs of a device that has lost all private keys.
+var none = []string{}
+
 // drive has everything happen to the server that its metrics count.
-func (s *server) drive(ctx context.Context, binary string) error {
+func (s *server) drive(ctx context.Context) error {
 	for _, act := range []struct {
 		name string
 		do   func(context.Context) error
 	}{
-		{"bench", func(ctx context.Context) error { return s.bench(ctx, binary) }},
-		{"backup", func(ctx context.Context) error { return s.backUp(ctx, binary) }},
+		{"bench", s.bench},
+		{"backup", s.backUp},
 		{"Welcomes", s.welcomes},
 		{"mismatches", s.mismatches},
 		{"reservations", s.reservations},
@@ -35,17 +38,17 @@ func (s *server) drive(ctx context.Context, binary string) error {
 	return nil
 }
 
-func (s *server) bench(ctx context.Context, binary string) error {
-	_, err := s.command(ctx, binary, "bench", "--url", "https://"+s.api, "--callers", "4", "--count", "40", "--key-packages", "5", "--duration", "2s")
+func (s *server) bench(ctx context.Context) error {
+	_, err := s.command(ctx, "bench", "--url", s.URL(), "--callers", "4", "--count", "40", "--key-packages", "5", "--duration", "2s")
 	return err
 }
 
-func (s *server) backUp(ctx context.Context, binary string) error {
-	_, err := s.command(ctx, binary, "backup", "-o", filepath.Join(s.dir, "backup-2"))
+func (s *server) backUp(ctx context.Context) error {
+	_, err := s.command(ctx, "backup", "-o", filepath.Join(s.dir, "backup-2"))
 	return err
 }
 
-func phone(user string) string { return "/v1/users/" + user + "/devices/phone" }
+func phone(user string) harness.Device { return harness.Device{User: user, Name: "phone"} }
 
 // publish publishes n KeyPackages on the phone of a user.
 func (s *server) publish(ctx context.Context, user string, n int, options ...mlstest.Option) (kps [][]byte, err error) {
@@ -57,28 +60,20 @@ func (s *server) publish(ctx context.Context, user string, n int, options ...mls
 	for range n {
 		kps = append(kps, signer.KeyPackage(options...))
 	}
-	_, err = s.want(ctx, http.StatusCreated, "", "POST", path, map[string][][]byte{"key_packages": kps})
-	return kps, err
+	return kps, s.want(ctx, http.StatusCreated, "", "POST", path, harness.Publishing{KeyPackages: kps})
 }
 
 // shelf is where the phone of a user publishes what is made for this run: it names
 // the restore epoch, as one of the servers was restored.
 func (s *server) shelf(ctx context.Context, user string) (path string, err error) {
-	answer, err := s.want(ctx, http.StatusOK, "", "GET", phone(user)+"/key-packages", nil)
-	if err != nil {
-		return "", err
-	}
-	var inventory struct {
-		Epoch string `json:"restore_epoch"`
-	}
-	err = json.Unmarshal(answer, &inventory)
-	return phone(user) + "/key-packages?restore_epoch=" + inventory.Epoch, err
+	i, err := s.service.Inventory(ctx, phone(user))
+	return phone(user).Shelf() + "?restore_epoch=" + i.Epoch, err
 }
 
 // post posts a Welcome of its own for each KeyPackage.
 func (s *server) post(ctx context.Context, status int, by, query string, kps ...[]byte) error {
 	for _, kp := range kps {
-		if _, err := s.want(ctx, status, by, "POST", "/v1/welcomes"+query, mlstest.WelcomeFor(kp)); err != nil {
+		if err := s.want(ctx, status, by, "POST", harness.AllWelcomes+query, mlstest.WelcomeFor(kp)); err != nil {
 			return err
 		}
 	}
@@ -87,18 +82,11 @@ func (s *server) post(ctx context.Context, status int, by, query string, kps ...
 
 // claim claims, and returns the ids of the Welcomes.
 func (s *server) claim(ctx context.Context, user string, body any) (ids []string, err error) {
-	answer, err := s.want(ctx, http.StatusOK, "", "POST", phone(user)+"/claim", body)
-	if err != nil {
-		return nil, err
-	}
-	var claimed struct{ Welcomes []struct{ ID string } }
-	if err := json.Unmarshal(answer, &claimed); err != nil {
-		return nil, err
-	}
+	claimed, err := s.service.Claim(ctx, phone(user), body)
 	for _, w := range claimed.Welcomes {
 		ids = append(ids, w.ID)
 	}
-	return ids, nil
+	return ids, err
 }
 
 // welcomes has some acknowledged, rejected for each reason, given again, left
@@ -117,11 +105,11 @@ func (s *server) welcomes(ctx context.Context) error {
 		return errors.Join(err, fmt.Errorf("%d Welcomes were claimed", len(ids)))
 	}
 	for i, reason := range reasons {
-		if _, err := s.want(ctx, http.StatusNoContent, "", "POST", phone("alice")+"/welcomes/"+ids[i]+"/reject", map[string]string{"reason": reason}); err != nil {
+		if err := s.want(ctx, http.StatusNoContent, "", "POST", phone("alice").Rejection(ids[i]), map[string]string{"reason": reason}); err != nil {
 			return err
 		}
 	}
-	if _, err := s.want(ctx, http.StatusNoContent, "", "POST", phone("alice")+"/welcomes/"+ids[len(reasons)]+"/ack", nil); err != nil {
+	if err := s.service.Acknowledge(ctx, phone("alice"), ids[len(reasons)]); err != nil {
 		return err
 	}
 	for range 2 { // what is left is given again and again, and lapses
@@ -133,7 +121,7 @@ func (s *server) welcomes(ctx context.Context) error {
 	if err := errors.Join(s.post(ctx, http.StatusCreated, "bob", "?hold=1", left[0]), s.post(ctx, http.StatusCreated, "bob", "", left[1:]...)); err != nil {
 		return err
 	}
-	_, err = s.claim(ctx, "alice", map[string]int{"max": 1}) // leaves one behind, which expires
+	_, err = s.claim(ctx, "alice", harness.Claiming{Max: 1}) // leaves one behind, which expires
 	return err
 }
 
@@ -142,18 +130,11 @@ func (s *server) giveBack(ctx context.Context) error {
 	if _, err := s.publish(ctx, "ruth", 1); err != nil {
 		return err
 	}
-	answer, err := s.want(ctx, http.StatusOK, "bob", "POST", "/v1/key-packages/reserve", map[string]any{"users": []string{"ruth"}})
+	reserved, err := s.service.For("bob").Reserve(ctx, harness.Reserving{Users: []string{"ruth"}})
 	if err != nil {
 		return err
 	}
-	var reserved struct {
-		ID string `json:"reservation"`
-	}
-	if err := json.Unmarshal(answer, &reserved); err != nil {
-		return err
-	}
-	_, err = s.want(ctx, http.StatusOK, "bob", "POST", "/v1/key-packages/give-back", map[string]string{"reservation": reserved.ID})
-	return err
+	return s.want(ctx, http.StatusOK, "bob", "POST", harness.GiveBack, map[string]string{"reservation": reserved.ID})
 }
 
 // withdraw has a phone say that it has lost the key of what it has just published.
@@ -161,16 +142,11 @@ func (s *server) withdraw(ctx context.Context) error {
 	if _, err := s.publish(ctx, "victor", 1); err != nil {
 		return err
 	}
-	answer, err := s.want(ctx, http.StatusOK, "", "GET", phone("victor")+"/key-packages", nil)
+	i, err := s.service.Inventory(ctx, phone("victor"))
 	if err != nil {
 		return err
 	}
-	var inventory struct{ Digest string }
-	if err := json.Unmarshal(answer, &inventory); err != nil {
-		return err
-	}
-	_, err = s.want(ctx, http.StatusOK, "", "POST", phone("victor")+"/key-packages/sync?all=1", map[string][]string{"refs": {}}, "If-Match", inventory.Digest)
-	return err
+	return s.want(ctx, http.StatusOK, "", "POST", phone("victor").Shelf()+"/sync?all=1", map[string][]string{"refs": {}}, "If-Match", i.Digest)
 }
 
 // mismatches posts Welcomes that nobody can open.
@@ -189,22 +165,21 @@ func (s *server) mismatches(ctx context.Context) error {
 	if err := s.post(ctx, http.StatusConflict, "dave", "", kps[0]); err != nil { // taken
 		return err
 	}
-	if _, err := s.claim(ctx, "carol", map[string][]string{"refs": {}}); err != nil { // withheld
+	if _, err := s.claim(ctx, "carol", harness.Claiming{Refs: &none}); err != nil { // withheld
 		return err
 	}
 	kp, err := mls.ReadKeyPackage(kps[1])
 	if err != nil {
 		return err
 	}
-	if _, err := s.want(ctx, http.StatusNoContent, "", "DELETE", phone("carol")+"/key-packages/"+kp.Ref().String(), nil); err != nil {
+	if err := s.want(ctx, http.StatusNoContent, "", "DELETE", phone("carol").Shelf()+"/"+kp.Ref().String(), nil); err != nil {
 		return err
 	}
 	return s.post(ctx, http.StatusConflict, "bob", "", kps[1]) // withdrawn
 }
 
 func (s *server) reserve(ctx context.Context, status int, by, user string, suites ...int) error {
-	_, err := s.want(ctx, status, by, "POST", "/v1/key-packages/reserve", map[string]any{"users": []string{user}, "cipher_suites": suites})
-	return err
+	return s.want(ctx, status, by, "POST", harness.Reserve, harness.Reserving{Users: []string{user}, Suites: suites})
 }
 
 // reservations gets each outcome; nobody uses any.
@@ -232,8 +207,8 @@ func (s *server) budgets(ctx context.Context) error {
 	}
 	until := func(by, user string) error { // refused
 		for range 50 {
-			status, _, err := s.ask(ctx, by, "POST", "/v1/key-packages/reserve", map[string]any{"users": []string{user}})
-			if err != nil || status == http.StatusTooManyRequests {
+			a, err := s.ask(ctx, by, "POST", harness.Reserve, harness.Reserving{Users: []string{user}})
+			if err != nil || a.Status == http.StatusTooManyRequests {
 				return err
 			}
 		}
@@ -245,7 +220,7 @@ func (s *server) budgets(ctx context.Context) error {
 		}
 	}
 	for n := range 40 { // caller
-		if status, _, err := s.ask(ctx, "judy", "POST", "/v1/key-packages/reserve", map[string]any{"users": []string{fmt.Sprint("nobody", n)}}); err != nil || status == http.StatusTooManyRequests {
+		if a, err := s.ask(ctx, "judy", "POST", harness.Reserve, harness.Reserving{Users: []string{fmt.Sprint("nobody", n)}}); err != nil || a.Status == http.StatusTooManyRequests {
 			return errors.Join(err, s.overdraw(ctx))
 		}
 	}
@@ -280,8 +255,8 @@ func (s *server) overdrawn(ctx context.Context, user string, n, size int, signer
 				kps[i][len(kps[i])-1] ^= 1
 			}
 		}
-		status, _, err := s.ask(ctx, user, "POST", phone(user)+"/key-packages", map[string][][]byte{"key_packages": kps})
-		if err != nil || status == http.StatusTooManyRequests {
+		a, err := s.ask(ctx, user, "POST", phone(user).Shelf(), harness.Publishing{KeyPackages: kps})
+		if err != nil || a.Status == http.StatusTooManyRequests {
 			return err
 		}
 	}
@@ -295,8 +270,8 @@ func (s *server) waits(ctx context.Context) error {
 	statuses, failed := make(chan int, all), make(chan error, all)
 	for range all {
 		go func() {
-			status, _, err := s.ask(ctx, "", "POST", phone("carol")+"/claim?wait=2s", map[string][]string{"refs": {}})
-			statuses <- status
+			a, err := s.ask(ctx, "", "POST", phone("carol").Claim()+"?wait=2s", harness.Claiming{Refs: &none})
+			statuses <- a.Status
 			failed <- err
 		}()
 	}

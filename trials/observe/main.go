@@ -10,21 +10,14 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
+
+	"welcomed/trials/harness"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, os.Args[1:]); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		fmt.Fprintln(os.Stderr, "observe: failed")
-		os.Exit(1)
-	}
-}
+func main() { harness.Main("observe", &config{}) }
 
 // A config is what a run is asked to do.
 type config struct {
@@ -33,42 +26,29 @@ type config struct {
 	deploy, docs         string
 }
 
-func parse(args []string) (c config, err error) {
-	flags := flag.NewFlagSet("observe", flag.ContinueOnError)
+// Flags implements harness.Trial.
+func (c *config) Flags(flags *flag.FlagSet) {
 	flags.StringVar(&c.binary, "binary", "build/welcomed", "the server to watch")
 	flags.StringVar(&c.prometheus, "prometheus", "prometheus", "who watches it")
 	flags.StringVar(&c.promtool, "promtool", "promtool", "what comes with it")
 	flags.StringVar(&c.deploy, "deploy", "deploy", "where prometheus/ and grafana/ are")
 	flags.StringVar(&c.docs, "docs", "docs", "where runbook.md is")
-	err = flags.Parse(args)
-	if err == nil && flags.NArg() > 0 {
-		err = fmt.Errorf("unknown argument %q", flags.Arg(0))
-	}
-	return c, err
 }
 
-func run(ctx context.Context, args []string) error {
-	c, err := parse(args)
-	if errors.Is(err, flag.ErrHelp) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	began := time.Now()
-	o := &observation{config: c, began: began}
+// Check implements harness.Trial.
+func (c *config) Check() error { return nil }
+
+// Run implements harness.Trial.
+func (c *config) Run(ctx context.Context, out io.Writer) (string, error) {
+	o := &observation{config: *c, began: time.Now(), out: out}
 	dir, err := os.MkdirTemp("", "observe")
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer os.RemoveAll(dir)
 	o.dir = dir
 	defer o.end()
-	if err := o.observe(ctx); err != nil {
-		return err
-	}
-	o.say("everything is seen")
-	return nil
+	return "everything is seen", o.observe(ctx)
 }
 
 // An observation is a run under way.
@@ -76,6 +56,7 @@ type observation struct {
 	config
 	dir   string
 	began time.Time
+	out   io.Writer
 
 	busy       *server // everything happens to it
 	down       *server // it is started late
@@ -85,7 +66,7 @@ type observation struct {
 }
 
 func (o *observation) say(format string, args ...any) {
-	fmt.Printf("%3.0f s  %s\n", time.Since(o.began).Seconds(), fmt.Sprintf(format, args...))
+	fmt.Fprintf(o.out, "%3.0f s  %s\n", time.Since(o.began).Seconds(), fmt.Sprintf(format, args...))
 }
 
 // end stops what was started, the last first.
@@ -112,7 +93,7 @@ func (o *observation) observe(ctx context.Context) error {
 		return err
 	}
 	o.say("three servers, one of them restored from a backup, one without its file, one not started; Prometheus on %s", o.prometheus.address)
-	if err := o.busy.drive(ctx, o.binary); err != nil {
+	if err := o.busy.drive(ctx); err != nil {
 		return fmt.Errorf("have everything happen: %w", err)
 	}
 	o.say("everything has happened")

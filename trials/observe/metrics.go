@@ -1,19 +1,18 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
-	"net/http"
 	"os/exec"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"welcomed/trials/harness"
 )
 
 // unused are the metrics of welcomed that no panel shows, with the reason.
@@ -31,22 +30,13 @@ var never = map[string]string{
 
 // An exposed is what /metrics of a server has.
 type exposed struct {
-	text  []byte
+	text  harness.Metrics
 	types map[string]string  // by name
 	sums  map[string]float64 // of all series of a name
 }
 
-func (s *server) metrics(ctx context.Context) (e exposed, err error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.admin+"/metrics", nil)
-	if err != nil {
-		return e, err
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return e, err
-	}
-	defer resp.Body.Close()
-	if e.text, err = io.ReadAll(resp.Body); err != nil {
+func (s *server) exposed(ctx context.Context) (e exposed, err error) {
+	if e.text, err = s.Metrics(ctx); err != nil {
 		return e, err
 	}
 	e.types, e.sums = map[string]string{}, map[string]float64{}
@@ -101,7 +91,7 @@ func (e exposed) notYet() (names []string) {
 func (s *server) await(ctx context.Context) (e exposed, err error) {
 	const patience = 30 * time.Second
 	for deadline := time.Now().Add(patience); ; time.Sleep(500 * time.Millisecond) {
-		if e, err = s.metrics(ctx); err != nil || len(e.notYet()) == 0 || time.Now().After(deadline) {
+		if e, err = s.exposed(ctx); err != nil || len(e.notYet()) == 0 || time.Now().After(deadline) {
 			return e, err
 		}
 	}
@@ -177,9 +167,9 @@ func (o *observation) checkNames(e exposed, rules []rule, board dashboard) (used
 }
 
 // lint has promtool check the names, the help and the form of metrics.
-func (o *observation) lint(ctx context.Context, text []byte) error {
+func (o *observation) lint(ctx context.Context, text harness.Metrics) error {
 	cmd := exec.CommandContext(ctx, o.promtool, "check", "metrics")
-	cmd.Stdin = bytes.NewReader(text)
+	cmd.Stdin = strings.NewReader(string(text))
 	if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
 		return fmt.Errorf("promtool check metrics: %w\n%s", err, out)
 	}

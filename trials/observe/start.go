@@ -5,7 +5,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"syscall"
+
+	"welcomed/trials/harness"
 )
 
 // busyFlags make budgets that are used up and times that pass within a run.
@@ -22,54 +23,62 @@ func (o *observation) start(ctx context.Context) (err error) {
 		name  string
 		flags []string
 	}{{&o.busy, "busy", busyFlags}, {&o.down, "down", nil}, {&o.unready, "unready", nil}} {
-		if *s.at, err = newServer(filepath.Join(o.dir, s.name), s.flags...); err != nil {
+		if *s.at, err = newServer(o.binary, filepath.Join(o.dir, s.name), s.flags...); err != nil {
 			return err
 		}
-		o.ends = append(o.ends, (*s.at).kill)
+		o.ends = append(o.ends, func() { (*s.at).Kill() })
 	}
 	backups := filepath.Join(o.busy.dir, "backups")
 	if err := os.Mkdir(backups, 0o700); err != nil {
 		return err
 	}
-	o.busy.flags = append(o.busy.flags, "--backup-dir", backups)
-	if err := o.busy.restored(ctx, o.binary); err != nil {
+	o.busy.how.Args = append(o.busy.how.Args, "--backup-dir", backups)
+	if err := o.busy.restored(ctx); err != nil {
 		return fmt.Errorf("start a server on a restored file: %w", err)
 	}
-	if err := o.unready.begin(ctx, o.binary); err != nil {
+	if err := o.unready.begin(ctx); err != nil {
 		return err
 	}
-	if err := os.Rename(o.unready.file(), o.unready.file()+".away"); err != nil {
+	if err := os.Rename(o.unready.how.DB, o.unready.how.DB+".away"); err != nil {
 		return err
 	}
-	if o.prometheus, err = o.startPrometheus(ctx, o.busy.admin, o.down.admin, o.unready.admin); err != nil {
+	// Prometheus is told of this one before it is started.
+	free, err := harness.FreeAddress()
+	if err != nil {
 		return err
 	}
-	return o.prometheus.scraped(ctx, o.busy.admin)
+	o.down.how.Admin = free.String()
+	if o.prometheus, err = o.startPrometheus(ctx, o.busy.admin(), o.down.admin(), o.unready.admin()); err != nil {
+		return err
+	}
+	return o.prometheus.scraped(ctx, o.busy.admin())
 }
 
 // restored begins the server on a file that was restored from its own backup.
-func (s *server) restored(ctx context.Context, binary string) (err error) {
-	if err := s.secure(); err != nil {
+func (s *server) restored(ctx context.Context) (err error) {
+	if s.how.TLS, err = harness.NewCertificate(); err != nil {
 		return err
 	}
-	if err := s.begin(ctx, binary); err != nil {
+	if err := s.begin(ctx); err != nil {
 		return err
 	}
-	if s.service, err = s.command(ctx, binary, "token", "add", "--service", "backend"); err != nil {
+	token, err := s.how.Token(ctx)
+	if err != nil {
 		return err
 	}
+	s.service = s.Client().As(token)
 	if _, err := s.publish(ctx, "early", 3); err != nil {
 		return err
 	}
 	backup := filepath.Join(s.dir, "backup")
-	if _, err := s.command(ctx, binary, "backup", "-o", backup); err != nil {
+	if _, err := s.command(ctx, "backup", "-o", backup); err != nil {
 		return err
 	}
-	if err := s.Stop(syscall.SIGTERM); err != nil {
-		return fmt.Errorf("the server ended with %w", err)
-	}
-	if _, err := s.command(ctx, binary, "restore", "--force", backup); err != nil {
+	if err := s.Terminate(); err != nil {
 		return err
 	}
-	return s.begin(ctx, binary)
+	if _, err := s.command(ctx, "restore", "--force", backup); err != nil {
+		return err
+	}
+	return s.begin(ctx)
 }
