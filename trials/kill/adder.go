@@ -13,6 +13,7 @@ import (
 	"welcomed/delivery"
 	"welcomed/mls"
 	"welcomed/mls/mlstest"
+	"welcomed/trials/harness"
 )
 
 // An adder reserves KeyPackages or picks them from a list, and posts Welcomes for
@@ -55,21 +56,22 @@ func (a *adder) reserve() ([]*keyPackage, error) {
 	a.keys++
 	r := &record{what: reserve, key: fmt.Sprintf("%s-%d", strings.ReplaceAll(a.name, " ", "-"), a.keys)}
 	suite := a.run.suites[a.rng.IntN(len(a.run.suites))]
-	users, devices := []delivery.UserID{}, []map[string]any{}
+	var users []string
+	var devices []harness.Device
 	for _, d := range a.run.devices {
 		switch {
 		case d.suite != suite:
-		case a.chance(8) && !slices.Contains(users, d.id.User):
-			users = append(users, d.id.User)
+		case a.chance(8) && !slices.Contains(users, string(d.id.User)):
+			users = append(users, string(d.id.User))
 		case a.chance(12):
-			devices = append(devices, map[string]any{"user": d.id.User, "device": d.id.Name})
+			devices = append(devices, d.path())
 		}
 	}
 	if len(devices)+len(users) == 0 {
 		return nil, nil
 	}
-	body := map[string]any{"cipher_suites": []mls.CipherSuite{suite}, "users": users, "devices": devices}
-	q := request{method: "POST", path: "/v1/key-packages/reserve", media: mediaJSON, body: encode(body), header: map[string]string{"Idempotency-Key": r.key}}
+	body := harness.Reserving{Suites: []int{int(suite)}, Users: users, Devices: devices}
+	q := request{method: "POST", path: harness.Reserve, media: mediaJSON, body: encode(body), header: map[string]string{"Idempotency-Key": r.key}}
 	err := a.ask(q, r, a.readReservation)
 	return slices.SortedFunc(maps.Keys(r.told), func(a, b *keyPackage) int { return strings.Compare(string(a.ref), string(b.ref)) }), err
 }
@@ -83,15 +85,7 @@ func (a *adder) readReservation(r *record, got answer) error {
 	if repeated, err := a.run.books.repeats(r, got.body); repeated || err != nil {
 		return err // it happened then, and not now
 	}
-	var body struct {
-		Users []struct {
-			User    string
-			Devices []struct {
-				Device, Status string
-				KeyPackage     *listedKeyPackage `json:"key_package"`
-			}
-		}
-	}
+	var body harness.Reservation
 	if err := decode(got, &body); err != nil {
 		return err
 	}
@@ -145,9 +139,9 @@ func (a *adder) welcome(recipients []*keyPackage) (*welcome, request) {
 	bare := mlstest.WelcomeSize(size, recipients[0].suite, refs...)
 	w := a.run.books.addWelcome(bare, recipients)
 	w.hold, w.requireAll = a.chance(60), a.chance(60)
-	q := request{method: "POST", path: "/v1/welcomes?require=any", media: mediaMLS, body: mls.Wrap(mls.WireFormatWelcome, bare)}
+	q := request{method: "POST", path: harness.AllWelcomes + "?require=any", media: mediaMLS, body: mls.Wrap(mls.WireFormatWelcome, bare)}
 	if w.requireAll {
-		q.path = "/v1/welcomes?require=all"
+		q.path = harness.AllWelcomes + "?require=all"
 	}
 	if w.hold {
 		q.path += "&hold=1"
@@ -161,7 +155,7 @@ func (a *adder) welcome(recipients []*keyPackage) (*welcome, request) {
 			tree = mlstest.Random(a.between(1, 6000))
 		}
 		w.context, w.tree, w.treeSize = mlstest.Random(a.between(1, 200)), sha256.Sum256(tree), len(tree)
-		q.media, q.body = mediaJSON, encode(map[string]any{"welcome": q.body, "ratchet_tree": tree, "context": w.context})
+		q.media, q.body = mediaJSON, encode(harness.Posting{Welcome: q.body, RatchetTree: tree, Context: w.context})
 	}
 	return w, q
 }
@@ -188,17 +182,10 @@ func (a *adder) readPost(r *record, got answer) error {
 	return a.readRecipients(r, got)
 }
 
-// A recipientsAnswer is what a poster is told.
-type recipientsAnswer struct {
-	ID         string
-	Cancelled  bool
-	Recipients []struct{ Ref, Status, User, Device string }
-}
-
 // readRecipients reads what an answer says of each recipient of the Welcome, who
 // are those that it was posted for.
 func (c *client) readRecipients(r *record, a answer) error {
-	var body recipientsAnswer
+	var body harness.Outcome
 	if err := json.Unmarshal(a.body, &body); err != nil {
 		return differ("%s: the answer is no JSON: %v", r, err)
 	}
@@ -236,7 +223,7 @@ func (a *adder) decide() error {
 }
 
 func (c *client) release(w *welcome) error {
-	q := request{method: "POST", path: "/v1/welcomes/" + w.id.String() + "/release"}
+	q := request{method: "POST", path: harness.ReleasePath(w.id.String())}
 	return c.ask(q, &record{what: release, welcome: w}, func(r *record, a answer) error {
 		if err := expect(r, a, "cancelled", "not_found"); err != nil { // not there since a restore
 			return err
@@ -248,7 +235,7 @@ func (c *client) release(w *welcome) error {
 // cancel takes a Welcome back. What it named is reserved again, and some adders
 // try once more with it.
 func (a *adder) cancel(w *welcome) error {
-	q := request{method: "DELETE", path: "/v1/welcomes/" + w.id.String()}
+	q := request{method: "DELETE", path: harness.WelcomePath(w.id.String())}
 	r := &record{what: cancel, welcome: w}
 	err := a.ask(q, r, func(r *record, got answer) error {
 		if err := expect(r, got, "not_found"); err != nil { // since a restore
@@ -265,7 +252,7 @@ func (a *adder) cancel(w *welcome) error {
 }
 
 func (c *client) outcome(w *welcome) error {
-	q := request{method: "GET", path: "/v1/welcomes/" + w.id.String()}
+	q := request{method: "GET", path: harness.WelcomePath(w.id.String())}
 	return c.ask(q, &record{what: readOutcome, welcome: w}, func(r *record, a answer) error {
 		if err := expect(r, a, "not_found"); err != nil {
 			return err

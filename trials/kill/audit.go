@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
-	"net/http"
 	"regexp"
 	"slices"
 	"strconv"
@@ -13,6 +11,7 @@ import (
 
 	"welcomed/bolt"
 	"welcomed/delivery"
+	"welcomed/trials/harness"
 )
 
 // auditors ask side by side.
@@ -89,7 +88,7 @@ func (c *client) claimAll(d *device) error {
 		for _, w := range skipped {
 			ids = append(ids, w.id.String())
 		}
-		q := request{method: "POST", path: d.path() + "/claim", media: mediaJSON, body: encode(map[string]any{"max": 100, "skip": ids})}
+		q := request{method: "POST", path: d.path().Claim(), media: mediaJSON, body: encode(harness.Claiming{Max: 100, Skip: ids})}
 		r := &record{what: claim, device: d, skipped: skipped}
 		if err := c.ask(q, r, c.readClaim); err != nil {
 			return err
@@ -160,7 +159,7 @@ func (r *run) readAll(kps []*keyPackage, welcomes []*welcome) error {
 	}
 	return r.together(len(r.devices), func(c *client, i int) error {
 		o := &owner{client: c, device: r.devices[i]}
-		inv, err := o.inventory()
+		inv, _, err := o.inventory()
 		if err != nil {
 			return err
 		}
@@ -169,8 +168,8 @@ func (r *run) readAll(kps []*keyPackage, welcomes []*welcome) error {
 }
 
 // inStep asks by digest whether the device has what its inventory says.
-func (o *owner) inStep(inv inventoryAnswer) error {
-	q := request{method: "POST", path: o.device.path() + "/key-packages/sync", media: mediaJSON, body: encode(map[string]any{"digest": inv.Digest})}
+func (o *owner) inStep(inv harness.Inventory) error {
+	q := request{method: "POST", path: o.device.path().Shelf() + "/sync", media: mediaJSON, body: encode(map[string]any{"digest": inv.Digest})}
 	a, err := o.send(q, &record{what: syncRefs})
 	if err != nil {
 		return err
@@ -186,7 +185,7 @@ func (o *owner) inStep(inv inventoryAnswer) error {
 
 // devices asks which devices a user has.
 func (c *client) devices(user delivery.UserID) error {
-	q := request{method: "GET", path: "/v1/users/" + string(user) + "/devices"}
+	q := request{method: "GET", path: harness.UserPath(string(user)) + "/devices"}
 	return c.ask(q, &record{what: listDevices, user: string(user)}, func(r *record, a answer) error {
 		if err := expect(r, a); err != nil {
 			return err
@@ -261,12 +260,7 @@ func (r *run) awaitMetrics(want *census) (err error) {
 
 // compareMetrics compares what /metrics says with the records.
 func (r *run) compareMetrics(want *census) error {
-	resp, err := http.Get("http://" + r.host.admin + "/metrics")
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
+	text, err := r.host.server.Metrics(r.ctx)
 	if err != nil {
 		return err
 	}
@@ -331,7 +325,7 @@ func (r *run) compareFile(ctx context.Context, want *census, kps []*keyPackage, 
 // openFile opens the file as another process does, as soon as the server has ended.
 func (r *run) openFile() (*bolt.Store, error) {
 	start := time.Now()
-	store, err := bolt.Open(r.host.file, bolt.Options{Limits: limits(), LockTimeout: r.config.opens})
+	store, err := bolt.Open(r.host.how.DB, bolt.Options{Limits: limits(), LockTimeout: r.config.opens})
 	if err != nil {
 		return nil, differ("the file cannot be opened after the server has ended: %v", err)
 	}

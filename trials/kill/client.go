@@ -12,6 +12,7 @@ import (
 
 	"welcomed/delivery"
 	"welcomed/mls"
+	"welcomed/trials/harness"
 )
 
 // again is how often in a hundred a request that was answered is sent again.
@@ -75,7 +76,7 @@ func (c *client) ask(q request, r *record, read reader) error {
 	}
 	r.status = a.status
 	if a.status >= 400 {
-		var problem struct{ Code string }
+		var problem harness.Problem
 		if err := json.Unmarshal(a.body, &problem); err != nil || problem.Code == "" {
 			return differ("%s: the problem has no code: %s", r, a.body)
 		}

@@ -10,11 +10,13 @@ import (
 	"net/http"
 	"strconv"
 	"time"
+
+	"welcomed/trials/harness"
 )
 
 const (
-	mediaJSON = "application/json"
-	mediaMLS  = "message/mls"
+	mediaJSON = harness.MediaJSON
+	mediaMLS  = harness.MediaMLS
 )
 
 // patience is how long an answer may take, long polls included.
@@ -84,7 +86,7 @@ func (c *conn) exchange(q request) (answer, error) {
 
 func (c *conn) dial() (err error) {
 	before := c.host.generation.Load()
-	if c.net, err = net.DialTimeout("tcp", c.host.api, patience); err != nil {
+	if c.net, err = net.DialTimeout("tcp", c.host.how.Listen, patience); err != nil {
 		c.net = nil
 		return err
 	}
@@ -99,7 +101,7 @@ func (c *conn) once(q request) (a answer, last bool, err error) {
 	if err := c.net.SetDeadline(time.Now().Add(patience)); err != nil {
 		return a, true, err
 	}
-	if _, err := c.net.Write(q.bytes(c.host.api)); err != nil {
+	if _, err := c.net.Write(q.bytes(c.host.how.Listen)); err != nil {
 		return a, true, err
 	}
 	resp, err := http.ReadResponse(c.reader, nil)

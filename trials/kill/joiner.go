@@ -9,6 +9,7 @@ import (
 
 	"welcomed/delivery"
 	"welcomed/mls"
+	"welcomed/trials/harness"
 )
 
 // A joiner claims Welcomes of a device and says what became of them. A device may
@@ -49,7 +50,7 @@ func (j *joiner) act() error {
 
 // claim claims in one of the ways in which a client can.
 func (j *joiner) claim() ([]given, error) {
-	q := request{method: "POST", path: j.device.path() + "/claim"}
+	q := request{method: "POST", path: j.device.path().Claim()}
 	r := &record{what: claim, device: j.device}
 	if j.chance(50) {
 		q.path += fmt.Sprintf("?wait=%dms", j.between(20, 800))
@@ -58,13 +59,14 @@ func (j *joiner) claim() ([]given, error) {
 		q.header = map[string]string{"Accept": mediaMLS}
 		return r.givenBy(j.ask(q, r, j.readRaw))
 	}
-	body := map[string]any{"max": j.between(1, 20)}
+	body := harness.Claiming{Max: j.between(1, 20)}
 	if j.chance(15) && len(j.late) > 0 {
 		g := j.late[j.rng.IntN(len(j.late))]
-		body["skip"], r.skipped = []string{g.welcome.id.String()}, []*welcome{g.welcome}
+		body.Skip, r.skipped = []string{g.welcome.id.String()}, []*welcome{g.welcome}
 	}
 	if j.chance(10) {
-		body["refs"] = j.some(r)
+		refs := j.some(r)
+		body.Refs = &refs
 	}
 	q.media, q.body = mediaJSON, encode(body)
 	return r.givenBy(j.ask(q, r, j.readClaim))
@@ -107,24 +109,11 @@ func (c *client) readRaw(r *record, a answer) error {
 	return nil
 }
 
-// A deliveryAnswer is one Welcome in the answer to a claim.
-type deliveryAnswer struct {
-	ID, Ref     string
-	Welcome     []byte
-	Context     []byte
-	Tree        []byte `json:"ratchet_tree"`
-	TreeSize    int    `json:"ratchet_tree_size"`
-	Redelivered bool
-}
-
 func (c *client) readClaim(r *record, a answer) error {
 	if err := expect(r, a); err != nil {
 		return err
 	}
-	var body struct {
-		Welcomes []deliveryAnswer
-		More     bool
-	}
+	var body harness.Claimed
 	if err := decode(a, &body); err != nil {
 		return err
 	}
@@ -136,7 +125,7 @@ func (c *client) readClaim(r *record, a answer) error {
 		}
 		w := g.welcome
 		inline := w.treeSize > 0 && w.treeSize <= delivery.TreeInline
-		if !bytes.Equal(d.Context, w.context) || d.TreeSize != w.treeSize || (len(d.Tree) > 0) != inline || inline && sha256.Sum256(d.Tree) != w.tree {
+		if !bytes.Equal(d.Context, w.context) || d.RatchetTreeSize != w.treeSize || (len(d.RatchetTree) > 0) != inline || inline && sha256.Sum256(d.RatchetTree) != w.tree {
 			return differ("%s: Welcome %d is given with another context or ratchet tree than it was posted with", r, w.number)
 		}
 		g.redelivered = d.Redelivered
@@ -176,7 +165,7 @@ func (j *joiner) settle(g given) error {
 	if j.chance(10) {
 		j.late = append(j.late[max(0, len(j.late)-50):], g)
 	}
-	q := request{method: "POST", path: j.device.path() + "/welcomes/" + g.welcome.id.String() + "/ack", media: mediaJSON}
+	q := request{method: "POST", path: j.device.path().Acknowledgement(g.welcome.id.String()), media: mediaJSON}
 	r := &record{what: acknowledge, device: j.device, welcome: g.welcome, sent: []*keyPackage{g.kp}}
 	body := make(map[string]any)
 	if j.chance(50) {
@@ -184,7 +173,7 @@ func (j *joiner) settle(g given) error {
 	}
 	if j.chance(15) {
 		r.what = reject
-		q.path = strings.TrimSuffix(q.path, "ack") + "reject"
+		q.path = j.device.path().Rejection(g.welcome.id.String())
 		body["reason"], body["detail"] = delivery.ReasonUndecryptable, "a try"
 	}
 	q.body = encode(body)
@@ -194,7 +183,7 @@ func (j *joiner) settle(g given) error {
 // fetchTree gets a large tree apart. It is gone once the Welcome has ended for
 // everybody, or with the device.
 func (j *joiner) fetchTree(g given) error {
-	q := request{method: "GET", path: j.device.path() + "/welcomes/" + g.welcome.id.String() + "/ratchet-tree"}
+	q := request{method: "GET", path: j.device.path().Tree(g.welcome.id.String())}
 	var r record
 	a, err := j.send(q, &r)
 	if err != nil {

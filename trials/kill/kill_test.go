@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"io"
 	"os/exec"
@@ -11,6 +10,7 @@ import (
 
 	"welcomed/delivery"
 	"welcomed/mls"
+	"welcomed/trials/harness"
 )
 
 // TestAFewKills runs the real server. The long run is make kill-test.
@@ -21,18 +21,20 @@ func TestAFewKills(t *testing.T) {
 	if _, err := exec.LookPath("go"); err != nil {
 		t.Skip("there is no go to build the server with")
 	}
-	var out bytes.Buffer
-	if err := kill(t.Context(), []string{"-kills", "3", "-every", "2", "-users", "4", "-adders", "6", "-up", "300ms", "-opens", "30s", "-dir", t.TempDir()}, &out); err != nil {
-		t.Fatal(err)
+	args := []string{"-kills", "3", "-every", "2", "-users", "4", "-adders", "6", "-up", "300ms", "-opens", "30s", "-dir", t.TempDir()}
+	c := &config{}
+	said, err := harness.Run(t.Context(), "kill", c, args, io.Discard)
+	if err != nil {
+		t.Fatalf("seed %d: %v", c.seed, err)
 	}
-	if !strings.Contains(out.String(), "3 kills survived") {
-		t.Errorf("it says %s", &out)
+	if !strings.Contains(said, "3 kills survived") {
+		t.Errorf("it says %s", said)
 	}
 }
 
 func TestASettingThatCannotBeIsRefused(t *testing.T) {
 	for _, args := range []string{"-kills 0", "-every 0", "-users 1", "-adders 0", "-stops 100", "-up x"} {
-		if err := kill(t.Context(), strings.Fields(args), io.Discard); err == nil {
+		if _, err := harness.Run(t.Context(), "kill", &config{}, strings.Fields(args), io.Discard); err == nil {
 			t.Errorf("%s is accepted", args)
 		}
 	}
@@ -71,21 +73,6 @@ func TestWhatMayGoUnanswered(t *testing.T) {
 	}
 }
 
-// TestAServerThatComplainsIsFound: what it logs as an error is one.
-func TestAServerThatComplainsIsFound(t *testing.T) {
-	for log, found := range map[string]bool{
-		"":                                       false,
-		"time=x level=WARN msg=\"the clock\"\n":  false,
-		"time=x level=ERROR msg=\"it failed\"\n": true,
-		"panic: index out of range\n":            true,
-	} {
-		h := &host{stderr: bytes.NewBufferString(log)}
-		if err := h.complaints(); (err != nil) != found {
-			t.Errorf("%q: %v", log, err)
-		}
-	}
-}
-
 // TestTheFileIsCompared opens a file that holds less and other than the records.
 func TestTheFileIsCompared(t *testing.T) {
 	for name, tell := range map[string]func(s *story, store delivery.Store){
@@ -98,7 +85,7 @@ func TestTheFileIsCompared(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s, r := newStory(), &run{config: config{opens: time.Minute}, host: &host{file: t.TempDir() + "/welcomed.db"}}
+			s, r := newStory(), &run{config: config{opens: time.Minute}, host: &host{how: harness.Config{DB: t.TempDir() + "/welcomed.db"}}}
 			r.checker = &checker{books: s.books}
 			r.devices = []*device{s.phone, s.tablet}
 			r.books = s.books

@@ -32,22 +32,13 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
-	"os/signal"
-	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
+
+	"welcomed/trials/harness"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
-	if err := kill(ctx, os.Args[1:], os.Stdout); err != nil {
-		fmt.Fprintln(os.Stderr, "kill:", err)
-		os.Exit(1)
-	}
-}
+func main() { harness.Main("kill", &config{}) }
 
 // A config is what a run is asked to do.
 type config struct {
@@ -68,9 +59,8 @@ type config struct {
 	out     io.Writer
 }
 
-func parse(args []string) (config, error) {
-	c := config{}
-	flags := flag.NewFlagSet("kill", flag.ContinueOnError)
+// Flags implements harness.Trial.
+func (c *config) Flags(flags *flag.FlagSet) {
 	flags.StringVar(&c.binary, "binary", "", "the server; built from this module if it is not given")
 	flags.IntVar(&c.kills, "kills", 300, "how often the server is killed")
 	flags.IntVar(&c.stops, "stops", 14, "so many in a hundred servers are asked to stop, with SIGTERM, and not counted as kills")
@@ -85,61 +75,44 @@ func parse(args []string) (config, error) {
 	flags.StringVar(&c.dir, "dir", "", "where the file is; default: the system's directory for temporary files")
 	flags.BoolVar(&c.keep, "keep", false, "leave the file there")
 	flags.BoolVar(&c.quiet, "quiet", false, "print nothing but the last line")
-	err := flags.Parse(args)
-	if err == nil && (c.kills < 1 || c.every < 1 || c.users < 2 || c.devices < 1 || c.adders < 1 || c.pause < 0 || c.up < 0 || c.stops < 0 || c.stops > 99) {
-		err = errors.New("at least one kill, two users, one device, one adder")
-	}
-	return c, err
 }
 
-func kill(ctx context.Context, args []string, out io.Writer) error {
-	c, err := parse(args)
-	if errors.Is(err, flag.ErrHelp) {
-		return nil
+// Check implements harness.Trial.
+func (c *config) Check() error {
+	if c.kills < 1 || c.every < 1 || c.users < 2 || c.devices < 1 || c.adders < 1 || c.pause < 0 || c.up < 0 || c.stops < 0 || c.stops > 99 {
+		return errors.New("at least one kill, two users, one device, one adder")
 	}
-	if err != nil {
-		return err
-	}
+	return nil
+}
+
+// Run implements harness.Trial.
+func (c *config) Run(ctx context.Context, out io.Writer) (string, error) {
 	c.out = out
 	dir, err := os.MkdirTemp(c.dir, "kill")
 	if err != nil {
-		return err
+		return "", err
 	}
 	if !c.keep {
 		defer os.RemoveAll(dir)
 	}
 	if c.binary == "" {
-		if c.binary, err = build(ctx, dir); err != nil {
-			return err
+		if c.binary, err = harness.Build(ctx, dir); err != nil {
+			return "", err
 		}
 	}
-	return play(ctx, c, dir)
-}
-
-func build(ctx context.Context, dir string) (string, error) {
-	binary := filepath.Join(dir, "welcomed")
-	if output, err := exec.CommandContext(ctx, "go", "build", "-o", binary, "welcomed").CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build the server: %w: %s", err, output)
-	}
-	return binary, nil
-}
-
-func play(ctx context.Context, c config, dir string) error {
-	r, err := newRun(ctx, c, dir)
+	r, err := newRun(ctx, *c, dir)
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer r.host.close()
-	start := time.Now()
 	if err := r.live(); err != nil {
-		return fmt.Errorf("seed %d: %w", c.seed, err)
+		return "", err
 	}
-	fmt.Fprintln(c.out, r.summary(time.Since(start)))
-	return nil
+	return r.summary(), nil
 }
 
 // summary says what was done and found in one line.
-func (r *run) summary(took time.Duration) string {
+func (r *run) summary() string {
 	var by, done []string
 	for _, moment := range moments {
 		by = append(by, fmt.Sprintf("%d %s", r.kills[moment].Load(), moment))
@@ -156,6 +129,5 @@ func (r *run) summary(took time.Duration) string {
 		fmt.Sprintf("after SIGTERM %d came over a new connection that was not accepted, %d over an idle one that was closed", r.unaccepted.Load(), r.tooLate.Load()),
 		fmt.Sprintf("%d Welcomes claimed by the checker, %d checks", r.claimed.Load(), r.checker.checks),
 		fmt.Sprintf("the file opened within %s, and %s after SIGTERM at the latest", r.opened.Round(time.Millisecond), r.stopped.Round(time.Millisecond)),
-		fmt.Sprintf("seed %d, %s", r.config.seed, took.Round(time.Second)),
 	}, "; ")
 }

@@ -9,6 +9,7 @@ import (
 
 	"welcomed/delivery"
 	"welcomed/mls/mlstest"
+	"welcomed/trials/harness"
 )
 
 // An owner looks after the shelf of a device.
@@ -28,7 +29,9 @@ func (r *run) newOwner(d *device) *owner {
 	return &owner{client: r.newClient("owner of " + d.id.String()), device: d, signer: mlstest.NewSigner(d.suite, d.id.String())}
 }
 
-func (d *device) path() string { return "/v1/users/" + string(d.id.User) + "/devices/" + d.id.Name }
+func (d *device) path() harness.Device {
+	return harness.Device{User: string(d.id.User), Name: d.id.Name}
+}
 
 // act does one thing.
 func (o *owner) act() error {
@@ -44,7 +47,7 @@ func (o *owner) act() error {
 	case n < 84:
 		return o.status(o.any())
 	case n < 91:
-		_, err := o.inventory()
+		_, _, err := o.inventory()
 		return err
 	case n < 98:
 		return o.list(o.device.id.User)
@@ -84,7 +87,7 @@ func (o *owner) publish() error {
 	if old := o.any(); o.chance(20) && !slices.Contains(list, old) {
 		list = append(list, old)
 	}
-	q := request{method: "POST", path: o.device.path() + "/key-packages", media: mediaMLS, body: list[0].bytes}
+	q := request{method: "POST", path: o.device.path().Shelf(), media: mediaMLS, body: list[0].bytes}
 	if len(list) > 1 {
 		q.media, q.body = mediaJSON, publication(list)
 	}
@@ -109,7 +112,7 @@ func publication(list []*keyPackage) []byte {
 	for i, kp := range list {
 		items[i] = kp.bytes
 	}
-	return encode(map[string]any{"key_packages": items})
+	return encode(harness.Publishing{KeyPackages: items})
 }
 
 // replace publishes new ones and some that are there.
@@ -120,7 +123,7 @@ func (o *owner) replace() error {
 			list = append(list, kp)
 		}
 	}
-	q := request{method: "PUT", path: o.device.path() + "/key-packages", media: mediaJSON, body: publication(list)}
+	q := request{method: "PUT", path: o.device.path().Shelf(), media: mediaJSON, body: publication(list)}
 	r := &record{what: replace, device: o.device, sent: list}
 	q.path += o.name(r)
 	if o.chance(50) {
@@ -140,11 +143,7 @@ func (o *owner) readPublication(r *record, a answer) error {
 			r.told[kp] = string(delivery.Spent)
 		}
 	}
-	var body struct {
-		KeyPackages []struct{ Ref, Status string } `json:"key_packages"`
-		Stock       struct{ Available int }
-		Epoch       string `json:"restore_epoch"`
-	}
+	var body harness.Published
 	if err := decode(a, &body); err != nil || !r.good() {
 		return err
 	}
@@ -166,7 +165,7 @@ func (o *owner) withdraw() error {
 	if kp == nil {
 		return nil
 	}
-	q := request{method: "DELETE", path: o.device.path() + "/key-packages/" + kp.ref.String()}
+	q := request{method: "DELETE", path: o.device.path().Shelf() + "/" + kp.ref.String()}
 	return o.ask(q, &record{what: withdraw, device: o.device, sent: []*keyPackage{kp}}, func(r *record, a answer) error {
 		return expect(r, a, "consumed", "not_found")
 	})
@@ -174,24 +173,15 @@ func (o *owner) withdraw() error {
 
 func (o *owner) remove() error {
 	o.stock = 0
-	return o.ask(request{method: "DELETE", path: o.device.path()}, &record{what: remove, device: o.device}, func(r *record, a answer) error {
+	return o.ask(request{method: "DELETE", path: o.device.path().Path()}, &record{what: remove, device: o.device}, func(r *record, a answer) error {
 		return expect(r, a)
 	})
 }
 
-// An inventoryAnswer is what a device has.
-type inventoryAnswer struct {
-	Counts []struct{ Available, Reserved, Retired, Matched, Delivered int }
-	Refs   []string
-	Digest string
-	Epoch  string `json:"restore_epoch"`
-	kps    []*keyPackage
-}
-
 // inventory asks what the device has, and checks that the digest is that of the
 // refs.
-func (o *owner) inventory() (inv inventoryAnswer, err error) {
-	q := request{method: "GET", path: o.device.path() + "/key-packages"}
+func (o *owner) inventory() (inv harness.Inventory, kps []*keyPackage, err error) {
+	q := request{method: "GET", path: o.device.path().Shelf()}
 	err = o.ask(q, &record{what: inventory, device: o.device}, func(r *record, a answer) (err error) {
 		if err = expect(r, a); err != nil {
 			return err
@@ -200,22 +190,22 @@ func (o *owner) inventory() (inv inventoryAnswer, err error) {
 			return err
 		}
 		o.epoch = inv.Epoch
-		if inv.kps, err = o.findAll(inv.Refs); err != nil {
+		if kps, err = o.findAll(inv.Refs); err != nil {
 			return err
 		}
 		r.told = make(map[*keyPackage]string)
-		for _, kp := range inv.kps {
+		for _, kp := range kps {
 			if kp.device != o.device {
 				return differ("%s: %s is of %s", r, kp.ref, kp.device.id)
 			}
 			r.told[kp] = "needed"
 		}
-		if digestOf(inv.kps) != inv.Digest {
+		if digestOf(kps) != inv.Digest {
 			return differ("%s: the digest is not that of the refs", r)
 		}
 		return nil
 	})
-	return inv, err
+	return inv, kps, err
 }
 
 // digestOf is the digest of an inventory with these KeyPackages.
@@ -235,12 +225,12 @@ func digestOf(list []*keyPackage) string {
 // sync says that the keys of some KeyPackages are gone, and names one that the
 // server may never have seen.
 func (o *owner) sync() error {
-	inv, err := o.inventory()
+	inv, kps, err := o.inventory()
 	if err != nil {
 		return err
 	}
 	lose := o.between(5, 40)
-	kept := slices.DeleteFunc(inv.kps, func(*keyPackage) bool { return o.chance(lose) })
+	kept := slices.DeleteFunc(kps, func(*keyPackage) bool { return o.chance(lose) })
 	if kp := o.any(); kp != nil && !slices.Contains(kept, kp) {
 		kept = append(kept, kp)
 	}
@@ -248,7 +238,7 @@ func (o *owner) sync() error {
 	for i, kp := range kept {
 		refs[i] = kp.ref.String()
 	}
-	q := request{method: "POST", path: o.device.path() + "/key-packages/sync?all=1", media: mediaJSON,
+	q := request{method: "POST", path: o.device.path().Shelf() + "/sync?all=1", media: mediaJSON,
 		header: map[string]string{"If-Match": `"` + inv.Digest + `"`}, body: encode(map[string]any{"refs": refs})}
 	return o.ask(q, &record{what: syncRefs, device: o.device, sent: kept}, o.readSync)
 }
@@ -280,7 +270,7 @@ func (c *client) status(kp *keyPackage) error {
 	if kp == nil {
 		return nil
 	}
-	q := request{method: "GET", path: "/v1/key-packages/" + kp.ref.String()}
+	q := request{method: "GET", path: harness.KeyPackagePath(kp.ref.String())}
 	return c.ask(q, &record{what: readStatus, device: kp.device, sent: []*keyPackage{kp}}, func(r *record, a answer) error {
 		if err := expect(r, a, "not_found"); err != nil {
 			return err
@@ -304,7 +294,7 @@ func (c *client) list(user delivery.UserID) error {
 }
 
 func (c *client) listed(user delivery.UserID) (found []*keyPackage, err error) {
-	q := request{method: "GET", path: "/v1/users/" + string(user) + "/key-packages"}
+	q := request{method: "GET", path: harness.ListPath(string(user))}
 	present := make(map[*device]bool)
 	for _, d := range c.run.books.devices {
 		if d.id.User == user {
@@ -322,13 +312,7 @@ func (c *client) listed(user delivery.UserID) (found []*keyPackage, err error) {
 }
 
 func (c *client) readListing(r *record, a answer) (found []*keyPackage, err error) {
-	var body struct {
-		Devices []struct {
-			Device      string
-			KeyPackages []listedKeyPackage `json:"key_packages"`
-		}
-		Next string
-	}
+	var body harness.Listing
 	if err := decode(a, &body); err != nil {
 		return nil, err
 	}
@@ -346,14 +330,8 @@ func (c *client) readListing(r *record, a answer) (found []*keyPackage, err erro
 	return found, nil
 }
 
-// A listedKeyPackage is one that is handed out.
-type listedKeyPackage struct {
-	Ref   string
-	Bytes []byte
-}
-
 // receive checks that a KeyPackage is handed out as it was published.
-func (c *client) receive(k listedKeyPackage, user, name string) (*keyPackage, error) {
+func (c *client) receive(k harness.Item, user, name string) (*keyPackage, error) {
 	kp, err := c.find(k.Ref)
 	switch {
 	case err != nil:

@@ -1,12 +1,8 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"fmt"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -39,18 +35,17 @@ const (
 
 // A host runs one server after the other on the same file and addresses.
 type host struct {
-	binary     string
-	file       string
-	api, admin string
+	how        harness.Config
 	generation atomic.Int64 // of the process that runs, from 1
 	endings    sync.Map     // generation → ended
-	process    *harness.Process
-	stderr     *bytes.Buffer
+	server     *harness.Server
 }
 
 func newHost(binary, dir string) (*host, error) {
-	h := &host{binary: binary, file: filepath.Join(dir, "welcomed.db")}
-	for _, address := range []*string{&h.api, &h.admin} {
+	h := &host{how: harness.Config{Binary: binary, DB: filepath.Join(dir, "welcomed.db"), Args: []string{
+		"--auth", "none", "--test-times", "sweep=" + sweepEvery.String() + ",reservation-overdue=1s,hold-overdue=1s",
+		"--max-pending-per-device", "100000"}}}
+	for _, address := range []*string{&h.how.Listen, &h.how.Admin} {
 		free, err := harness.FreeAddress()
 		if err != nil {
 			return nil, err
@@ -61,13 +56,8 @@ func newHost(binary, dir string) (*host, error) {
 }
 
 func (h *host) start() (err error) {
-	cmd := exec.Command(h.binary, "serve", "--auth", "none", "--db", h.file, "--listen", h.api, "--admin-listen", h.admin,
-		"--test-times", "sweep="+sweepEvery.String()+",reservation-overdue=1s,hold-overdue=1s",
-		"--max-pending-per-device", "100000", "--log-level", "warn")
-	h.stderr = &bytes.Buffer{}
-	cmd.Stderr = h.stderr
 	h.generation.Add(1)
-	h.process, err = harness.Start(cmd, nil)
+	h.server, err = h.how.Begin()
 	return err
 }
 
@@ -87,72 +77,55 @@ func (h *host) ending(generation int64) (ending, time.Time) {
 	return running, time.Time{}
 }
 
-// ready waits until the server answers.
-func (h *host) ready(ctx context.Context) error {
-	err := h.process.Ready(ctx, h.admin)
-	if err == nil {
-		return nil
-	}
-	select {
-	case <-h.process.Ended():
-		return fmt.Errorf("the server ended by itself: %s", h.lastWords())
-	default:
-		return err
-	}
-}
-
 // kill ends the process without a word, and is an error if it had ended before or
 // had something to complain about.
 func (h *host) kill() error {
 	select {
-	case <-h.process.Ended():
+	case <-h.server.Ended():
 		if how, _ := h.ending(h.generation.Load()); how == running {
-			return differ("the server ended by itself: %s", h.lastWords())
+			return differ("the server ended by itself: %s", h.server.Log.Tail())
 		}
 	default:
 	}
 	h.end(killed)
-	_ = h.process.Stop(syscall.SIGKILL)
-	return h.complaints()
+	h.server.Kill()
+	return complaints(h.server.Log)
 }
 
 // stop asks the process to end and returns how long that took.
 func (h *host) stop() (took time.Duration, err error) {
 	start := time.Now()
 	h.end(asked)
-	if err := h.process.Stop(syscall.SIGTERM); err != nil {
-		return 0, differ("SIGTERM: the server ended with %v: %s", err, h.lastWords())
+	if err := h.server.Terminate(); err != nil {
+		return 0, differ("%v", err)
 	}
-	return time.Since(start), h.complaints()
+	return time.Since(start), complaints(h.server.Log)
 }
 
 // interrupt asks the process to end, and returns a while later, for it to be
 // killed on its way.
 func (h *host) interrupt(after time.Duration) {
 	h.end(killed)
-	h.process.Signal(syscall.SIGTERM)
+	h.server.Signal(syscall.SIGTERM)
 	time.Sleep(after)
 }
 
 // close leaves nothing running.
-func (h *host) close() {
-	if h.process != nil {
-		_ = h.process.Stop(syscall.SIGKILL)
-	}
-}
+func (h *host) close() { h.server.Kill() }
 
 // complaints are errors in the server's log, of which there are none as long as
 // the disk is well.
-func (h *host) complaints() error {
-	for line := range strings.Lines(h.stderr.String()) {
-		if strings.Contains(line, "level=ERROR") || strings.Contains(line, "panic") {
-			return differ("the server says: %s", strings.TrimSpace(line))
-		}
+func complaints(l *harness.Log) error {
+	if list := l.Complaints(); len(list) > 0 {
+		return differ("the server says: %s", list[0])
 	}
 	return nil
 }
 
-func (h *host) lastWords() string {
-	words := strings.TrimSpace(h.stderr.String())
-	return words[max(0, len(words)-2000):]
+// command runs the binary until it has ended.
+func (h *host) command(ctx context.Context, args ...string) error {
+	if _, err := h.how.Run(ctx, args...); err != nil {
+		return differ("%v", err)
+	}
+	return nil
 }

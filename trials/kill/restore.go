@@ -3,7 +3,6 @@ package main
 import (
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 
@@ -43,7 +42,7 @@ func (r *run) backups() error {
 
 func (r *run) keepBackup() error {
 	b := &backup{
-		path:        filepath.Join(filepath.Dir(r.host.file), "backup.db"),
+		path:        filepath.Join(filepath.Dir(r.host.how.DB), "backup.db"),
 		keyPackages: make(map[*life[state]]state), welcomes: make(map[*welcome]fate), devices: make(map[*device]bool),
 		reserved: maps.Clone(r.books.reserved),
 	}
@@ -59,17 +58,17 @@ func (r *run) keepBackup() error {
 		b.welcomes[w] = w.life.states[0]
 	}
 	r.backup = b
-	return r.host.command("backup", "--db", r.host.file, "--output", b.path)
+	return r.host.command(r.ctx, "backup", "--db", r.host.how.DB, "--output", b.path)
 }
 
 // restore puts the backup in the place of the file, and what everything was in then
 // in the books: the server has forgotten what came after, but for removals of devices,
 // which stay.
 func (r *run) restore() error {
-	if err := r.host.command("restore", "--db", r.host.file, "--force", r.backup.path); err != nil {
+	if err := r.host.command(r.ctx, "restore", "--db", r.host.how.DB, "--force", r.backup.path); err != nil {
 		return err
 	}
-	aside, _ := filepath.Glob(r.host.file + ".before-*")
+	aside, _ := filepath.Glob(r.host.how.DB + ".before-*")
 	for _, name := range aside {
 		if err := os.Remove(name); err != nil {
 			return err
@@ -85,11 +84,11 @@ func (r *run) readEpoch() error {
 	if err := r.host.start(); err != nil {
 		return err
 	}
-	if err := r.host.ready(r.ctx); err != nil {
+	if err := r.host.server.Ready(r.ctx); err != nil {
 		return err
 	}
 	o := &owner{client: r.auditor, device: r.devices[0]}
-	if _, err := o.inventory(); err != nil {
+	if _, _, err := o.inventory(); err != nil {
 		return err
 	}
 	if err := r.checker.look(); err != nil {
@@ -101,14 +100,6 @@ func (r *run) readEpoch() error {
 	r.books.epoch = o.epoch
 	_, err := r.host.stop()
 	return err
-}
-
-// command runs the binary until it has ended.
-func (h *host) command(args ...string) error {
-	if output, err := exec.Command(h.binary, args...).CombinedOutput(); err != nil {
-		return differ("welcomed %s: %v: %s", args[0], err, output)
-	}
-	return nil
 }
 
 // restore puts all lives back to where they were when the backup was kept.

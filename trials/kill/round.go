@@ -65,7 +65,7 @@ func (r *run) reach(moment string) error {
 	if moment == starting {
 		return r.wait(r.upTo(80 * time.Millisecond))
 	}
-	if err := r.host.ready(r.ctx); err != nil {
+	if err := r.host.server.Ready(r.ctx); err != nil {
 		return err
 	}
 	switch moment {

@@ -114,8 +114,8 @@ func (r *run) wait(d time.Duration) error {
 	select {
 	case <-time.After(d):
 		return nil
-	case <-r.host.process.Ended():
-		return differ("the server ended by itself: %s", r.host.lastWords())
+	case <-r.host.server.Ended():
+		return differ("the server ended by itself: %s", r.host.server.Log.Tail())
 	case <-r.ctx.Done():
 		return context.Cause(r.ctx)
 	}
@@ -154,7 +154,7 @@ func (r *run) halt(final bool) error {
 	if err := r.host.start(); err != nil {
 		return err
 	}
-	if err := r.host.ready(r.ctx); err != nil {
+	if err := r.host.server.Ready(r.ctx); err != nil {
 		return err
 	}
 	r.gate.open()
