@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"welcomed/trials/harness"
 )
 
 // A small is a file system that is soon full.
@@ -67,7 +69,7 @@ func TestTheProgramOnAFullDisk(t *testing.T) {
 			makeRoom(t, s, errands)
 			must(t, os.Remove(filepath.Join(dir, "ballast")))
 			accepted(t, s, "with room on the disk again")
-			s.stop(t)
+			stop(t, s)
 		})
 	}
 }
@@ -77,18 +79,18 @@ func TestTheProgramAtItsSizeLimit(t *testing.T) {
 	s := start(t, filepath.Join(shared(t), fileName), "--max-size", "64MiB")
 	errands := fillUp(t, s)
 	makeRoom(t, s, errands)
-	s.stop(t)
+	stop(t, s)
 }
 
 // fillUp publishes and posts until both are refused, and returns those who wait
 // for their Welcome.
-func fillUp(t *testing.T, s *server) (waiting []*errand) {
+func fillUp(t *testing.T, s *harness.Server) (waiting []*errand) {
 	t.Helper()
 	for len(waiting) < 2000 {
 		refused := 0
 		for _, e := range newErrands(10, 30<<10, 200<<10) {
 			for e.done < 2 {
-				status := e.next(s.api)
+				status := e.next(s)
 				if status == http.StatusInsufficientStorage {
 					refused++
 					break
@@ -128,13 +130,13 @@ func takeTheRest(t *testing.T, dir string) {
 
 // makeRoom has all claim and acknowledge what waits, most of them at the same
 // time, and expects that payload is then taken again.
-func makeRoom(t *testing.T, s *server, waiting []*errand) {
+func makeRoom(t *testing.T, s *harness.Server, waiting []*errand) {
 	t.Helper()
-	if status, answer := ask("GET", s.api+strings.Replace(waiting[0].device(), "/devices/phone", "/key-packages", 1), nil); status != http.StatusOK {
-		t.Errorf("listing is answered %d %s", status, answer)
+	if a := ask(s, "GET", harness.ListPath(waiting[0].device().User), nil); !a.Good() {
+		t.Errorf("listing is answered %d %s", a.Status, a.Body)
 	}
 	for _, e := range newErrands(1, 30<<10, 0) {
-		if status := e.next(s.api); status != http.StatusInsufficientStorage {
+		if status := e.next(s); status != http.StatusInsufficientStorage {
 			t.Errorf("publishing is answered %d on a full disk", status)
 		}
 	}
@@ -148,7 +150,7 @@ func makeRoom(t *testing.T, s *server, waiting []*errand) {
 		together.Go(func() {
 			for e := range queue {
 				for e.done < len(errandSteps) {
-					if status := e.next(s.api); status < 200 || status >= 300 {
+					if status := e.next(s); status < 200 || status >= 300 {
 						t.Errorf("step %d is answered %d on a full disk", e.done, status)
 						return
 					}
@@ -162,10 +164,10 @@ func makeRoom(t *testing.T, s *server, waiting []*errand) {
 
 // accepted waits until a KeyPackage is taken: the payload of what has ended goes
 // with the next sweep.
-func accepted(t *testing.T, s *server, when string) {
+func accepted(t *testing.T, s *harness.Server, when string) {
 	t.Helper()
 	for range 200 {
-		if newErrands(1, 30<<10, 0)[0].next(s.api) == http.StatusCreated {
+		if newErrands(1, 30<<10, 0)[0].next(s) == http.StatusCreated {
 			return
 		}
 		time.Sleep(50 * time.Millisecond)
@@ -180,10 +182,10 @@ func TestTheProgramOnAReadOnlyDisk(t *testing.T) {
 		t.Skipf("a small file system cannot be mounted here: %v", err)
 	}
 	path := filepath.Join(dir, fileName)
-	start(t, path).stop(t)
+	stop(t, start(t, path))
 	must(t, syscall.Mount("tmpfs", dir, "tmpfs", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""))
 	s := start(t, path)
-	if !s.stop(t) || !strings.Contains(s.log.lastLine(), "mounted read-only") {
-		t.Errorf("it says %q", s.log.lastLine())
+	if !stop(t, s) || !strings.Contains(s.Log.LastLine(), "mounted read-only") {
+		t.Errorf("it says %q", s.Log.LastLine())
 	}
 }

@@ -3,12 +3,9 @@
 package disk_test
 
 import (
-	"bufio"
-	"bytes"
-	"encoding/json"
+	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -24,6 +21,7 @@ import (
 	"welcomed/mls"
 	"welcomed/mls/mlstest"
 	"welcomed/trials/disk"
+	"welcomed/trials/harness"
 )
 
 // program builds the program, once, or takes the one that WELCOMED_BIN names.
@@ -35,118 +33,54 @@ var program = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	path := filepath.Join(dir, "welcomed")
-	if out, err := exec.Command("go", "build", "-o", path, "welcomed").CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build: %w: %s", err, out)
-	}
-	return path, nil
+	return harness.Build(context.Background(), dir)
 })
 
-// A server is the program, serving.
-type server struct {
-	*exec.Cmd
-	api, admin string
-	log        *log
-	ended      chan error
-}
-
-// A log keeps what a server says, and finds out where it listens.
-type log struct {
-	mu      sync.Mutex
-	text    bytes.Buffer
-	serving chan struct{ Msg, Listen, AdminListen string }
-	lines   *io.PipeWriter
-}
-
-func newLog() *log {
-	r, w := io.Pipe()
-	l := &log{serving: make(chan struct{ Msg, Listen, AdminListen string }, 1), lines: w}
-	go func() {
-		for lines := bufio.NewScanner(r); lines.Scan(); {
-			var line struct {
-				Msg, Listen string
-				AdminListen string `json:"admin_listen"`
-			}
-			if json.Unmarshal(lines.Bytes(), &line) == nil && line.Msg == "serving" {
-				l.serving <- struct{ Msg, Listen, AdminListen string }(line)
-			}
-		}
-		_, _ = io.Copy(io.Discard, r)
-	}()
-	return l
-}
-
-func (l *log) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	l.text.Write(p)
-	l.mu.Unlock()
-	return l.lines.Write(p)
-}
-
-func (l *log) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
-// lastLine is what a server says when it ends.
-func (l *log) lastLine() string {
-	lines := strings.Split(strings.TrimSpace(l.String()), "\n")
-	return lines[len(lines)-1]
-}
-
-// start starts the program on a file. If it ends before it serves, api is empty.
-func start(t *testing.T, db string, flags ...string) *server {
+// start starts the program on a file, and returns when it serves or has ended.
+func start(t *testing.T, db string, flags ...string) *harness.Server {
 	t.Helper()
 	path, err := program()
 	if err != nil {
 		t.Skip(err)
 	}
-	args := append([]string{"serve", "--log-format", "json", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--admin-socket", "none",
-		"--test-times", "sweep=1s", "--db", db}, flags...)
-	s := &server{Cmd: exec.Command(path, args...), log: newLog(), ended: make(chan error, 1)}
-	s.Stderr = s.log
-	must(t, s.Start())
-	go func() { s.ended <- s.Wait() }()
-	t.Cleanup(func() { _ = s.Process.Kill() })
-	select {
-	case line := <-s.log.serving:
-		s.api, s.admin = "http://"+line.Listen, "http://"+line.AdminListen
-	case err := <-s.ended:
-		s.ended <- err
-	case <-time.After(60 * time.Second):
-		t.Fatalf("the server does not serve:\n%s", s.log)
+	s, err := harness.Config{Binary: path, DB: db, Args: append([]string{"--admin-socket", "none", "--test-times", "sweep=1s"}, flags...)}.Begin()
+	must(t, err)
+	t.Cleanup(s.Kill)
+	if err := s.Serving(t.Context()); err != nil && !ended(s) {
+		t.Fatalf("%v:\n%s", err, s.Log)
 	}
 	return s
 }
 
-// stop ends the server, if it has not ended by itself, and judges how it ended:
-// well, or with exit code 1 and one sentence.
-func (s *server) stop(t *testing.T) (byItself bool) {
-	t.Helper()
+func ended(s *harness.Server) bool {
 	select {
-	case err := <-s.ended:
-		s.judge(t, err)
+	case <-s.Ended():
 		return true
-	case <-time.After(50 * time.Millisecond): // a store that has failed takes so long at most
+	default:
+		return false
 	}
-	_ = s.Process.Signal(syscall.SIGTERM)
-	select {
-	case err := <-s.ended:
-		if err != nil {
-			s.judge(t, err)
-		}
-	case <-time.After(30 * time.Second):
-		t.Fatalf("the server does not end:\n%s", s.log)
-	}
-	return false
 }
 
-func (s *server) judge(t *testing.T, err error) {
+// stop ends the server, if it has not ended by itself, and judges how it ended:
+// well, or with exit code 1 and one sentence.
+func stop(t *testing.T, s *harness.Server) (byItself bool) {
+	t.Helper()
+	select {
+	case <-s.Ended():
+		byItself = true
+	case <-time.After(50 * time.Millisecond): // a store that has failed takes so long at most
+	}
+	if err := s.Stop(syscall.SIGTERM); err != nil || byItself {
+		judge(t, s, err)
+	}
+	return byItself
+}
+
+func judge(t *testing.T, s *harness.Server, err error) {
 	t.Helper()
 	exit, ok := errors.AsType[*exec.ExitError](err)
-	if !ok || exit.ExitCode() != 1 || !strings.HasPrefix(s.log.lastLine(), "welcomed: ") || strings.Contains(s.log.String(), "goroutine ") {
-		t.Errorf("it ended with %v and %q, want exit code 1 and one sentence\n%s", err, s.log.lastLine(), s.log)
+	if !ok || exit.ExitCode() != 1 || !strings.HasPrefix(s.Log.LastLine(), "welcomed: ") || strings.Contains(s.Log.String(), "goroutine ") {
+		t.Errorf("it ended with %v and %q, want exit code 1 and one sentence\n%s", err, s.Log.LastLine(), s.Log)
 	}
 }
 
@@ -181,78 +115,70 @@ func newErrands(n, keyPackage, groupInfo int) []*errand {
 	return errands
 }
 
-func (e *errand) device() string { return fmt.Sprintf("/v1/users/%.16s/devices/phone", e.ref) }
-func (e *errand) id() string     { return delivery.IDOf(delivery.Unauthenticated(), e.w.Bytes()).String() }
+func (e *errand) device() harness.Device {
+	return harness.Device{User: fmt.Sprintf("%.16s", e.ref), Name: "phone"}
+}
+func (e *errand) id() string { return delivery.IDOf(delivery.Unauthenticated(), e.w.Bytes()).String() }
 
 // request is the next step.
-func (e *errand) request() (path string, body []byte) {
+func (e *errand) request() (path string, object any) {
 	switch e.done {
 	case 0:
-		return e.device() + "/key-packages", mls.Wrap(mls.WireFormatKeyPackage, e.kp)
+		return e.device().Shelf(), mls.Wrap(mls.WireFormatKeyPackage, e.kp)
 	case 1:
-		return "/v1/welcomes", mls.Wrap(mls.WireFormatWelcome, e.w.Bytes())
+		return harness.AllWelcomes, mls.Wrap(mls.WireFormatWelcome, e.w.Bytes())
 	case 2:
-		return e.device() + "/claim", nil
+		return e.device().Claim(), nil
 	}
-	return e.device() + "/welcomes/" + e.id() + "/ack", nil
+	return e.device().Acknowledgement(e.id()), nil
 }
 
 // next takes the next step and returns the status of the answer, 0 without one.
-func (e *errand) next(api string) int {
-	path, body := e.request()
-	status, answer := ask("POST", api+path, body)
+func (e *errand) next(s *harness.Server) int {
+	path, object := e.request()
+	a := ask(s, "POST", path, object)
 	switch {
-	case status < 300 && status >= 200 && e.done == 2 && !strings.Contains(answer, e.id()):
+	case a.Good() && e.done == 2 && !strings.Contains(string(a.Body), e.id()):
 		return -1
-	case status < 300 && status >= 200:
+	case a.Good():
 		e.done++
-	case status != http.StatusInsufficientStorage:
+	case a.Status != http.StatusInsufficientStorage:
 		e.doubt = true
 	}
-	return status
+	return a.Status
 }
 
-func ask(method, url string, body []byte) (status int, answer string) {
-	req, err := http.NewRequest(method, url, bytes.NewReader(body))
+// ask asks over a connection of its own. Without an answer the status is 0.
+func ask(s *harness.Server, method, path string, object any) harness.Answer {
+	c := s.Client()
+	c.HTTP = alone
+	a, err := c.Ask(context.Background(), method, path, object)
 	if err != nil {
-		return 0, err.Error()
+		return harness.Answer{Body: []byte(err.Error())}
 	}
-	if body != nil {
-		req.Header.Set("Content-Type", "message/mls")
-	}
-	resp, err := client.Do(req)
-	if err != nil {
-		return 0, err.Error()
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return 0, err.Error()
-	}
-	return resp.StatusCode, string(b)
+	return a
 }
 
-var client = &http.Client{Timeout: 60 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+var alone = &http.Client{Timeout: 60 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 
 // seen is how far the errand has come.
-func (e *errand) seen(api string) (int, error) {
-	status, answer := ask("GET", api+"/v1/welcomes/"+e.id(), nil)
-	if status == http.StatusOK {
+func (e *errand) seen(s *harness.Server) (int, error) {
+	a := ask(s, "GET", harness.WelcomePath(e.id()), nil)
+	if a.Good() {
 		for i, word := range errandSteps {
-			if strings.Contains(answer, `"status":"`+word+`"`) {
+			if strings.Contains(string(a.Body), `"status":"`+word+`"`) {
 				return i + 1, nil
 			}
 		}
-		return 0, fmt.Errorf("the outcome is %s", answer)
+		return 0, fmt.Errorf("the outcome is %s", a.Body)
 	}
-	if status != http.StatusNotFound {
-		return 0, fmt.Errorf("the outcome: %d %s", status, answer)
+	if a.Status != http.StatusNotFound {
+		return 0, fmt.Errorf("the outcome: %d %s", a.Status, a.Body)
 	}
-	status, answer = ask("GET", api+e.device()+"/key-packages", nil)
-	if status != http.StatusOK {
-		return 0, fmt.Errorf("the inventory: %d %s", status, answer)
+	if a = ask(s, "GET", e.device().Shelf(), nil); !a.Good() {
+		return 0, fmt.Errorf("the inventory: %d %s", a.Status, a.Body)
 	}
-	if strings.Contains(answer, e.ref.String()) {
+	if strings.Contains(string(a.Body), e.ref.String()) {
 		return 1, nil
 	}
 	return 0, nil
@@ -260,8 +186,8 @@ func (e *errand) seen(api string) (int, error) {
 
 // check compares what is there with what was acknowledged, and goes on to the
 // end.
-func (e *errand) check(api string) error {
-	got, err := e.seen(api)
+func (e *errand) check(s *harness.Server) error {
+	got, err := e.seen(s)
 	if err != nil {
 		return err
 	}
@@ -269,7 +195,7 @@ func (e *errand) check(api string) error {
 		return fmt.Errorf("%d steps are there, %d were acknowledged, in doubt: %v", got, e.done, e.doubt)
 	}
 	for e.doubt = false; e.done < len(errandSteps); {
-		if status := e.next(api); status < 200 || status >= 300 {
+		if status := e.next(s); status < 200 || status >= 300 {
 			return fmt.Errorf("step %d is answered %d after the restart", e.done, status)
 		}
 	}
@@ -277,7 +203,7 @@ func (e *errand) check(api string) error {
 }
 
 // runProgram serves errands on a disk that breaks.
-func runProgram(t *testing.T, d *disk.Disk, fault disk.Fault) (ops int, answers map[int]int, ended bool) {
+func runProgram(t *testing.T, d *disk.Disk, fault disk.Fault) (ops int, answers map[int]int, byItself bool) {
 	t.Helper()
 	path := filepath.Join(d.Dir, fileName)
 	_, _, _ = os.Remove(path), os.Remove(path+".new"), os.Remove(path+".revoked")
@@ -289,10 +215,10 @@ func runProgram(t *testing.T, d *disk.Disk, fault disk.Fault) (ops int, answers 
 		var mu sync.Mutex
 		for _, e := range errands {
 			together.Go(func() {
-				if s.api == "" || e.doubt {
+				if s.API() == "" || e.doubt {
 					return
 				}
-				status := e.next(s.api)
+				status := e.next(s)
 				mu.Lock()
 				defer mu.Unlock()
 				answers[status]++
@@ -300,7 +226,7 @@ func runProgram(t *testing.T, d *disk.Disk, fault disk.Fault) (ops int, answers 
 		}
 		together.Wait()
 	}
-	ended = s.stop(t)
+	byItself = stop(t, s)
 	ops, err := d.Ops()
 	must(t, err)
 	must(t, d.Mend())
@@ -310,16 +236,16 @@ func runProgram(t *testing.T, d *disk.Disk, fault disk.Fault) (ops int, answers 
 		}
 	}
 	again := start(t, path)
-	if again.api == "" {
-		t.Fatalf("it does not start again: %s", again.log.lastLine())
+	if again.API() == "" {
+		t.Fatalf("it does not start again: %s", again.Log.LastLine())
 	}
 	for _, e := range errands {
-		if err := e.check(again.api); err != nil {
+		if err := e.check(again); err != nil {
 			t.Error(err)
 		}
 	}
-	again.stop(t)
-	return ops, answers, ended
+	stop(t, again)
+	return ops, answers, byItself
 }
 
 // The program answers what it can and ends with one sentence where it cannot go
