@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 )
 
 // anyPort is a loopback address of which the system chooses the port. It is free, and
@@ -76,16 +77,30 @@ func (c Config) Start(ctx context.Context) (*Server, error) {
 // Run runs another command of the program and returns what it prints. If it fails, what
 // it says is in the error.
 func (c Config) Run(ctx context.Context, args ...string) (string, error) {
-	var stderr bytes.Buffer
-	cmd := c.command(args...)
-	cmd.Stderr = &stderr
-	end := context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() })
-	defer end()
-	out, err := cmd.Output()
+	out, said, err := c.Output(ctx, args...)
 	if err != nil {
-		err = fmt.Errorf("welcomed %s: %w: %s", strings.Join(args, " "), errors.Join(err, context.Cause(ctx)), bytes.TrimSpace(stderr.Bytes()))
+		err = fmt.Errorf("welcomed %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(said))
 	}
-	return strings.TrimSpace(string(out)), err
+	return strings.TrimSpace(out), err
+}
+
+// Output runs another command of the program and returns what it writes to stdout and to
+// stderr. It is killed when ctx is done.
+func (c Config) Output(ctx context.Context, args ...string) (stdout, stderr string, err error) {
+	var out, said bytes.Buffer
+	cmd := c.command(args...)
+	cmd.Stdout, cmd.Stderr = &out, &said
+	p, err := Start(cmd, nil)
+	if err != nil {
+		return "", "", err
+	}
+	select {
+	case <-p.Ended():
+		err = p.err
+	case <-ctx.Done():
+		err = errors.Join(context.Cause(ctx), p.Stop(syscall.SIGKILL))
+	}
+	return out.String(), said.String(), err
 }
 
 func (c Config) command(args ...string) *exec.Cmd {

@@ -2,15 +2,8 @@ package s3
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"net/http"
 	"os"
@@ -58,7 +51,10 @@ func startGateway(t *testing.T, secure bool) *gateway {
 		g.endpoint = "https://" + g.address
 		g.roots = filepath.Join(t.TempDir(), "roots.pem")
 		key := filepath.Join(filepath.Dir(g.roots), "key.pem")
-		transport.TLSClientConfig = &tls.Config{RootCAs: writeCertificate(t, g.roots, key)}
+		certificate, err := harness.NewCertificate()
+		must(t, err)
+		must(t, certificate.Write(g.roots, key))
+		transport.TLSClientConfig = certificate.TLS()
 		g.flags = []string{"--cert", g.roots, "--key", key}
 	}
 	must(t, os.Mkdir(filepath.Join(g.dir, "data"), 0o700))
@@ -132,24 +128,6 @@ func (g *gateway) allow(access, secret, policy string) {
 		g.t.Fatalf("create a user: %v: %s", err, out)
 	}
 	must(g.t, g.root.SetBucketPolicy(g.t.Context(), bucket, policy))
-}
-
-func writeCertificate(t *testing.T, file, keyFile string) *x509.CertPool {
-	t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	must(t, err)
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
-	must(t, err)
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
-	must(t, err)
-	must(t, os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600))
-	must(t, os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}), 0o600))
-	pool := x509.NewCertPool()
-	cert, err := x509.ParseCertificate(der)
-	must(t, err)
-	pool.AddCert(cert)
-	return pool
 }
 
 // A narrow road leads to a server and lets so many bytes a second through.

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"filippo.io/age"
+
+	"welcomed/trials/harness"
 )
 
 // Without an S3 server and a binary there is nothing to test: see make s3-test.
@@ -104,7 +106,7 @@ func TestWhatIsWrongWithTheServerIsSaid(t *testing.T) {
 			m := newMachine(t, g, row.env)
 			m.start("--backup-to", row.address, "--backup-every", "2s")
 			m.await("backup failed", 2) // it is tried again
-			contains(t, m.log.String(), row.says)
+			contains(t, m.server.Log.String(), row.says)
 			contains(t, m.metrics(), `welcomed_backups_total{outcome="made",to="s3"} 0`)
 			contains(t, m.metrics(), `welcomed_backup_last_success_timestamp_seconds 0`)
 			m.fill("alice", 1, 400)
@@ -118,7 +120,7 @@ func TestWhatIsWrongWithTheServerIsSaid(t *testing.T) {
 					t.Errorf("%v says more than a sentence: %s", args, out)
 				}
 			}
-			if strings.Contains(m.log.String(), secretKey) {
+			if strings.Contains(m.server.Log.String(), secretKey) {
 				t.Error("the secret is in the log")
 			}
 		})
@@ -135,7 +137,7 @@ func TestAServerThatIsGoneInTheMiddleIsSentTheBackupAgain(t *testing.T) {
 	m := newMachine(t, g, "WELCOMED_BACKUP_S3_ENDPOINT="+r.endpoint())
 	m.start()
 	want := m.fill("alice", 25, large)
-	must(t, m.process.Stop(syscall.SIGTERM))
+	must(t, m.server.Terminate())
 
 	kept := filepath.Join(m.dir, "kept")
 	must(t, os.Mkdir(kept, 0o700))
@@ -149,7 +151,7 @@ func TestAServerThatIsGoneInTheMiddleIsSentTheBackupAgain(t *testing.T) {
 	if names := g.objects(); len(names) != 0 {
 		t.Errorf("of an upload that failed there is %v", names)
 	}
-	m.await("to="+address, 2)
+	m.await(`"to":"`+address, 2)
 	until(t, "there is a backup", func() bool { return len(g.objects()) > 0 })
 	until(t, "the backup is noted", func() bool {
 		return !strings.Contains(m.metrics(), "welcomed_backup_last_success_timestamp_seconds 0\n")
@@ -177,19 +179,19 @@ func stopsInAnUpload(t *testing.T, silent bool) {
 	m := newMachine(t, g, "WELCOMED_BACKUP_S3_ENDPOINT="+r.endpoint())
 	m.start()
 	m.fill("alice", 25, large)
-	must(t, m.process.Stop(syscall.SIGTERM))
+	must(t, m.server.Terminate())
 	m.start("--backup-to", address)
 	r.wait(t, 9<<20)
 	if silent {
 		g.process.Signal(syscall.SIGSTOP)
 	}
 	start := time.Now()
-	must(t, m.process.Stop(syscall.SIGTERM))
+	must(t, m.server.Terminate())
 	if took := time.Since(start); took > 8*time.Second {
 		t.Errorf("it took %s to stop", took)
 	}
 	g.process.Signal(syscall.SIGCONT)
-	if strings.Contains(m.log.String(), "backup failed") {
+	if strings.Contains(m.server.Log.String(), "backup failed") {
 		t.Error("a backup that nobody wants any more is called a failure")
 	}
 	if names := g.objects(); len(names) != 0 {
@@ -218,7 +220,7 @@ func TestAKeyThatMayOnlyWriteMakesBackups(t *testing.T) {
 	m := newMachine(t, g, "WELCOMED_BACKUP_S3_ACCESS_KEY=writer", "WELCOMED_BACKUP_S3_SECRET_KEY=the writer's secret")
 	m.start("--backup-to", address, "--backup-every", "1s", "--backup-keep", "1+0d")
 	m.await("backed up", 4)
-	if n := strings.Count(m.log.String(), "old backups stay"); n != 1 {
+	if n := strings.Count(m.server.Log.String(), "old backups stay"); n != 1 {
 		t.Errorf("it is said %d times that old ones stay", n)
 	}
 	if n := len(g.objects()); n < 4 {
@@ -244,7 +246,7 @@ func TestWhatWasRemovedStaysSoAfterTheMachineIsLost(t *testing.T) {
 	m.start()
 	m.fill("alice", 3, 400)
 	m.mustRun("backup", "--db", m.db, "-o", address)
-	must(t, m.process.Stop(syscall.SIGTERM))
+	must(t, m.server.Terminate())
 	m.start("--backup-to", address, "--backup-every", "1h") // there is a fresh one
 	until(t, "what was revoked is in the bucket", func() bool { return copies(m) > 0 })
 	before := copies(m)
@@ -268,8 +270,8 @@ func TestWhatWasRemovedStaysSoAfterTheMachineIsLost(t *testing.T) {
 }
 
 // copies is how often what was revoked was put into the bucket.
-func copies(m *machine) (n int) {
-	_, rest, _ := strings.Cut(m.metrics(), `welcomed_revocation_copies_total{outcome="made",to="s3"} `)
-	_, _ = fmt.Sscan(rest, &n)
-	return n
+func copies(m *machine) int {
+	value, err := harness.Metrics(m.metrics()).Value(`welcomed_revocation_copies_total{outcome="made",to="s3"}`)
+	must(m.t, err)
+	return int(value)
 }
