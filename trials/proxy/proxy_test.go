@@ -5,15 +5,14 @@ package proxy
 import (
 	"bytes"
 	"crypto/tls"
-	"encoding/json"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -43,19 +42,26 @@ func eachProxy(t *testing.T, test func(t *testing.T, p proxy)) {
 	}
 }
 
-// A site is a proxy in front of a server.
+// A site is a proxy in front of a server, and a client that asks through it.
 type site struct {
-	t      *testing.T
-	url    string
-	client *http.Client
+	t *testing.T
+	*harness.Client
 }
 
 // newSite starts a server and a proxy. What they write is shown when the test fails.
 func newSite(t *testing.T, p proxy, host string, flags ...string) *site {
 	t.Helper()
-	api := freePort(t)
-	run(t, t.TempDir(), nil, needProxies(t), append([]string{"serve", "--listen", api, "--admin-listen", freePort(t)}, flags...)...)
-	return inFrontOf(t, p, api, host)
+	s, err := harness.Config{Binary: needProxies(t), DB: filepath.Join(t.TempDir(), "welcomed.db"), Args: flags}.Start(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		s.Kill()
+		if t.Failed() {
+			t.Log(s.Log)
+		}
+	})
+	return inFrontOf(t, p, s.API(), host)
 }
 
 // inFrontOf starts a proxy in front of what listens on an address.
@@ -63,8 +69,8 @@ func inFrontOf(t *testing.T, p proxy, upstream, host string) *site {
 	t.Helper()
 	secure := freePort(t)
 	roots := p.start(t, t.TempDir(), place{host: host, secure: port(secure), upstream: upstream})
-	s := &site{t: t, url: "https://" + host + ":" + port(secure)}
-	s.client = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: true}}
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: true}
+	s := &site{t, &harness.Client{HTTP: &http.Client{Transport: transport}, URL: "https://" + host + ":" + port(secure)}}
 	s.wait()
 	return s
 }
@@ -86,78 +92,72 @@ func port(address string) string {
 	return p
 }
 
-// run runs a program until the test ends.
+// run runs a proxy until the test ends.
 func run(t *testing.T, dir string, env []string, name string, args ...string) {
 	t.Helper()
 	var out bytes.Buffer
 	c := exec.Command(name, args...)
 	c.Dir, c.Env, c.Stdout, c.Stderr = dir, append(os.Environ(), env...), &out, &out
-	if err := c.Start(); err != nil {
+	p, err := harness.Start(c, nil)
+	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_ = c.Process.Signal(syscall.SIGTERM)
-		_ = c.Wait()
+		_ = p.Stop(syscall.SIGTERM)
 		if t.Failed() {
 			t.Logf("%s:\n%s", name, out.String())
 		}
 	})
 }
 
-// wait waits until the server answers through Caddy.
+// wait waits until the server answers through the proxy.
 func (s *site) wait() {
 	s.t.Helper()
 	var last any
 	for range 300 {
-		resp, err := s.client.Get(s.url + "/v1")
-		if err == nil {
-			resp.Body.Close()
-			if resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusForbidden {
-				return
-			}
-			last = resp.Status
-		} else {
+		a, err := s.Ask(s.t.Context(), "GET", harness.About, nil)
+		switch {
+		case err != nil:
 			last = err
+		case a.Good() || a.Status == http.StatusForbidden:
+			return
+		default:
+			last = a.Status
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
 	s.t.Fatalf("nothing answers through the proxy: %v", last)
 }
 
-// do sends an object, or nothing, and returns the answer.
-func (s *site) do(method, path string, object []byte, headers ...string) (status int, body []byte) {
+// ask sends an object, or nothing, and returns the answer.
+func (s *site) ask(method, path string, object any, headers ...string) harness.Answer {
 	s.t.Helper()
-	req, err := http.NewRequestWithContext(s.t.Context(), method, s.url+path, bytes.NewReader(object))
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	if object != nil {
-		req.Header.Set("Content-Type", "message/mls")
-	}
-	for _, header := range headers {
-		name, value, _ := strings.Cut(header, ": ")
-		req.Header.Set(name, value)
-	}
-	resp, err := s.client.Do(req)
+	a, err := s.Ask(s.t.Context(), method, path, object, headers...)
 	if err != nil {
 		s.t.Fatalf("%s %s: %v", method, path, err)
 	}
-	defer resp.Body.Close()
-	if body, err = io.ReadAll(resp.Body); err != nil {
-		s.t.Fatalf("%s %s: %v", method, path, err)
-	}
-	return resp.StatusCode, body
+	return a
 }
 
-const alice = "/v1/users/alice/devices/phone"
+var alice = harness.Device{User: "alice", Name: "phone"}
 
 func (s *site) publish() (keyPackage []byte) {
 	s.t.Helper()
 	keyPackage = mlstest.NewSigner(1, "alice").KeyPackage()
-	if status, body := s.do("POST", alice+"/key-packages", keyPackage); status != http.StatusCreated {
-		s.t.Fatalf("publish: %d %s", status, body)
+	if _, err := s.Publish(s.t.Context(), alice, keyPackage); err != nil {
+		s.t.Fatal(err)
 	}
 	return keyPackage
+}
+
+// post posts a Welcome and returns its id.
+func (s *site) post(welcome []byte) (id string) {
+	s.t.Helper()
+	o, err := s.Post(s.t.Context(), welcome, "")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return o.ID
 }
 
 func TestAWelcomeOfTheLargestSizeGoesThrough(t *testing.T) {
@@ -171,24 +171,21 @@ func requireLargest(t *testing.T, p proxy) {
 			WelcomeBytes int `json:"welcome_bytes"`
 		}
 	}
-	_, body := s.do("GET", "/v1", nil)
-	if err := json.Unmarshal(body, &about); err != nil || about.Limits.WelcomeBytes != 4<<20 {
-		t.Fatalf("%v: %s", err, body)
+	if err := s.Do(t.Context(), "GET", harness.About, nil, &about); err != nil || about.Limits.WelcomeBytes != 4<<20 {
+		t.Fatalf("%v: a Welcome may have %d bytes", err, about.Limits.WelcomeBytes)
 	}
 	keyPackage, err := mls.ParseKeyPackage(s.publish())
 	if err != nil {
 		t.Fatal(err)
 	}
 	welcome := mlstest.WelcomeSize(about.Limits.WelcomeBytes-1<<10, 1, keyPackage.Ref())
-	if status, body := s.do("POST", "/v1/welcomes", welcome); status != http.StatusCreated {
-		t.Fatalf("post %d bytes: %d %s", len(welcome), status, body)
+	s.post(welcome)
+	a := s.ask("POST", alice.Claim(), nil, "Accept", harness.MediaMLS)
+	if a.Status != http.StatusOK || !bytes.Equal(a.Body, mls.Wrap(mls.WireFormatWelcome, welcome)) {
+		t.Fatalf("claim: %d, %d bytes", a.Status, len(a.Body))
 	}
-	status, got := s.do("POST", alice+"/claim", nil, "Accept: message/mls")
-	if status != http.StatusOK || !bytes.Equal(got, mls.Wrap(mls.WireFormatWelcome, welcome)) {
-		t.Fatalf("claim: %d, %d bytes", status, len(got))
-	}
-	if status, _ := s.do("POST", "/v1/welcomes", make([]byte, 11_000_000)); status != http.StatusRequestEntityTooLarge {
-		t.Errorf("11 MB: %d", status)
+	if a := s.ask("POST", harness.AllWelcomes, make([]byte, 11_000_000)); a.Status != http.StatusRequestEntityTooLarge {
+		t.Errorf("11 MB: %d", a.Status)
 	}
 }
 
@@ -206,15 +203,16 @@ func requireWait(t *testing.T, p proxy) {
 	claimed := make(chan answer, 1)
 	start := time.Now()
 	go func() {
-		status, _ := s.do("POST", alice+"/claim?wait=50s", nil, "Accept: message/mls")
-		claimed <- answer{status, time.Since(start)}
+		a, err := s.Ask(t.Context(), "POST", alice.Claim()+"?wait=50s", nil, "Accept", harness.MediaMLS)
+		if err != nil {
+			t.Error(err)
+		}
+		claimed <- answer{a.Status, time.Since(start)}
 	}()
 	const pause = 12 * time.Second
 	time.Sleep(pause)
 	posted := time.Now()
-	if status, body := s.do("POST", "/v1/welcomes", mls.Wrap(mls.WireFormatWelcome, mlstest.WelcomeFor(keyPackage))); status != http.StatusCreated {
-		t.Fatalf("post: %d %s", status, body)
-	}
+	s.post(mls.Wrap(mls.WireFormatWelcome, mlstest.WelcomeFor(keyPackage)))
 	a := <-claimed
 	if late := time.Since(posted); a.status != http.StatusOK || a.took < pause || late > 5*time.Second {
 		t.Errorf("%d after %s, %s after the Welcome was posted", a.status, a.took, late)
@@ -227,8 +225,8 @@ func TestTheLongestWaitIsNotCutOff(t *testing.T) {
 	eachProxy(t, func(t *testing.T, p proxy) {
 		s := newSite(t, p, "localhost", append(public, "--long-poll", "65s")...)
 		s.publish()
-		if status, body := s.do("POST", alice+"/claim?wait=65s", nil); status != http.StatusOK {
-			t.Errorf("%d %s", status, body)
+		if a := s.ask("POST", alice.Claim()+"?wait=65s", nil); a.Status != http.StatusOK {
+			t.Errorf("%d %s", a.Status, a.Body)
 		}
 	})
 }
@@ -240,38 +238,33 @@ func TestALostReplyIsGivenAgainBeforeAProxyCutsTheWaitOff(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, proxy{"haproxy", startImpatientHAProxy}, "localhost", public...)
 	keyPackage := s.publish()
-	status, body := s.do("POST", "/v1/welcomes", mls.Wrap(mls.WireFormatWelcome, mlstest.WelcomeFor(keyPackage)))
-	var posted struct{ ID string }
-	if err := json.Unmarshal(body, &posted); err != nil || status != http.StatusCreated {
-		t.Fatalf("post: %d %s", status, body)
-	}
-	s.loseClaim(posted.ID)
+	s.loseClaim(s.post(mls.Wrap(mls.WireFormatWelcome, mlstest.WelcomeFor(keyPackage))))
 	start := time.Now()
-	status, body = s.do("POST", alice+"/claim?wait=50s", nil)
-	if took := time.Since(start); status != http.StatusOK || !bytes.Contains(body, []byte(`"redelivered":true`)) || took < 10*time.Second {
-		t.Errorf("after %s: %d %s", took, status, body)
+	a := s.ask("POST", alice.Claim()+"?wait=50s", nil)
+	if took := time.Since(start); a.Status != http.StatusOK || !bytes.Contains(a.Body, []byte(`"redelivered":true`)) || took < 10*time.Second {
+		t.Errorf("after %s: %d %s", took, a.Status, a.Body)
 	}
 }
 
 // loseClaim claims a Welcome and goes away without reading the answer.
 func (s *site) loseClaim(id string) {
 	s.t.Helper()
-	at, err := url.Parse(s.url)
+	at, err := url.Parse(s.URL)
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	config := s.client.Transport.(*http.Transport).TLSClientConfig.Clone()
+	config := s.HTTP.Transport.(*http.Transport).TLSClientConfig.Clone()
 	config.NextProtos = []string{"http/1.1"}
 	c, err := tls.Dial("tcp", at.Host, config)
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	defer c.Close()
-	if _, err = fmt.Fprintf(c, "POST %s/claim HTTP/1.1\r\nHost: %s\r\nContent-Length: 0\r\n\r\n", alice, at.Host); err != nil {
+	if _, err = fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: %s\r\nContent-Length: 0\r\n\r\n", alice.Claim(), at.Host); err != nil {
 		s.t.Fatal(err)
 	}
 	for range 100 {
-		if _, body := s.do("GET", "/v1/welcomes/"+id, nil); bytes.Contains(body, []byte(`"delivered"`)) {
+		if a := s.ask("GET", harness.WelcomePath(id), nil); bytes.Contains(a.Body, []byte(`"delivered"`)) {
 			return
 		}
 		time.Sleep(100 * time.Millisecond)
@@ -291,7 +284,7 @@ func TestTheClientsAddressArrives(t *testing.T) {
 		for len(seen) > 0 {
 			<-seen
 		}
-		s.do("GET", "/v1", nil, "X-Forwarded-For: 203.0.113.9")
+		s.ask("GET", harness.About, nil, "X-Forwarded-For", "203.0.113.9")
 		if got := strings.Join(<-seen, " "); got != "127.0.0.1 HTTP/1.1" && got != "::1 HTTP/1.1" {
 			t.Errorf("the server is told %q", got)
 		}
@@ -302,8 +295,8 @@ func TestTheClientsAddressArrives(t *testing.T) {
 func TestWithoutAuthenticationNobodyIsServedThroughAProxy(t *testing.T) {
 	requireRefused := func(t *testing.T, p proxy) {
 		s := newSite(t, p, "localhost")
-		if status, body := s.do("POST", alice+"/claim", nil); status != http.StatusForbidden || !bytes.Contains(body, []byte("proxied_without_auth")) {
-			t.Errorf("%d %s", status, body)
+		if a := s.ask("POST", alice.Claim(), nil); a.Status != http.StatusForbidden || a.Problem().Code != "proxied_without_auth" {
+			t.Errorf("%d %s", a.Status, a.Body)
 		}
 	}
 	eachProxy(t, requireRefused)
