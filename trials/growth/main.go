@@ -13,22 +13,16 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
+
+	"welcomed/trials/harness"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, os.Args[1:]); err != nil {
-		fmt.Fprintln(os.Stderr, "growth:", err)
-		os.Exit(1)
-	}
-}
+func main() { harness.Main("growth", &config{}) }
 
 // A config is what a run is asked to do.
 type config struct {
@@ -42,40 +36,14 @@ type config struct {
 	keep      bool
 	child     string
 	childFile string
+
+	sizeList, callerList string // as they were asked for
 }
 
-func run(ctx context.Context, args []string) error {
-	c, err := parse(args)
-	if errors.Is(err, flag.ErrHelp) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if c.child != "" {
-		return child(ctx, c)
-	}
-	if c.dir == "" {
-		if c.dir, err = os.MkdirTemp("", "growth"); err != nil {
-			return err
-		}
-		defer os.Remove(c.dir)
-	}
-	r, err := measure(ctx, c)
-	if err != nil {
-		return err
-	}
-	if c.json {
-		return r.writeJSON(os.Stdout)
-	}
-	return r.writeTable(os.Stdout)
-}
-
-func parse(args []string) (config, error) {
-	var c config
-	flags := flag.NewFlagSet("growth", flag.ContinueOnError)
-	sizes := flags.String("sizes", "10000,1000000,10000000", "KeyPackages, 100 on each device")
-	callers := flags.String("callers", "1,64", "callers at a time")
+// Flags implements harness.Trial.
+func (c *config) Flags(flags *flag.FlagSet) {
+	flags.StringVar(&c.sizeList, "sizes", "10000,1000000,10000000", "KeyPackages, 100 on each device")
+	flags.StringVar(&c.callerList, "callers", "1,64", "callers at a time")
 	flags.IntVar(&c.rounds, "rounds", 5, "how often each is measured; the median counts")
 	flags.IntVar(&c.count, "count", 20_000, "events of each kind in a cell; a lone caller makes a tenth of them")
 	flags.StringVar(&c.dir, "dir", "", "where the files are, on the disk to be measured; default: a new temporary directory")
@@ -84,13 +52,38 @@ func parse(args []string) (config, error) {
 	flags.BoolVar(&c.keep, "keep", false, "leave the filled files in -dir, and use those that are there")
 	flags.StringVar(&c.child, "child", "", "internal: what a process that was started to be measured does")
 	flags.StringVar(&c.childFile, "file", "", "internal: with which file")
-	if err := flags.Parse(args); err != nil {
-		return c, err
-	}
+}
+
+// Check implements harness.Trial.
+func (c *config) Check() error {
 	var err1, err2 error
-	c.sizes, err1 = numbers(*sizes)
-	c.callers, err2 = numbers(*callers)
-	return c, errors.Join(err1, err2)
+	c.sizes, err1 = numbers(c.sizeList)
+	c.callers, err2 = numbers(c.callerList)
+	return errors.Join(err1, err2)
+}
+
+// Run implements harness.Trial.
+func (c *config) Run(ctx context.Context, out io.Writer) (string, error) {
+	if c.child != "" {
+		return "", child(ctx, *c)
+	}
+	if c.dir == "" {
+		dir, err := os.MkdirTemp("", "growth")
+		if err != nil {
+			return "", err
+		}
+		c.dir = dir
+		defer os.Remove(dir)
+	}
+	r, err := measure(ctx, *c)
+	if err != nil {
+		return "", err
+	}
+	write := r.writeTable
+	if c.json {
+		write = r.writeJSON
+	}
+	return "measured", write(out)
 }
 
 func numbers(list string) ([]int, error) {

@@ -6,27 +6,17 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"welcomed/trials/harness"
 )
 
 // A memory is what of a process is resident, in MB: its own, and what it has
 // mapped of files.
 type memory struct{ anon, file float64 }
 
-func readMemory() (m memory, err error) {
-	status, err := os.ReadFile("/proc/self/status")
-	if err != nil {
-		return m, err
-	}
-	for line := range strings.Lines(string(status)) {
-		var kb float64
-		if _, err := fmt.Sscanf(line, "RssAnon: %f kB", &kb); err == nil {
-			m.anon = kb / 1000
-		}
-		if _, err := fmt.Sscanf(line, "RssFile: %f kB", &kb); err == nil {
-			m.file = kb / 1000
-		}
-	}
-	return m, nil
+func readMemory() (memory, error) {
+	m, err := harness.MemoryOf(os.Getpid())
+	return memory{float64(m.Own) / 1e6, float64(m.Mapped) / 1e6}, err
 }
 
 // watchMemory looks at the memory until peak is called, which returns the most

@@ -1,21 +1,17 @@
-// Package harness runs a server for the time of a measurement.
 package harness
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"net/http"
 	"os/exec"
 	"syscall"
 	"time"
 )
 
-// patience is how long a server may take to be ready, and to stop before it is
-// killed.
+// patience is how long a server may take to serve, to be ready, and to stop before it
+// is killed.
 const patience = time.Minute
 
-// A Process is a running server.
+// A Process is a program that runs until it is stopped.
 type Process struct {
 	cmd   *exec.Cmd
 	ended chan struct{}
@@ -36,38 +32,6 @@ func Start(cmd *exec.Cmd, as *syscall.Credential) (*Process, error) {
 		close(p.ended)
 	}()
 	return p, nil
-}
-
-// Ready returns when the server with the admin listener at this host:port is
-// ready, with an error if it ends before, takes more than patience, or ctx is
-// done, with its cause.
-func (p *Process) Ready(ctx context.Context, admin string) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, patience, errors.New("the server is not ready"))
-	defer cancel()
-	for ctx.Err() == nil {
-		if isReady(ctx, admin) {
-			return nil
-		}
-		select {
-		case <-p.ended:
-			return errors.New("the server ended")
-		case <-time.After(5 * time.Millisecond):
-		}
-	}
-	return context.Cause(ctx)
-}
-
-func isReady(ctx context.Context, admin string) bool {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+admin+"/readyz", nil)
-	if err != nil {
-		return false
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return false
-	}
-	defer resp.Body.Close()
-	return resp.StatusCode == http.StatusOK
 }
 
 // PID returns the process id.

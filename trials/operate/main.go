@@ -2,7 +2,7 @@
 // on a machine where nothing of welcomed is installed, and compares what they
 // print with what the document says they print.
 //
-//	operate -shell 'COMMAND that starts a shell there' [-write] docs/operate.md
+//	operate -shell 'COMMAND that starts a shell there' [-write] [-document docs/operate.md]
 //
 // Blocks that begin with ```console are run. In them a line that begins with "$ "
 // is a command, the lines with "> " behind it belong to it, and all others are
@@ -15,34 +15,42 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"io"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
+
+	"welcomed/trials/harness"
 )
 
-func main() {
-	shell := flag.String("shell", "bash", "the `COMMAND` that starts a shell where the commands are run")
-	write := flag.Bool("write", false, "write what was printed into the document")
-	limit := flag.Duration("limit", 5*time.Minute, "how long a command may take")
-	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, flag.Arg(0), *shell, *limit, *write); err != nil {
-		fmt.Fprintln(os.Stderr, "operate:", err)
-		os.Exit(1)
-	}
+func main() { harness.Main("operate", &config{}) }
+
+type config struct {
+	document, shell string
+	write           bool
+	limit           time.Duration
 }
 
-func run(ctx context.Context, path, shell string, limit time.Duration, write bool) error {
-	text, err := os.ReadFile(path)
+// Flags implements harness.Trial.
+func (c *config) Flags(flags *flag.FlagSet) {
+	flags.StringVar(&c.document, "document", "docs/operate.md", "what is done")
+	flags.StringVar(&c.shell, "shell", "bash", "the `COMMAND` that starts a shell where the commands are run")
+	flags.BoolVar(&c.write, "write", false, "write what was printed into the document")
+	flags.DurationVar(&c.limit, "limit", 5*time.Minute, "how long a command may take")
+}
+
+// Check implements harness.Trial.
+func (c *config) Check() error { return nil }
+
+// Run implements harness.Trial.
+func (c *config) Run(ctx context.Context, out io.Writer) (string, error) {
+	text, err := os.ReadFile(c.document)
 	if err != nil {
-		return err
+		return "", err
 	}
 	doc := parse(string(text))
-	s, err := startSession(ctx, shell, limit)
+	s, err := startSession(ctx, c.shell, c.limit)
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer s.end()
 	ran, differ := 0, 0
@@ -56,24 +64,23 @@ func run(ctx context.Context, path, shell string, limit time.Duration, write boo
 			err = fmt.Errorf("it exits with %d", status)
 		}
 		if err != nil {
-			return fmt.Errorf("line %d: %s: %w, having printed:\n%s", part.line, part.command, err, printed)
+			return "", fmt.Errorf("line %d: %s: %w, having printed:\n%s", part.line, part.command, err, printed)
 		}
 		ran++
-		fmt.Printf("%5.1f s  line %d: %s\n", time.Since(start).Seconds(), part.line, firstLine(part.command))
+		fmt.Fprintf(out, "%5.1f s  line %d: %s\n", time.Since(start).Seconds(), part.line, firstLine(part.command))
 		if matches(part.printed, lines(printed)) {
 			continue
 		}
 		differ++
-		if !write {
-			fmt.Printf("         the document says:\n%s\n         but it prints:\n%s\n", indent(part.printed), indent(lines(printed)))
+		if !c.write {
+			fmt.Fprintf(out, "         the document says:\n%s\n         but it prints:\n%s\n", indent(part.printed), indent(lines(printed)))
 		}
 		part.printed = lines(printed)
 	}
-	if write {
-		err = os.WriteFile(path, []byte(doc.String()), 0o644)
+	if c.write {
+		err = os.WriteFile(c.document, []byte(doc.String()), 0o644)
 	} else if differ > 0 {
-		err = fmt.Errorf("%d of %d commands print something else than %s says", differ, ran, path)
+		err = fmt.Errorf("%d of %d commands print something else than %s says", differ, ran, c.document)
 	}
-	fmt.Printf("%d commands of %s were run, %d printed something else\n", ran, path, differ)
-	return err
+	return fmt.Sprintf("%d commands of %s were run, %d printed something else", ran, c.document, differ), err
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -38,7 +39,8 @@ func operate(t *testing.T, text string, write bool) (string, error) {
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	err := run(t.Context(), path, "bash", time.Minute, write)
+	c := &config{document: path, shell: "bash", limit: time.Minute, write: write}
+	_, err := c.Run(t.Context(), io.Discard)
 	after, _ := os.ReadFile(path)
 	return string(after), err
 }

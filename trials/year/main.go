@@ -13,22 +13,17 @@ import (
 	"context"
 	"errors"
 	"flag"
-	"fmt"
+	"io"
 	"os"
-	"os/signal"
 	"runtime/debug"
-	"syscall"
 	"time"
+
+	"welcomed/trials/harness"
 )
 
 func main() {
 	debug.SetGCPercent(400) // the ledger is large and lives long
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, os.Args[1:]); err != nil {
-		fmt.Fprintln(os.Stderr, "year:", err)
-		os.Exit(1)
-	}
+	harness.Main("year", &config{})
 }
 
 // A config is what a run is asked to do.
@@ -46,36 +41,11 @@ type config struct {
 	compacted float64
 }
 
-func run(ctx context.Context, args []string) error {
-	c, err := parse(args)
-	if errors.Is(err, flag.ErrHelp) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	dir, err := os.MkdirTemp(c.dir, "year")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	y, err := newYear(c, dir)
-	if err != nil {
-		return err
-	}
-	defer y.close()
-	if err := y.live(ctx, c.days); err != nil {
-		return err
-	}
-	return y.finish(ctx)
-}
-
 // serverLog is the size of the log of a server that is not told otherwise.
 const serverLog = 16 << 20
 
-func parse(args []string) (config, error) {
-	var c config
-	flags := flag.NewFlagSet("year", flag.ContinueOnError)
+// Flags implements harness.Trial.
+func (c *config) Flags(flags *flag.FlagSet) {
 	flags.IntVar(&c.users, "users", 1_000_000, "how many the full thing has")
 	flags.IntVar(&c.scale, "scale", 1, "so many times fewer users are simulated")
 	flags.IntVar(&c.days, "days", 365, "how long")
@@ -87,15 +57,36 @@ func parse(args []string) (config, error) {
 	flags.BoolVar(&c.json, "json", false, "print a JSON object per week")
 	flags.Float64Var(&c.ratio, "ratio", 2.5, "fail if the pages of the file ever are more than this times the payload, once it has settled")
 	flags.Float64Var(&c.compacted, "compacted", 1.6, "fail if after a compaction the file is larger than this times the payload")
-	err := flags.Parse(args)
-	if err == nil && (c.users < 1 || c.scale < 1 || c.users/c.scale < 10 || c.days < 1 || c.callers < 1) {
-		err = errors.New("at least ten users, one day, one caller")
+}
+
+// Check implements harness.Trial.
+func (c *config) Check() error {
+	if c.users < 1 || c.scale < 1 || c.users/c.scale < 10 || c.days < 1 || c.callers < 1 {
+		return errors.New("at least ten users, one day, one caller")
+	}
+	if c.step < time.Minute || c.step > day {
+		return errors.New("a step is a minute to a day")
 	}
 	if c.logSize == 0 {
-		c.logSize = max(1<<20, serverLog/int64(max(1, c.scale)))
+		c.logSize = max(1<<20, serverLog/int64(c.scale))
 	}
-	if err == nil && (c.step < time.Minute || c.step > day) {
-		err = errors.New("a step is a minute to a day")
+	return nil
+}
+
+// Run implements harness.Trial.
+func (c *config) Run(ctx context.Context, out io.Writer) (string, error) {
+	dir, err := os.MkdirTemp(c.dir, "year")
+	if err != nil {
+		return "", err
 	}
-	return c, err
+	defer os.RemoveAll(dir)
+	y, err := newYear(*c, dir, out)
+	if err != nil {
+		return "", err
+	}
+	defer y.close()
+	if err := y.live(ctx, c.days); err != nil {
+		return "", err
+	}
+	return "the store and the ledger agreed all the time", y.finish(ctx)
 }

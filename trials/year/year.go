@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -45,14 +46,14 @@ type year struct {
 // not all come, and their KeyPackages do not all end, on one day.
 const arrivals = 45 * day
 
-func newYear(c config, dir string) (*year, error) {
+func newYear(c config, dir string, out io.Writer) (*year, error) {
 	y := &year{
 		config: c, limits: delivery.DefaultLimits(), clock: storetest.NewClock(), path: filepath.Join(dir, "year.db"),
 		random: rand.New(rand.NewPCG(c.seed, 0)), byDevice: map[delivery.DeviceID]*device{},
 		byUser: map[delivery.UserID]*user{}, sessions: map[time.Time][]*device{}, counts: map[string]int{},
 	}
 	y.begun = y.clock.Now()
-	y.report.begin(y)
+	y.report.begin(y, out)
 	within := min(arrivals, time.Duration(c.days)*day/4)
 	for range c.users / c.scale {
 		y.arrive(y.begun.Add(time.Duration(y.random.Int64N(int64(within)))))

@@ -15,12 +15,11 @@ import (
 // smallYear is 40 days of 25 users.
 func smallYear(t *testing.T, callers int) *year {
 	c := config{users: 25, scale: 1, days: 40, step: 2 * time.Hour, seed: 7, callers: callers, json: true, ratio: 1000, compacted: 1000}
-	y, err := newYear(c, t.TempDir())
+	y, err := newYear(c, t.TempDir(), io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(y.close)
-	y.report.out = io.Discard
 	return y
 }
 
