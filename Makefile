@@ -118,7 +118,8 @@ disk-test:
 	@$(GO) test ./trials/disk -count=1 -v -timeout 60m -every 1 > build/disk-test.txt; \
 	status=$$?; grep -v '^=== ' build/disk-test.txt; exit $$status
 
-# Size, start-up time and memory, empty and with 100,000 KeyPackages.
+# Size, start-up time and memory, empty and with 100,000 KeyPackages. FOOTPRINT takes
+# flags: make footprint FOOTPRINT='-key-packages 1000'
 footprint: $(BINARY)
 	$(GO) build -o build/footprint ./trials/footprint
 	@build/footprint -binary $(BINARY) $(FOOTPRINT)
