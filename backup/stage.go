@@ -11,7 +11,7 @@ import (
 	"welcomed/safefile"
 )
 
-const stagedSuffix = ".backup-being-made"
+const stagedSuffix = ".backup" + safefile.PartSuffix
 
 // A Staged is a backup in a file that is on its way to another place.
 type Staged struct {

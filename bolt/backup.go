@@ -17,7 +17,7 @@ import (
 // copySuffix is what the file of a copy is called while it is made, behind the
 // name of the database: always the same, so that what a killed process left is
 // written over, and nothing that somebody would call a copy of their own.
-const copySuffix = ".copy-being-made"
+const copySuffix = ".copy" + safefile.PartSuffix
 
 // Backup returns a copy of the file as it is now: consistent, checked and marked
 // as a copy (see MarkRestored). It lies beside the database but has no name any

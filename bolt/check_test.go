@@ -126,7 +126,7 @@ func TestASoundFileIsNotTouched(t *testing.T) {
 func TestAFileIsCompactedInPlace(t *testing.T) {
 	path, v := oneVillage(t)
 	before := size(t, path)
-	must(t, os.WriteFile(path+".compacted", []byte("of a compaction that was killed"), 0o600))
+	must(t, os.WriteFile(path+".compact.part", []byte("of a compaction that was killed"), 0o600))
 	must(t, bolt.CompactInPlace(t.Context(), path, nil))
 	if after := size(t, path); after >= before {
 		t.Errorf("it has %d bytes and had %d", after, before)

@@ -51,7 +51,7 @@ func compactTo(ctx context.Context, from, to string, check CheckOptions) (err er
 		return openError(from, err)
 	}
 	defer source.Close()
-	part := to + ".compacted"
+	part := to + ".compact" + safefile.PartSuffix
 	defer os.Remove(part)
 	p.Begin("copying rows", progress.Items, rows)
 	if err := compactInto(ctx, source, part, p); err != nil {

@@ -12,6 +12,10 @@ import (
 	"welcomed/safefile"
 )
 
+// newSuffix is what a file without rows is called while it is made. Every file that is
+// not whole yet ends in safefile.PartSuffix: what a killed process has left may go.
+const newSuffix = ".new" + safefile.PartSuffix
+
 // newFile makes the file if there is none, or if it is to be a fresh one: under
 // another name, so that what is found under its own is whole, also after a power cut
 // in the middle.
@@ -33,7 +37,7 @@ func newFile(path string, opts Options) (made bool, err error) {
 			return false, errRevokedOnly
 		}
 	}
-	part := path + ".new"
+	part := path + newSuffix
 	db, err := makeFile(part, safefile.Private, opts)
 	if err != nil {
 		return false, err

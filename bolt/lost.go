@@ -71,7 +71,7 @@ func stepBack(ctx context.Context, path string, p *progress.Progress) (kept stri
 	if !soundBehind(path) {
 		return "", fmt.Errorf("%w, and nor is the state before it", errLostCommit)
 	}
-	part := path + ".before-last-commit"
+	part := path + ".before" + safefile.PartSuffix
 	defer os.Remove(part)
 	if err := copyBehind(path, part); err != nil {
 		return "", fmt.Errorf("a copy could not be kept, and nothing was changed: %w", full(err))

@@ -100,7 +100,7 @@ func TestAnUnfinishedFileIsMadeAgain(t *testing.T) {
 	for what, left := range map[string][]byte{"nothing": {}, "zeros": make([]byte, 16<<10), "half": []byte("half a page")} {
 		t.Run(what, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "welcomed.db")
-			write(t, path+".new", left)
+			write(t, path+".new.part", left)
 			makeStore(t, path)
 			if _, err := os.Lstat(path + ".new"); !errors.Is(err, os.ErrNotExist) {
 				t.Errorf("the other name is still there: %v", err)

@@ -314,7 +314,7 @@ func (w *town) save(f *os.File, to string) {
 	b, err := io.ReadAll(f)
 	must(w.t, err)
 	write(w.t, to, b)
-	if _, err := os.Stat(w.path + ".copy-being-made"); err == nil {
+	if _, err := os.Stat(w.path + ".copy.part"); err == nil {
 		w.t.Error("the copy has a name")
 	}
 }

@@ -18,7 +18,7 @@ import (
 )
 
 // exportSuffix is behind the name of what an export of a running server is made of.
-const exportSuffix = ".copy-being-exported"
+const exportSuffix = ".export" + safefile.PartSuffix
 
 func exportCommand(env environment) *cli.Command {
 	e := export{env: env, db: defaultDB(env), output: "-"}

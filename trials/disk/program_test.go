@@ -206,7 +206,7 @@ func (e *errand) check(s *harness.Server) error {
 func runProgram(t *testing.T, d *disk.Disk, fault disk.Fault) (ops int, answers map[int]int, byItself bool) {
 	t.Helper()
 	path := filepath.Join(d.Dir, fileName)
-	_, _, _ = os.Remove(path), os.Remove(path+".new"), os.Remove(path+".revoked")
+	_, _, _ = os.Remove(path), os.Remove(path+".new.part"), os.Remove(path+".revoked")
 	must(t, d.Break(fault))
 	s, errands := start(t, path, "--max-size", "16MiB"), newErrands(6, 0, 20<<10)
 	answers = make(map[int]int)

@@ -218,7 +218,7 @@ func onDisk(t *testing.T, d *disk.Disk, fault disk.Fault) (r *run, ops []disk.Op
 	t.Helper()
 	path := filepath.Join(d.Dir, fileName)
 	must(t, d.Mend()) // a store that did not open has left it broken
-	for _, old := range []string{path, path + ".new", path + bolt.RevokedSuffix} {
+	for _, old := range []string{path, path + ".new.part", path + bolt.RevokedSuffix} {
 		if err := os.Remove(old); !errors.Is(err, fs.ErrNotExist) {
 			must(t, err)
 		}

@@ -200,7 +200,7 @@ func stopsInAnUpload(t *testing.T, silent bool) {
 	if n := g.unfinished(); n != 0 && !silent {
 		t.Errorf("%d uploads were left unfinished", n)
 	}
-	for _, pattern := range []string{"*.backup-being-made", "*.copy-being-made", "*.part"} {
+	for _, pattern := range []string{"*.part"} {
 		if left, _ := filepath.Glob(filepath.Join(m.dir, pattern)); len(left) > 0 {
 			t.Errorf("left behind: %v", left)
 		}
