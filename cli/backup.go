@@ -126,11 +126,13 @@ func (b *backingUp) writer() (writeBackup, error) {
 	return b.toFile, nil
 }
 
-// A copied is a copy that somebody has made.
+// A copied is a copy that the server has made, or this process if none runs. Who made
+// it has checked it, and it says how long it is, so that a part of it is not taken
+// for all: it is not checked again.
 type copied struct {
 	io.ReadCloser
 	size int64
-	file *os.File                    // if no server made it: it is known to be sound
+	file *os.File                    // if no server made it
 	kept func(context.Context) error // is called when the backup is safe
 }
 
@@ -172,18 +174,13 @@ func (b *backingUp) toStdout(_ context.Context, source *copied) (written, error)
 	return written{"stdout", roughSize(n) + ", checked where it was made"}, nil
 }
 
-func (b *backingUp) toFile(ctx context.Context, source *copied) (written, error) {
-	err := writeDatabase(b.output, b.counted("backup", source), func(part string) error { return b.check(ctx, part) })
+func (b *backingUp) toFile(_ context.Context, source *copied) (written, error) {
+	err := writeDatabase(b.output, b.counted("backup", source), func(string) error { return nil })
 	return written{b.output, roughSize(source.size) + ", checked"}, ended(err)
 }
 
-func (b *backingUp) check(ctx context.Context, path string) error {
-	b.progress.Begin("the backup is checked", progress.Bytes, 0)
-	return bolt.Check(ctx, path)
-}
-
 func (b *backingUp) toSealedFile(ctx context.Context, source *copied) (written, error) {
-	database, err := b.checked(ctx, source, b.output)
+	database, err := b.fileOf(source, b.output)
 	if err != nil {
 		return written{}, err
 	}
@@ -199,7 +196,7 @@ func (b *backingUp) toBucket(ctx context.Context, bucket *backup.Bucket, source 
 		beside = filepath.Join(os.TempDir(), filepath.Base(b.db))
 	}
 	at := time.Now()
-	database, err := b.checked(ctx, source, beside)
+	database, err := b.fileOf(source, beside)
 	if err != nil {
 		return written{}, err
 	}
@@ -234,19 +231,25 @@ func (b *backingUp) copyRevoked(ctx context.Context, bucket *backup.Bucket) erro
 	return backup.PutRevoked(ctx, bucket, name, text, b.encryptTo)
 }
 
-// checked returns a copy as a file without a name, made beside path if there is
+// fileOf returns a copy as a file without a name, made beside path if there is
 // none yet.
-func (b *backingUp) checked(ctx context.Context, source *copied, path string) (*os.File, error) {
+func (b *backingUp) fileOf(source *copied, path string) (*os.File, error) {
 	if source.file != nil {
 		return source.file, nil
 	}
-	name := path + ".copy" + safefile.PartSuffix
+	name := path + ".received" + safefile.PartSuffix
 	defer os.Remove(name)
-	err := writeDatabase(name, b.counted("copy from the server", source), func(part string) error { return b.check(ctx, part) })
+	f, err := safefile.Create(name, safefile.Private)
 	if err != nil {
-		return nil, ended(err)
+		return nil, plainly(err)
 	}
-	return os.Open(name)
+	if _, err = io.Copy(f, b.counted("copy from the server", source)); err == nil {
+		_, err = f.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		return nil, ended(errors.Join(plainly(err), f.Close()))
+	}
+	return f, nil
 }
 
 // counted reports what is read.
