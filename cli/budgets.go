@@ -11,6 +11,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"welcomed/server"
+	"welcomed/server/admission"
 )
 
 // budgets are what callers may use up, and users have stored. They are one
@@ -37,12 +38,12 @@ const budgetsUsage = "what may be used up, at once and in each hour or second; t
 
 func (b *budgets) flag() cli.Flag {
 	return valueFlag("budgets", parts{"budget", []part{
-		{server.BudgetCaller, countBudget(&b.taken.Caller)},
-		{server.BudgetPair, countBudget(&b.taken.Pair)},
-		{server.BudgetTarget, countBudget(&b.taken.Target)},
-		{server.BudgetPublish, countBudget(&b.publish)},
-		{server.BudgetStore, byteBudget(&b.storage)},
-		{server.BudgetCheckTime, timeBudget(&b.checkTime)},
+		{admission.BudgetCaller, countBudget(&b.taken.Caller)},
+		{admission.BudgetPair, countBudget(&b.taken.Pair)},
+		{admission.BudgetTarget, countBudget(&b.taken.Target)},
+		{admission.BudgetPublish, countBudget(&b.publish)},
+		{admission.BudgetStore, byteBudget(&b.storage)},
+		{admission.BudgetCheckTime, timeBudget(&b.checkTime)},
 	}}, budgetsUsage)
 }
 

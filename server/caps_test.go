@@ -17,6 +17,7 @@ import (
 	"welcomed/mls"
 	"welcomed/mls/mlstest"
 	"welcomed/server"
+	"welcomed/server/admission"
 )
 
 // A refusals list says which caps have refused something.
@@ -78,7 +79,7 @@ func TestRequestsOfOneCaller(t *testing.T) {
 	r := s.call("GET", shelf, nil, "X-Forwarded-For", mallory)
 	r.refused(429, "too_many_requests")
 	retried(t, r)
-	same(t, "counted", refused.has(server.CapRequestsPerCaller), true)
+	same(t, "counted", refused.has(admission.CapRequestsPerCaller), true)
 	s.call("GET", shelf, nil, "X-Forwarded-For", alice).want(200)
 	same(t, "under way", s.server.Load().Requests, 2)
 
@@ -97,7 +98,7 @@ func TestRequestsOfAll(t *testing.T) {
 	r := s.call("GET", "/v1", nil)
 	r.refused(503, "overloaded")
 	retried(t, r)
-	same(t, "counted", refused.has(server.CapRequests), true)
+	same(t, "counted", refused.has(admission.CapRequests), true)
 	s.adminGet("/livez", "").want(200)
 }
 
@@ -126,7 +127,7 @@ func TestWaitsOfOneDevice(t *testing.T) {
 	oldest, newer := s.poll("phone", alice), s.poll("phone", mallory)
 	newest := s.later("POST", phone+"/claim?wait=50s", nil)
 	same(t, "the oldest", words(wait(t, "the oldest to end", oldest).want(200).at("welcomes")), "[]")
-	same(t, "counted", refused.has(server.CapWaitsPerDevice), true)
+	same(t, "counted", refused.has(admission.CapWaitsPerDevice), true)
 	eventually(t, "two to wait", func() bool { return s.server.Load().Waits == 2 })
 	s.post("", kp)
 	same(t, "the newest", len(wait(t, "the Welcome", newest).want(200).list("welcomes")), 1)
@@ -173,7 +174,7 @@ func TestWaitsOfOneCaller(t *testing.T) {
 	s.poll("one", mallory)
 	s.poll("two", mallory)
 	s.call("POST", "/v1/users/alice/devices/three/claim?wait=50s", nil, "X-Forwarded-For", mallory).refused(429, "too_many_waits")
-	same(t, "counted", refused.has(server.CapWaitsPerCaller), true)
+	same(t, "counted", refused.has(admission.CapWaitsPerCaller), true)
 	s.poll("three", alice)
 	same(t, "requests", s.server.Load().Requests, 0) // they are not under way
 	s.stop()
@@ -184,7 +185,7 @@ func TestWaitsOfAll(t *testing.T) {
 	kps := s.stock(1)
 	s.poll("tablet", "127.0.0.1")
 	s.call("POST", phone+"/claim?wait=50s", nil).refused(503, "overloaded")
-	same(t, "counted", refused.has(server.CapWaits), true)
+	same(t, "counted", refused.has(admission.CapWaits), true)
 	s.post("", kps[0])
 	same(t, "a Welcome needs no wait", len(s.call("POST", phone+"/claim?wait=50s", nil).want(200).list("welcomes")), 1)
 	s.stop()
@@ -199,7 +200,7 @@ func flooded(t *testing.T) (*service, *refusals) {
 	for range 20 {
 		upload(t, s, mallory, "/v1/welcomes", 5<<20, 2<<20)
 	}
-	eventually(t, "her to be refused", func() bool { return refused.has(server.CapBodyMemoryPerCaller) })
+	eventually(t, "her to be refused", func() bool { return refused.has(admission.CapBodyMemoryPerCaller) })
 	return s, refused
 }
 
@@ -243,7 +244,7 @@ func TestTheMemoryOfAnswersIsShared(t *testing.T) {
 		_, err := fmt.Fprintf(c, "POST %s/claim HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: %s\r\nContent-Length: 0\r\n\r\n", phone, mallory)
 		must(t, err)
 	}
-	eventually(t, "one to be refused", func() bool { return refused.has(server.CapBodyMemoryPerCaller) })
+	eventually(t, "one to be refused", func() bool { return refused.has(admission.CapBodyMemoryPerCaller) })
 	s.call("POST", tablet+"/claim", nil, "X-Forwarded-For", alice).want(200)
 	same(t, "what was refused comes again, and the small one", len(s.call("POST", phone+"/claim", nil, "X-Forwarded-For", alice).want(200).list("welcomes")), 3)
 }
@@ -361,5 +362,5 @@ func TestSmallRequestsNeedNoMemory(t *testing.T) {
 	same(t, "claimed", s.call("POST", phone+"/claim", nil).want(200).text("welcomes", 0, "id"), id)
 	s.call("POST", phone+"/welcomes/"+id+"/ack", `{}`).want(204)
 	s.call("POST", "/v1/welcomes", make([]byte, 40<<10)).refused(503, "overloaded")
-	same(t, "counted", refused.has(server.CapBodyMemory), true)
+	same(t, "counted", refused.has(admission.CapBodyMemory), true)
 }

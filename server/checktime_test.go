@@ -3,9 +3,11 @@ package server
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"net/http/httptest"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -13,7 +15,14 @@ import (
 	"welcomed/delivery"
 	"welcomed/mls"
 	"welcomed/mls/mlstest"
+	"welcomed/server/admission"
 )
+
+// A handClock is moved by hand.
+type handClock struct{ now atomic.Int64 }
+
+func (c *handClock) Now() time.Time           { return time.Unix(0, c.now.Load()) }
+func (c *handClock) advance(by time.Duration) { c.now.Add(int64(by)) }
 
 // A desk is a server that is asked without a network by callers that it knows.
 type desk struct {
@@ -76,7 +85,7 @@ func (d *desk) want(caller delivery.Caller, kps [][]byte, status int, code, afte
 func (d *desk) told(status int, code string) {
 	d.t.Helper()
 	var exceeded []string
-	if budget := map[string]string{"too_many_checks": BudgetCheckTime, "too_many_publications": BudgetPublish, "too_much_stored": BudgetStore}[code]; budget != "" {
+	if budget := map[string]string{"too_many_checks": admission.BudgetCheckTime, "too_many_publications": admission.BudgetPublish, "too_much_stored": admission.BudgetStore}[code]; budget != "" {
 		exceeded = []string{budget}
 	}
 	var problems []ProblemKind
@@ -103,13 +112,16 @@ func keyPackagesOf(suite mls.CipherSuite, n int) [][]byte {
 }
 
 func TestChecksArePaidWithTheTimeTheyTook(t *testing.T) {
-	d := newDesk(t, Options{CheckTime: CheckTimeBudget{time.Millisecond, 100 * time.Microsecond}})
+	d := newDesk(t, Options{CheckTime: CheckTimeBudget{Burst: time.Millisecond, PerSecond: 100 * time.Microsecond}})
 	first := keyPackagesOf(5, 5)
 	d.want(alice, first, 201, "", "") // each takes a millisecond, or several
-	owed, _ := d.checkTime.spent.take("alice", 0)
-	if owed == 0 {
+	_, err := d.checkTime.Begin(alice, 0, []mls.CipherSuite{1})
+	refused, ok := errors.AsType[*admission.RetryError](err)
+	if !ok {
 		t.Fatal("five P-521 checks left something of 1 ms")
 	}
+	owed := refused.Wait
+	d.exceeded = nil
 	status, code, after := d.publish("POST", alice, keyPackagesOf(1, 1)...)
 	if wait, _ := time.ParseDuration(after + "s"); status != 429 || code != "too_many_checks" || wait < owed || wait > owed+2*time.Second {
 		t.Errorf("got %d %s, Retry-After %q when %v are owed", status, code, after, owed)
@@ -123,9 +135,13 @@ func TestChecksArePaidWithTheTimeTheyTook(t *testing.T) {
 
 // TestWhatIsRefusedForItsCostIsNotChecked: the answer names no forged item.
 func TestWhatIsRefusedForItsCostIsNotChecked(t *testing.T) {
-	d := newDesk(t, Options{CheckTime: CheckTimeBudget{time.Second, 100 * time.Millisecond}})
-	d.checkTime.spent.charge("alice", 1_300_000)
-	d.checkTime.spent.charge("", 99_000_000)
+	d := newDesk(t, Options{CheckTime: CheckTimeBudget{Burst: time.Second, PerSecond: 100 * time.Millisecond}})
+	for caller, took := range map[delivery.Caller]time.Duration{alice: 1300 * time.Millisecond, {}: 99 * time.Second} {
+		_, err := d.checkTime.Begin(caller, took, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 	forged := keyPackagesOf(1, 1)
 	forged[0][len(forged[0])-1] ^= 1
 	d.want(alice, forged, 429, "too_many_checks", "3")
@@ -135,25 +151,10 @@ func TestWhatIsRefusedForItsCostIsNotChecked(t *testing.T) {
 	d.want(alice, forged, 422, "invalid_key_package", "")
 }
 
-// TestConcurrentChecksArePaidBeforehand: many requests at once do not all begin
-// with the same money.
-func TestConcurrentChecksArePaidBeforehand(t *testing.T) {
-	c := newCheckTime(Options{CheckTime: CheckTimeBudget{time.Second, time.Millisecond}, BudgetClock: time.Now, OverBudget: func(string) {}})
-	suites := slices.Repeat([]mls.CipherSuite{5}, 100)
-	for i := range 11 { // all are still under way
-		if _, err := c.begin(alice, 0, suites); err != nil {
-			t.Fatalf("request %d: %v", i, err)
-		}
-	}
-	if _, err := c.begin(alice, 0, suites); err == nil {
-		t.Error("a twelfth of 0.1 s each begins with 1 s")
-	}
-}
-
 // TestARefillIsNeverTooMuch: with the defaults of the command line, a device may
 // come with a full shelf, and again with P-521 after it was set up anew.
 func TestARefillIsNeverTooMuch(t *testing.T) {
-	d := newDesk(t, Options{CheckTime: CheckTimeBudget{10 * time.Second, 200 * time.Millisecond}, Publish: Budget{5000, 2000}})
+	d := newDesk(t, Options{CheckTime: CheckTimeBudget{Burst: 10 * time.Second, PerSecond: 200 * time.Millisecond}, Publish: Budget{Burst: 5000, PerHour: 2000}})
 	for range 4 {
 		d.want(alice, keyPackagesOf(1, 100), 201, "", "")
 	}
@@ -161,8 +162,7 @@ func TestARefillIsNeverTooMuch(t *testing.T) {
 }
 
 func TestPublicationsArePaidByWhatIsNewlyStored(t *testing.T) {
-	d := newDesk(t, Options{Publish: Budget{3, 60}})
-	d.publications.charge("", 1000)
+	d := newDesk(t, Options{Publish: Budget{Burst: 3, PerHour: 60}})
 	first := keyPackagesOf(1, 2)
 	d.want(alice, first, 201, "", "")
 	for range 3 { // the answer was lost

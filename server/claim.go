@@ -62,7 +62,7 @@ func (s *Server) claim(w http.ResponseWriter, r *request) error {
 	held := 0
 	opts.Room = func(n int) error {
 		held += n
-		return r.visit.hold(n)
+		return r.usage.HoldMemory(n)
 	}
 	result, err := s.awaitWelcomes(r, opts, wait)
 	if err != nil {
@@ -103,7 +103,7 @@ func (s *Server) awaitWelcomes(r *request, opts delivery.ClaimOptions, wait time
 }
 
 func (s *Server) claimNow(r *request, opts delivery.ClaimOptions) (delivery.ClaimResult, error) {
-	done, err := s.claims.take(r.Context(), string(r.device.User))
+	done, err := s.claims.Acquire(r.Context(), string(r.device.User))
 	if err != nil {
 		return delivery.ClaimResult{}, err
 	}

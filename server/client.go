@@ -51,13 +51,3 @@ func (s *Server) trusted(addr netip.Addr) bool {
 func (s *Server) shared(addr netip.Addr) bool {
 	return !addr.IsValid() || addr.IsLoopback() || s.trusted(addr)
 }
-
-// addressBlock is what one client can have of addresses: of IPv6 that is a /64.
-func addressBlock(addr netip.Addr) netip.Prefix {
-	bits := addr.BitLen()
-	if addr.Is6() {
-		bits = 64
-	}
-	block, _ := addr.Prefix(bits) // the zero Prefix for no address
-	return block
-}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"welcomed/server"
+	"welcomed/server/admission"
 )
 
 // ended waits until the server has closed a connection.
@@ -36,7 +37,7 @@ func TestAnIdleConnectionGivesWayToANewOne(t *testing.T) {
 	later := raw(t, s.api, "GET /v1 HTTP/1.1\r\nHost: localhost\r\n\r\n")
 	same(t, "status", later.StatusCode, 200)
 	first.ended()
-	same(t, "counted", refused.has(server.CapConnections), true)
+	same(t, "counted", refused.has(admission.CapConnections), true)
 	same(t, "status", raw(t, s.api, "GET /v1 HTTP/1.1\r\nHost: localhost\r\n\r\n").StatusCode, 200)
 	slow.ended()
 	_, err = busy.Write(make([]byte, 100))
@@ -50,7 +51,7 @@ func TestAConnectionWaitsWhereAllAreBusy(t *testing.T) {
 	late := dial(t, s.api)
 	_, err := io.WriteString(late, "GET /v1 HTTP/1.1\r\nHost: localhost\r\n\r\n")
 	must(t, err)
-	eventually(t, "it to wait", func() bool { return refused.has(server.CapConnections) })
+	eventually(t, "it to wait", func() bool { return refused.has(admission.CapConnections) })
 	s.adminGet("/readyz", "").want(200)
 	must(t, late.SetReadDeadline(time.Now().Add(50*time.Millisecond)))
 	if _, err := late.r.Peek(1); err == nil {
@@ -66,7 +67,7 @@ func TestAServerStopsWhileAConnectionWaits(t *testing.T) {
 	s, refused := capped(t, server.Caps{Connections: 1})
 	busy := upload(t, s, "", "/v1/welcomes", 100, 0)
 	dial(t, s.api)
-	eventually(t, "it to wait", func() bool { return refused.has(server.CapConnections) })
+	eventually(t, "it to wait", func() bool { return refused.has(admission.CapConnections) })
 	s.stop()
 	_, err := busy.Write(make([]byte, 100))
 	must(t, err)
@@ -81,7 +82,7 @@ func TestConnectionsOfOneAddress(t *testing.T) {
 	dial(t, s.api)
 	s.open(2)
 	dial(t, s.api).ended()
-	same(t, "counted", refused.has(server.CapConnectionsPerAddress), true)
+	same(t, "counted", refused.has(admission.CapConnectionsPerAddress), true)
 	other := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}
 	c, err := other.Dial("tcp", s.api)
 	must(t, err)

@@ -74,7 +74,7 @@ func (s *Server) explain(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	done, err := s.reads.take(r.Context(), "explain")
+	done, err := s.reads.Acquire(r.Context(), "explain")
 	if err != nil {
 		return err
 	}

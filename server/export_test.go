@@ -1,11 +1,12 @@
 package server
 
 import (
-	"context"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"time"
+
+	"welcomed/server/admission"
 )
 
 // Body bounds how long a body may take; tests cannot wait as long as users.
@@ -76,36 +77,15 @@ func (s *Server) ReadWait(query string) (time.Duration, error) {
 func (s *Server) ClientAddress(r *http.Request) string { return s.clientAddress(r).String() }
 
 // NothingShared has connections from this machine counted for their address.
-func (s *Server) NothingShared() { s.connections.shared = func(netip.Addr) bool { return false } }
-
-// A Pool is a pool of what a test takes from it.
-type Pool struct{ pool }
-
-// NewPool returns one of that size.
-func NewPool(size, most int64) *Pool {
-	return &Pool{pool{size: size, most: most, all: CapRequests, each: CapRequestsPerCaller, refusal: errTooManyRequests, refused: func(Cap) {}}}
+func (s *Server) NothingShared() {
+	s.connections = admission.NewConnections(s.caps, func(netip.Addr) bool { return false }, s.options.Refused)
 }
 
-// Take is take, and says who refused.
-func (p *Pool) Take(party string, n int64) error { return p.take(party, n) }
-
-// Give is the opposite.
-func (p *Pool) Give(party string, n int64) { p.add(party, -n) }
-
-// ErrOverloaded and ErrTooManyRequests are what a pool refuses with.
-var ErrOverloaded, ErrTooManyRequests = errOverloaded, errTooManyRequests
-
-// Turns are turns.
-type Turns struct{ turns }
-
-// Take is take.
-func (t *Turns) Take(ctx context.Context, object string) (func(), error) { return t.take(ctx, object) }
-
-// Objects returns of how many objects somebody has a turn or wants one.
-func (t *Turns) Objects() int { return len(t.of) }
-
 // TakeMemory has a party hold n bytes for ever.
-func (s *Server) TakeMemory(party string, n int64) error { return s.pools.memory.take(party, n) }
+func (s *Server) TakeMemory(party string, n int) error {
+	u := s.capacity.Usage(party, party)
+	return u.HoldMemory(n + admission.SmallBytes)
+}
 
 // Notes returns how many refusals a server remembers.
 func Notes(s *Server) (n int) {

@@ -16,6 +16,7 @@ import (
 	"welcomed/delivery"
 	"welcomed/mls"
 	"welcomed/mls/mlstest"
+	"welcomed/server/admission"
 )
 
 // growthEvents is how often each event happens, growthAtOnce how many at once. One at a
@@ -42,7 +43,7 @@ func (g *growth) publish(n int, lastResort bool) (delivery.NewKeyPackage, int) {
 	items := g.items(n, lastResort)
 	_, err := g.store.Publish(context.Background(), g.caller, g.device, items)
 	g.must(err)
-	return items[0], publicationSize(g.device, slices.Repeat(items, 100)) / 100
+	return items[0], admission.PublicationSize(g.device, slices.Repeat(items, 100)) / 100
 }
 
 func (g *growth) must(err error) {
@@ -58,7 +59,7 @@ func (g *growth) giveBack(id delivery.DeviceID, key string) int {
 	g.must(err)
 	_, err = g.store.GiveBack(context.Background(), g.caller, delivery.GiveBackRequest{Reservation: r.ID, Reason: delivery.GivenBackInvalid})
 	g.must(err)
-	return rememberedSize(req, r) + heldSize(g.caller, r)
+	return admission.RememberedSize(req, r) + admission.HeldSize(g.caller, r)
 }
 
 func (g *growth) posting(ref mls.KeyPackageRef) delivery.Posting {
@@ -81,7 +82,7 @@ func (g *growth) send(ref mls.KeyPackageRef) int {
 		}
 	}
 	g.must(err)
-	return postingSize(p, g.caller)
+	return admission.PostingSize(p, g.caller)
 }
 
 // TestWhatIsStoredIsCharged: whatever a user has stored, the file grows by no more than
@@ -92,7 +93,7 @@ func TestWhatIsStoredIsCharged(t *testing.T) {
 			req := delivery.ReserveRequest{Users: []delivery.UserID{g.caller.User}, IdempotencyKey: fmt.Sprint(n)}
 			r, err := g.store.Reserve(context.Background(), g.caller, req)
 			g.must(err)
-			return rememberedSize(req, r)
+			return admission.RememberedSize(req, r)
 		},
 		"an answer that is remembered of ten devices that do not exist": func(g *growth, n int) int {
 			req := delivery.ReserveRequest{IdempotencyKey: fmt.Sprint(n)}
@@ -101,7 +102,7 @@ func TestWhatIsStoredIsCharged(t *testing.T) {
 			}
 			r, err := g.store.Reserve(context.Background(), g.caller, req)
 			g.must(err)
-			return rememberedSize(req, r)
+			return admission.RememberedSize(req, r)
 		},
 		"a KeyPackage": func(g *growth, n int) int {
 			_, charged := g.publish(n, false)
@@ -121,7 +122,7 @@ func TestWhatIsStoredIsCharged(t *testing.T) {
 			p.Hold = true
 			_, err := g.store.Post(context.Background(), g.caller, p)
 			g.must(err)
-			return charged + postingSize(p, g.caller)
+			return charged + admission.PostingSize(p, g.caller)
 		},
 		"a Welcome that is held for a last resort, and cancelled": func(g *growth, n int) int {
 			p := g.posting(g.items(-1, true)[0].Ref)
@@ -130,7 +131,7 @@ func TestWhatIsStoredIsCharged(t *testing.T) {
 			g.must(err)
 			_, err = g.store.Cancel(context.Background(), g.caller, o.ID)
 			g.must(err)
-			return postingSize(p, g.caller)
+			return admission.PostingSize(p, g.caller)
 		},
 		"a KeyPackage, and a Welcome that is rejected": func(g *growth, n int) int {
 			item, charged := g.publish(n, false)
@@ -145,7 +146,7 @@ func TestWhatIsStoredIsCharged(t *testing.T) {
 			_, err := g.store.Publish(context.Background(), g.caller, id, items)
 			g.must(err)
 			g.must(g.store.RemoveDevice(context.Background(), g.caller, id))
-			return publicationSize(g.device, items)
+			return admission.PublicationSize(g.device, items)
 		},
 	} {
 		for _, user := range []delivery.UserID{"mallory", delivery.UserID(strings.Repeat("m", 255))} {

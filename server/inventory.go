@@ -118,7 +118,7 @@ func (s *Server) compareInventory(w http.ResponseWriter, r *request, text string
 		return err
 	}
 	object, _ := ofTheUser.object(r)
-	done, err := s.reads.take(r.Context(), object)
+	done, err := s.reads.Acquire(r.Context(), object)
 	if err != nil {
 		return err
 	}

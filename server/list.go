@@ -61,12 +61,12 @@ func (s *Server) list(w http.ResponseWriter, r *request) error {
 // listed lists what the budgets have left. What a listing costs shows only then,
 // so a caller's listings take turns, see turnsOf.
 func (s *Server) listed(r *request, opts delivery.ListOptions) (page delivery.Listing, err error) {
-	if err := s.budgets.beginList(r.caller, r.user, &opts); err != nil {
+	if err := s.keyPackages.BeginList(r.caller, r.user, &opts); err != nil {
 		return page, err
 	}
 	page, err = s.store.List(r.Context(), r.caller, r.user, opts)
 	if err == nil {
-		s.budgets.endList(r.caller, r.user, page)
+		s.keyPackages.EndList(r.caller, r.user, page)
 	}
 	return page, err
 }

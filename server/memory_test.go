@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"welcomed/delivery"
 	"welcomed/mls"
@@ -172,52 +171,5 @@ func TestAnswersAreWrittenAsPackageJSONWouldWriteThem(t *testing.T) {
 				}
 			}
 		}
-	}
-}
-
-// TestWorkTakesTurns: what does not fit waits, and is done when there is room.
-func TestWorkTakesTurns(t *testing.T) {
-	s := New(Options{Limits: delivery.DefaultLimits(), Caps: Caps{BodyMemory: 8 << 20}})
-	first, second := &visit{pools: &s.pools}, &visit{pools: &s.pools}
-	if err := first.beginWork(t.Context(), 100<<20); err != nil { // all there is
-		t.Fatal(err)
-	}
-	if err := (&visit{pools: &s.pools}).beginWork(t.Context(), smallBytes); err != nil {
-		t.Error("what is small waited")
-	}
-	began := make(chan error)
-	go func() { began <- second.beginWork(t.Context(), 1<<20) }()
-	select {
-	case <-began:
-		t.Fatal("two work where there is room for one")
-	case <-time.After(20 * time.Millisecond):
-	}
-	first.endWork()
-	if err := <-began; err != nil {
-		t.Error(err)
-	}
-	second.leave()
-}
-
-// TestReadingIsPaidWithCheckTime: who owes time may send small bodies only.
-func TestReadingIsPaidWithCheckTime(t *testing.T) {
-	d := newDesk(t, Options{CheckTime: CheckTimeBudget{10 * time.Millisecond, time.Millisecond}})
-	busy := func() error {
-		for began := time.Now(); time.Since(began) < 20*time.Millisecond; {
-			continue
-		}
-		return nil
-	}
-	if err := d.checkTime.parsing(alice, smallBytes+1, busy); err != nil {
-		t.Fatal(err)
-	}
-	if d.checkTime.parsing(alice, smallBytes+1, busy) == nil || !slices.Equal(d.exceeded, []string{BudgetCheckTime}) {
-		t.Errorf("who owes 10 ms was let read more; told of %v", d.exceeded)
-	}
-	if err := d.checkTime.parsing(alice, smallBytes, busy); err != nil {
-		t.Error("a small body: ", err)
-	}
-	if err := d.checkTime.parsing(bob, smallBytes+1, busy); err != nil {
-		t.Error("another caller: ", err)
 	}
 }

@@ -51,7 +51,7 @@ func (f framing) head(format mls.WireFormat) []byte {
 // answerObjects writes what make returns, with its objects, for size bytes of which
 // there has to be memory.
 func answerObjects(w http.ResponseWriter, r *request, size int, make func(*objects) any) error {
-	if err := r.visit.hold(size); err != nil {
+	if err := r.usage.HoldMemory(size); err != nil {
 		return err
 	}
 	body, o := borrowBuffer(), new(objects)

@@ -12,6 +12,7 @@ import (
 	"welcomed/auth"
 	"welcomed/delivery"
 	"welcomed/mls"
+	"welcomed/server/admission"
 )
 
 // What the server itself refuses, before a store is asked.
@@ -90,21 +91,21 @@ var answers = []struct {
 	{errTooManyRecipients, http.StatusUnprocessableEntity, "too_many_recipients"},
 	{errPreconditionRequired, http.StatusPreconditionRequired, "precondition_required"},
 
-	{errTooManyChecks, http.StatusTooManyRequests, "too_many_checks"},
-	{errTooMuchStored, http.StatusTooManyRequests, "too_much_stored"},
-	{errTooManyPublications, http.StatusTooManyRequests, "too_many_publications"},
-	{errCallerBudget, http.StatusTooManyRequests, "caller_budget"},
-	{errTooManyNames, http.StatusTooManyRequests, "caller_budget"},
-	{errListBudget, http.StatusTooManyRequests, "list_budget"},
-	{errPairBudget, http.StatusTooManyRequests, "pair_budget"},
-	{errTargetBudget, http.StatusTooManyRequests, "target_budget"},
-	{errTooManyRequests, http.StatusTooManyRequests, "too_many_requests"},
-	{errTooManyWaits, http.StatusTooManyRequests, "too_many_waits"},
+	{admission.ErrTooManyChecks, http.StatusTooManyRequests, "too_many_checks"},
+	{admission.ErrTooMuchStored, http.StatusTooManyRequests, "too_much_stored"},
+	{admission.ErrTooManyPublications, http.StatusTooManyRequests, "too_many_publications"},
+	{admission.ErrCallerBudget, http.StatusTooManyRequests, "caller_budget"},
+	{admission.ErrTooManyNames, http.StatusTooManyRequests, "caller_budget"},
+	{admission.ErrListBudget, http.StatusTooManyRequests, "list_budget"},
+	{admission.ErrPairBudget, http.StatusTooManyRequests, "pair_budget"},
+	{admission.ErrTargetBudget, http.StatusTooManyRequests, "target_budget"},
+	{admission.ErrTooManyRequests, http.StatusTooManyRequests, "too_many_requests"},
+	{admission.ErrTooManyWaits, http.StatusTooManyRequests, "too_many_waits"},
 	{errTooManyHeaders, http.StatusRequestHeaderFieldsTooLarge, "too_many_headers"},
 
 	{auth.ErrUnavailable, http.StatusServiceUnavailable, "auth_unavailable"},
 	{delivery.ErrOutcomeUnknown, http.StatusServiceUnavailable, "outcome_unknown"},
-	{errOverloaded, http.StatusServiceUnavailable, "overloaded"},
+	{admission.ErrOverloaded, http.StatusServiceUnavailable, "overloaded"},
 	{delivery.ErrFileGone, http.StatusServiceUnavailable, "store_unavailable"},
 	{delivery.ErrUnavailable, http.StatusServiceUnavailable, "store_unavailable"},
 	{delivery.ErrClosed, http.StatusServiceUnavailable, "shutting_down"},
@@ -178,8 +179,8 @@ func (s *Server) fail(w *response, r *request, err error) {
 	if w.status != 0 {
 		panic(http.ErrAbortHandler) // half an answer must not look like a whole one
 	}
-	if later, ok := errors.AsType[*laterError](err); ok {
-		w.Header().Set("Retry-After", strconv.Itoa(later.retryAfter()))
+	if later, ok := errors.AsType[*admission.RetryError](err); ok {
+		w.Header().Set("Retry-After", strconv.Itoa(later.RetryAfter()))
 	} else if p.Status == http.StatusServiceUnavailable || p.Status == http.StatusTooManyRequests {
 		w.Header().Set("Retry-After", "1")
 	}

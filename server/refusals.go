@@ -15,6 +15,7 @@ import (
 	"welcomed/delivery"
 	"welcomed/explain"
 	"welcomed/mls"
+	"welcomed/server/admission"
 )
 
 // refusals remember what was refused lately, so that it can be explained: until
@@ -159,7 +160,7 @@ func (s *Server) remember(r *request, params httprouter.Params, err error) {
 	}
 	party := r.caller.ID()
 	if party == "" {
-		party = " " + addressBlock(r.client).String() // no caller has a space
+		party = " " + admission.AddressBlock(r.client).String() // no caller has a space
 		n.Who = r.client.String()
 	}
 	s.refusals.strangers.write(party, n)

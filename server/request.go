@@ -21,6 +21,7 @@ import (
 	"welcomed/auth"
 	"welcomed/delivery"
 	"welcomed/mls"
+	"welcomed/server/admission"
 )
 
 const (
@@ -35,7 +36,7 @@ type request struct {
 	route  *route
 	caller delivery.Caller
 	client netip.Addr // where it comes from
-	visit  visit
+	usage  admission.Usage
 
 	identity auth.Identity // whose credentials they are
 	operator bool          // came over the admin socket
@@ -55,7 +56,7 @@ type request struct {
 	limit int
 	room  int // bytes that are accounted for
 
-	checkTime *checkTime // that reading the body takes
+	checkTime *admission.CheckTime // that reading the body takes
 
 	// permitted looks at the credentials again, where they were looked at; a body
 	// that comes only after this time needs it.
@@ -262,7 +263,7 @@ func (r *request) makeRoom(b *bytes.Buffer) error {
 	if r.ContentLength >= 0 {
 		room = max(b.Len(), min(room, int(r.ContentLength))) + 1
 	}
-	if err := r.visit.hold(room - r.room); err != nil {
+	if err := r.usage.HoldMemory(room - r.room); err != nil {
 		return err
 	}
 	r.room = room
@@ -310,7 +311,7 @@ func (r *request) readJSON(v any) error {
 	if _, err := r.mediaType(mediaJSON); err != nil {
 		return err
 	}
-	if err := r.visit.beginWork(r.Context(), parsedMemory(body.Bytes())); err != nil {
+	if err := r.usage.BeginWork(r.Context(), parsedMemory(body.Bytes())); err != nil {
 		return err
 	}
 	return r.parse(body.Bytes(), v)
@@ -318,7 +319,7 @@ func (r *request) readJSON(v any) error {
 
 // parse reads JSON, for whose time the caller pays.
 func (r *request) parse(body []byte, v any) error {
-	return r.checkTime.parsing(r.caller, len(body), func() error { return parseJSON(body, v) })
+	return r.checkTime.Parsing(r.caller, len(body), func() error { return parseJSON(body, v) })
 }
 
 // readMessage reads a body that is one MLS object (raw) or JSON, which goes to
@@ -328,7 +329,7 @@ func (r *request) readMessage(v any) (raw []byte, err error) {
 	err = r.readBody(buffer)
 	body := buffer.Bytes()
 	if err == nil && len(body) > maxKept && cap(body) > len(body)+spareBytes {
-		err = r.visit.hold(len(body)) // it came without its length
+		err = r.usage.HoldMemory(len(body)) // it came without its length
 	}
 	if err != nil || len(body) == 0 || cap(body) > len(body)+spareBytes {
 		body = append([]byte{}, body...)

@@ -8,6 +8,7 @@ import (
 
 	"welcomed/delivery"
 	"welcomed/mls"
+	"welcomed/server/admission"
 )
 
 type reservedDeviceJSON struct {
@@ -52,7 +53,7 @@ func (s *Server) reserve(w http.ResponseWriter, r *request) error {
 // each may name a thousand users.
 func (s *Server) reserved(r *request, req delivery.ReserveRequest) (reservation delivery.Reservation, err error) {
 	if r.caller.User != "" {
-		done, err := s.reservations.take(r.Context(), string(r.caller.User))
+		done, err := s.reservations.Acquire(r.Context(), string(r.caller.User))
 		if err != nil {
 			return reservation, err
 		}
@@ -67,18 +68,18 @@ func (s *Server) reserved(r *request, req delivery.ReserveRequest) (reservation 
 	if before.Repeated != nil {
 		return *before.Repeated, nil
 	}
-	err = s.stored(r.caller.User, namedSize(req), func() (int, error) {
-		bill, err := s.budgets.beginReserve(r.caller, &req, before.Devices)
+	err = s.stored(r.caller.User, admission.NamedSize(req), func() (int, error) {
+		bill, err := s.keyPackages.BeginReserve(r.caller, &req, before.Devices)
 		if err != nil {
 			return 0, err
 		}
 		reservation, err = s.store.Reserve(r.Context(), r.caller, req)
-		bill.end(reservation, err)
+		bill.End(reservation, err)
 		if err != nil {
 			return 0, err
 		}
 		s.rememberUnserved(r, req, reservation)
-		return rememberedSize(req, reservation) + heldSize(r.caller, reservation), nil
+		return admission.RememberedSize(req, reservation) + admission.HeldSize(r.caller, reservation), nil
 	})
 	return reservation, err
 }

@@ -132,7 +132,7 @@ func writeBody(w http.ResponseWriter, status int, mediaType string, body []byte)
 // answerContent writes body with an ETag over all of it, or the part of it that
 // was asked for, or that it has not changed.
 func answerContent(w http.ResponseWriter, r *request, mediaType string, body []byte) error {
-	if err := r.visit.hold(len(body)); err != nil {
+	if err := r.usage.HoldMemory(len(body)); err != nil {
 		return err
 	}
 	sum := sha256.Sum256(body)

@@ -163,13 +163,13 @@ func (s *Server) serve(rt *route, run func(http.ResponseWriter, *request, httpro
 		start := time.Now()
 		w := s.newResponse(hw, hr)
 		r := s.newRequest(w, hr, rt)
-		w.begins = append(w.begins, r.visit.endWork)
+		w.begins = append(w.begins, r.usage.EndWork)
 		defer func() {
 			took := time.Since(start)
 			s.options.Observe(rt.path, knownMethod(r.Method), w.code(), took)
 			s.logRequest(r, w, took)
 		}()
-		defer r.visit.leave()
+		defer r.usage.End()
 		defer s.recover(w, r)
 		if err := run(w, r, params); err != nil {
 			s.remember(r, params, err)

@@ -64,11 +64,11 @@ const failedGrace = 2 * time.Second
 // once.
 func (s *Server) Serve(ctx context.Context, api, admin net.Listener) error {
 	apiServer, adminServer := s.httpServer(s.API()), s.httpServer(s.Admin())
-	api = s.connections.listen(api)
+	api = s.connections.Listen(api)
 	adminServer.ReadTimeout, adminServer.WriteTimeout = s.times.body, s.times.write
 	open := newAttendance()
 	apiServer.ConnState = func(c net.Conn, state http.ConnState) {
-		s.connections.observe(c, state)
+		s.connections.Observe(c, state)
 		open.note(c, state)
 	}
 	socketServer := s.httpServer(s.Socket())

@@ -13,6 +13,7 @@ import (
 
 	"welcomed/auth"
 	"welcomed/delivery"
+	"welcomed/server/admission"
 )
 
 // Options are what a [Server] needs. Zero is the default, which is said behind a
@@ -102,19 +103,18 @@ type Server struct {
 	options   Options
 	times     timeouts
 	verifiers verifiers
-	budgets   *budgets
-	checkTime *checkTime
 
-	publications *buckets // by user
-	storage      *buckets // by user
+	keyPackages  *admission.KeyPackages
+	checkTime    *admission.CheckTime
+	publications *admission.Account
+	storage      *admission.Account
 
-	caps        Caps
-	pools       pools
-	connections *connections
-	claims      turns // by user
-	reads       turns // what is costly to read, see turnsOf
-
-	reservations turns // by user who reserves
+	caps         admission.Caps
+	capacity     *admission.Capacity
+	connections  *admission.Connections
+	claims       admission.PerKey // by user
+	reservations admission.PerKey // by user who reserves
+	reads        admission.PerKey // what is costly to read, see turnsOf
 
 	refusals *refusals // lately
 	given    *given
@@ -159,20 +159,22 @@ func New(o Options) *Server {
 		options:   o,
 		times:     newTimeouts(o),
 		verifiers: make(verifiers, cmp.Or(o.Checks, runtime.GOMAXPROCS(0))),
-		budgets:   newBudgets(o),
-		caps:      o.Caps.orDefault(),
+		caps:      o.Caps.OrDefault(),
 		draining:  make(chan struct{}),
 
-		checkTime:    newCheckTime(o),
-		refusals:     newRefusals(o.BudgetClock),
-		given:        newGiven(o.GivenOften),
-		largestBody:  LargestBody(o.Limits),
-		publications: newBuckets(o.Publish.Burst, o.Publish.PerHour, o.BudgetClock),
-		storage:      newBuckets(o.Storage.Burst, o.Storage.PerHour, o.BudgetClock),
+		refusals:    newRefusals(o.BudgetClock),
+		given:       newGiven(o.GivenOften),
+		largestBody: LargestBody(o.Limits),
 	}
-	s.pools.init(s.caps, o.Refused)
-	s.lines = lines{most: s.caps.WaitsPerDevice, displaced: func() { o.Refused(CapWaitsPerDevice) }}
-	s.connections = newConnections(s.caps, s.shared, o.Refused)
+	budgets := admission.BudgetOptions{
+		KeyPackages: o.Budgets, CheckTime: o.CheckTime, Publish: o.Publish, Store: o.Storage,
+		Clock: o.BudgetClock, Exceeded: o.OverBudget, Log: o.Log,
+	}
+	s.keyPackages, s.checkTime = admission.NewKeyPackages(budgets), admission.NewCheckTime(budgets)
+	s.publications, s.storage = admission.NewPublications(budgets), admission.NewStorage(budgets)
+	s.capacity = admission.NewCapacity(s.caps, o.Refused)
+	s.lines = lines{most: s.caps.WaitsPerDevice, displaced: func() { o.Refused(admission.CapWaitsPerDevice) }}
+	s.connections = admission.NewConnections(s.caps, s.shared, o.Refused)
 	s.drain = sync.OnceFunc(func() { close(s.draining) })
 	return s
 }

@@ -105,7 +105,7 @@ func (s *Server) farewell(l net.Listener, a *attendance) {
 		}
 	}
 	enough.Reset(lullsMost * s.times.lull)
-	for s.connections.unread() {
+	for s.connections.Unread() {
 		select {
 		case <-time.After(unreadEvery):
 		case <-gone:
@@ -142,7 +142,7 @@ func (s *Server) stopAPI(srv *http.Server, a *attendance, grace time.Duration) e
 			case <-stopped:
 				return
 			case <-time.After(goAway):
-				s.connections.closeIdle()
+				s.connections.CloseIdle()
 			}
 		}
 	})

@@ -9,6 +9,7 @@ import (
 
 	"welcomed/mls/mlstest"
 	"welcomed/server"
+	"welcomed/server/admission"
 )
 
 // startStorage serves users who may have so many bytes stored at once, and a
@@ -30,7 +31,7 @@ func (m *market) storedTooMuch(r reply) {
 	if r.header.Get("Retry-After") == "" {
 		r.t.Errorf("%s: there is no Retry-After", r.what)
 	}
-	same(m.t, r.what+" exceeds", m.sawExceeded(), server.BudgetStore)
+	same(m.t, r.what+" exceeds", m.sawExceeded(), admission.BudgetStore)
 }
 
 // TestAnswersThatAreRememberedArePaid: nobody fills the disk with devices that

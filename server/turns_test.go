@@ -2,7 +2,6 @@ package server_test
 
 import (
 	"context"
-	"errors"
 	"strings"
 	"testing"
 
@@ -47,25 +46,6 @@ func TestClaimsOfAUserTakeTurns(t *testing.T) {
 	for _, a := range answers {
 		wait(t, "an answer", a).want(200)
 	}
-}
-
-func TestWhoLeavesTakesNoTurn(t *testing.T) {
-	turns := new(server.Turns)
-	gone, cancel := context.WithCancel(t.Context())
-	cancel()
-	var dones []func()
-	for range 2 {
-		done, err := turns.Take(t.Context(), "a")
-		must(t, err)
-		dones = append(dones, done)
-	}
-	if _, err := turns.Take(gone, "a"); !errors.Is(err, context.Canceled) {
-		t.Errorf("got %v", err)
-	}
-	for _, done := range dones {
-		done()
-	}
-	same(t, "objects", turns.Objects(), 0)
 }
 
 // TestEveryRouteSaysHowItTakesTurns: a route that is new has to say so.

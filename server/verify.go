@@ -9,6 +9,7 @@ import (
 
 	"welcomed/delivery"
 	"welcomed/mls"
+	"welcomed/server/admission"
 )
 
 // verifiers bounds the signature checks under way, of all requests together:
@@ -83,10 +84,10 @@ func publishMemory(items []blob) (n int) {
 func (s *Server) verify(r *request, items []blob, repeats bool) ([]delivery.NewKeyPackage, error) {
 	read := make([]*mls.KeyPackage, len(items))
 	verdicts := make([]*delivery.InvalidItem, len(items))
-	if err := r.visit.beginWork(r.Context(), publishMemory(items)); err != nil {
+	if err := r.usage.BeginWork(r.Context(), publishMemory(items)); err != nil {
 		return nil, err
 	}
-	large := r.room > smallBytes
+	large := r.room > admission.SmallBytes
 	var took atomic.Int64
 	err := s.verifiers.each(r.Context(), len(items), func(i int) {
 		started := time.Now()
@@ -104,11 +105,11 @@ func (s *Server) verify(r *request, items []blob, repeats bool) ([]delivery.NewK
 			return nil, err
 		}
 	}
-	bill, err := s.checkTime.begin(r.caller, time.Duration(took.Load()), suitesOf(read))
+	bill, err := s.checkTime.Begin(r.caller, time.Duration(took.Load()), suitesOf(read))
 	if err != nil {
 		return nil, err
 	}
-	defer bill.end()
+	defer bill.End()
 	err = s.verifiers.each(r.Context(), len(items), func(i int) {
 		if kp := read[i]; kp != nil {
 			accepted[i], verdicts[i] = verifyItem(i, kp, bill)
@@ -188,8 +189,8 @@ func withHint(err error, b []byte) error {
 }
 
 // verifyItem returns what is published, or why it is not.
-func verifyItem(index int, kp *mls.KeyPackage, bill *checkBill) (delivery.NewKeyPackage, *delivery.InvalidItem) {
-	if err := bill.timed(kp.CipherSuite, kp.Verify); err != nil {
+func verifyItem(index int, kp *mls.KeyPackage, bill *admission.CheckBill) (delivery.NewKeyPackage, *delivery.InvalidItem) {
+	if err := bill.Timed(kp.CipherSuite, kp.Verify); err != nil {
 		return delivery.NewKeyPackage{}, refuseItem(index, kp.Ref().String(), err)
 	}
 	return delivery.Publication(kp), nil

@@ -36,10 +36,10 @@ func (s *Server) await(r *request, wait time.Duration, look look) error {
 	}
 	w := s.lines.join(r.device)
 	defer s.lines.leave(w)
-	if err := s.beginWait(r); err != nil {
+	if err := r.usage.BeginWait(); err != nil {
 		return err
 	}
-	defer r.visit.endWait()
+	defer r.usage.EndWait()
 	enough := time.NewTimer(wait)
 	defer enough.Stop()
 	for over := false; !found && !over; {

@@ -8,6 +8,7 @@ import (
 
 	"welcomed/delivery"
 	"welcomed/mls"
+	"welcomed/server/admission"
 )
 
 type recipientJSON struct {
@@ -84,7 +85,7 @@ func (s *Server) postCharged(r *request, p delivery.Posting) (delivery.Outcome, 
 	if before.Posted {
 		return s.store.Post(r.Context(), r.caller, p)
 	}
-	if err := s.budgets.chargePost(r.caller, before.Owners, len(refs)); err != nil {
+	if err := s.keyPackages.ChargePost(r.caller, before.Owners, len(refs)); err != nil {
 		return delivery.Outcome{}, err
 	}
 	return s.postStored(r, p)
@@ -95,12 +96,12 @@ func (s *Server) postStored(r *request, p delivery.Posting) (outcome delivery.Ou
 	if p.DryRun {
 		return s.store.Post(r.Context(), r.caller, p)
 	}
-	err = s.stored(r.caller.User, postingSize(p, r.caller), func() (int, error) {
+	err = s.stored(r.caller.User, admission.PostingSize(p, r.caller), func() (int, error) {
 		outcome, err = s.store.Post(r.Context(), r.caller, p)
 		if err != nil || outcome.Repeated {
 			return 0, err
 		}
-		return postingSize(p, r.caller), nil
+		return admission.PostingSize(p, r.caller), nil
 	})
 	return outcome, err
 }
@@ -141,10 +142,10 @@ func (s *Server) readWelcome(r *request, p *delivery.Posting) error {
 	if recipients > s.limits.RecipientsPerWelcome {
 		return fmt.Errorf("%w: %d, at most %d in one Welcome", errTooManyRecipients, recipients, s.limits.RecipientsPerWelcome)
 	}
-	if err := r.visit.beginWork(r.Context(), len(raw)+len(p.RatchetTree)+recipients*perRecipient); err != nil {
+	if err := r.usage.BeginWork(r.Context(), len(raw)+len(p.RatchetTree)+recipients*perRecipient); err != nil {
 		return err
 	}
-	return s.checkTime.parsing(r.caller, len(raw), func() error {
+	return s.checkTime.Parsing(r.caller, len(raw), func() error {
 		if p.Welcome, err = mls.ReadWelcome(raw); err != nil {
 			return withHint(err, raw)
 		}
@@ -201,7 +202,7 @@ func answerOutcome(w http.ResponseWriter, r *request, ask func(context.Context, 
 	if err != nil {
 		return err
 	}
-	if err := r.visit.hold(outcomeSize(outcome)); err != nil {
+	if err := r.usage.HoldMemory(outcomeSize(outcome)); err != nil {
 		return err
 	}
 	require := requireAny

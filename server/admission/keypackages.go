@@ -1,52 +1,14 @@
-package server
+package admission
 
 import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"time"
 
 	"golang.org/x/time/rate"
 
 	"welcomed/delivery"
-)
-
-// A Budget is a number of KeyPackages that may be taken at once, and how many
-// more in each hour. A burst of zero is no limit.
-type Budget struct{ Burst, PerHour int }
-
-// Budgets bound what a user may take of the KeyPackages of others, so that
-// nobody can empty a shelf or learn about everybody. Each that is reserved or
-// named in a Welcome counts. Listings have budgets of their own, of the same
-// size, where ten KeyPackages that are listed count as one: who may only read
-// keeps nobody from reserving. There is no budget for one's own KeyPackages, nor
-// for a service that acts for nobody: it can sign up as many users as it likes.
-type Budgets struct {
-	Caller Budget // what one user may take of all others, and list of them
-	Pair   Budget // what one user may take of one other, and list of them
-	Target Budget // what all others together may take of one user; beyond it there is only the last resort
-}
-
-// DefaultBudgets let somebody create two groups of 5,000 devices within an hour.
-func DefaultBudgets() Budgets {
-	return Budgets{
-		Caller: Budget{20_000, 20_000},
-		Pair:   Budget{100, 20},
-		Target: Budget{1_000, 200},
-	}
-}
-
-// The budgets, as they are counted when one has nothing left.
-const (
-	BudgetCaller = "caller"
-	BudgetPair   = "pair"
-	BudgetList   = "list"
-	BudgetTarget = "target" // also when only the last resort is handed out
-
-	BudgetCheckTime = "check_time"
-	BudgetPublish   = "publish"
-	BudgetStore     = "store"
 )
 
 // What a KeyPackage is charged, in the unit of the buckets.
@@ -55,8 +17,8 @@ const (
 	takenCost  = 10
 )
 
-// budgets keep account of what has been taken.
-type budgets struct {
+// KeyPackages keep account of the KeyPackages that callers take of others.
+type KeyPackages struct {
 	caller *buckets // by caller
 	pair   *pairs   // by caller, and whose the KeyPackages are
 	target *buckets // by whose the KeyPackages are: users who have some
@@ -65,18 +27,19 @@ type budgets struct {
 	lists  *buckets
 	listed *pairs
 
-	observe func(string)
-	log     *slog.Logger
-	drained rate.Sometimes // how often the log tells of a drain
+	exceeded func(string)
+	log      *slog.Logger
+	drained  rate.Sometimes // how often the log tells of a drain
 }
 
-func newBudgets(o Options) *budgets {
-	of := func(b Budget) *buckets { return newBuckets(b.Burst*takenCost, b.PerHour*takenCost, o.BudgetClock) }
-	ofPair := func(b Budget) *pairs { return newPairs(b.Burst*takenCost, b.PerHour*takenCost, o.BudgetClock) }
-	return &budgets{
-		caller: of(o.Budgets.Caller), pair: ofPair(o.Budgets.Pair), target: of(o.Budgets.Target),
-		lists: of(o.Budgets.Caller), listed: ofPair(o.Budgets.Pair),
-		observe: o.OverBudget, log: o.Log, drained: rate.Sometimes{First: 1, Interval: time.Minute},
+// NewKeyPackages returns accounts of which nothing has been taken.
+func NewKeyPackages(o BudgetOptions) *KeyPackages {
+	of := func(b Budget) *buckets { return newBuckets(b.Burst*takenCost, b.PerHour*takenCost, o.Clock) }
+	ofPair := func(b Budget) *pairs { return newPairs(b.Burst*takenCost, b.PerHour*takenCost, o.Clock) }
+	return &KeyPackages{
+		caller: of(o.KeyPackages.Caller), pair: ofPair(o.KeyPackages.Pair), target: of(o.KeyPackages.Target),
+		lists: of(o.KeyPackages.Caller), listed: ofPair(o.KeyPackages.Pair),
+		exceeded: o.Exceeded, log: o.Log, drained: rate.Sometimes{First: 1, Interval: time.Minute},
 	}
 }
 
@@ -84,18 +47,9 @@ func newBudgets(o Options) *budgets {
 // authentication there is nobody to be charged.
 func charged(c delivery.Caller, user delivery.UserID) bool { return c.User != "" && c.User != user }
 
-// What a client is told whose budget has nothing left.
-var (
-	errCallerBudget = errors.New("you have taken as many KeyPackages as you may for now")
-	errTooManyNames = errors.New("you have asked for the KeyPackages of as many users as you may for now")
-	errPairBudget   = errors.New("you have taken as many KeyPackages of this user as you may for now")
-	errTargetBudget = errors.New("as many KeyPackages of this user were taken as may be for now")
-	errListBudget   = errors.New("you have listed as many KeyPackages as you may for now")
-)
-
 // chargePairs charges the caller for all users, or for none: then the caller's own
 // budget is given back too. Who repeats what was refused loses nothing by it.
-func (b *budgets) chargePairs(c delivery.Caller, price map[string]int, total int, owe bool) error {
+func (b *KeyPackages) chargePairs(c delivery.Caller, price map[string]int, total int, owe bool) error {
 	caller := string(c.User)
 	need := total
 	if owe && b.caller != nil {
@@ -103,8 +57,8 @@ func (b *budgets) chargePairs(c delivery.Caller, price map[string]int, total int
 	}
 	if b.caller != nil {
 		if wait, ok := b.caller.takeIf(caller, need, total); !ok {
-			b.observe(BudgetCaller)
-			return &laterError{errCallerBudget, wait}
+			b.exceeded(BudgetCaller)
+			return &RetryError{ErrCallerBudget, wait}
 		}
 	}
 	user, wait, err := b.pair.takeAll(caller, price, owe)
@@ -113,49 +67,36 @@ func (b *budgets) chargePairs(c delivery.Caller, price map[string]int, total int
 	}
 	b.caller.charge(caller, -total)
 	if user == "" {
-		b.observe(BudgetCaller)
-		return &laterError{err, wait}
+		b.exceeded(BudgetCaller)
+		return &RetryError{err, wait}
 	}
-	b.observe(BudgetPair)
-	return &laterError{fmt.Errorf("%w: %s", err, user), wait}
+	b.exceeded(BudgetPair)
+	return &RetryError{fmt.Errorf("%w: %s", err, user), wait}
 }
 
 // targetSpent tells of a user of whom as many were taken as may be.
-func (b *budgets) targetSpent(c delivery.Caller, user string) {
-	b.observe(BudgetTarget)
+func (b *KeyPackages) targetSpent(c delivery.Caller, user string) {
+	b.exceeded(BudgetTarget)
 	b.drained.Do(func() {
 		b.log.Warn("as many KeyPackages of a user were taken as may be; only the last resort is handed out",
 			"user", user, "last_caller", string(c.User))
 	})
 }
 
-// A laterError is a refusal that ends by itself.
-type laterError struct {
-	error
-	wait time.Duration
-}
-
-func (e *laterError) Unwrap() error { return e.error }
-
-// retryAfter is for the header of that name: whole seconds, at least one.
-func (e *laterError) retryAfter() int {
-	return max(1, int(math.Ceil(min(e.wait, 24*time.Hour).Seconds())))
-}
-
-// beginList charges a listing for one KeyPackage, the caller for ten of them, and
+// BeginList charges a listing for one KeyPackage, the caller for ten of them, and
 // narrows it to what the budgets of listings have left. What cannot be taken is
 // not listed.
-func (b *budgets) beginList(c delivery.Caller, user delivery.UserID, o *delivery.ListOptions) error {
+func (b *KeyPackages) BeginList(c delivery.Caller, user delivery.UserID, o *delivery.ListOptions) error {
 	if !charged(c, user) {
 		return nil
 	}
 	caller := string(c.User)
 	if wait, ok := b.lists.take(caller, takenCost); !ok {
-		return b.listRefused(errListBudget, wait)
+		return b.listRefused(ErrListBudget, wait)
 	}
 	if _, wait, err := b.listed.takeAll(caller, map[string]int{string(user): listedCost}, false); err != nil {
 		b.lists.charge(caller, -takenCost)
-		return b.listRefused(errListBudget, wait)
+		return b.listRefused(ErrListBudget, wait)
 	}
 	if b.target.left(string(user)) < takenCost {
 		b.targetSpent(c, string(user))
@@ -166,13 +107,13 @@ func (b *budgets) beginList(c delivery.Caller, user delivery.UserID, o *delivery
 	return nil
 }
 
-func (b *budgets) listRefused(err error, wait time.Duration) error {
-	b.observe(BudgetList)
-	return &laterError{err, wait}
+func (b *KeyPackages) listRefused(err error, wait time.Duration) error {
+	b.exceeded(BudgetList)
+	return &RetryError{err, wait}
 }
 
-// endList charges for the rest.
-func (b *budgets) endList(c delivery.Caller, user delivery.UserID, page delivery.Listing) {
+// EndList charges for the rest.
+func (b *KeyPackages) EndList(c delivery.Caller, user delivery.UserID, page delivery.Listing) {
 	if !charged(c, user) {
 		return
 	}
@@ -184,20 +125,20 @@ func (b *budgets) endList(c delivery.Caller, user delivery.UserID, page delivery
 	b.listed.charge(string(c.User), string(user), max(0, count-1)*listedCost)
 }
 
-// A reserveBill is what a reservation was charged before it was made.
-type reserveBill struct {
-	*budgets
+// A ReserveBill is what a reservation was charged before it was made.
+type ReserveBill struct {
+	*KeyPackages
 	caller string
 	named  map[delivery.UserID]int // as often as the request does
 	price  map[string]int          // by user
 	target map[string]bool         // who has paid for it too
 }
 
-// beginReserve charges for one KeyPackage of each device that is asked for, and
+// BeginReserve charges for one KeyPackage of each device that is asked for, and
 // for one of each name that nobody has: what a name costs does not say whether it
 // is somebody's. It says of whom only the last resort may be handed out.
-func (b *budgets) beginReserve(c delivery.Caller, req *delivery.ReserveRequest, devices map[delivery.UserID]int) (*reserveBill, error) {
-	bill := &reserveBill{b, string(c.User), namedIn(c, *req), make(map[string]int), make(map[string]bool)}
+func (b *KeyPackages) BeginReserve(c delivery.Caller, req *delivery.ReserveRequest, devices map[delivery.UserID]int) (*ReserveBill, error) {
+	bill := &ReserveBill{b, string(c.User), namedIn(c, *req), make(map[string]int), make(map[string]bool)}
 	total := 0
 	for user, n := range bill.named {
 		bill.price[string(user)] = max(n, devices[user]) * takenCost
@@ -237,9 +178,9 @@ func namedIn(c delivery.Caller, req delivery.ReserveRequest) map[delivery.UserID
 	return named
 }
 
-// end gives back what was not taken. Of a user who was named without success the
+// End gives back what was not taken. Of a user who was named without success the
 // caller pays for one all the same, and the user's own budget for nothing.
-func (b *reserveBill) end(r delivery.Reservation, err error) {
+func (b *ReserveBill) End(r delivery.Reservation, err error) {
 	if errors.Is(err, delivery.ErrOutcomeUnknown) {
 		return
 	}
@@ -260,18 +201,18 @@ func (b *reserveBill) end(r delivery.Reservation, err error) {
 		if err != nil || r.Repeated {
 			pair, target = 0, 0
 		}
-		b.budgets.caller.charge(b.caller, pair-price)
+		b.KeyPackages.caller.charge(b.caller, pair-price)
 		b.pair.charge(b.caller, user, pair-price)
 		if b.target[user] {
-			b.budgets.target.charge(user, target-price)
+			b.KeyPackages.target.charge(user, target-price)
 		}
 	}
 }
 
-// chargePost charges for every KeyPackage that a Welcome names: what the caller
+// ChargePost charges for every KeyPackage that a Welcome names: what the caller
 // has reserved was charged to its owner's budgets then, and what is no last
 // resort can be taken from others.
-func (b *budgets) chargePost(c delivery.Caller, owners []delivery.Owner, recipients int) error {
+func (b *KeyPackages) ChargePost(c delivery.Caller, owners []delivery.Owner, recipients int) error {
 	pair, target := make(map[string]int), make(map[string]int)
 	for _, o := range owners {
 		if !charged(c, o.User) || o.Reserved {
@@ -287,11 +228,11 @@ func (b *budgets) chargePost(c delivery.Caller, owners []delivery.Owner, recipie
 
 // chargeOwners charges for all or for nothing. It does not say whose KeyPackage it
 // was that there were too many of: who posts knows a ref, and may not know that.
-func (b *budgets) chargeOwners(c delivery.Caller, pair, target map[string]int, total int) error {
+func (b *KeyPackages) chargeOwners(c delivery.Caller, pair, target map[string]int, total int) error {
 	if err := b.chargePairs(c, pair, total, false); err != nil {
-		later, _ := errors.AsType[*laterError](err)
-		if errors.Is(err, errPairBudget) {
-			return &laterError{errPairBudget, later.wait}
+		later, _ := errors.AsType[*RetryError](err)
+		if errors.Is(err, ErrPairBudget) {
+			return &RetryError{ErrPairBudget, later.Wait}
 		}
 		return err
 	}
@@ -310,7 +251,7 @@ func (b *budgets) chargeOwners(c delivery.Caller, pair, target map[string]int, t
 			b.pair.charge(string(c.User), other, -price)
 		}
 		b.caller.charge(string(c.User), -total)
-		return &laterError{errTargetBudget, wait}
+		return &RetryError{ErrTargetBudget, wait}
 	}
 	return nil
 }

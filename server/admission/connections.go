@@ -1,4 +1,4 @@
-package server
+package admission
 
 import (
 	"container/list"
@@ -10,12 +10,12 @@ import (
 	"sync/atomic"
 )
 
-// connections are those of the API. There are at most as many as most, and
+// Connections are those of the API. There are at most as many as most, and
 // fewer from one address: one too many from there is closed at once. Where there
 // are as many as most, the one that has been idle for longest is closed for a
 // new one, and if none is idle the new one waits where the system keeps those
 // that are not accepted yet, until another ends.
-type connections struct {
+type Connections struct {
 	most, mostPerAddress int
 	shared               func(netip.Addr) bool // has no limit of its own
 	refused              func(Cap)
@@ -28,31 +28,34 @@ type connections struct {
 	closed bool
 }
 
-func newConnections(c Caps, shared func(netip.Addr) bool, refused func(Cap)) *connections {
-	cs := &connections{most: c.Connections, mostPerAddress: c.ConnectionsPerAddress, shared: shared, refused: refused,
+// NewConnections returns those that caps allow. From a shared address any number may come, and
+// refused is told of each time that a cap refuses one.
+func NewConnections(c Caps, shared func(netip.Addr) bool, refused func(Cap)) *Connections {
+	cs := &Connections{most: c.Connections, mostPerAddress: c.ConnectionsPerAddress, shared: shared, refused: refused,
 		from: make(map[netip.Prefix]int)}
 	cs.change.L = &cs.mu
 	return cs
 }
 
-func (cs *connections) count() int {
+// Count returns how many are open.
+func (cs *Connections) Count() int {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	return cs.open
 }
 
-// listen returns l with its connections counted.
-func (cs *connections) listen(l net.Listener) net.Listener { return &gate{l, cs} }
+// Listen returns l with its connections counted.
+func (cs *Connections) Listen(l net.Listener) net.Listener { return &listener{l, cs} }
 
-type gate struct {
+type listener struct {
 	net.Listener
-	connections *connections
+	connections *Connections
 }
 
 // Accept implements net.Listener.
-func (g *gate) Accept() (net.Conn, error) {
+func (l *listener) Accept() (net.Conn, error) {
 	for {
-		c, err := g.Listener.Accept()
+		c, err := l.Listener.Accept()
 		if err != nil {
 			return nil, err
 		}
@@ -60,7 +63,7 @@ func (g *gate) Accept() (net.Conn, error) {
 		if !ok {
 			return c, nil
 		}
-		if counted := g.connections.admit(tcp); counted != nil {
+		if counted := l.connections.admit(tcp); counted != nil {
 			return counted, nil
 		}
 		tcp.Close()
@@ -68,18 +71,18 @@ func (g *gate) Accept() (net.Conn, error) {
 }
 
 // Close implements net.Listener.
-func (g *gate) Close() error {
-	g.connections.mu.Lock()
-	g.connections.closed = true
-	g.connections.change.Broadcast()
-	g.connections.mu.Unlock()
-	return g.Listener.Close()
+func (l *listener) Close() error {
+	l.connections.mu.Lock()
+	l.connections.closed = true
+	l.connections.change.Broadcast()
+	l.connections.mu.Unlock()
+	return l.Listener.Close()
 }
 
 // admit counts a connection, or returns nil if it is one too many.
-func (cs *connections) admit(tcp *net.TCPConn) *connection {
-	client := parseAddress(tcp.RemoteAddr().String())
-	c := &connection{TCPConn: tcp, of: cs, block: addressBlock(client), shared: cs.shared(client)}
+func (cs *Connections) admit(tcp *net.TCPConn) *connection {
+	client := tcp.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap().WithZone("")
+	c := &connection{TCPConn: tcp, of: cs, block: AddressBlock(client), shared: cs.shared(client)}
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	if !c.shared && cs.from[c.block] >= cs.mostPerAddress {
@@ -102,7 +105,7 @@ func (cs *connections) admit(tcp *net.TCPConn) *connection {
 
 // makeRoom returns when there is room for another connection, or none is
 // accepted any more.
-func (cs *connections) makeRoom() {
+func (cs *Connections) makeRoom() {
 	for cs.open >= cs.most && !cs.closed {
 		longest := cs.idle.Front()
 		if longest == nil {
@@ -113,8 +116,8 @@ func (cs *connections) makeRoom() {
 	}
 }
 
-// closeIdle closes those that wait for a request.
-func (cs *connections) closeIdle() {
+// CloseIdle closes those that wait for a request.
+func (cs *Connections) CloseIdle() {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	for cs.idle.Len() > 0 {
@@ -123,7 +126,7 @@ func (cs *connections) closeIdle() {
 }
 
 // end closes a connection and forgets it. Closing does not wait for the peer.
-func (cs *connections) end(c *connection) error {
+func (cs *Connections) end(c *connection) error {
 	if c.ended {
 		return net.ErrClosed
 	}
@@ -139,7 +142,7 @@ func (cs *connections) end(c *connection) error {
 	return c.TCPConn.Close()
 }
 
-func (cs *connections) setIdle(c *connection, idle bool) {
+func (cs *Connections) setIdle(c *connection, idle bool) {
 	if c.idle != nil {
 		cs.idle.Remove(c.idle)
 		c.idle = nil
@@ -150,9 +153,9 @@ func (cs *connections) setIdle(c *connection, idle bool) {
 	}
 }
 
-// observe is told by net/http what its connections do. One on which a header
+// Observe is told by net/http what its connections do. One on which a header
 // has not come whole waits for a request.
-func (cs *connections) observe(nc net.Conn, state http.ConnState) {
+func (cs *Connections) Observe(nc net.Conn, state http.ConnState) {
 	if secure, ok := nc.(*tls.Conn); ok {
 		nc = secure.NetConn()
 	}
@@ -166,10 +169,10 @@ func (cs *connections) observe(nc net.Conn, state http.ConnState) {
 	cs.setIdle(c, state == http.StateNew || state == http.StateIdle)
 }
 
-// unread reports whether something has come over a connection that counts as idle: the
+// Unread reports whether something has come over a connection that counts as idle: the
 // client has sent a request that net/http has not read, or has not told of yet. A server
 // that is short of processors sees late what came early.
-func (cs *connections) unread() bool {
+func (cs *Connections) Unread() bool {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	for e := cs.idle.Front(); e != nil; e = e.Next() {
@@ -183,7 +186,7 @@ func (cs *connections) unread() bool {
 // A connection is one that is counted.
 type connection struct {
 	*net.TCPConn
-	of     *connections
+	of     *Connections
 	block  netip.Prefix
 	shared bool
 	heard  atomic.Bool // something was read since net/http last told what it does
@@ -207,4 +210,14 @@ func (c *connection) Close() error {
 	c.of.mu.Lock()
 	defer c.of.mu.Unlock()
 	return c.of.end(c)
+}
+
+// AddressBlock is what one client can have of addresses: of IPv6 that is a /64.
+func AddressBlock(addr netip.Addr) netip.Prefix {
+	bits := addr.BitLen()
+	if addr.Is6() {
+		bits = 64
+	}
+	block, _ := addr.Prefix(bits) // the zero Prefix for no address
+	return block
 }

@@ -1,4 +1,4 @@
-package server
+package admission
 
 import (
 	"errors"
@@ -143,10 +143,10 @@ func TestNamesArePaidInATableOfTheirOwner(t *testing.T) {
 	if made < 900 || made > 1000 {
 		t.Errorf("mallory has %d buckets, want a third of all", made)
 	}
-	if err := take("mallory", "alice", 1); !errors.Is(err, errPairBudget) {
+	if err := take("mallory", "alice", 1); !errors.Is(err, ErrPairBudget) {
 		t.Errorf("of alice, of whom enough was taken: %v", err)
 	}
-	if _, wait, err := p.takeAll("mallory", map[string]int{"another": 1}, false); !errors.Is(err, errTooManyNames) || wait != time.Second {
+	if _, wait, err := p.takeAll("mallory", map[string]int{"another": 1}, false); !errors.Is(err, ErrTooManyNames) || wait != time.Second {
 		t.Errorf("one more name: %v, wait %v", err, wait)
 	}
 	for i := range 500 {
@@ -171,7 +171,7 @@ func TestAllOfManyNamesArePaidOrNone(t *testing.T) {
 	p := newPairs(10, 3600, clock.Now)
 	_, _, _ = p.takeAll("bob", map[string]int{"alice": 8}, false)
 	name, wait, err := p.takeAll("bob", map[string]int{"alice": 4, "carol": 4}, false)
-	if name != "alice" || wait != 2*time.Second || !errors.Is(err, errPairBudget) {
+	if name != "alice" || wait != 2*time.Second || !errors.Is(err, ErrPairBudget) {
 		t.Errorf("got %q, %v, %v", name, wait, err)
 	}
 	if n := p.left("bob", "carol"); n != 10 {

@@ -1,36 +1,8 @@
-package server
+package admission
 
 import (
-	"errors"
 	"fmt"
 	"sync"
-)
-
-// A Cap is a limit on what clients take of the server at the same time.
-type Cap string
-
-// The caps, as they are counted when they refuse something.
-const (
-	CapConnections           Cap = "connections"             // in all: the longest idle one is closed for a new one
-	CapConnectionsPerAddress Cap = "connections_per_address" // a new one is closed
-	CapRequests              Cap = "requests"                // under way in all
-	CapRequestsPerCaller     Cap = "requests_per_caller"     // under way
-	CapWaits                 Cap = "waits"                   // claims that wait, in all
-	CapWaitsPerCaller        Cap = "waits_per_caller"
-	CapWaitsPerDevice        Cap = "waits_per_device" // the oldest is answered for a new one
-	CapBodyMemory            Cap = "body_memory"      // bytes of bodies and answers under way
-	CapBodyMemoryPerCaller   Cap = "body_memory_per_caller"
-)
-
-// AllCaps are all of them.
-var AllCaps = []Cap{CapConnections, CapConnectionsPerAddress, CapRequests, CapRequestsPerCaller,
-	CapWaits, CapWaitsPerCaller, CapWaitsPerDevice, CapBodyMemory, CapBodyMemoryPerCaller}
-
-// What a client is told whose request does not fit.
-var (
-	errOverloaded      = errors.New("the server has as much to do as it takes on")
-	errTooManyRequests = errors.New("too many requests at the same time")
-	errTooManyWaits    = errors.New("too many claims wait")
 )
 
 // A pool is something of which there is only so much: requests, waiting claims,
@@ -69,7 +41,7 @@ func (p *pool) take(party string, n int64) error {
 func (p *pool) refuse(party string, n int64) (Cap, error) {
 	free := p.size - p.used - n
 	if free < 0 {
-		return p.all, fmt.Errorf("%w: %s", errOverloaded, p.all)
+		return p.all, fmt.Errorf("%w: %s", ErrOverloaded, p.all)
 	}
 	if party == "" {
 		return "", nil

@@ -1,6 +1,6 @@
 //go:build unix
 
-package server
+package admission
 
 import (
 	"net"
@@ -17,7 +17,7 @@ func TestWhatHasComeOverAnIdleConnectionIsKnown(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	cs := newConnections(Caps{Connections: 10, ConnectionsPerAddress: 10}, func(netip.Addr) bool { return false }, func(Cap) {})
+	cs := NewConnections(Caps{Connections: 10, ConnectionsPerAddress: 10}, func(netip.Addr) bool { return false }, func(Cap) {})
 	client, err := net.Dial("tcp", l.Addr().String())
 	if err != nil {
 		t.Fatal(err)
@@ -32,11 +32,11 @@ func TestWhatHasComeOverAnIdleConnectionIsKnown(t *testing.T) {
 
 	expect := func(when string, want bool) {
 		t.Helper()
-		if got := cs.unread(); got != want {
+		if got := cs.Unread(); got != want {
 			t.Errorf("%s: unread is %v, want %v", when, got, want)
 		}
 	}
-	cs.observe(c, http.StateIdle)
+	cs.Observe(c, http.StateIdle)
 	expect("nothing was sent", false)
 	if _, err := client.Write([]byte("GET")); err != nil {
 		t.Fatal(err)
@@ -46,8 +46,8 @@ func TestWhatHasComeOverAnIdleConnectionIsKnown(t *testing.T) {
 		t.Fatal(err)
 	}
 	expect("net/http has read it and has not told", true)
-	cs.observe(c, http.StateActive)
+	cs.Observe(c, http.StateActive)
 	expect("it is under way", false)
-	cs.observe(c, http.StateIdle)
+	cs.Observe(c, http.StateIdle)
 	expect("it was answered", false)
 }

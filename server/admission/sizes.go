@@ -1,0 +1,98 @@
+package admission
+
+import "welcomed/delivery"
+
+// What rows take in the file besides the names and the payloads in them, in bytes:
+// keys, times, indices, timers, and pages that are not full. TestWhatIsStoredIsCharged
+// compares them with a file that grows.
+const (
+	deviceBytes     = 512 // of a device, which may be new
+	keyPackageBytes = 352 // of a KeyPackage and its tombstone, reserved and given back meanwhile
+	welcomeBytes    = 768 // of a Welcome
+	mailBytes       = 640 // of a Welcome for one recipient, with what may be said when it is rejected
+	answerBytes     = 320 // of an answer that is remembered
+	rememberedBytes = 64  // of a user or a device in it
+)
+
+// PublicationSize is what a publication takes if all of it is new.
+func PublicationSize(device delivery.DeviceID, items []delivery.NewKeyPackage) int {
+	stored := make([]bool, len(items))
+	for i := range stored {
+		stored[i] = items[i].Bytes != nil
+	}
+	return sizeOf(device, items, stored)
+}
+
+// NewlyStored is what those of the items take that were not there before.
+func NewlyStored(device delivery.DeviceID, items []delivery.NewKeyPackage, p delivery.Publications) int {
+	stored := make([]bool, len(items))
+	for i, item := range p.Items {
+		stored[i] = item.New
+	}
+	return sizeOf(device, items, stored)
+}
+
+func sizeOf(device delivery.DeviceID, items []delivery.NewKeyPackage, stored []bool) (n int) {
+	for i, item := range items {
+		if stored[i] {
+			n += len(item.Bytes) + keyPackageBytes
+		}
+	}
+	if n > 0 {
+		n += deviceBytes + 3*(len(device.User)+len(device.Name))
+	}
+	return n
+}
+
+// PostingSize is what a Welcome takes.
+func PostingSize(p delivery.Posting, poster delivery.Caller) int {
+	return welcomeBytes + len(poster.ID()) + len(p.Welcome.Bytes()) + len(p.RatchetTree) + len(p.Context) + len(p.Welcome.Secrets)*mailBytes
+}
+
+// NamedSize is what RememberedSize will be at least.
+func NamedSize(req delivery.ReserveRequest) (n int) {
+	if req.IdempotencyKey == "" {
+		return 0
+	}
+	n = answerBytes
+	for _, user := range req.Users {
+		n += rememberedBytes + 2*len(user)
+	}
+	for _, d := range req.Devices {
+		n += rememberedBytes + len(d.Name)
+	}
+	return n
+}
+
+// HeldSize is what it takes that KeyPackages say by whom they are reserved.
+func HeldSize(caller delivery.Caller, r delivery.Reservation) (n int) {
+	if r.Repeated {
+		return 0
+	}
+	for _, user := range r.Users {
+		for _, d := range user.Devices {
+			if d.Status == delivery.DeviceReserved {
+				n += 2 * len(caller.ID())
+			}
+		}
+	}
+	return n
+}
+
+// RememberedSize is what an answer takes that is kept for its Idempotency-Key.
+func RememberedSize(req delivery.ReserveRequest, r delivery.Reservation) (n int) {
+	if req.IdempotencyKey == "" || r.Repeated {
+		return 0
+	}
+	n = answerBytes
+	for _, user := range r.Users {
+		n += rememberedBytes + 2*len(user.User)
+		for _, d := range user.Devices {
+			n += rememberedBytes + len(d.Device)
+			if d.KeyPackage != nil {
+				n += len(d.KeyPackage.Ref)
+			}
+		}
+	}
+	return n
+}
