@@ -115,7 +115,7 @@ func TestChecksArePaidWithTheTimeTheyTook(t *testing.T) {
 	d := newDesk(t, Options{CheckTime: CheckTimeBudget{Burst: time.Millisecond, PerSecond: 100 * time.Microsecond}})
 	first := keyPackagesOf(5, 5)
 	d.want(alice, first, 201, "", "") // each takes a millisecond, or several
-	_, err := d.checkTime.Begin(alice, 0, []mls.CipherSuite{1})
+	_, err := d.checkTime.ChargeChecks(alice, 0, []mls.CipherSuite{1})
 	refused, ok := errors.AsType[*admission.RetryError](err)
 	if !ok {
 		t.Fatal("five P-521 checks left something of 1 ms")
@@ -137,7 +137,7 @@ func TestChecksArePaidWithTheTimeTheyTook(t *testing.T) {
 func TestWhatIsRefusedForItsCostIsNotChecked(t *testing.T) {
 	d := newDesk(t, Options{CheckTime: CheckTimeBudget{Burst: time.Second, PerSecond: 100 * time.Millisecond}})
 	for caller, took := range map[delivery.Caller]time.Duration{alice: 1300 * time.Millisecond, {}: 99 * time.Second} {
-		_, err := d.checkTime.Begin(caller, took, nil)
+		_, err := d.checkTime.ChargeChecks(caller, took, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,12 +1,15 @@
 package server
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
 
 	"welcomed/delivery"
 	"welcomed/mls"
+	"welcomed/server/admission"
 )
 
 // A keyPackageJSON is what every answer about a KeyPackage has.
@@ -51,9 +54,7 @@ func (s *Server) publish(w http.ResponseWriter, r *request) error {
 	if len(blobs) == 0 {
 		return errNoKeyPackages
 	}
-	published, err := s.published(r, blobs, func(items []delivery.NewKeyPackage) (delivery.Publications, error) {
-		return s.store.Publish(r.Context(), r.caller, r.device, items)
-	})
+	published, err := s.published(r, blobs, s.store.Publish)
 	if err != nil {
 		return err
 	}
@@ -75,13 +76,56 @@ func (s *Server) replace(w http.ResponseWriter, r *request) error {
 	if blobs == nil {
 		return errNoKeyPackages
 	}
-	published, err := s.published(r, blobs, func(items []delivery.NewKeyPackage) (delivery.Publications, error) {
-		return s.store.Replace(r.Context(), r.caller, r.device, only(suites), items)
-	})
+	published, err := s.published(r, blobs, s.replacement(suites))
 	if err != nil {
 		return err
 	}
 	return answer(w, http.StatusOK, newPublications(published))
+}
+
+// replacement is the publisher that replaces what is there of one suite, or of all.
+func (s *Server) replacement(suites []mls.CipherSuite) publisher {
+	return func(ctx context.Context, c delivery.Caller, device delivery.DeviceID, items []delivery.NewKeyPackage) (delivery.Publications, error) {
+		return s.store.Replace(ctx, c, device, only(suites), items)
+	}
+}
+
+// A publisher is the method of the store that a route publishes with.
+type publisher func(context.Context, delivery.Caller, delivery.DeviceID, []delivery.NewKeyPackage) (delivery.Publications, error)
+
+// published publishes what was sent for the device of the path. What was published
+// before is not verified again and costs nothing, whatever is owed.
+func (s *Server) published(r *request, sent []blob, publish publisher) (delivery.Publications, error) {
+	published, err := s.verifiedAndPublished(r, sent, true, publish)
+	if errors.Is(err, delivery.ErrNotFound) { // some of what was published before was forgotten meanwhile
+		published, err = s.verifiedAndPublished(r, sent, false, publish)
+	}
+	return published, err
+}
+
+// verifiedAndPublished charges the user of the path for what was not published before.
+func (s *Server) verifiedAndPublished(r *request, sent []blob, repeats bool, publish publisher) (published delivery.Publications, err error) {
+	items, err := s.verify(r, sent, repeats)
+	if err != nil {
+		return published, err
+	}
+	user := r.device.User
+	if r.caller.Unrestricted() {
+		user = "" // nobody pays
+	}
+	count, err := s.publications.Charge(user, admission.PublicationCount(items))
+	if err != nil {
+		return published, err
+	}
+	stored, err := s.storage.Charge(user, admission.PublicationSize(r.device, items))
+	if err != nil {
+		count.Settle(0)
+		return published, err
+	}
+	published, err = publish(r.Context(), r.caller, r.device, items)
+	count.Settle(admission.StoredCount(published))
+	stored.Settle(admission.StoredSize(r.device, items, published))
+	return published, err
 }
 
 func only(suites []mls.CipherSuite) mls.CipherSuite {

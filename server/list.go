@@ -61,14 +61,16 @@ func (s *Server) list(w http.ResponseWriter, r *request) error {
 // listed lists what the budgets have left. What a listing costs shows only then,
 // so a caller's listings take turns, see turnsOf.
 func (s *Server) listed(r *request, opts delivery.ListOptions) (page delivery.Listing, err error) {
-	if err := s.keyPackages.BeginList(r.caller, r.user, &opts); err != nil {
+	charge, err := s.keyPackages.ChargeListing(r.caller, r.user, &opts)
+	if err != nil {
 		return page, err
 	}
 	page, err = s.store.List(r.Context(), r.caller, r.user, opts)
-	if err == nil {
-		s.keyPackages.EndList(r.caller, r.user, page)
+	if err != nil {
+		return page, err
 	}
-	return page, err
+	charge.Settle(page)
+	return page, nil
 }
 
 func listedBytes(page delivery.Listing) (n int) {

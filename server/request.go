@@ -319,7 +319,12 @@ func (r *request) readJSON(v any) error {
 
 // parse reads JSON, for whose time the caller pays.
 func (r *request) parse(body []byte, v any) error {
-	return r.checkTime.Parsing(r.caller, len(body), func() error { return parseJSON(body, v) })
+	reading, err := r.checkTime.ChargeReading(r.caller, len(body))
+	if err != nil {
+		return err
+	}
+	defer reading.Settle()
+	return parseJSON(body, v)
 }
 
 // readMessage reads a body that is one MLS object (raw) or JSON, which goes to

@@ -68,20 +68,24 @@ func (s *Server) reserved(r *request, req delivery.ReserveRequest) (reservation 
 	if before.Repeated != nil {
 		return *before.Repeated, nil
 	}
-	err = s.stored(r.caller.User, admission.NamedSize(req), func() (int, error) {
-		bill, err := s.keyPackages.BeginReserve(r.caller, &req, before.Devices)
-		if err != nil {
-			return 0, err
-		}
-		reservation, err = s.store.Reserve(r.Context(), r.caller, req)
-		bill.End(reservation, err)
-		if err != nil {
-			return 0, err
-		}
-		s.rememberUnserved(r, req, reservation)
-		return admission.RememberedSize(req, reservation) + admission.HeldSize(r.caller, reservation), nil
-	})
-	return reservation, err
+	stored, err := s.storage.Charge(r.caller.User, admission.NamedSize(req))
+	if err != nil {
+		return reservation, err
+	}
+	taken, err := s.keyPackages.ChargeReserve(r.caller, &req, before.Devices)
+	if err != nil {
+		stored.Settle(0)
+		return reservation, err
+	}
+	reservation, err = s.store.Reserve(r.Context(), r.caller, req)
+	taken.Settle(reservation, err)
+	if err != nil {
+		stored.Settle(0)
+		return reservation, err
+	}
+	stored.Settle(admission.RememberedSize(req, reservation) + admission.HeldSize(r.caller, reservation))
+	s.rememberUnserved(r, req, reservation)
+	return reservation, nil
 }
 
 func reservedBytes(reservation delivery.Reservation) (n int) {

@@ -105,14 +105,14 @@ func (s *Server) verify(r *request, items []blob, repeats bool) ([]delivery.NewK
 			return nil, err
 		}
 	}
-	bill, err := s.checkTime.Begin(r.caller, time.Duration(took.Load()), suitesOf(read))
+	checks, err := s.checkTime.ChargeChecks(r.caller, time.Duration(took.Load()), suitesOf(read))
 	if err != nil {
 		return nil, err
 	}
-	defer bill.End()
+	defer checks.Settle()
 	err = s.verifiers.each(r.Context(), len(items), func(i int) {
 		if kp := read[i]; kp != nil {
-			accepted[i], verdicts[i] = verifyItem(i, kp, bill)
+			accepted[i], verdicts[i] = verifyItem(i, kp, checks)
 		}
 	})
 	if err != nil {
@@ -189,8 +189,11 @@ func withHint(err error, b []byte) error {
 }
 
 // verifyItem returns what is published, or why it is not.
-func verifyItem(index int, kp *mls.KeyPackage, bill *admission.CheckBill) (delivery.NewKeyPackage, *delivery.InvalidItem) {
-	if err := bill.Timed(kp.CipherSuite, kp.Verify); err != nil {
+func verifyItem(index int, kp *mls.KeyPackage, checks *admission.ChecksCharge) (delivery.NewKeyPackage, *delivery.InvalidItem) {
+	started := time.Now()
+	err := kp.Verify()
+	checks.Checked(kp.CipherSuite, started)
+	if err != nil {
 		return delivery.NewKeyPackage{}, refuseItem(index, kp.Ref().String(), err)
 	}
 	return delivery.Publication(kp), nil

@@ -45,7 +45,7 @@ func (s *Server) post(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	outcome, err := s.postCharged(r, posting)
+	outcome, err := s.posted(r, posting)
 	if refused, ok := errors.AsType[*delivery.NoMatchError](err); ok && !posting.DryRun {
 		s.rememberMismatches(r, refused.Recipients)
 	}
@@ -68,41 +68,38 @@ func (s *Server) post(w http.ResponseWriter, r *request) error {
 	}{outcome.ID.String(), recipientsJSON(outcome.Recipients)})
 }
 
-// postCharged charges for a Welcome and posts it. One that this caller has posted
+// posted posts a Welcome that the budgets allow. One that this caller has posted
 // before takes nothing and costs nothing.
-func (s *Server) postCharged(r *request, p delivery.Posting) (delivery.Outcome, error) {
-	if r.caller.User == "" {
-		return s.postStored(r, p)
-	}
-	refs := make([]mls.KeyPackageRef, len(p.Welcome.Secrets))
-	for i, secret := range p.Welcome.Secrets {
-		refs[i] = secret.NewMember
-	}
-	before, err := s.store.BeforePost(r.Context(), r.caller, delivery.IDOf(r.caller, p.Welcome.Bytes()), refs)
-	if err != nil {
-		return delivery.Outcome{}, err
-	}
-	if before.Posted {
-		return s.store.Post(r.Context(), r.caller, p)
-	}
-	if err := s.keyPackages.ChargePost(r.caller, before.Owners, len(refs)); err != nil {
-		return delivery.Outcome{}, err
-	}
-	return s.postStored(r, p)
-}
-
-// postStored posts what the poster may still have stored.
-func (s *Server) postStored(r *request, p delivery.Posting) (outcome delivery.Outcome, err error) {
-	if p.DryRun {
-		return s.store.Post(r.Context(), r.caller, p)
-	}
-	err = s.stored(r.caller.User, admission.PostingSize(p, r.caller), func() (int, error) {
-		outcome, err = s.store.Post(r.Context(), r.caller, p)
-		if err != nil || outcome.Repeated {
-			return 0, err
+func (s *Server) posted(r *request, p delivery.Posting) (outcome delivery.Outcome, err error) {
+	if r.caller.User != "" {
+		refs := make([]mls.KeyPackageRef, len(p.Welcome.Secrets))
+		for i, secret := range p.Welcome.Secrets {
+			refs[i] = secret.NewMember
 		}
-		return admission.PostingSize(p, r.caller), nil
-	})
+		before, err := s.store.BeforePost(r.Context(), r.caller, delivery.IDOf(r.caller, p.Welcome.Bytes()), refs)
+		if err != nil {
+			return outcome, err
+		}
+		if before.Posted {
+			return s.store.Post(r.Context(), r.caller, p)
+		}
+		if err := s.keyPackages.ChargePost(r.caller, before.Owners, len(refs)); err != nil {
+			return outcome, err
+		}
+	}
+	size := admission.PostingSize(p, r.caller)
+	if p.DryRun {
+		size = 0
+	}
+	stored, err := s.storage.Charge(r.caller.User, size)
+	if err != nil {
+		return outcome, err
+	}
+	outcome, err = s.store.Post(r.Context(), r.caller, p)
+	if err != nil || outcome.Repeated {
+		size = 0
+	}
+	stored.Settle(size)
 	return outcome, err
 }
 
@@ -145,15 +142,18 @@ func (s *Server) readWelcome(r *request, p *delivery.Posting) error {
 	if err := r.usage.BeginWork(r.Context(), len(raw)+len(p.RatchetTree)+recipients*perRecipient); err != nil {
 		return err
 	}
-	return s.checkTime.Parsing(r.caller, len(raw), func() error {
-		if p.Welcome, err = mls.ReadWelcome(raw); err != nil {
-			return withHint(err, raw)
-		}
-		if err := s.limitPosting(p); err != nil {
-			return err
-		}
-		return p.Welcome.Verify()
-	})
+	reading, err := s.checkTime.ChargeReading(r.caller, len(raw))
+	if err != nil {
+		return err
+	}
+	defer reading.Settle()
+	if p.Welcome, err = mls.ReadWelcome(raw); err != nil {
+		return withHint(err, raw)
+	}
+	if err := s.limitPosting(p); err != nil {
+		return err
+	}
+	return p.Welcome.Verify()
 }
 
 // perRecipient is what posting takes for each recipient besides the bytes of the

@@ -30,33 +30,44 @@ func NewCheckTime(o BudgetOptions) *CheckTime {
 // firstGuess is what a check takes until some have been timed.
 const firstGuess = time.Millisecond
 
-// Parsing calls parse, which reads a body of size bytes, and has the caller pay for
-// the time. It refuses a caller that owes some, but not what is small: a device can
-// always claim and acknowledge.
-func (c *CheckTime) Parsing(caller delivery.Caller, size int, parse func() error) error {
+// ChargeReading begins to read a body of that size, for the time of which the caller
+// pays. It refuses a caller that owes some, but not what is small: a device can always
+// claim and acknowledge.
+func (c *CheckTime) ChargeReading(caller delivery.Caller, size int) (ReadingCharge, error) {
 	if size <= SmallBytes || caller.Unrestricted() {
-		return parse()
+		return ReadingCharge{}, nil
 	}
 	if wait, ok := c.spent.borrow(caller.ID(), 0); !ok {
 		c.exceeded(BudgetCheckTime)
-		return &RetryError{ErrTooManyChecks, wait}
+		return ReadingCharge{}, &RetryError{ErrTooManyChecks, wait}
 	}
-	started := time.Now()
-	err := parse()
-	c.spent.charge(caller.ID(), int(time.Since(started).Microseconds()))
-	return err
+	return ReadingCharge{c.spent, caller.ID(), time.Now()}, nil
 }
 
-// Begin has the caller owe what checks of these suites are expected to take, and
+// A ReadingCharge is for reading one body. Nobody pays the zero ReadingCharge.
+type ReadingCharge struct {
+	spent   *buckets
+	caller  string
+	started time.Time
+}
+
+// Settle charges for the time that reading took, which ends now.
+func (r ReadingCharge) Settle() {
+	if r.spent != nil {
+		r.spent.charge(r.caller, int(time.Since(r.started).Microseconds()))
+	}
+}
+
+// ChargeChecks has the caller owe what checks of these suites are expected to take, and
 // pay for what took, which is over. It refuses one that owes something already. Who
 // is not known owes nothing.
-func (c *CheckTime) Begin(caller delivery.Caller, took time.Duration, suites []mls.CipherSuite) (*CheckBill, error) {
+func (c *CheckTime) ChargeChecks(caller delivery.Caller, took time.Duration, suites []mls.CipherSuite) (*ChecksCharge, error) {
 	if caller.Unrestricted() {
-		return &CheckBill{}, nil
+		return &ChecksCharge{}, nil
 	}
 	if len(suites) == 0 {
 		c.spent.charge(caller.ID(), int(took.Microseconds()))
-		return &CheckBill{}, nil
+		return &ChecksCharge{}, nil
 	}
 	expected := took
 	for _, suite := range suites {
@@ -66,9 +77,9 @@ func (c *CheckTime) Begin(caller delivery.Caller, took time.Duration, suites []m
 		c.exceeded(BudgetCheckTime)
 		return nil, &RetryError{ErrTooManyChecks, wait}
 	}
-	bill := &CheckBill{times: c, caller: caller.ID(), expected: expected}
-	bill.took.Store(int64(took))
-	return bill, nil
+	charge := &ChecksCharge{of: c, caller: caller.ID(), expected: expected}
+	charge.took.Store(int64(took))
+	return charge, nil
 }
 
 func (c *CheckTime) of(suite mls.CipherSuite) *atomic.Int64 {
@@ -85,30 +96,27 @@ func (c *CheckTime) typically(suite mls.CipherSuite) time.Duration {
 	return firstGuess
 }
 
-// A CheckBill is what the checks of one publication took.
-type CheckBill struct {
-	times    *CheckTime // nil: nobody pays
+// A ChecksCharge is for the checks of one publication.
+type ChecksCharge struct {
+	of       *CheckTime // nil: nobody pays
 	caller   string
 	expected time.Duration
 	took     atomic.Int64
 }
 
-// Timed calls check and notes how long it took.
-func (b *CheckBill) Timed(suite mls.CipherSuite, check func() error) error {
-	if b.times == nil {
-		return check()
+// Checked notes a check of that suite, which began at started and ends now.
+func (c *ChecksCharge) Checked(suite mls.CipherSuite, started time.Time) {
+	if c.of == nil {
+		return
 	}
-	started := time.Now()
-	err := check()
 	took := int64(time.Since(started))
-	b.took.Add(took)
-	b.times.of(suite).Store(max(1, int64(b.times.typically(suite))*7/8+took/8))
-	return err
+	c.took.Add(took)
+	c.of.of(suite).Store(max(1, int64(c.of.typically(suite))*7/8+took/8))
 }
 
-// End corrects what was expected by what was.
-func (b *CheckBill) End() {
-	if b.times != nil {
-		b.times.spent.charge(b.caller, int((time.Duration(b.took.Load()) - b.expected).Microseconds()))
+// Settle corrects what was expected by what the checks took.
+func (c *ChecksCharge) Settle() {
+	if c.of != nil {
+		c.of.spent.charge(c.caller, int((time.Duration(c.took.Load()) - c.expected).Microseconds()))
 	}
 }

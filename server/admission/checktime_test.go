@@ -15,11 +15,11 @@ func TestConcurrentChecksArePaidBeforehand(t *testing.T) {
 	c := NewCheckTime(BudgetOptions{CheckTime: CheckTimeBudget{time.Second, time.Millisecond}, Clock: time.Now, Exceeded: func(string) {}})
 	suites := slices.Repeat([]mls.CipherSuite{5}, 100)
 	for i := range 11 { // all are still under way
-		if _, err := c.Begin(delivery.Caller{User: "alice"}, 0, suites); err != nil {
+		if _, err := c.ChargeChecks(delivery.Caller{User: "alice"}, 0, suites); err != nil {
 			t.Fatalf("request %d: %v", i, err)
 		}
 	}
-	if _, err := c.Begin(delivery.Caller{User: "alice"}, 0, suites); err == nil {
+	if _, err := c.ChargeChecks(delivery.Caller{User: "alice"}, 0, suites); err == nil {
 		t.Error("a twelfth of 0.1 s each begins with 1 s")
 	}
 }
@@ -30,22 +30,27 @@ func TestReadingIsPaidWithCheckTime(t *testing.T) {
 	alice, bob, clock := delivery.Caller{User: "alice"}, delivery.Caller{User: "bob"}, new(handClock)
 	c := NewCheckTime(BudgetOptions{CheckTime: CheckTimeBudget{10 * time.Millisecond, time.Millisecond},
 		Clock: clock.Now, Exceeded: func(budget string) { exceeded = append(exceeded, budget) }})
-	busy := func() error {
+	read := func(caller delivery.Caller, size int) error {
+		charge, err := c.ChargeReading(caller, size)
+		if err != nil {
+			return err
+		}
 		for began := time.Now(); time.Since(began) < 20*time.Millisecond; {
 			continue
 		}
+		charge.Settle()
 		return nil
 	}
-	if err := c.Parsing(alice, SmallBytes+1, busy); err != nil {
+	if err := read(alice, SmallBytes+1); err != nil {
 		t.Fatal(err)
 	}
-	if c.Parsing(alice, SmallBytes+1, busy) == nil || !slices.Equal(exceeded, []string{BudgetCheckTime}) {
+	if read(alice, SmallBytes+1) == nil || !slices.Equal(exceeded, []string{BudgetCheckTime}) {
 		t.Errorf("who owes 10 ms was let read more; told of %v", exceeded)
 	}
-	if err := c.Parsing(alice, SmallBytes, busy); err != nil {
+	if err := read(alice, SmallBytes); err != nil {
 		t.Error("a small body: ", err)
 	}
-	if err := c.Parsing(bob, SmallBytes+1, busy); err != nil {
+	if err := read(bob, SmallBytes+1); err != nil {
 		t.Error("another caller: ", err)
 	}
 }

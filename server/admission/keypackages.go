@@ -83,20 +83,20 @@ func (b *KeyPackages) targetSpent(c delivery.Caller, user string) {
 	})
 }
 
-// BeginList charges a listing for one KeyPackage, the caller for ten of them, and
+// ChargeListing charges a listing for one KeyPackage, the caller for ten of them, and
 // narrows it to what the budgets of listings have left. What cannot be taken is
 // not listed.
-func (b *KeyPackages) BeginList(c delivery.Caller, user delivery.UserID, o *delivery.ListOptions) error {
+func (b *KeyPackages) ChargeListing(c delivery.Caller, user delivery.UserID, o *delivery.ListOptions) (ListingCharge, error) {
 	if !charged(c, user) {
-		return nil
+		return ListingCharge{}, nil
 	}
 	caller := string(c.User)
 	if wait, ok := b.lists.take(caller, takenCost); !ok {
-		return b.listRefused(ErrListBudget, wait)
+		return ListingCharge{}, b.listRefused(ErrListBudget, wait)
 	}
 	if _, wait, err := b.listed.takeAll(caller, map[string]int{string(user): listedCost}, false); err != nil {
 		b.lists.charge(caller, -takenCost)
-		return b.listRefused(ErrListBudget, wait)
+		return ListingCharge{}, b.listRefused(ErrListBudget, wait)
 	}
 	if b.target.left(string(user)) < takenCost {
 		b.targetSpent(c, string(user))
@@ -104,7 +104,7 @@ func (b *KeyPackages) BeginList(c delivery.Caller, user delivery.UserID, o *deli
 	}
 	left := min(b.lists.left(caller)+takenCost-listedCost, b.listed.left(caller, string(user)))
 	o.Limit = min(o.Limit, 1+left/listedCost)
-	return nil
+	return ListingCharge{b, caller, string(user)}, nil
 }
 
 func (b *KeyPackages) listRefused(err error, wait time.Duration) error {
@@ -112,53 +112,60 @@ func (b *KeyPackages) listRefused(err error, wait time.Duration) error {
 	return &RetryError{err, wait}
 }
 
-// EndList charges for the rest.
-func (b *KeyPackages) EndList(c delivery.Caller, user delivery.UserID, page delivery.Listing) {
-	if !charged(c, user) {
+// A ListingCharge is what a listing was charged before it was made. Nobody pays the zero
+// ListingCharge.
+type ListingCharge struct {
+	of           *KeyPackages
+	caller, user string
+}
+
+// Settle charges for the rest of what was listed.
+func (l ListingCharge) Settle(page delivery.Listing) {
+	if l.of == nil {
 		return
 	}
 	count := 0
 	for _, d := range page.Devices {
 		count += len(d.KeyPackages)
 	}
-	b.lists.charge(string(c.User), max(0, count*listedCost-takenCost))
-	b.listed.charge(string(c.User), string(user), max(0, count-1)*listedCost)
+	l.of.lists.charge(l.caller, max(0, count*listedCost-takenCost))
+	l.of.listed.charge(l.caller, l.user, max(0, count-1)*listedCost)
 }
 
-// A ReserveBill is what a reservation was charged before it was made.
-type ReserveBill struct {
-	*KeyPackages
+// A ReserveCharge is what a reservation was charged before it was made.
+type ReserveCharge struct {
+	of     *KeyPackages
 	caller string
 	named  map[delivery.UserID]int // as often as the request does
 	price  map[string]int          // by user
 	target map[string]bool         // who has paid for it too
 }
 
-// BeginReserve charges for one KeyPackage of each device that is asked for, and
+// ChargeReserve charges for one KeyPackage of each device that is asked for, and
 // for one of each name that nobody has: what a name costs does not say whether it
 // is somebody's. It says of whom only the last resort may be handed out.
-func (b *KeyPackages) BeginReserve(c delivery.Caller, req *delivery.ReserveRequest, devices map[delivery.UserID]int) (*ReserveBill, error) {
-	bill := &ReserveBill{b, string(c.User), namedIn(c, *req), make(map[string]int), make(map[string]bool)}
+func (b *KeyPackages) ChargeReserve(c delivery.Caller, req *delivery.ReserveRequest, devices map[delivery.UserID]int) (*ReserveCharge, error) {
+	charge := &ReserveCharge{b, string(c.User), namedIn(c, *req), make(map[string]int), make(map[string]bool)}
 	total := 0
-	for user, n := range bill.named {
-		bill.price[string(user)] = max(n, devices[user]) * takenCost
-		total += bill.price[string(user)]
+	for user, n := range charge.named {
+		charge.price[string(user)] = max(n, devices[user]) * takenCost
+		total += charge.price[string(user)]
 	}
-	if err := b.chargePairs(c, bill.price, total, true); err != nil {
+	if err := b.chargePairs(c, charge.price, total, true); err != nil {
 		return nil, err
 	}
-	for user := range bill.named {
+	for user := range charge.named {
 		if devices[user] == 0 {
 			continue // of a name that nobody has nothing can be taken
 		}
-		if _, ok := b.target.takeOrOwe(string(user), bill.price[string(user)]); ok {
-			bill.target[string(user)] = true
+		if _, ok := b.target.takeOrOwe(string(user), charge.price[string(user)]); ok {
+			charge.target[string(user)] = true
 			continue
 		}
 		b.targetSpent(c, string(user))
 		req.LastResortOnly = append(req.LastResortOnly, user)
 	}
-	return bill, nil
+	return charge, nil
 }
 
 // namedIn counts how often a request names each user whose KeyPackages are
@@ -178,9 +185,9 @@ func namedIn(c delivery.Caller, req delivery.ReserveRequest) map[delivery.UserID
 	return named
 }
 
-// End gives back what was not taken. Of a user who was named without success the
+// Settle gives back what was not taken. Of a user who was named without success the
 // caller pays for one all the same, and the user's own budget for nothing.
-func (b *ReserveBill) End(r delivery.Reservation, err error) {
+func (c *ReserveCharge) Settle(r delivery.Reservation, err error) {
 	if errors.Is(err, delivery.ErrOutcomeUnknown) {
 		return
 	}
@@ -195,16 +202,16 @@ func (b *ReserveBill) End(r delivery.Reservation, err error) {
 			}
 		}
 	}
-	for user, price := range b.price {
-		pair := max(b.named[delivery.UserID(user)], taken[user]+lastResorts[user]) * takenCost
+	for user, price := range c.price {
+		pair := max(c.named[delivery.UserID(user)], taken[user]+lastResorts[user]) * takenCost
 		target := taken[user] * takenCost
 		if err != nil || r.Repeated {
 			pair, target = 0, 0
 		}
-		b.KeyPackages.caller.charge(b.caller, pair-price)
-		b.pair.charge(b.caller, user, pair-price)
-		if b.target[user] {
-			b.KeyPackages.target.charge(user, target-price)
+		c.of.caller.charge(c.caller, pair-price)
+		c.of.pair.charge(c.caller, user, pair-price)
+		if c.target[user] {
+			c.of.target.charge(user, target-price)
 		}
 	}
 }

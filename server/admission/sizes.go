@@ -14,6 +14,26 @@ const (
 	rememberedBytes = 64  // of a user or a device in it
 )
 
+// PublicationCount is how many KeyPackages a publication stores if none was there before.
+func PublicationCount(items []delivery.NewKeyPackage) (n int) {
+	for _, item := range items {
+		if item.Bytes != nil {
+			n++
+		}
+	}
+	return n
+}
+
+// StoredCount is how many were not there before.
+func StoredCount(p delivery.Publications) (n int) {
+	for _, item := range p.Items {
+		if item.New {
+			n++
+		}
+	}
+	return n
+}
+
 // PublicationSize is what a publication takes if all of it is new.
 func PublicationSize(device delivery.DeviceID, items []delivery.NewKeyPackage) int {
 	stored := make([]bool, len(items))
@@ -23,8 +43,8 @@ func PublicationSize(device delivery.DeviceID, items []delivery.NewKeyPackage) i
 	return sizeOf(device, items, stored)
 }
 
-// NewlyStored is what those of the items take that were not there before.
-func NewlyStored(device delivery.DeviceID, items []delivery.NewKeyPackage, p delivery.Publications) int {
+// StoredSize is what those of the items take that were not there before.
+func StoredSize(device delivery.DeviceID, items []delivery.NewKeyPackage, p delivery.Publications) int {
 	stored := make([]bool, len(items))
 	for i, item := range p.Items {
 		stored[i] = item.New
