@@ -21,8 +21,8 @@ func TestTheMostThatCanBeTakenInAnHour(t *testing.T) {
 		may := min(accounts*(pair.Burst+pair.PerHour), target.Burst+target.PerHour)
 		most := 0
 		for round := range uint64(4) {
-			g := &siege{random: rand.New(rand.NewPCG(round, uint64(accounts)))}
-			g.market = startMarket(t, server.Budgets{Caller: server.Budget{Burst: 2000, PerHour: 2000}, Pair: pair, Target: target})
+			g := &attack{random: rand.New(rand.NewPCG(round, uint64(accounts)))}
+			g.budgetedServer = startBudgetedServer(t, server.Budgets{Caller: server.Budget{Burst: 2000, PerHour: 2000}, Pair: pair, Target: target})
 			most = max(most, g.run(accounts))
 		}
 		t.Logf("%d accounts took %d of one user in an hour, %d may be taken", accounts, most, may)
@@ -32,21 +32,21 @@ func TestTheMostThatCanBeTakenInAnHour(t *testing.T) {
 	}
 }
 
-// A siege is an hour of an attack.
-type siege struct {
-	*market
+// An attack takes what it can for an hour.
+type attack struct {
+	*budgetedServer
 	random *rand.Rand
 	kept   []string // Idempotency-Keys
 	made   int      // names that nobody has
 }
 
-const siegeDevices, siegeStock = 4, 60
+const attackedDevices, attackedStock = 4, 60
 
 // run returns how many KeyPackages are gone from the shelves.
-func (g *siege) run(accounts int) int {
+func (g *attack) run(accounts int) int {
 	alice := g.token(ofUser("alice"))
-	for i := range siegeDevices {
-		g.call("POST", shelfOf(i), publication{newKeyPackages(siegeStock)}, alice...).want(201)
+	for i := range attackedDevices {
+		g.call("POST", shelfOf(i), publication{newKeyPackages(attackedStock)}, alice...).want(201)
 	}
 	var tokens [][]string
 	for i := range accounts {
@@ -68,17 +68,17 @@ func (g *siege) run(accounts int) int {
 		}
 	}
 	left := 0
-	for i := range siegeDevices {
+	for i := range attackedDevices {
 		n, err := strconv.Atoi(words(g.call("GET", shelfOf(i), nil, alice...).want(200).at("counts", 0, "available")))
 		must(g.t, err)
 		left += n
 	}
-	return siegeDevices*siegeStock - left
+	return attackedDevices*attackedStock - left
 }
 
 func shelfOf(i int) string { return fmt.Sprintf("/v1/users/alice/devices/device%d/key-packages", i) }
 
-func (g *siege) draw(weights []float64) int {
+func (g *attack) draw(weights []float64) int {
 	total := 0.0
 	for _, w := range weights {
 		total += w
@@ -92,7 +92,7 @@ func (g *siege) draw(weights []float64) int {
 	return 0
 }
 
-func (g *siege) ask(by []string, body any) {
+func (g *attack) ask(by []string, body any) {
 	key := fmt.Sprint("key", len(g.kept))
 	if len(g.kept) > 0 && g.random.IntN(4) == 0 {
 		key = g.kept[g.random.IntN(len(g.kept))]
@@ -101,14 +101,14 @@ func (g *siege) ask(by []string, body any) {
 	g.call("POST", "/v1/key-packages/reserve", body, append(by, "Idempotency-Key", key)...)
 }
 
-func (g *siege) reserveUser(by []string) { g.ask(by, object{"users": []string{"alice"}}) }
+func (g *attack) reserveUser(by []string) { g.ask(by, object{"users": []string{"alice"}}) }
 
-func (g *siege) reserveDevice(by []string) {
-	g.ask(by, object{"devices": []object{{"user": "alice", "device": fmt.Sprint("device", g.random.IntN(siegeDevices))}}})
+func (g *attack) reserveDevice(by []string) {
+	g.ask(by, object{"devices": []object{{"user": "alice", "device": fmt.Sprint("device", g.random.IntN(attackedDevices))}}})
 }
 
 // repeat asks twice for the same with one key.
-func (g *siege) repeat(by []string) {
+func (g *attack) repeat(by []string) {
 	key := append(by, "Idempotency-Key", fmt.Sprint("twice", g.random.Int()))
 	for range 2 {
 		g.call("POST", "/v1/key-packages/reserve", object{"users": []string{"alice"}}, key...)
@@ -116,7 +116,7 @@ func (g *siege) repeat(by []string) {
 }
 
 // makeUpNames reserves of names that nobody has.
-func (g *siege) makeUpNames(by []string) {
+func (g *attack) makeUpNames(by []string) {
 	var names []string
 	for range 50 {
 		g.made++
@@ -126,15 +126,15 @@ func (g *siege) makeUpNames(by []string) {
 }
 
 // listAndPost names what was listed in a Welcome, and may cancel it.
-func (g *siege) listAndPost(by []string) {
+func (g *attack) listAndPost(by []string) {
 	if id := g.post(by, ""); id != "" && g.random.IntN(2) == 0 {
 		g.call("DELETE", "/v1/welcomes/"+id, nil, by...)
 	}
 }
 
-func (g *siege) tryOnly(by []string) { g.post(by, "?dry_run=1") }
+func (g *attack) tryOnly(by []string) { g.post(by, "?dry_run=1") }
 
-func (g *siege) post(by []string, query string) (id string) {
+func (g *attack) post(by []string, query string) (id string) {
 	listed := g.call("GET", fmt.Sprintf("/v1/users/alice/key-packages?limit=%d", 1+g.random.IntN(5)), nil, by...)
 	if listed.status != 200 {
 		return ""

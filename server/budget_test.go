@@ -12,17 +12,17 @@ import (
 	"welcomed/server"
 )
 
-// A market is a server with small budgets and a clock that is moved.
-type market struct {
+// A budgetedServer is a server with small budgets and a clock that is moved.
+type budgetedServer struct {
 	*service
 	now      atomic.Int64
 	mu       sync.Mutex
 	exceeded []string
 }
 
-func (m *market) advance(d time.Duration) { m.now.Add(int64(d)) }
+func (m *budgetedServer) advance(d time.Duration) { m.now.Add(int64(d)) }
 
-func (m *market) sawExceeded() string {
+func (m *budgetedServer) sawExceeded() string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	seen := strings.Join(m.exceeded, " ")
@@ -30,8 +30,8 @@ func (m *market) sawExceeded() string {
 	return seen
 }
 
-func startMarket(t *testing.T, b server.Budgets) *market {
-	m := &market{}
+func startBudgetedServer(t *testing.T, b server.Budgets) *budgetedServer {
+	m := &budgetedServer{}
 	m.service = startWithTokens(t, func(o *server.Options) {
 		o.Budgets = b
 		o.BudgetClock = func() time.Time { return time.Unix(0, m.now.Load()) }
@@ -40,7 +40,7 @@ func startMarket(t *testing.T, b server.Budgets) *market {
 	return m
 }
 
-func (m *market) exceeds(budget string) {
+func (m *budgetedServer) exceeds(budget string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.exceeded = append(m.exceeded, budget)
@@ -48,7 +48,7 @@ func (m *market) exceeds(budget string) {
 
 // user signs a user up with a phone that has n KeyPackages, and returns the
 // headers of the user's requests.
-func (m *market) user(name string, n int, options ...mlstest.Option) (headers []string, kps [][]byte) {
+func (m *budgetedServer) user(name string, n int, options ...mlstest.Option) (headers []string, kps [][]byte) {
 	m.t.Helper()
 	headers, kps = m.token(ofUser(name)), newKeyPackages(n, options...)
 	if n > 0 {
@@ -57,7 +57,7 @@ func (m *market) user(name string, n int, options ...mlstest.Option) (headers []
 	return headers, kps
 }
 
-func (m *market) reserve(by []string, users ...string) reply {
+func (m *budgetedServer) reserve(by []string, users ...string) reply {
 	return m.call("POST", "/v1/key-packages/reserve", object{"users": users}, by...)
 }
 
@@ -71,7 +71,7 @@ func (r reply) over(code, retryAfter string) {
 }
 
 func TestOneUserTakesSoManyOfAnother(t *testing.T) {
-	m := startMarket(t, server.Budgets{Pair: server.Budget{Burst: 3, PerHour: 2}})
+	m := startBudgetedServer(t, server.Budgets{Pair: server.Budget{Burst: 3, PerHour: 2}})
 	alice, _ := m.user("alice", 20)
 	bob, _ := m.user("bob", 5)
 	carol, _ := m.user("carol", 0)
@@ -98,7 +98,7 @@ func TestOneUserTakesSoManyOfAnother(t *testing.T) {
 // TestARefusedReservationTakesOfNobody: an application that repeats the very same
 // request loses nothing by it.
 func TestARefusedReservationTakesOfNobody(t *testing.T) {
-	m := startMarket(t, server.Budgets{Pair: server.Budget{Burst: 3, PerHour: 1}, Caller: server.Budget{Burst: 60, PerHour: 1}})
+	m := startBudgetedServer(t, server.Budgets{Pair: server.Budget{Burst: 3, PerHour: 1}, Caller: server.Budget{Burst: 60, PerHour: 1}})
 	m.user("alice", 5)
 	m.user("carol", 5)
 	bob := m.token(ofUser("bob"))
@@ -115,7 +115,7 @@ func TestARefusedReservationTakesOfNobody(t *testing.T) {
 }
 
 func TestAUserOfManyDevicesIsChargedForEach(t *testing.T) {
-	m := startMarket(t, server.Budgets{Pair: server.Budget{Burst: 10, PerHour: 1}})
+	m := startBudgetedServer(t, server.Budgets{Pair: server.Budget{Burst: 10, PerHour: 1}})
 	alice, _ := m.user("alice", 5)
 	for _, device := range []string{"tablet", "laptop", "watch"} {
 		m.call("POST", "/v1/users/alice/devices/"+device+"/key-packages", publication{newKeyPackages(5)}, alice...).want(201)
@@ -130,7 +130,7 @@ func TestAUserOfManyDevicesIsChargedForEach(t *testing.T) {
 	m.reserve(bob, "alice").want(200)
 
 	// One with more devices than a full bucket holds can be added all the same.
-	small := startMarket(t, server.Budgets{Pair: server.Budget{Burst: 1, PerHour: 1}, Target: server.Budget{Burst: 1, PerHour: 1}})
+	small := startBudgetedServer(t, server.Budgets{Pair: server.Budget{Burst: 1, PerHour: 1}, Target: server.Budget{Burst: 1, PerHour: 1}})
 	dave, _ := small.user("dave", 5)
 	small.call("POST", "/v1/users/dave/devices/tablet/key-packages", publication{newKeyPackages(5)}, dave...).want(201)
 	carol := small.token(ofUser("carol"))
@@ -139,7 +139,7 @@ func TestAUserOfManyDevicesIsChargedForEach(t *testing.T) {
 }
 
 func TestARetryOfAReservationCostsNothing(t *testing.T) {
-	m := startMarket(t, server.Budgets{
+	m := startBudgetedServer(t, server.Budgets{
 		Caller: server.Budget{Burst: 6, PerHour: 1}, Pair: server.Budget{Burst: 6, PerHour: 1}, Target: server.Budget{Burst: 6, PerHour: 1},
 	})
 	alice, _ := m.user("alice", 10)
@@ -155,7 +155,7 @@ func TestARetryOfAReservationCostsNothing(t *testing.T) {
 }
 
 func TestTenListedCountAsOneTaken(t *testing.T) {
-	m := startMarket(t, server.Budgets{Pair: server.Budget{Burst: 3, PerHour: 1}})
+	m := startBudgetedServer(t, server.Budgets{Pair: server.Budget{Burst: 3, PerHour: 1}})
 	alice, _ := m.user("alice", 50)
 	bob := m.token(ofUser("bob"))
 	list := func(by []string, query string) reply {
@@ -179,7 +179,7 @@ func TestTenListedCountAsOneTaken(t *testing.T) {
 
 // TestADrainEndsInTheLastResort: many take all they may of one.
 func TestADrainEndsInTheLastResort(t *testing.T) {
-	m := startMarket(t, server.Budgets{Pair: server.Budget{Burst: 4, PerHour: 1}, Target: server.Budget{Burst: 5, PerHour: 1}})
+	m := startBudgetedServer(t, server.Budgets{Pair: server.Budget{Burst: 4, PerHour: 1}, Target: server.Budget{Burst: 5, PerHour: 1}})
 	alice, _ := m.user("alice", 20)
 	last := newKeyPackages(1, mlstest.LastResort())[0]
 	m.call("POST", shelf, publication{[][]byte{last}}, alice...).want(201)
@@ -217,7 +217,7 @@ func TestADrainEndsInTheLastResort(t *testing.T) {
 }
 
 func TestEveryNamedKeyPackageIsCharged(t *testing.T) {
-	m := startMarket(t, server.Budgets{Caller: server.Budget{Burst: 10, PerHour: 60}})
+	m := startBudgetedServer(t, server.Budgets{Caller: server.Budget{Burst: 10, PerHour: 60}})
 	_, kps := m.user("alice", 3)
 	bob := m.token(ofUser("bob"))
 	junk := mlstest.WelcomeFor(newKeyPackages(6)...)
@@ -234,7 +234,7 @@ func TestEveryNamedKeyPackageIsCharged(t *testing.T) {
 // TestAShelfIsNotTakenByOneWelcome: what was only listed is charged when it is
 // named, and what is named at once is no more than may be taken.
 func TestAShelfIsNotTakenByOneWelcome(t *testing.T) {
-	m := startMarket(t, server.Budgets{Pair: server.Budget{Burst: 5, PerHour: 1}, Target: server.Budget{Burst: 8, PerHour: 1}})
+	m := startBudgetedServer(t, server.Budgets{Pair: server.Budget{Burst: 5, PerHour: 1}, Target: server.Budget{Burst: 8, PerHour: 1}})
 	alice, kps := m.user("alice", 20)
 	mallory, carol := m.token(ofUser("mallory")), m.token(ofUser("carol"))
 	m.call("POST", "/v1/welcomes", mlstest.WelcomeFor(kps...), mallory...).refused(429, "pair_budget")
@@ -246,7 +246,7 @@ func TestAShelfIsNotTakenByOneWelcome(t *testing.T) {
 
 // TestWhatIsReservedIsPaidFor: the Welcome for it always goes through.
 func TestWhatIsReservedIsPaidFor(t *testing.T) {
-	m := startMarket(t, server.Budgets{Pair: server.Budget{Burst: 1, PerHour: 1}, Target: server.Budget{Burst: 1, PerHour: 1}})
+	m := startBudgetedServer(t, server.Budgets{Pair: server.Budget{Burst: 1, PerHour: 1}, Target: server.Budget{Burst: 1, PerHour: 1}})
 	m.user("alice", 2)
 	bob := m.token(ofUser("bob"))
 	kp := m.reserve(bob, "alice").want(200).bytes("users", 0, "devices", 0, "key_package", "bytes")
@@ -259,7 +259,7 @@ func TestWhatIsReservedIsPaidFor(t *testing.T) {
 
 func TestWhoIsNotCharged(t *testing.T) {
 	one := server.Budget{Burst: 1, PerHour: 1}
-	m := startMarket(t, server.Budgets{Caller: one, Pair: one, Target: one})
+	m := startBudgetedServer(t, server.Budgets{Caller: one, Pair: one, Target: one})
 	m.user("alice", 10)
 	backend := m.token(aBackend)
 	for range 4 {
@@ -278,7 +278,7 @@ func TestWhoIsNotCharged(t *testing.T) {
 
 // TestAListingCostsItsCallerOne: so does one of a name that nobody has.
 func TestAListingCostsItsCallerOne(t *testing.T) {
-	m := startMarket(t, server.Budgets{Caller: server.Budget{Burst: 3, PerHour: 1}})
+	m := startBudgetedServer(t, server.Budgets{Caller: server.Budget{Burst: 3, PerHour: 1}})
 	alice, _ := m.user("alice", 25)
 	bob, _ := m.user("bob", 0)
 	list := func(by []string, of string) reply { return m.call("GET", "/v1/users/"+of+"/key-packages", nil, by...) }
@@ -292,7 +292,7 @@ func TestAListingCostsItsCallerOne(t *testing.T) {
 
 // TestARefusedPostNamesNobody: who knows a ref is not told whose it is.
 func TestARefusedPostNamesNobody(t *testing.T) {
-	m := startMarket(t, server.Budgets{Pair: server.Budget{Burst: 1, PerHour: 1}, Target: server.Budget{Burst: 3, PerHour: 1}})
+	m := startBudgetedServer(t, server.Budgets{Pair: server.Budget{Burst: 1, PerHour: 1}, Target: server.Budget{Burst: 3, PerHour: 1}})
 	_, kps := m.user("alice", 5)
 	post := func(by string, kp []byte) reply {
 		return m.call("POST", "/v1/welcomes", mlstest.WelcomeFor(kp), m.token(ofUser(by))...)
@@ -314,7 +314,7 @@ func TestARefusedPostNamesNobody(t *testing.T) {
 // of listings, and of nothing else.
 func TestAReadOnlyTokenKeepsNobodyFromReserving(t *testing.T) {
 	one := server.Budget{Burst: 2, PerHour: 1}
-	m := startMarket(t, server.Budgets{Caller: one, Pair: one, Target: one})
+	m := startBudgetedServer(t, server.Budgets{Caller: one, Pair: one, Target: one})
 	m.user("alice", 25)
 	reads := m.tokenWith(ofUser("bob"), func(t *delivery.Token) { t.ReadOnly = true })
 	m.call("GET", "/v1/users/alice/key-packages", nil, reads...).want(200)
@@ -329,7 +329,7 @@ func TestAReadOnlyTokenKeepsNobodyFromReserving(t *testing.T) {
 // TestARepeatIsFree: also when nothing is left in any budget, and also for a Welcome.
 func TestARepeatIsFree(t *testing.T) {
 	one := server.Budget{Burst: 2, PerHour: 1}
-	m := &market{}
+	m := &budgetedServer{}
 	m.service = startWithTokens(t, func(o *server.Options) {
 		o.Budgets = server.Budgets{Caller: one, Pair: one, Target: one}
 		o.Storage = server.Budget{Burst: 1, PerHour: 1} // the first one owes it
@@ -362,7 +362,7 @@ func TestARepeatIsFree(t *testing.T) {
 // TestANameThatNobodyHasCostsWhatAnyNameCosts: what is charged does not tell whether
 // there is such a user.
 func TestANameThatNobodyHasCostsWhatAnyNameCosts(t *testing.T) {
-	m := startMarket(t, server.Budgets{Caller: server.Budget{Burst: 6, PerHour: 1}, Pair: server.Budget{Burst: 2, PerHour: 1}, Target: server.Budget{Burst: 50, PerHour: 1}})
+	m := startBudgetedServer(t, server.Budgets{Caller: server.Budget{Burst: 6, PerHour: 1}, Pair: server.Budget{Burst: 2, PerHour: 1}, Target: server.Budget{Burst: 50, PerHour: 1}})
 	m.user("alice", 5)
 	m.user("empty", 1)
 	m.reserve(m.token(ofUser("carol")), "empty").want(200)

@@ -24,8 +24,8 @@ type handClock struct{ now atomic.Int64 }
 func (c *handClock) Now() time.Time           { return time.Unix(0, c.now.Load()) }
 func (c *handClock) advance(by time.Duration) { c.now.Add(int64(by)) }
 
-// A desk is a server that is asked without a network by callers that it knows.
-type desk struct {
+// A directServer is a server that is asked without a network by callers that it knows.
+type directServer struct {
 	*Server
 	t        *testing.T
 	clock    *handClock
@@ -33,7 +33,7 @@ type desk struct {
 	problems []ProblemKind
 }
 
-func newDesk(t *testing.T, o Options) *desk {
+func newDirectServer(t *testing.T, o Options) *directServer {
 	o.Limits = delivery.DefaultLimits()
 	store, err := bolt.Open(filepath.Join(t.TempDir(), "welcomed.db"), bolt.Options{Limits: o.Limits})
 	if err != nil {
@@ -42,7 +42,7 @@ func newDesk(t *testing.T, o Options) *desk {
 	t.Cleanup(func() { store.Close() })
 	clock := new(handClock)
 	o.Store, o.BudgetClock = store, clock.Now
-	d := &desk{t: t, clock: clock}
+	d := &directServer{t: t, clock: clock}
 	o.OverBudget = func(budget string) { d.exceeded = append(d.exceeded, budget) }
 	o.Problem = func(k ProblemKind) { d.problems = append(d.problems, k) }
 	d.Server = New(o)
@@ -53,7 +53,7 @@ var alicesPhone = delivery.DeviceID{User: "alice", Name: "phone"}
 
 // publish publishes on alice's phone, and returns the status, the code and
 // Retry-After.
-func (d *desk) publish(method string, caller delivery.Caller, kps ...[]byte) (status int, code, after string) {
+func (d *directServer) publish(method string, caller delivery.Caller, kps ...[]byte) (status int, code, after string) {
 	body, _ := json.Marshal(map[string]any{"key_packages": kps})
 	hr := httptest.NewRequest(method, "/v1/users/alice/devices/phone/key-packages", bytes.NewReader(body))
 	hr.Header.Set("Content-Type", mediaJSON)
@@ -72,7 +72,7 @@ func (d *desk) publish(method string, caller delivery.Caller, kps ...[]byte) (st
 	return recorder.Code, p.Code, recorder.Header().Get("Retry-After")
 }
 
-func (d *desk) want(caller delivery.Caller, kps [][]byte, status int, code, after string) {
+func (d *directServer) want(caller delivery.Caller, kps [][]byte, status int, code, after string) {
 	d.t.Helper()
 	if s, c, a := d.publish("POST", caller, kps...); s != status || c != code || a != after {
 		d.t.Fatalf("got %d %s, Retry-After %q; want %d %s, %q", s, c, a, status, code, after)
@@ -82,7 +82,7 @@ func (d *desk) want(caller delivery.Caller, kps [][]byte, status int, code, afte
 
 // told checks what the server told of a publication, if it is refused of which
 // budget and as which problem.
-func (d *desk) told(status int, code string) {
+func (d *directServer) told(status int, code string) {
 	d.t.Helper()
 	var exceeded []string
 	if budget := map[string]string{"too_many_checks": admission.BudgetCheckTime, "too_many_publications": admission.BudgetPublish, "too_much_stored": admission.BudgetStore}[code]; budget != "" {
@@ -112,7 +112,7 @@ func keyPackagesOf(suite mls.CipherSuite, n int) [][]byte {
 }
 
 func TestChecksArePaidWithTheTimeTheyTook(t *testing.T) {
-	d := newDesk(t, Options{CheckTime: CheckTimeBudget{Burst: time.Millisecond, PerSecond: 100 * time.Microsecond}})
+	d := newDirectServer(t, Options{CheckTime: CheckTimeBudget{Burst: time.Millisecond, PerSecond: 100 * time.Microsecond}})
 	first := keyPackagesOf(5, 5)
 	d.want(alice, first, 201, "", "") // each takes a millisecond, or several
 	_, err := d.checkTime.ChargeChecks(alice, 0, []mls.CipherSuite{1})
@@ -135,7 +135,7 @@ func TestChecksArePaidWithTheTimeTheyTook(t *testing.T) {
 
 // TestWhatIsRefusedForItsCostIsNotChecked: the answer names no forged item.
 func TestWhatIsRefusedForItsCostIsNotChecked(t *testing.T) {
-	d := newDesk(t, Options{CheckTime: CheckTimeBudget{Burst: time.Second, PerSecond: 100 * time.Millisecond}})
+	d := newDirectServer(t, Options{CheckTime: CheckTimeBudget{Burst: time.Second, PerSecond: 100 * time.Millisecond}})
 	for caller, took := range map[delivery.Caller]time.Duration{alice: 1300 * time.Millisecond, {}: 99 * time.Second} {
 		_, err := d.checkTime.ChargeChecks(caller, took, nil)
 		if err != nil {
@@ -154,7 +154,7 @@ func TestWhatIsRefusedForItsCostIsNotChecked(t *testing.T) {
 // TestARefillIsNeverTooMuch: with the defaults of the command line, a device may
 // come with a full shelf, and again with P-521 after it was set up anew.
 func TestARefillIsNeverTooMuch(t *testing.T) {
-	d := newDesk(t, Options{CheckTime: CheckTimeBudget{Burst: 10 * time.Second, PerSecond: 200 * time.Millisecond}, Publish: Budget{Burst: 5000, PerHour: 2000}})
+	d := newDirectServer(t, Options{CheckTime: CheckTimeBudget{Burst: 10 * time.Second, PerSecond: 200 * time.Millisecond}, Publish: Budget{Burst: 5000, PerHour: 2000}})
 	for range 4 {
 		d.want(alice, keyPackagesOf(1, 100), 201, "", "")
 	}
@@ -162,7 +162,7 @@ func TestARefillIsNeverTooMuch(t *testing.T) {
 }
 
 func TestPublicationsArePaidByWhatIsNewlyStored(t *testing.T) {
-	d := newDesk(t, Options{Publish: Budget{Burst: 3, PerHour: 60}})
+	d := newDirectServer(t, Options{Publish: Budget{Burst: 3, PerHour: 60}})
 	first := keyPackagesOf(1, 2)
 	d.want(alice, first, 201, "", "")
 	for range 3 { // the answer was lost

@@ -5,91 +5,93 @@ import (
 	"sync"
 )
 
-// A turnClass says how a route takes turns, or why it does not.
-type turnClass string
+// A concurrency says how many requests of a route are served at a time, or what else
+// bounds them.
+type concurrency string
 
 const (
-	ofTheUser   turnClass = "two at a time for the user of the path"
-	ofTheCaller turnClass = "two at a time for the caller"
-	byItself    turnClass = "its handler takes a turn, but not while it waits or a body comes"
-	fewRows     turnClass = "it reads few rows"
-	inTheWriter turnClass = "the writer, the checks of signatures or a budget bound it"
+	twoForTheUser   concurrency = "two at a time for the user of the path"
+	twoForTheCaller concurrency = "two at a time for the caller"
+	inItsHandler    concurrency = "two at a time in its handler, but not while it waits or a body comes"
+	fewRows         concurrency = "it reads few rows"
+	boundElsewhere  concurrency = "the writer, the checks of signatures or a budget bound it"
 )
 
-// turnsOf has every route, also those of the admin socket.
-var turnsOf = map[string]turnClass{
+// concurrencyOf has every route, also those of the admin socket.
+var concurrencyOf = map[string]concurrency{
 	"GET /v1": fewRows,
 
-	"POST " + shelfPath:             inTheWriter,
-	"PUT " + shelfPath:              inTheWriter,
-	"GET " + shelfPath:              ofTheUser,
-	"POST " + shelfPath + "/sync":   byItself,
-	"DELETE " + shelfPath + "/:ref": inTheWriter,
-	"PUT " + shelfPath + "/:ref":    inTheWriter,
+	"POST " + shelfPath:             boundElsewhere,
+	"PUT " + shelfPath:              boundElsewhere,
+	"GET " + shelfPath:              twoForTheUser,
+	"POST " + shelfPath + "/sync":   inItsHandler,
+	"DELETE " + shelfPath + "/:ref": boundElsewhere,
+	"PUT " + shelfPath + "/:ref":    boundElsewhere,
 
-	"GET " + userPath + "/devices": ofTheUser,
-	"DELETE " + devicePath:         inTheWriter,
-	"DELETE " + userPath:           inTheWriter,
+	"GET " + userPath + "/devices": twoForTheUser,
+	"DELETE " + devicePath:         boundElsewhere,
+	"DELETE " + userPath:           boundElsewhere,
 
-	"GET " + userPath + "/key-packages": ofTheCaller,
-	"POST /v1/key-packages/reserve":     byItself,
-	"POST /v1/key-packages/give-back":   inTheWriter,
-	"GET /v1/key-packages/:ref":         ofTheCaller,
+	"GET " + userPath + "/key-packages": twoForTheCaller,
+	"POST /v1/key-packages/reserve":     inItsHandler,
+	"POST /v1/key-packages/give-back":   boundElsewhere,
+	"GET /v1/key-packages/:ref":         twoForTheCaller,
 
-	"POST /v1/welcomes":                inTheWriter,
-	"GET " + welcomePath:               ofTheCaller,
-	"POST " + welcomePath + "/release": inTheWriter,
-	"DELETE " + welcomePath:            inTheWriter,
+	"POST /v1/welcomes":                boundElsewhere,
+	"GET " + welcomePath:               twoForTheCaller,
+	"POST " + welcomePath + "/release": boundElsewhere,
+	"DELETE " + welcomePath:            boundElsewhere,
 
-	"POST " + devicePath + "/claim":           byItself,
-	"GET " + mailPath + "/ratchet-tree":       ofTheUser,
-	"POST " + mailPath + "/ack":               inTheWriter,
-	"POST " + mailPath + "/reject":            inTheWriter,
-	"POST " + devicePath + "/tokens":          inTheWriter,
+	"POST " + devicePath + "/claim":           inItsHandler,
+	"GET " + mailPath + "/ratchet-tree":       twoForTheUser,
+	"POST " + mailPath + "/ack":               boundElsewhere,
+	"POST " + mailPath + "/reject":            boundElsewhere,
+	"POST " + devicePath + "/tokens":          boundElsewhere,
 	"GET " + devicePath + "/tokens":           fewRows,
-	"DELETE " + devicePath + "/tokens/:token": inTheWriter,
+	"DELETE " + devicePath + "/tokens/:token": boundElsewhere,
 
 	// Of the admin socket, which is the operator's.
 	"GET /config":           fewRows,
-	"POST /backup":          inTheWriter,
-	"POST /backup/kept":     inTheWriter,
-	"GET /explain":          byItself,
-	"POST /explain":         byItself,
-	"POST /tokens":          inTheWriter,
+	"POST /backup":          boundElsewhere,
+	"POST /backup/kept":     boundElsewhere,
+	"GET /explain":          inItsHandler,
+	"POST /explain":         inItsHandler,
+	"POST /tokens":          boundElsewhere,
 	"GET /tokens":           fewRows,
-	"DELETE /tokens/:token": inTheWriter,
-	"PUT /users/:user/devices/:device/key-packages/:ref": inTheWriter,
+	"DELETE /tokens/:token": boundElsewhere,
+	"PUT /users/:user/devices/:device/key-packages/:ref": boundElsewhere,
 }
 
-// object is for whom a request of this class takes a turn. A service that acts for
-// nobody has one for each object that it asks for.
-func (c turnClass) object(r *request) (object string, takes bool) {
+// key is for what two requests of this route are served at a time. A service that acts
+// for nobody has one for each object that it asks for.
+func (c concurrency) key(r *request) (key string, bounded bool) {
 	switch {
-	case c == ofTheUser:
+	case c == twoForTheUser:
 		return "user " + string(r.user), true
-	case c == ofTheCaller && r.caller.User == "":
+	case c == twoForTheCaller && r.caller.User == "":
 		return "path " + r.URL.Path, true
-	case c == ofTheCaller:
+	case c == twoForTheCaller:
 		return "caller " + string(r.caller.User), true
 	}
 	return "", false
 }
 
-// inTurn calls the handler of a route when it is its turn, which ends when the
-// answer is made: a client that takes it slowly keeps nobody waiting.
-func (s *Server) inTurn(w http.ResponseWriter, r *request) error {
-	object, takes := turnsOf[r.route.method+" "+r.route.path].object(r)
-	if !takes {
+// handleBounded calls the handler of a route when fewer than two others of its key are
+// served. That ends when the answer is made: a client that takes it slowly keeps nobody
+// waiting.
+func (s *Server) handleBounded(w http.ResponseWriter, r *request) error {
+	key, bounded := concurrencyOf[r.route.method+" "+r.route.path].key(r)
+	if !bounded {
 		return r.route.handle(s, w, r)
 	}
-	done, err := s.reads.Acquire(r.Context(), object)
+	release, err := s.reads.Acquire(r.Context(), key)
 	if err != nil {
 		return err
 	}
-	done = sync.OnceFunc(done)
-	defer done()
+	release = sync.OnceFunc(release)
+	defer release()
 	if response, ok := w.(*response); ok {
-		response.begins = append(response.begins, done)
+		response.beforeAnswer = append(response.beforeAnswer, release)
 	}
 	return r.route.handle(s, w, r)
 }

@@ -27,8 +27,8 @@ func (s *slowStore) Claim(ctx context.Context, _ delivery.Caller, d delivery.Dev
 	}
 }
 
-// TestClaimsOfAUserTakeTurns: others of the user wait, those of another do not.
-func TestClaimsOfAUserTakeTurns(t *testing.T) {
+// TestTwoClaimsOfAUserAtATime: others of the user wait, those of another do not.
+func TestTwoClaimsOfAUserAtATime(t *testing.T) {
 	store := &slowStore{began: make(chan string, 10), goOn: make(chan struct{})}
 	s := start(t, func(o *server.Options) { o.Store = store })
 	var answers []<-chan reply
@@ -48,12 +48,12 @@ func TestClaimsOfAUserTakeTurns(t *testing.T) {
 	}
 }
 
-// TestEveryRouteSaysHowItTakesTurns: a route that is new has to say so.
-func TestEveryRouteSaysHowItTakesTurns(t *testing.T) {
-	classes, routes := server.TurnClasses()
+// TestEveryRouteHasAConcurrency: a route that is new has to have one.
+func TestEveryRouteHasAConcurrency(t *testing.T) {
+	classes, routes := server.Concurrency()
 	for _, route := range routes {
 		if classes[route] == "" {
-			t.Errorf("%s does not say how it takes turns: see turnsOf", route)
+			t.Errorf("concurrencyOf has no %s", route)
 		}
 		delete(classes, route)
 	}
@@ -103,9 +103,9 @@ func (s *slowReader) RatchetTree(ctx context.Context, c delivery.Caller, _ deliv
 	return nil, s.read(ctx, c)
 }
 
-// TestCostlyReadsTakeTurns: whatever a user reads, two at a time are read for them,
+// TestTwoCostlyReadsOfAUserAtATime: whatever a user reads, two are read at a time,
 // and another user does not wait.
-func TestCostlyReadsTakeTurns(t *testing.T) {
+func TestTwoCostlyReadsOfAUserAtATime(t *testing.T) {
 	id := strings.Repeat("0", 64)
 	digest := object{"digest": id}
 	for what, row := range map[string]struct {

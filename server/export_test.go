@@ -24,8 +24,8 @@ func (s *Server) Late(d time.Duration) { s.times.late = d }
 // Grace bounds how long running requests may take after the server is stopped.
 func (s *Server) Grace(d time.Duration) { s.times.grace = d }
 
-// Lull sets how long an idle connection is kept when the server stops.
-func (s *Server) Lull(d time.Duration) { s.times.lull = d }
+// Quiet sets how long no request has to come before a server that stops closes connections.
+func (s *Server) Quiet(d time.Duration) { s.times.quiet = d }
 
 // HoldChecks keeps signature checks from being made until it is called back.
 func (s *Server) HoldChecks() (release func()) {
@@ -47,11 +47,11 @@ func Routes() (all []string) {
 	return all
 }
 
-// TurnClasses returns how each route takes turns, and all routes, with those of the
+// Concurrency returns what bounds each route, and all routes, with those of the
 // admin socket.
-func TurnClasses() (classes map[string]string, all []string) {
+func Concurrency() (classes map[string]string, all []string) {
 	classes = make(map[string]string)
-	for route, class := range turnsOf {
+	for route, class := range concurrencyOf {
 		classes[route] = string(class)
 	}
 	all = Routes()

@@ -117,7 +117,7 @@ func (s *Server) compareInventory(w http.ResponseWriter, r *request, text string
 	if err != nil {
 		return err
 	}
-	object, _ := ofTheUser.object(r)
+	object, _ := twoForTheUser.key(r)
 	done, err := s.reads.Acquire(r.Context(), object)
 	if err != nil {
 		return err

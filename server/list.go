@@ -59,7 +59,7 @@ func (s *Server) list(w http.ResponseWriter, r *request) error {
 }
 
 // listed lists what the budgets have left. What a listing costs shows only then,
-// so a caller's listings take turns, see turnsOf.
+// so few listings of a caller are made at a time, see concurrencyOf.
 func (s *Server) listed(r *request, opts delivery.ListOptions) (page delivery.Listing, err error) {
 	charge, err := s.keyPackages.ChargeListing(r.caller, r.user, &opts)
 	if err != nil {

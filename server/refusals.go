@@ -276,22 +276,22 @@ func (m *refusals) Devices(user delivery.UserID) (names []string) {
 // OfDevice implements explain.Memory.
 func (m *refusals) OfDevice(d delivery.DeviceID) (refused, strangers, unmatched, unserved []explain.Refusal) {
 	about := func(n note) bool { return n.device == d }
-	return told(m.own.find(about)), told(m.strangers.find(about)), told(m.unmatched.find(about)), told(m.unserved.find(about))
+	return newest(m.own.find(about)), newest(m.strangers.find(about)), newest(m.unmatched.find(about)), newest(m.unserved.find(about))
 }
 
 // OfCaller implements explain.Memory.
 func (m *refusals) OfCaller(user delivery.UserID) []explain.Refusal {
-	return told(m.asked.find(func(n note) bool { return n.device.User == user }))
+	return newest(m.asked.find(func(n note) bool { return n.device.User == user }))
 }
 
 // OfRef implements explain.Memory.
 func (m *refusals) OfRef(ref mls.KeyPackageRef) []explain.Refusal {
 	about := func(n note) bool { return n.Ref == ref }
-	return told(append(m.unmatched.find(about), m.unknown.find(about)...))
+	return newest(append(m.unmatched.find(about), m.unknown.find(about)...))
 }
 
-// told are the newest notes without what they are about.
-func told(notes []note) (list []explain.Refusal) {
+// newest are the newest notes without what they are about.
+func newest(notes []note) (list []explain.Refusal) {
 	const most = 10
 	for _, n := range notes[max(0, len(notes)-most):] {
 		list = append(list, n.Refusal)

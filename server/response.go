@@ -20,11 +20,11 @@ const statusClientGone = 499
 // but not for ever.
 type response struct {
 	http.ResponseWriter
-	times    *timeouts
-	draining <-chan struct{}
-	status   int      // 0: nothing was written
-	begins   []func() // are called when the answer is made
-	problem  string   // the code of the problem that was answered with
+	times        *timeouts
+	draining     <-chan struct{}
+	status       int      // 0: nothing was written
+	beforeAnswer []func() // are called when the answer is made
+	problem      string   // the code of the problem that was answered with
 }
 
 // Values of headers that every answer has; net/http only reads them.
@@ -50,7 +50,7 @@ func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 func (w *response) WriteHeader(status int) {
 	if w.status == 0 && status >= 200 {
 		w.status = status
-		for _, f := range w.begins {
+		for _, f := range w.beforeAnswer {
 			f()
 		}
 		w.lastAnswer()

@@ -163,7 +163,7 @@ func (s *Server) serve(rt *route, run func(http.ResponseWriter, *request, httpro
 		start := time.Now()
 		w := s.newResponse(hw, hr)
 		r := s.newRequest(w, hr, rt)
-		w.begins = append(w.begins, r.usage.EndWork)
+		w.beforeAnswer = append(w.beforeAnswer, r.usage.EndWork)
 		defer func() {
 			took := time.Since(start)
 			s.options.Observe(rt.path, knownMethod(r.Method), w.code(), took)
@@ -203,7 +203,7 @@ func (s *Server) run(w http.ResponseWriter, r *request, params httprouter.Params
 		}
 		r.permitted, r.late = func() error { return s.stillPermitted(r) }, time.Now().Add(s.times.late)
 	}
-	return s.inTurn(w, r)
+	return s.handleBounded(w, r)
 }
 
 // recover answers a panic of a handler; it is deferred.

@@ -19,7 +19,7 @@ type timeouts struct {
 	write  time.Duration // for an answer to be taken, besides what its size allows
 	rate   int           // bytes of an answer that are taken in a second, at least
 	poll   time.Duration // a claim waits at most
-	lull   time.Duration // that a connection is idle before it is closed, when the server stops
+	quiet  time.Duration // in which no request comes before connections are closed, when the server stops
 	grace  time.Duration // for requests under way then
 	again  time.Duration // after which a waiting claim is given once more what the device has not settled
 	late   time.Duration // that a body may take before the credentials are looked at again
@@ -36,7 +36,7 @@ func newTimeouts(o Options) timeouts {
 		write:  cmp.Or(o.Write, 30*time.Second),      // until a phone that changes its network is back; see rate, too
 		rate:   32 << 10,
 		poll:   cmp.Or(o.LongPoll, 50*time.Second),
-		lull:   250 * time.Millisecond,
+		quiet:  250 * time.Millisecond,
 		grace:  20 * time.Second,
 		again:  20 * time.Second,
 		late:   time.Second,
@@ -66,13 +66,13 @@ func (s *Server) Serve(ctx context.Context, api, admin net.Listener) error {
 	apiServer, adminServer := s.httpServer(s.API()), s.httpServer(s.Admin())
 	api = s.connections.Listen(api)
 	adminServer.ReadTimeout, adminServer.WriteTimeout = s.times.body, s.times.write
-	open := newAttendance()
+	open := newOpenConnections()
 	apiServer.ConnState = func(c net.Conn, state http.ConnState) {
 		s.connections.Observe(c, state)
 		open.note(c, state)
 	}
 	socketServer := s.httpServer(s.Socket())
-	commands, operators := newAttendance(), newAttendance()
+	commands, operators := newOpenConnections(), newOpenConnections()
 	socketServer.ConnState, adminServer.ConnState = commands.note, operators.note
 	ended := make(chan error, 3)
 	var serving sync.WaitGroup
@@ -91,7 +91,7 @@ func (s *Server) Serve(ctx context.Context, api, admin net.Listener) error {
 	case err = <-ended:
 		err = fmt.Errorf("serve: %w", err)
 	}
-	s.farewell(api, open)
+	s.drainConnections(api, open)
 	err = errors.Join(err, s.stopAPI(apiServer, open, grace))
 	_, socketErr := stop(socketServer, commands, grace)
 	err = errors.Join(err, socketErr)

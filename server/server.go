@@ -114,7 +114,7 @@ type Server struct {
 	connections  *admission.Connections
 	claims       admission.PerKey // by user
 	reservations admission.PerKey // by user who reserves
-	reads        admission.PerKey // what is costly to read, see turnsOf
+	reads        admission.PerKey // what is costly to read, see concurrencyOf
 
 	refusals *refusals // lately
 	given    *given

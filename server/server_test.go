@@ -123,7 +123,7 @@ func start(t *testing.T, change func(*server.Options), prepare ...func(*server.S
 	}
 	o.Store = s.store
 	s.server = server.New(o)
-	s.server.Lull(time.Millisecond) // the tests' client keeps its connections
+	s.server.Quiet(time.Millisecond) // the tests' client keeps its connections
 	for _, p := range prepare {
 		p(s.server)
 	}

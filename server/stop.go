@@ -9,40 +9,41 @@ import (
 	"time"
 )
 
-// An attendance knows the connections that are open.
-type attendance struct {
-	asked chan struct{} // holds a token when a request has come
-	mu    sync.Mutex
-	open  map[net.Conn]http.ConnState
-	none  chan struct{} // closed when there is none; nil until somebody waits for that
+// openConnections are those of one listener, by their state.
+type openConnections struct {
+	requested chan struct{} // holds a token when a request has come
+
+	mu     sync.Mutex
+	states map[net.Conn]http.ConnState
+	none   chan struct{} // closed when there is none; nil until somebody waits for that
 }
 
-func newAttendance() *attendance {
-	return &attendance{asked: make(chan struct{}, 1), open: make(map[net.Conn]http.ConnState)}
+func newOpenConnections() *openConnections {
+	return &openConnections{requested: make(chan struct{}, 1), states: make(map[net.Conn]http.ConnState)}
 }
 
 // note is for [http.Server.ConnState].
-func (a *attendance) note(c net.Conn, state http.ConnState) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.open[c] = state
+func (o *openConnections) note(c net.Conn, state http.ConnState) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.states[c] = state
 	switch state {
 	case http.StateActive:
 		select {
-		case a.asked <- struct{}{}:
+		case o.requested <- struct{}{}:
 		default:
 		}
 	case http.StateClosed, http.StateHijacked:
-		delete(a.open, c)
-		a.tell()
+		delete(o.states, c)
+		o.closeNone()
 	}
 }
 
 // in returns the connections that are in a state.
-func (a *attendance) in(state http.ConnState) (found []net.Conn) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for c, is := range a.open {
+func (o *openConnections) in(state http.ConnState) (found []net.Conn) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for c, is := range o.states {
 		if is == state {
 			found = append(found, c)
 		}
@@ -50,53 +51,53 @@ func (a *attendance) in(state http.ConnState) (found []net.Conn) {
 	return found
 }
 
-// closeSilent closes the connections over which no request has ever come whole.
-func (a *attendance) closeSilent() {
-	for _, c := range a.in(http.StateNew) {
+// closeUnused closes the connections over which no request has ever come whole.
+func (o *openConnections) closeUnused() {
+	for _, c := range o.in(http.StateNew) {
 		c.Close()
 	}
 }
 
-func (a *attendance) tell() {
-	if len(a.open) == 0 && a.none != nil {
-		close(a.none)
-		a.none = nil
+func (o *openConnections) closeNone() {
+	if len(o.states) == 0 && o.none != nil {
+		close(o.none)
+		o.none = nil
 	}
 }
 
-// gone returns a channel that is closed when no connection is open.
-func (a *attendance) gone() <-chan struct{} {
-	a.mu.Lock()
-	defer a.mu.Unlock()
+// allClosed returns a channel that is closed when no connection is open.
+func (o *openConnections) allClosed() <-chan struct{} {
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	none := make(chan struct{})
-	a.none = none
-	a.tell()
+	o.none = none
+	o.closeNone()
 	return none
 }
 
-// lullsMost is how many lulls farewell takes at most.
-const lullsMost = 4
+// quietPeriodsMost is how many quiet periods draining takes at most.
+const quietPeriodsMost = 4
 
 // unreadEvery is how often it is looked whether what has come was read.
 const unreadEvery = 5 * time.Millisecond
 
-// farewell closes the listener and lets everybody finish who is about to ask: a
+// drainConnections closes the listener and lets everybody finish who is about to ask: a
 // request may be on its way over a connection that looks idle, and would be lost
 // if it were closed now. Each answer from now on says that it is the last one of
 // its connection. It returns when no connection is left, or nobody has asked for
-// the time of a lull and all that has come was read. A client that sends half a
-// request keeps it no longer than lullsMost lulls.
-func (s *Server) farewell(l net.Listener, a *attendance) {
+// a quiet period and all that has come was read. A client that sends half a
+// request keeps it no longer than quietPeriodsMost quiet periods.
+func (s *Server) drainConnections(l net.Listener, o *openConnections) {
 	s.drain()
 	l.Close()
-	gone, enough, quiet := a.gone(), time.NewTimer(lullsMost*s.times.lull), time.NewTimer(s.times.lull)
+	none, enough, quiet := o.allClosed(), time.NewTimer(quietPeriodsMost*s.times.quiet), time.NewTimer(s.times.quiet)
 	defer enough.Stop()
 	defer quiet.Stop()
 	for waits := true; waits; {
 		select {
-		case <-a.asked:
-			quiet.Reset(s.times.lull)
-		case <-gone:
+		case <-o.requested:
+			quiet.Reset(s.times.quiet)
+		case <-none:
 			return
 		case <-quiet.C:
 			waits = false
@@ -104,11 +105,11 @@ func (s *Server) farewell(l net.Listener, a *attendance) {
 			waits = false
 		}
 	}
-	enough.Reset(lullsMost * s.times.lull)
+	enough.Reset(quietPeriodsMost * s.times.quiet)
 	for s.connections.Unread() {
 		select {
 		case <-time.After(unreadEvery):
-		case <-gone:
+		case <-none:
 			return
 		case <-enough.C:
 			return
@@ -133,7 +134,7 @@ const goAway = 1500 * time.Millisecond
 // stopAPI stops srv, and closes what has no request under way after a while:
 // net/http waits for a connection of HTTP/2 whose handshake ended while it was
 // stopping, and tells it nothing.
-func (s *Server) stopAPI(srv *http.Server, a *attendance, grace time.Duration) error {
+func (s *Server) stopAPI(srv *http.Server, o *openConnections, grace time.Duration) error {
 	stopped := make(chan struct{})
 	var closing sync.WaitGroup
 	closing.Go(func() {
@@ -146,7 +147,7 @@ func (s *Server) stopAPI(srv *http.Server, a *attendance, grace time.Duration) e
 			}
 		}
 	})
-	cut, err := stop(srv, a, grace)
+	cut, err := stop(srv, o, grace)
 	close(stopped)
 	closing.Wait()
 	if cut > 0 {
@@ -159,13 +160,13 @@ func (s *Server) stopAPI(srv *http.Server, a *attendance, grace time.Duration) e
 // finish, but no longer than grace: then it cuts them off, which is no error, and
 // returns how many connections that were. That a listener was closed before is
 // said only when they have, if Serve has not noticed yet.
-func stop(srv *http.Server, a *attendance, grace time.Duration) (cut int, err error) {
+func stop(srv *http.Server, o *openConnections, grace time.Duration) (cut int, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), grace)
 	defer cancel()
-	a.closeSilent()
+	o.closeUnused()
 	err = srv.Shutdown(ctx)
 	if errors.Is(err, context.DeadlineExceeded) {
-		cut = len(a.in(http.StateActive))
+		cut = len(o.in(http.StateActive))
 		err = srv.Close()
 	}
 	if errors.Is(err, net.ErrClosed) {

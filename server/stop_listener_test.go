@@ -32,7 +32,7 @@ func TestAListenerThatIsClosedAlreadyCutsNobodyOff(t *testing.T) {
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(l) }()
 	<-l.accepting
-	if _, err := stop(srv, newAttendance(), time.Minute); err != nil {
+	if _, err := stop(srv, newOpenConnections(), time.Minute); err != nil {
 		t.Error(err)
 	}
 	<-served

@@ -25,7 +25,7 @@ func (s *service) refusing(t *testing.T) {
 
 // TestARequestOnItsWayIsAnswered: a connection looks idle until a request has come.
 func TestARequestOnItsWayIsAnswered(t *testing.T) {
-	s := start(t, nil, func(s *server.Server) { s.Lull(patience) })
+	s := start(t, nil, func(s *server.Server) { s.Quiet(patience) })
 	var conns []*conn
 	for range 3 {
 		c := dial(t, s.api)
@@ -45,7 +45,7 @@ func TestARequestOnItsWayIsAnswered(t *testing.T) {
 }
 
 func TestAnIdleConnectionIsNotWaitedForLong(t *testing.T) {
-	s := start(t, nil, func(s *server.Server) { s.Lull(time.Millisecond) })
+	s := start(t, nil, func(s *server.Server) { s.Quiet(time.Millisecond) })
 	c := dial(t, s.api)
 	c.get("/v1")
 	s.stop()

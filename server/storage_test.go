@@ -14,8 +14,8 @@ import (
 
 // startStorage serves users who may have so many bytes stored at once, and a
 // hundredth of them in an hour.
-func startStorage(t *testing.T, burst int) *market {
-	m := &market{}
+func startStorage(t *testing.T, burst int) *budgetedServer {
+	m := &budgetedServer{}
 	m.service = startWithTokens(t, func(o *server.Options) {
 		o.Storage = server.Budget{Burst: burst, PerHour: burst / 100}
 		o.BudgetClock = func() time.Time { return time.Unix(0, m.now.Load()) }
@@ -25,7 +25,7 @@ func startStorage(t *testing.T, burst int) *market {
 }
 
 // storedTooMuch checks a refusal, and that the operator was told of it.
-func (m *market) storedTooMuch(r reply) {
+func (m *budgetedServer) storedTooMuch(r reply) {
 	m.t.Helper()
 	r.refused(429, "too_much_stored")
 	if r.header.Get("Retry-After") == "" {
@@ -105,7 +105,7 @@ func TestKeyPackagesArePaidByTheirBytes(t *testing.T) {
 // only a request that is under way can take more than there is.
 func TestAHundredReservationsAtOnce(t *testing.T) {
 	const devices, burst = 10, 20
-	m := startMarket(t, server.Budgets{Pair: server.Budget{Burst: burst, PerHour: 1}})
+	m := startBudgetedServer(t, server.Budgets{Pair: server.Budget{Burst: burst, PerHour: 1}})
 	alice := m.token(ofUser("alice"))
 	for i := range devices {
 		m.call("POST", fmt.Sprintf("/v1/users/alice/devices/d%d/key-packages", i), publication{newKeyPackages(burst + 1)}, alice...).want(201)
