@@ -16,7 +16,7 @@ import (
 
 	"welcomed/bolt"
 	"welcomed/delivery"
-	"welcomed/explain"
+	"welcomed/operator/explain"
 )
 
 func explainCommand(env environment) *cli.Command {

@@ -23,8 +23,8 @@ import (
 	"welcomed/backup"
 	"welcomed/bolt"
 	"welcomed/delivery"
-	"welcomed/history"
 	"welcomed/metrics"
+	"welcomed/operator/history"
 	"welcomed/server"
 )
 

@@ -9,7 +9,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"welcomed/delivery"
-	"welcomed/history"
+	"welcomed/operator/history"
 )
 
 // History returns a history of these metrics and of what store holds, with a

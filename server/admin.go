@@ -11,7 +11,7 @@ import (
 
 	"github.com/julienschmidt/httprouter"
 
-	"welcomed/server/status"
+	"welcomed/operator/status"
 )
 
 // Admin returns the handler of the listener for those who run the server. It

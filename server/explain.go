@@ -13,8 +13,8 @@ import (
 	"time"
 
 	"welcomed/delivery"
-	"welcomed/explain"
-	statuspage "welcomed/server/status"
+	"welcomed/operator/explain"
+	statuspage "welcomed/operator/status"
 )
 
 const (

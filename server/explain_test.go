@@ -15,8 +15,8 @@ import (
 	"welcomed/auth"
 	"welcomed/bolt"
 	"welcomed/delivery"
-	"welcomed/explain"
 	"welcomed/mls/mlstest"
+	"welcomed/operator/explain"
 	"welcomed/server"
 )
 

@@ -13,8 +13,8 @@ import (
 
 	"welcomed/auth"
 	"welcomed/delivery"
-	"welcomed/explain"
 	"welcomed/mls"
+	"welcomed/operator/explain"
 	"welcomed/server/admission"
 )
 

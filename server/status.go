@@ -6,8 +6,8 @@ import (
 	"time"
 
 	"welcomed/delivery"
-	"welcomed/history"
-	"welcomed/server/status"
+	"welcomed/operator/history"
+	"welcomed/operator/status"
 )
 
 // A StatusSource is what the status page shows besides what the store holds.

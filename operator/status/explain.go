@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"welcomed/explain"
+	"welcomed/operator/explain"
 )
 
 // An Answer is what the page of /explain shows: an explanation, or why there is none.

@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"welcomed/delivery"
-	"welcomed/history"
 	"welcomed/mls"
+	"welcomed/operator/history"
 )
 
 // An Input is what a status is made of.

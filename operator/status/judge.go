@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"welcomed/delivery"
-	"welcomed/history"
+	"welcomed/operator/history"
 )
 
 // A Level says how bad something is.

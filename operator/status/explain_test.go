@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"welcomed/explain"
+	"welcomed/operator/explain"
 )
 
 func answered(t *testing.T, a Answer) string {

@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"welcomed/delivery"
-	"welcomed/history"
 	"welcomed/mls"
+	"welcomed/operator/history"
 )
 
 var now = time.Date(2026, 12, 1, 12, 0, 0, 0, time.UTC)
