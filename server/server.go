@@ -13,6 +13,7 @@ import (
 
 	"welcomed/auth"
 	"welcomed/delivery"
+	"welcomed/operator/refusals"
 	"welcomed/server/admission"
 )
 
@@ -116,7 +117,7 @@ type Server struct {
 	reservations admission.PerKey // by user who reserves
 	reads        admission.PerKey // what is costly to read, see concurrencyOf
 
-	refusals *refusals // lately
+	refusals *refusals.Memory
 	given    *given
 	lines    lines // of those who wait
 
@@ -162,7 +163,7 @@ func New(o Options) *Server {
 		caps:      o.Caps.OrDefault(),
 		draining:  make(chan struct{}),
 
-		refusals:    newRefusals(o.BudgetClock),
+		refusals:    refusals.New(o.BudgetClock),
 		given:       newGiven(o.GivenOften),
 		largestBody: LargestBody(o.Limits),
 	}
