@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"time"
 
+	"welcomed/operator/codes"
 	"welcomed/server/admission"
 )
 
@@ -62,7 +63,7 @@ func Concurrency() (classes map[string]string, all []string) {
 }
 
 // Advice is what is said to be done about each code.
-func Advice() map[string]string { return advice }
+func Advice() map[string]string { return codes.Advice }
 
 // ReadWait returns how long a claim with this query waits.
 func (s *Server) ReadWait(query string) (time.Duration, error) {

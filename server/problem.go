@@ -12,6 +12,7 @@ import (
 	"welcomed/auth"
 	"welcomed/delivery"
 	"welcomed/mls"
+	"welcomed/operator/codes"
 	"welcomed/server/admission"
 )
 
@@ -201,7 +202,7 @@ func (s *Server) fail(w *response, r *request, err error) {
 func problemOf(err error) problem {
 	p := classify(err)
 	p.Type, p.Title = "about:blank", http.StatusText(p.Status)
-	if do := advice[p.Code]; do != "" {
+	if do := codes.Advice[p.Code]; do != "" {
 		p.Detail += ": " + do
 	}
 	if refused, ok := errors.AsType[*delivery.PublishError](err); ok {

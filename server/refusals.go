@@ -10,6 +10,7 @@ import (
 
 	"welcomed/auth"
 	"welcomed/delivery"
+	"welcomed/operator/codes"
 	"welcomed/operator/explain"
 	"welcomed/server/admission"
 )
@@ -50,7 +51,7 @@ func (r *request) refusal(err error) explain.Refusal {
 		item = refused.Items[0].Code
 	}
 	return explain.Refusal{
-		Who: r.caller.ID(), Request: r.route.name(), Status: p.Status, Code: p.Code, Item: item, Advice: advice[p.Code],
+		Who: r.caller.ID(), Request: r.route.name(), Status: p.Status, Code: p.Code, Item: item, Advice: codes.Advice[p.Code],
 		Detail: strings.TrimPrefix(p.Detail, strings.ReplaceAll(p.Code, "_", " ")+": "),
 	}
 }

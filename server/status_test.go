@@ -89,7 +89,7 @@ func TestTheStatusPageHasTheNumbersOfTheScrape(t *testing.T) {
 	_, page := s.look("GET", "/")
 	for _, part := range []string{
 		"v0-test", "<b>2</b> KeyPackages of 1 device", "Somebody was turned away.",
-		"1 of 2 recipients of Welcomes could not be served", "For KeyPackages that another Welcome or adder has", "<b>never</b>",
+		"1 of 2 recipients of Welcomes could not be served", "Somebody else had the KeyPackage first", "<b>never</b>",
 	} {
 		contains(t, "/", page, part)
 	}

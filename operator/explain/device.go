@@ -10,6 +10,7 @@ import (
 
 	"welcomed/delivery"
 	"welcomed/mls"
+	"welcomed/operator/codes"
 )
 
 // user explains a user or a device.
@@ -287,27 +288,6 @@ func doAs(r Refusal) string {
 	return do + " (" + clean(r.Code) + ")."
 }
 
-// verdicts say why a Welcome did not match.
-var verdicts = map[string]struct{ means, developer string }{
-	"unknown":        {"the KeyPackage is not known here", "the adder has KeyPackages from elsewhere, or kept one for too long: reserve a new one here, right before the Commit."},
-	"consumed":       {"the KeyPackage was used up by another Welcome", "the adder kept a KeyPackage that it had used before, or took it from a listing: reserve one for each add."},
-	"taken":          {"somebody else had the KeyPackage first", "two adders took the same KeyPackage from a listing: reserve (POST /v1/key-packages/reserve) gives one to nobody else. The later adder has to pick another and commit again."},
-	"expired":        {"the KeyPackage had expired", "reserve right before the Commit, and have devices publish KeyPackages that live longer."},
-	"withdrawn":      {"the device had taken the KeyPackage back", "the adder has to reserve another one and commit again."},
-	"wrong_suite":    {"the Welcome has another cipher suite than the KeyPackage", "the adder asks for the group's cipher suite when it reserves (`cipher_suites`)."},
-	"mailbox_full":   {"too many Welcomes wait for the device, or too many of that poster", "the device has to claim, acknowledge or reject what waits; then the adder posts again."},
-	"not_reserved":   {"the adder had not reserved the KeyPackage", "this server only takes Welcomes for reserved KeyPackages: reserve first."},
-	"cancelled":      {"the Welcome was cancelled", "post a new Welcome."},
-	"exhausted":      {"nothing was left on the device's shelf", "the device has to publish more, and a last-resort KeyPackage."},
-	"not_yet_valid":  {"the lifetime of its KeyPackages had not begun", "the device's clock is ahead: have not_before be an hour or a day before now. Until then try again at `usable_from`."},
-	"unknown_device": {"the device was removed, or never published here", "see GET /v1/users/{user}/key-packages for the user's devices, and leave out those that are gone."},
-	"given_back":     {"the adder has given its KeyPackage back since", "reserve again, with another Idempotency-Key."},
-	"idle":           {"the device was not seen for longer than the adder wanted", "reserve without `max_idle_days`, or with more."},
-	"damaged":        {"the server's copy was found damaged", "remove the member and add it with a KeyPackage that is reserved anew, and post the new Welcome."},
-	"incompatible":   {"the device has no KeyPackage of a cipher suite that was asked for", "the device has to publish KeyPackages of the group's cipher suite, or the group be made with one of the device's."},
-	"target_budget":  {"as many of the user's KeyPackages were taken as may be for now", "try again in an hour; a last-resort KeyPackage on the device's shelf would have served."},
-}
-
 // mismatches says which Welcomes and reservations for the device came to nothing.
 func (x explainer) mismatches(d Device) (found []finding) {
 	for _, r := range d.Unmatched {
@@ -316,19 +296,19 @@ func (x explainer) mismatches(d Device) (found []finding) {
 			weight = 20
 		}
 		found = append(found, finding{Mismatch, weight, r.Last,
-			fmt.Sprintf("a Welcome of %s for %s was refused at %s: %s is %s (%s).", who(r.Who), d.Device, ago(r.Last, x.Now), shortRef(r.Ref), clean(r.Code), cmp.Or(taker(d, r), verdicts[r.Code].means, "which this version has no words for")),
-			[]Advice{{Developer, cmp.Or(verdicts[r.Code].developer, "the adder has to reserve another KeyPackage and commit again.")}, {User, "ask " + who(r.Who) + " to add you again."}}})
+			fmt.Sprintf("a Welcome of %s for %s was refused at %s: %s is %s (%s).", who(r.Who), d.Device, ago(r.Last, x.Now), shortRef(r.Ref), clean(r.Code), cmp.Or(taker(d, r), codes.OfMismatch(r.Code).Means)),
+			[]Advice{{Developer, codes.OfMismatch(r.Code).Do}, {User, "ask " + who(r.Who) + " to add you again."}}})
 	}
 	for _, r := range d.Unserved {
 		cause, weight := map[string]Cause{"incompatible": Incompatible, "target_budget": Budget}[r.Code], x.recent(r.Last, 64)
 		if cause == "" || x.postedSince(d, r) {
 			continue // an empty shelf speaks for itself
 		}
-		says := fmt.Sprintf("%s asked for a KeyPackage of %s at %s and got none: %s", who(r.Who), d.Device, ago(r.Last, x.Now), verdicts[r.Code].means)
+		says := fmt.Sprintf("%s asked for a KeyPackage of %s at %s and got none: %s", who(r.Who), d.Device, ago(r.Last, x.Now), codes.OfMismatch(r.Code).Means)
 		if r.Detail != "" {
 			says += " (" + clean(r.Detail) + ")"
 		}
-		found = append(found, finding{cause, weight, r.Last, says + ".", []Advice{{Developer, verdicts[r.Code].developer}}})
+		found = append(found, finding{cause, weight, r.Last, says + ".", []Advice{{Developer, codes.OfMismatch(r.Code).Do}}})
 	}
 	return found
 }

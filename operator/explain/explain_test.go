@@ -453,27 +453,6 @@ func check(t *testing.T, e Explanation) {
 	}
 }
 
-func TestEveryVerdictAndReasonHasWords(t *testing.T) {
-	for _, s := range delivery.Mismatches {
-		if verdicts[string(s)].means == "" || verdicts[string(s)].developer == "" {
-			t.Errorf("%s has none", s)
-		}
-	}
-	for _, r := range delivery.Reasons {
-		if reasons[r].means == "" || reasons[r].developer == "" || reasons[r].user == "" {
-			t.Errorf("%s has none", r)
-		}
-	}
-	for _, s := range delivery.DeviceReserveStatuses {
-		if s == delivery.DeviceReserved || s == delivery.DeviceLastResort {
-			continue
-		}
-		if verdicts[string(s)].means == "" {
-			t.Errorf("%s has none", s)
-		}
-	}
-}
-
 // What a stranger may have chosen does nothing to a terminal, nor to a page.
 func TestAStrangersTextTakesNoEffect(t *testing.T) {
 	const evil = "\x1b]0;owned\a\x1b[2J\u202egnp.exe\x00%s%d\r\nWhat to do\n\u0085\u200b<script>alert(1)</script>"

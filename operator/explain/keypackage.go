@@ -1,11 +1,11 @@
 package explain
 
 import (
-	"cmp"
 	"fmt"
 
 	"welcomed/delivery"
 	"welcomed/mls"
+	"welcomed/operator/codes"
 )
 
 // asked is the device that was asked about.
@@ -119,11 +119,11 @@ func (x explainer) welcome() Explanation {
 func (x explainer) recipient(w Welcome, k KeyPackage) []finding {
 	switch {
 	case k.Verdict != "":
-		why := verdicts[string(k.Verdict)]
+		why := codes.OfMismatch(string(k.Verdict))
 		f := finding{Mismatch, 70, w.PostedAt,
 			fmt.Sprintf("%s posted the Welcome at %s, but it is of no use to %s: the post was told %s (%s).",
-				who(w.PostedBy), ago(w.PostedAt, x.Now), ownerName(k), k.Verdict, cmp.Or(why.means, "which this version has no words for")),
-			[]Advice{{Developer, "the poster is told so at once: with require=all nothing is posted unless it is for everybody."}, {Developer, why.developer}, {User, "ask to be added again."}}}
+				who(w.PostedBy), ago(w.PostedAt, x.Now), ownerName(k), k.Verdict, why.Means),
+			[]Advice{{Developer, "the poster is told so at once: with require=all nothing is posted unless it is for everybody."}, {Developer, why.Do}, {User, "ask to be added again."}}}
 		return []finding{f}
 	case !w.Posted:
 		return x.keyPackageFindings(k)

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"welcomed/delivery"
+	"welcomed/operator/codes"
 )
 
 const (
@@ -141,35 +142,13 @@ func (x explainer) lastSeen(d Device) Advice {
 	return Advice{Operator, fmt.Sprintf("the device was last seen at %s. If it was used since, look for its requests in the log of the proxy in front: they do not reach this server, or name another user or device.", ago(d.SeenAt, x.Now))}
 }
 
-// reasons say what a rejection means.
-var reasons = map[delivery.Reason]struct{ means, developer, user string }{
-	delivery.ReasonNoMatchingKeyPackage: {"it holds no private key for the KeyPackage",
-		"the app lost the private key. It has to sync at its start, so that KeyPackages whose keys are lost are withdrawn before anybody uses them; a private key is saved before its KeyPackage is published.",
-		"open the app once, then ask to be removed from the group and added again."},
-	delivery.ReasonUndecryptable: {"it could not decrypt the Welcome",
-		"the Welcome was made for another KeyPackage than its ref says, was damaged, or the two clients differ in how they read RFC 9420: `welcomed inspect` says what the Welcome is; compare the versions of both.",
-		"ask to be removed from the group and added again."},
-	delivery.ReasonDeclined: {"it declined: the user, or the app for them, did not want to join",
-		"nothing failed here. If the user did not decline, the app did.",
-		"ask to be added again, and accept."},
-	delivery.ReasonUnsupported: {"it does not support what the group needs",
-		"the group needs an extension, a proposal type, a credential type or a version that the KeyPackage's capabilities lack; the adder should have seen that in the KeyPackage (RFC 9420 §11.1).",
-		"update the app, then ask to be added again."},
-	delivery.ReasonOther: {"it gave no reason of those that are known",
-		"look in the device's log at that time.",
-		"ask to be added again."},
-}
-
 func (x explainer) rejected(name string, m delivery.MailHistory) finding {
-	r, known := reasons[m.Reason]
-	if !known {
-		r = reasons[delivery.ReasonOther]
-	}
-	says := fmt.Sprintf("%s rejected %s of %s at %s: %s", name, shortWelcome(m.ID), who(m.PostedBy), ago(m.EndedAt, x.Now), r.means)
+	r := codes.OfRejection(m.Reason)
+	says := fmt.Sprintf("%s rejected %s of %s at %s: %s", name, shortWelcome(m.ID), who(m.PostedBy), ago(m.EndedAt, x.Now), r.Means)
 	if m.Detail != "" {
 		says += ", and said " + quote(m.Detail)
 	}
-	return finding{Rejected, x.recent(m.EndedAt, 67), m.EndedAt, says + ".", []Advice{{Developer, r.developer}, {User, r.user}}}
+	return finding{Rejected, x.recent(m.EndedAt, 67), m.EndedAt, says + ".", []Advice{{Developer, r.Developer}, {User, r.User}}}
 }
 
 // fine is what to do where nothing is wrong here.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"welcomed/delivery"
+	"welcomed/operator/codes"
 	"welcomed/operator/history"
 )
 
@@ -155,9 +156,9 @@ func joinersLost(_ Input, s *Status) *Problem {
 	}
 	worst := slices.MaxFunc(s.LastHour.mismatches, func(a, b history.Count) int { return cmp.Compare(a.N, b.N) })
 	return &Problem{"joiners_turned_away", level, title,
-		fmt.Sprintf("%s of %s could not be served %s, %s of them %s.",
-			Number(misses), plural(all, "recipient of a Welcome", "recipients of Welcomes"), s.LastHour.Span(), Number(worst.N), Reason(worst.Label)),
-		ReasonAdvice(worst.Label)}
+		fmt.Sprintf("%s of %s could not be served %s, %s of them because %s.",
+			Number(misses), plural(all, "recipient of a Welcome", "recipients of Welcomes"), s.LastHour.Span(), Number(worst.N), codes.OfMismatch(worst.Label).Means),
+		upper(codes.OfMismatch(worst.Label).Do)}
 }
 
 func nothingHandedOut(_ Input, s *Status) *Problem {

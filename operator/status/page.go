@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"welcomed/delivery"
+	"welcomed/operator/codes"
 )
 
 //go:embed page.html explain.html parts.html style.css page.js icon.svg
@@ -151,7 +152,7 @@ func (v view) LastHourIs() string {
 func (v view) MismatchRows() (rows []Row) {
 	for _, c := range v.SinceStart.mismatches {
 		if c.N > 0 {
-			rows = append(rows, Row{upper(Reason(c.Label)), v.LastHour.Mismatches[c.Label], c.N})
+			rows = append(rows, Row{upper(codes.OfMismatch(c.Label).Means), v.LastHour.Mismatches[c.Label], c.N})
 		}
 	}
 	return rows

@@ -48,7 +48,7 @@ func TestThePageSaysWhatThereIs(t *testing.T) {
 		"10 or more 100 100 %",
 		"Waiting for their device 17",
 		"Claimed again 4 4",
-		"For KeyPackages that were consumed before 1 1",
+		"The KeyPackage was used up by another Welcome 1 1",
 		"In use 5 MiB",
 		"May grow to 1 GiB",
 		"Left on the disk 10 GiB",

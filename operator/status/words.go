@@ -14,48 +14,6 @@ import (
 	"welcomed/mls"
 )
 
-// A reason is why a recipient could not be served, in words.
-type reason struct{ words, advice string }
-
-var reasons = map[string]reason{
-	string(delivery.StatusUnknown): {"for KeyPackages that are not known here",
-		"Adders must take KeyPackages from this server, shortly before they use them: see that clients keep none."},
-	string(delivery.StatusConsumed): {"for KeyPackages that were consumed before",
-		"Adders must reserve a KeyPackage for each group, and use none twice."},
-	string(delivery.StatusTaken): {"for KeyPackages that another Welcome or adder has",
-		"Two adders picked the same one: clients should reserve KeyPackages, not pick them from a list."},
-	string(delivery.StatusExpired): {"for KeyPackages that had expired",
-		"Devices must publish longer before theirs expire, and adders use what they take at once. Are their clocks right?"},
-	string(delivery.StatusWithdrawn): {"for KeyPackages that their device had withdrawn",
-		"The device was removed or set up anew: the adder takes another KeyPackage and tries again."},
-	string(delivery.StatusWrongSuite): {"with another cipher suite than the KeyPackage",
-		"The adder's client is wrong: a Welcome has the cipher suite of the KeyPackages that it is for."},
-	string(delivery.StatusMailboxFull): {"for devices whose mailbox is full",
-		"These devices have not claimed for long. If they are gone, have their owners remove them; --max-pending-per-device allows more."},
-	string(delivery.StatusNotReserved): {"for KeyPackages that the poster has not reserved",
-		"With --match reserved adders must reserve KeyPackages first; a list is not enough."},
-	"withheld": {"for private keys that the device no longer has",
-		"A device lost its keys: it was restored, or set up anew, and must sync its inventory so that no more of the old ones are handed out."},
-	string(delivery.StatusRejected): {"because the device could not open them",
-		"Ask below about such a user: it says what the device gave as the reason."},
-}
-
-// Reason says a mismatch in words that go behind “12 of them”.
-func Reason(label string) string {
-	if r, ok := reasons[label]; ok {
-		return r.words
-	}
-	return "because of " + label
-}
-
-// ReasonAdvice says what to do about a mismatch.
-func ReasonAdvice(label string) string {
-	if r, ok := reasons[label]; ok {
-		return r.advice
-	}
-	return "Ask below about such a user."
-}
-
 // Number writes n with a comma between thousands.
 func Number[N int | uint64](n N) string {
 	digits := strconv.FormatUint(uint64(n), 10)

@@ -1,9 +1,9 @@
-package server
+package codes
 
-// advice is what whoever is refused can do, for each code of a 4xx. It stands behind
+// Advice is what whoever is refused can do, for each code of a 4xx. It stands behind
 // the words of the error in an answer's detail, in what explain says, and in
 // docs/lifecycle.md.
-var advice = map[string]string{
+var Advice = map[string]string{
 	// 400: the request.
 	"bad_identifier":        "ids are 1 to 255 printable ASCII characters without space and / \\ ? # % \" < > ^ { } and backtick, percent-encoded in a path: encode others as base64url",
 	"bad_request":           "correct what is named: the same request is refused again",
