@@ -25,6 +25,8 @@ var (
 	errUnauthenticated      = errors.New("a bearer token is required")
 	errEmptyRefs            = errors.New("refs is empty, which would withdraw everything")
 	errMethodNotAllowed     = errors.New("method not allowed")
+	errNotServed            = errors.New("not found") // a path, or what can be none of the store's objects
+	errStopping             = errors.New("the server is told to stop")
 	errNoKeyPackages        = errors.New(`there are no key_packages: send {"key_packages":["…"]} with each KeyPackage in base64, or one KeyPackage as message/mls`)
 	errPrecondition         = errors.New("precondition failed")
 	errPreconditionRequired = errors.New("If-Match with the digest of the inventory is required")
@@ -64,6 +66,7 @@ var answers = []struct {
 	{delivery.ErrDeviceRemoved, http.StatusForbidden, "device_removed"},
 	{errProxied, http.StatusForbidden, "proxied_without_auth"},
 	{delivery.ErrNotFound, http.StatusNotFound, "not_found"},
+	{errNotServed, http.StatusNotFound, "not_found"},
 	{errMethodNotAllowed, http.StatusMethodNotAllowed, "method_not_allowed"},
 	{errSlow, http.StatusRequestTimeout, "request_timeout"},
 
@@ -110,6 +113,7 @@ var answers = []struct {
 	{delivery.ErrFileGone, http.StatusServiceUnavailable, "store_unavailable"},
 	{delivery.ErrUnavailable, http.StatusServiceUnavailable, "store_unavailable"},
 	{delivery.ErrClosed, http.StatusServiceUnavailable, "shutting_down"},
+	{errStopping, http.StatusServiceUnavailable, "shutting_down"},
 	{delivery.ErrClock, http.StatusServiceUnavailable, "clock_not_trusted"},
 	{delivery.ErrDiskFull, http.StatusInsufficientStorage, "store_full"},
 	{delivery.ErrSizeLimit, http.StatusInsufficientStorage, "store_full"},

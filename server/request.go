@@ -127,7 +127,7 @@ func (r *request) readParam(key, value string) (err error) {
 		r.token = value
 	case "ref":
 		if r.ref, err = mls.ParseKeyPackageRef(value); err != nil {
-			err = fmt.Errorf("%w: %q is not the ref of a KeyPackage", delivery.ErrNotFound, value)
+			err = fmt.Errorf("%w: %q is not the ref of a KeyPackage", errNotServed, value)
 		}
 	}
 	return err

@@ -141,7 +141,7 @@ func (s *Server) unrouted(handle func(*Server, http.ResponseWriter, *request) er
 }
 
 func (s *Server) noSuchPath(_ http.ResponseWriter, r *request) error {
-	return fmt.Errorf("%w: there is no such path", delivery.ErrNotFound)
+	return fmt.Errorf("%w: there is no such path", errNotServed)
 }
 
 // noSuchMethod answers where the path has other methods; the router has set

@@ -96,7 +96,7 @@ func (s *Server) runOperator(w http.ResponseWriter, r *request, params httproute
 // client that takes it slowly keeps nobody waiting.
 func (s *Server) backup(w http.ResponseWriter, r *request) error {
 	if s.options.Backup == nil {
-		return fmt.Errorf("%w: this store is not backed up by welcomed", delivery.ErrNotFound)
+		return fmt.Errorf("%w: this store is not backed up by welcomed", errNotServed)
 	}
 	ctx, cancel := s.untilDraining(r.Context())
 	defer cancel()
@@ -123,7 +123,7 @@ func (s *Server) backup(w http.ResponseWriter, r *request) error {
 // is whole and safe.
 func (s *Server) backupKept(w http.ResponseWriter, r *request) error {
 	if s.options.Backup == nil {
-		return fmt.Errorf("%w: this store is not backed up by welcomed", delivery.ErrNotFound)
+		return fmt.Errorf("%w: this store is not backed up by welcomed", errNotServed)
 	}
 	if err := s.options.Backup.Kept(r.Context()); err != nil {
 		return err
@@ -132,14 +132,14 @@ func (s *Server) backupKept(w http.ResponseWriter, r *request) error {
 	return nil
 }
 
-// untilDraining returns a context that ends with ErrClosed when the server is
+// untilDraining returns a context that ends with errStopping when the server is
 // told to stop.
 func (s *Server) untilDraining(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	go func() {
 		select {
 		case <-s.draining:
-			cancel(delivery.ErrClosed)
+			cancel(errStopping)
 		case <-ctx.Done():
 		}
 	}()
