@@ -63,15 +63,15 @@ func (x explainer) deviceLimit() []finding {
 	for _, d := range own[:min(most, len(own))] {
 		oldest = append(oldest, quote(d.Name)+" "+ago(d.SeenAt, x.Now))
 	}
-	weight, at := worthSaying, x.Now
+	rank, at := mayMatter, x.Now
 	for _, d := range x.Devices {
 		for _, r := range d.Refused {
-			if r.Code == "device_limit" && x.recent(r.Last, 91) > weight {
-				weight, at = x.recent(r.Last, 91), r.Last
+			if refused := x.refusal(r.Last, newDeviceRefused); r.Code == "device_limit" && refused < rank {
+				rank, at = refused, r.Last
 			}
 		}
 	}
-	return []finding{{DeviceLimit, weight, at,
+	return []finding{{DeviceLimit, rank, at,
 		fmt.Sprintf("%s has %s, as many as a user may have, and a new one is refused (device_limit); not seen for longest: %s.",
 			quote(string(x.User)), plural(len(own), "device"), joined(oldest)),
 		[]Advice{
@@ -95,12 +95,12 @@ func (x explainer) askedPart() Part {
 // there is no other, and worth a line if there is.
 func (x explainer) adderRefused(only bool) finding {
 	last := x.Asked[len(x.Asked)-1]
-	weight := x.recent(last.Last, worthSaying)
+	rank := x.aged(last.Last, mayMatter)
 	if only {
-		weight = 90
+		rank = neededRefused
 	}
 	says := fmt.Sprintf("%s wanted to add others, and %s was answered %d %s, last %s.", quote(string(x.User)), clean(last.Request), last.Status, clean(last.Code), ago(last.Last, x.Now))
-	return finding{AdderRefused, weight, last.Last, says, []Advice{
+	return finding{AdderRefused, rank, last.Last, says, []Advice{
 		{Developer, doAs(last)},
 		{Operator, "where it is a budget that honest use needs more of, raise it: --budgets pair=…, caller=… or store=…."},
 	}}
@@ -119,7 +119,7 @@ func (x explainer) neverPublished() finding {
 	if !x.RestoredAt.IsZero() {
 		says += fmt.Sprintf("; a backup was restored at %s, and what was published after that backup was made is not known", ago(x.RestoredAt, x.Now))
 	}
-	return finding{NeverPublished, 88, x.Now, says + ".", x.publishAdvice()}
+	return finding{NeverPublished, nothingThere, x.Now, says + ".", x.publishAdvice()}
 }
 
 func (x explainer) publishAdvice() []Advice {
@@ -136,7 +136,7 @@ func (x explainer) device(d Device) []finding {
 		f, refused := x.neverPublished(), x.refusals(d)
 		f.says = d.Device.String() + " has never published a KeyPackage here, so nobody can add it."
 		if len(refused) > 0 {
-			f.weight = wrong // which is why
+			f.rank = standing // which is why
 		}
 		return append(refused, f)
 	}
@@ -161,11 +161,11 @@ func (x explainer) unremarkable(d Device) finding {
 	if len(d.Welcomes) == 0 {
 		says = fmt.Sprintf("nobody has posted a Welcome for %s that is still known here; there is %s.", d.Device, x.stock(d))
 	}
-	return finding{NothingWrong, 14, x.Now, says, x.fine()}
+	return finding{NothingWrong, nothingWrong, x.Now, says, x.fine()}
 }
 
 func (x explainer) removed(d Device) finding {
-	return finding{Removed, 88, d.RemovedAt,
+	return finding{Removed, nothingThere, d.RemovedAt,
 		fmt.Sprintf("%s was removed at %s: what it had was withdrawn, and nobody can add it until it publishes again.", d.Device, ago(d.RemovedAt, x.Now)),
 		[]Advice{
 			{Operator, "if the device was not to be removed, find out who asked for DELETE /v1/users/" + url.PathEscape(string(d.Device.User)) + "/devices/" + url.PathEscape(d.Device.Name) + ". A token that was bound to it and issued before is refused: it needs a new one."},
@@ -179,29 +179,29 @@ func (x explainer) refusals(d Device) (found []finding) {
 	waits := d.Pending > d.Overdue // something came, and it has not claimed since
 	empty := d.Stock.Available == 0 && !suffices(d)
 	for _, r := range latest(d.Refused) {
-		weight := 40
+		rank := x.aged(r.Last, otherRefused)
 		switch {
 		case r.Last.Before(d.SeenAt):
 			continue
 		case r.publishes() && (empty || !d.Known), r.claims() && waits:
-			weight = 90
+			rank = x.refusal(r.Last, neededRefused)
 		}
 		cause := Refused
 		if r.Item == delivery.ItemNotYetValid {
 			cause = ClockAhead
 		}
-		found = append(found, finding{cause, x.recent(r.Last, weight), r.Last,
+		found = append(found, finding{cause, rank, r.Last,
 			fmt.Sprintf("%s is refused: %s.", d.Device, r.words(x)), codeAdvice(r)})
 	}
 	for _, r := range latest(d.Strangers) {
-		weight := 35
+		rank := x.aged(r.Last, strangerRefused)
 		switch {
 		case r.Last.Before(d.SeenAt):
 			continue
 		case waits || empty || !d.Known:
-			weight = 89 // more than that it does not ask, or never published
+			rank = x.refusal(r.Last, tokenRefused) // more than that it does not ask, or never published
 		}
-		f := finding{TokenRefused, x.recent(r.Last, weight), r.Last,
+		f := finding{TokenRefused, rank, r.Last,
 			fmt.Sprintf("whoever asks for %s shows no token that is good for it: %s.", d.Device, r.words(x)), codeAdvice(r)}
 		if r.Status != 401 && r.Status != 403 {
 			f.cause = Refused
@@ -291,16 +291,16 @@ func doAs(r Refusal) string {
 // mismatches says which Welcomes and reservations for the device came to nothing.
 func (x explainer) mismatches(d Device) (found []finding) {
 	for _, r := range d.Unmatched {
-		weight := x.recent(r.Last, 69)
+		rank := x.aged(r.Last, mismatched)
 		if x.postedSince(d, r) {
-			weight = 20
+			rank = overcome
 		}
-		found = append(found, finding{Mismatch, weight, r.Last,
+		found = append(found, finding{Mismatch, rank, r.Last,
 			fmt.Sprintf("a Welcome of %s for %s was refused at %s: %s is %s (%s).", who(r.Who), d.Device, ago(r.Last, x.Now), shortRef(r.Ref), clean(r.Code), cmp.Or(taker(d, r), codes.OfMismatch(r.Code).Means)),
 			[]Advice{{Developer, codes.OfMismatch(r.Code).Do}, {User, "ask " + who(r.Who) + " to add you again."}}})
 	}
 	for _, r := range d.Unserved {
-		cause, weight := map[string]Cause{"incompatible": Incompatible, "target_budget": Budget}[r.Code], x.recent(r.Last, 64)
+		cause := map[string]Cause{"incompatible": Incompatible, "target_budget": Budget}[r.Code]
 		if cause == "" || x.postedSince(d, r) {
 			continue // an empty shelf speaks for itself
 		}
@@ -308,7 +308,7 @@ func (x explainer) mismatches(d Device) (found []finding) {
 		if r.Detail != "" {
 			says += " (" + clean(r.Detail) + ")"
 		}
-		found = append(found, finding{cause, weight, r.Last, says + ".", []Advice{{Developer, codes.OfMismatch(r.Code).Do}}})
+		found = append(found, finding{cause, x.aged(r.Last, notServed), r.Last, says + ".", []Advice{{Developer, codes.OfMismatch(r.Code).Do}}})
 	}
 	return found
 }
@@ -347,7 +347,7 @@ func (x explainer) shelf(d Device) []finding {
 	early, ok := x.clockAhead(d)
 	switch {
 	case ok && usableNow(d) == 0:
-		early.weight = 65
+		early.rank = shelfEmpty
 		return []finding{early}
 	case ok:
 		return []finding{early}
@@ -358,7 +358,7 @@ func (x explainer) shelf(d Device) []finding {
 	case suffices(d):
 		return nil
 	case d.Stock.Available == 0:
-		return []finding{{LastResortOnly, 36, x.Now,
+		return []finding{{LastResortOnly, lastResortOnly, x.Now,
 			fmt.Sprintf("only the last-resort KeyPackage of %s is left on its shelf (%s): it can be added, but everybody is given the same KeyPackage.", d.Device, suites(suitesOf(d))),
 			[]Advice{refill, open}}}
 	}
@@ -376,7 +376,7 @@ func (x explainer) shared(d Device) (found []finding) {
 		if r.Code != CodeFreshWithdrawn || r.Count < freshAgain {
 			continue
 		}
-		found = append(found, finding{SharedDevice, x.recent(r.Last, 70), r.Last,
+		found = append(found, finding{SharedDevice, x.aged(r.Last, lost), r.Last,
 			fmt.Sprintf("two installations seem to use the device id %s: since %s a sync took back %d times what had been published less than a day before, last at %s.",
 				d.Device, stamp(r.First), r.Count, ago(r.Last, x.Now)),
 			[]Advice{
@@ -426,7 +426,7 @@ func (x explainer) clockAhead(d Device) (f finding, ok bool) {
 	if n == 0 {
 		return f, false
 	}
-	f = finding{ClockAhead, 34, x.Now, fmt.Sprintf(
+	f = finding{ClockAhead, someNotYetValid, x.Now, fmt.Sprintf(
 		"the clock of %s was at least %s ahead of this server's when it published at %s: %s of it cannot be handed out before %s.",
 		d.Device, span(last.NotBefore().Sub(last.PublishedAt)), stamp(last.PublishedAt), plural(n, "KeyPackage"), stamp(first)), clockAdvice}
 	return f, true
@@ -446,7 +446,7 @@ func (x explainer) empty(d Device) finding {
 			last = r
 		}
 	}
-	f := finding{weight: 65, at: x.Now}
+	f := finding{rank: shelfEmpty, at: x.Now}
 	begin := fmt.Sprintf("nobody can add %s, its shelf is empty: ", d.Device)
 	handed := where[delivery.Reserved] + where[delivery.Matched] + where[delivery.Consumed]
 	switch {
@@ -504,16 +504,14 @@ func (x explainer) unused(d Device) (found []finding) {
 }
 
 func (x explainer) reserved(d Device, r delivery.KeyPackageRecord) finding {
-	weight := 59
+	rank := x.aged(r.ReservedAt, reservedNotUsed)
 	switch age := x.Now.Sub(r.ReservedAt); {
 	case age < soon:
-		weight = 28
+		rank = reservedJustNow
 	case x.postedSince(d, Refusal{Who: r.ReservedBy, Last: r.ReservedAt}):
-		weight = 20
-	default:
-		weight = x.recent(r.ReservedAt, weight)
+		rank = overcome
 	}
-	return finding{NeverUsed, weight, r.ReservedAt,
+	return finding{NeverUsed, rank, r.ReservedAt,
 		fmt.Sprintf("%s reserved %s of %s at %s and has posted no Welcome for it.", who(r.ReservedBy), shortRef(r.Ref), d.Device, ago(r.ReservedAt, x.Now)),
 		[]Advice{
 			{Developer, "see in the adder's log what happened between its reservation and its Welcome: it never called POST /v1/welcomes, or was refused."},
@@ -538,11 +536,11 @@ func (x explainer) returned(d Device) (found []finding) {
 		if n == 0 {
 			continue
 		}
-		weight := x.recent(last.Returned.At, 62)
+		rank := x.aged(last.Returned.At, givenBack)
 		if x.postedSince(d, Refusal{Who: last.Returned.By, Last: last.Returned.At}) {
-			weight = 20
+			rank = overcome
 		}
-		found = append(found, finding{GivenBack, weight, last.Returned.At, x.returnedWords(d, last, n), returnedAdvice(d, last)})
+		found = append(found, finding{GivenBack, rank, last.Returned.At, x.returnedWords(d, last, n), returnedAdvice(d, last)})
 	}
 	return found
 }
@@ -572,7 +570,7 @@ func (x explainer) mailbox(d Device) []finding {
 	if !full {
 		return nil
 	}
-	return []finding{{MailboxFull, 82, x.Now,
+	return []finding{{MailboxFull, mailboxFull, x.Now,
 		fmt.Sprintf("the mailbox of %s is full: %s (%d bytes) and %d are not acknowledged, so no other is taken.", d.Device, waiting(n), d.WaitingBytes, d.Delivered),
 		[]Advice{
 			x.lastSeen(d),

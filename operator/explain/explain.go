@@ -8,7 +8,6 @@
 package explain
 
 import (
-	"cmp"
 	"slices"
 	"time"
 )
@@ -105,25 +104,6 @@ type Advice struct {
 	Do  string `json:"do"`
 }
 
-// A finding is something that may be the cause. The one with the most weight is
-// taken for it: what certainly keeps somebody from joining now weighs more than
-// what may have, what is recent more than what is over.
-type finding struct {
-	cause  Cause
-	weight int
-	at     time.Time // of two that weigh the same the later one counts
-	says   string
-	advice []Advice
-}
-
-// The weights from which on a finding that is not the cause has its advice given
-// too, is worth a line, and is something wrong at all.
-const (
-	worthDoing  = 66
-	worthSaying = 60
-	wrong       = 30
-)
-
 // Explain finds the most probable cause in the facts.
 func Explain(f Facts) Explanation {
 	x := explainer{f}
@@ -175,14 +155,14 @@ func (e *Explanation) scrub() {
 // conclude fills in what findings say of the whole. There is at least one.
 func (x explainer) conclude(e Explanation, all []finding) Explanation {
 	if x.Trouble != "" {
-		all = append(all, finding{NotReady, 100, x.Now, "the server serves nobody: " + clean(x.Trouble), []Advice{
+		all = append(all, finding{NotReady, serverNotReady, x.Now, "the server serves nobody: " + clean(x.Trouble), []Advice{
 			{Operator, "put that right first; `welcomed health` says when it is ready again. A clock is put right with NTP, or, if it is right, with --trust-clock."},
 		}})
 	}
 	best := ranked(all)
 	e.Cause, e.Headline, e.Advice = best[0].cause, best[0].says, best[0].advice
 	for _, other := range best[1:] {
-		if other.weight < worthSaying || slices.Contains(e.Also, other.says) || other.says == e.Headline {
+		if other.rank > worthSaying || slices.Contains(e.Also, other.says) || other.says == e.Headline {
 			continue
 		}
 		const most = 5
@@ -190,21 +170,13 @@ func (x explainer) conclude(e Explanation, all []finding) Explanation {
 			break
 		}
 		e.Also = append(e.Also, other.says)
-		if other.weight >= worthDoing {
+		if other.rank < worthDoing {
 			e.Advice = append(e.Advice, other.advice...)
 		}
 	}
 	e.Advice = inOrder(e.Advice)
 	e.Notes = append(e.Notes, x.notes()...)
 	return e
-}
-
-func ranked(all []finding) []finding {
-	best := slices.Clone(all)
-	slices.SortStableFunc(best, func(a, b finding) int {
-		return cmp.Or(cmp.Compare(b.weight, a.weight), b.at.Compare(a.at))
-	})
-	return best
 }
 
 // inOrder sorts advice by reader and leaves out what is said twice.
@@ -235,15 +207,4 @@ func (x explainer) notes() (notes []string) {
 		notes = append(notes, plural(x.MoreDevices, "device")+" of the user "+are(x.MoreDevices)+" left out: name one.")
 	}
 	return notes
-}
-
-// recent weighs what is over: as much as said for a day, then less.
-func (x explainer) recent(at time.Time, weight int) int {
-	switch since := x.Now.Sub(at); {
-	case since < 24*time.Hour:
-		return weight
-	case since < 7*24*time.Hour:
-		return weight - 20
-	}
-	return weight - 30
 }

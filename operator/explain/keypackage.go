@@ -24,7 +24,7 @@ func (x explainer) keyPackage() Explanation {
 // device from joining with it; at least one thing.
 func (x explainer) keyPackageFindings(k KeyPackage) (found []finding) {
 	if !k.Known {
-		return append(x.unmatched(k), finding{UnknownRef, 60, x.Now,
+		return append(x.unmatched(k), finding{UnknownRef, mayMatter, x.Now,
 			fmt.Sprintf("no %s is known here: it was published on another server or not at all, or it ended so long ago that it is forgotten (after %s at the latest).",
 				shortRef(k.Ref), span(x.Limits.TombstoneKeptMost)),
 			[]Advice{
@@ -38,7 +38,7 @@ func (x explainer) keyPackageFindings(k KeyPackage) (found []finding) {
 	}
 	if k.Owner.Removed {
 		f := x.removed(k.Owner)
-		f.weight = wrong
+		f.rank = standing
 		found = append(found, f)
 	}
 	return append(found, x.stateOf(k))
@@ -66,24 +66,24 @@ func (x explainer) stateOf(k KeyPackage) finding {
 	switch k.State {
 	case delivery.Available:
 		if k.LastResort {
-			return finding{OnShelf, wrong, x.Now, fmt.Sprintf("%s is the last resort of %s, on its shelf since %s.", ref, name, stamp(k.PublishedAt)), x.fine()}
+			return finding{OnShelf, standing, x.Now, fmt.Sprintf("%s is the last resort of %s, on its shelf since %s.", ref, name, stamp(k.PublishedAt)), x.fine()}
 		}
-		return finding{OnShelf, wrong, x.Now, fmt.Sprintf("%s lies on the shelf of %s since %s: nobody has reserved it, and no Welcome for it was taken.", ref, name, stamp(k.PublishedAt)), x.fine()}
+		return finding{OnShelf, standing, x.Now, fmt.Sprintf("%s lies on the shelf of %s since %s: nobody has reserved it, and no Welcome for it was taken.", ref, name, stamp(k.PublishedAt)), x.fine()}
 	case delivery.Reserved:
 		f := x.reserved(k.Owner, k.KeyPackageRecord)
-		f.weight = max(f.weight, wrong)
+		f.rank = min(f.rank, standing)
 		return f
 	case delivery.Retired:
 		if g := k.Returned; g.Reservation != 0 && g.Reason != delivery.GivenBackUnused {
-			return finding{GivenBack, worthSaying, g.At, x.returnedWords(k.Owner, k.KeyPackageRecord, 1), returnedAdvice(k.Owner, k.KeyPackageRecord)}
+			return finding{GivenBack, mayMatter, g.At, x.returnedWords(k.Owner, k.KeyPackageRecord, 1), returnedAdvice(k.Owner, k.KeyPackageRecord)}
 		}
-		return finding{OffShelf, wrong, x.Now, fmt.Sprintf("%s of %s is off the shelf (replaced, too old, or a backup was restored) and no Welcome for it was taken; one that names it still is until %s.", ref, name, stamp(k.MatchableUntil)), x.fine()}
+		return finding{OffShelf, standing, x.Now, fmt.Sprintf("%s of %s is off the shelf (replaced, too old, or a backup was restored) and no Welcome for it was taken; one that names it still is until %s.", ref, name, stamp(k.MatchableUntil)), x.fine()}
 	case delivery.Expired:
-		return finding{Expired, 55, k.EndedAt, fmt.Sprintf("%s of %s expired at %s: no Welcome for it was taken before, and none is since.", ref, name, ago(k.EndedAt, x.Now)), again}
+		return finding{Expired, keyPackageExpired, k.EndedAt, fmt.Sprintf("%s of %s expired at %s: no Welcome for it was taken before, and none is since.", ref, name, ago(k.EndedAt, x.Now)), again}
 	case delivery.Withdrawn:
-		return finding{Withdrawn, 57, k.EndedAt, fmt.Sprintf("%s took %s back at %s: no Welcome for it is taken since.", name, ref, ago(k.EndedAt, x.Now)), again}
+		return finding{Withdrawn, keyPackageWithdrawn, k.EndedAt, fmt.Sprintf("%s took %s back at %s: no Welcome for it is taken since.", name, ref, ago(k.EndedAt, x.Now)), again}
 	}
-	return finding{NothingWrong, 5, x.Now, fmt.Sprintf("%s of %s is %s.", ref, name, k.State), x.fine()}
+	return finding{NothingWrong, unremarkable, x.Now, fmt.Sprintf("%s of %s is %s.", ref, name, k.State), x.fine()}
 }
 
 // welcome explains a Welcome.
@@ -120,7 +120,7 @@ func (x explainer) recipient(w Welcome, k KeyPackage) []finding {
 	switch {
 	case k.Verdict != "":
 		why := codes.OfMismatch(string(k.Verdict))
-		f := finding{Mismatch, 70, w.PostedAt,
+		f := finding{Mismatch, lost, w.PostedAt,
 			fmt.Sprintf("%s posted the Welcome at %s, but it is of no use to %s: the post was told %s (%s).",
 				who(w.PostedBy), ago(w.PostedAt, x.Now), ownerName(k), k.Verdict, why.Means),
 			[]Advice{{Developer, "the poster is told so at once: with require=all nothing is posted unless it is for everybody."}, {Developer, why.Do}, {User, "ask to be added again."}}}
@@ -160,7 +160,7 @@ func (x explainer) notPosted(w Welcome) finding {
 	default:
 		says += "; its KeyPackages are known."
 	}
-	return finding{NotPosted, 86, x.Now, says, []Advice{
+	return finding{NotPosted, notPosted, x.Now, says, []Advice{
 		{Operator, "a Welcome that a device was given is a part of the posted one and not the same bytes: ask for its KeyPackage's ref instead (`welcomed inspect` prints it)."},
 		{Developer, "see in the adder's log whether POST /v1/welcomes was sent to this server, and what was answered."},
 		{User, "ask to be added again."},

@@ -25,36 +25,36 @@ func (x explainer) mail(d Device, m delivery.MailHistory) finding {
 	case delivery.Pending:
 		return x.pending(d, m)
 	case delivery.Delivered:
-		weight := 58
+		rank := notSettled
 		if x.Now.Sub(m.DeliveredAt) < soon {
-			weight = 45
+			rank = notSettledYet
 		}
-		return finding{NotSettled, weight, m.DeliveredAt,
+		return finding{NotSettled, rank, m.DeliveredAt,
 			fmt.Sprintf("%s was given %s of %s at %s and has not said whether it joined.", name, id, poster, ago(m.DeliveredAt, x.Now)),
 			[]Advice{
 				{Developer, "look in the device's log for what happened after it claimed. It acknowledges or rejects each Welcome; until it does, every claim gives it again, until " + stamp(m.Until) + ", so a client that crashed only has to claim again."},
 				{User, "open the app again and wait a minute. If the group is there, all is well."},
 			}}
 	case delivery.Acknowledged:
-		return finding{Joined, 12, m.EndedAt, fmt.Sprintf("%s joined with %s of %s at %s.", name, id, poster, ago(m.EndedAt, x.Now)), x.fine()}
+		return finding{Joined, hasJoined, m.EndedAt, fmt.Sprintf("%s joined with %s of %s at %s.", name, id, poster, ago(m.EndedAt, x.Now)), x.fine()}
 	case delivery.Rejected:
 		return x.rejected(name, m)
 	case delivery.Lapsed:
-		return finding{Lapsed, x.over(d, m, 57), m.EndedAt,
+		return finding{Lapsed, x.over(d, m, lapsed), m.EndedAt,
 			fmt.Sprintf("%s was given %s of %s at %s and never said whether it joined; since %s it is not given it again.", name, id, poster, stamp(m.DeliveredAt), stamp(m.EndedAt)),
 			[]Advice{
 				{Developer, "find out why the device neither acknowledged nor rejected within " + span(x.Limits.Redelivery) + ": that needs a claim, a join and a POST …/ack."},
 				{User, "if the group is missing, ask to be added again."},
 			}}
 	case delivery.Cancelled:
-		return finding{Cancelled, x.over(d, m, 56), m.EndedAt,
+		return finding{Cancelled, x.over(d, m, posterCancelled), m.EndedAt,
 			fmt.Sprintf("%s took %s for %s back at %s.", poster, id, name, ago(m.EndedAt, x.Now)),
 			[]Advice{
 				{Developer, "an adder cancels when its Commit was not accepted. It then has to commit again and post a new Welcome: see why it did not."},
 				{User, "ask to be added again."},
 			}}
 	case delivery.WelcomeWithdrawn:
-		return finding{Withdrawn, x.over(d, m, 68), m.EndedAt,
+		return finding{Withdrawn, x.over(d, m, welcomeWithdrawn), m.EndedAt,
 			fmt.Sprintf("%s of %s for %s was lost at %s: the device took back the KeyPackage for which it was made.", id, poster, name, ago(m.EndedAt, x.Now)),
 			[]Advice{
 				{Developer, "a sync that leaves out a ref says that its private key is lost, as after a reinstallation. If it was not lost, the list was incomplete: keep private keys before publishing, and let one process sync."},
@@ -62,7 +62,7 @@ func (x explainer) mail(d Device, m delivery.MailHistory) finding {
 			}}
 	}
 	if m.State == delivery.Damaged {
-		return finding{Damaged, x.over(d, m, 70), m.EndedAt,
+		return finding{Damaged, x.over(d, m, lost), m.EndedAt,
 			fmt.Sprintf("%s of %s for %s was lost at %s: the server found its copy of it damaged.", id, poster, name, ago(m.EndedAt, x.Now)),
 			[]Advice{
 				{Operator, "the disk or the memory of the server changes what it keeps: see WelcomedDamageFound in docs/runbook.md."},
@@ -70,7 +70,7 @@ func (x explainer) mail(d Device, m delivery.MailHistory) finding {
 				{User, "ask to be added again."},
 			}}
 	}
-	return finding{Unfetched, x.over(d, m, 60), m.EndedAt, // WelcomeExpired
+	return finding{Unfetched, x.over(d, m, mayMatter), m.EndedAt, // WelcomeExpired
 		fmt.Sprintf("%s did not fetch %s of %s within %s, so it expired at %s.", name, id, poster, span(x.Limits.WelcomeKept), ago(m.EndedAt, x.Now)),
 		[]Advice{
 			x.lastSeen(d),
@@ -78,27 +78,15 @@ func (x explainer) mail(d Device, m delivery.MailHistory) finding {
 		}}
 }
 
-// over weighs the end of a Welcome: one after which the device has joined with
-// another says less.
-func (x explainer) over(d Device, m delivery.MailHistory, weight int) int {
-	weight = x.recent(m.EndedAt, weight)
-	for _, other := range d.Welcomes {
-		if other.State == delivery.Acknowledged && other.PostedAt.After(m.PostedAt) {
-			return weight - 25
-		}
-	}
-	return weight
-}
-
 func (x explainer) held(name string, m delivery.MailHistory) finding {
-	weight := 66
+	rank := heldTooLong
 	switch age := x.Now.Sub(m.PostedAt); {
 	case age < momentary:
-		weight = 40
+		rank = heldForAMoment
 	case age < x.Limits.HoldOverdue:
-		weight = 62
+		rank = heldForMinutes
 	}
-	return finding{Held, weight, m.PostedAt,
+	return finding{Held, rank, m.PostedAt,
 		fmt.Sprintf("%s still holds back %s for %s, posted at %s: it was never released.", who(m.PostedBy), shortWelcome(m.ID), name, ago(m.PostedAt, x.Now)),
 		[]Advice{
 			{Developer, "the adder's app did not send its Commit, or ended before it called POST /v1/welcomes/" + m.ID.String() + "/release. When it starts again it has to release what was committed, and cancel (DELETE) the rest."},
@@ -110,7 +98,7 @@ func (x explainer) pending(d Device, m delivery.MailHistory) finding {
 	name, id, poster := d.Device.String(), shortWelcome(m.ID), who(m.PostedBy)
 	switch {
 	case !m.WithheldAt.IsZero():
-		return finding{NoKey, 80, m.WithheldAt,
+		return finding{NoKey, noPrivateKey, m.WithheldAt,
 			fmt.Sprintf("%s has no private key for %s: it said so at %s, so %s of %s cannot be opened (in the client that is NoMatchingKeyPackage).",
 				name, shortRef(m.Ref), ago(m.WithheldAt, x.Now), id, poster),
 			[]Advice{
@@ -118,18 +106,18 @@ func (x explainer) pending(d Device, m delivery.MailHistory) finding {
 				{User, "ask " + poster + " to remove you from the group and to add you again, after you have opened the app once."},
 			}}
 	case m.Overdue:
-		return finding{PassedOver, 72, m.ReleasedAt,
+		return finding{PassedOver, passedOver, m.ReleasedAt,
 			fmt.Sprintf("%s has asked for its Welcomes since %s and did not take %s of %s.", name, stamp(m.ReleasedAt), id, poster),
 			[]Advice{
 				{Developer, "the claim names the Welcome in `skip` although the app does not have it, or it stops before it has them all: as long as the answer says `\"more\": true`, claim again."},
 				{User, "close the app and open it again."},
 			}}
 	}
-	weight := 68
+	rank := notFetched
 	if x.Now.Sub(m.ReleasedAt) < soon {
-		weight = 50
+		rank = notFetchedYet
 	}
-	return finding{NotFetched, weight, m.ReleasedAt,
+	return finding{NotFetched, rank, m.ReleasedAt,
 		fmt.Sprintf("%s has not asked for its Welcomes since %s of %s came for it at %s.", name, id, poster, ago(m.ReleasedAt, x.Now)),
 		[]Advice{
 			x.lastSeen(d),
@@ -148,7 +136,7 @@ func (x explainer) rejected(name string, m delivery.MailHistory) finding {
 	if m.Detail != "" {
 		says += ", and said " + quote(m.Detail)
 	}
-	return finding{Rejected, x.recent(m.EndedAt, 67), m.EndedAt, says + ".", []Advice{{Developer, r.Developer}, {User, r.User}}}
+	return finding{Rejected, x.aged(m.EndedAt, deviceRejected), m.EndedAt, says + ".", []Advice{{Developer, r.Developer}, {User, r.User}}}
 }
 
 // fine is what to do where nothing is wrong here.
