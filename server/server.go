@@ -119,7 +119,7 @@ type Server struct {
 
 	refusals *refusals.Memory
 	given    *given
-	lines    lines // of those who wait
+	waiting  waitQueues
 
 	largestBody int64
 
@@ -174,7 +174,7 @@ func New(o Options) *Server {
 	s.keyPackages, s.checkTime = admission.NewKeyPackages(budgets), admission.NewCheckTime(budgets)
 	s.publications, s.storage = admission.NewPublications(budgets), admission.NewStorage(budgets)
 	s.capacity = admission.NewCapacity(s.caps, o.Refused)
-	s.lines = lines{most: s.caps.WaitsPerDevice, displaced: func() { o.Refused(admission.CapWaitsPerDevice) }}
+	s.waiting = waitQueues{most: s.caps.WaitsPerDevice, displaced: func() { o.Refused(admission.CapWaitsPerDevice) }}
 	s.connections = admission.NewConnections(s.caps, s.shared, o.Refused)
 	s.drain = sync.OnceFunc(func() { close(s.draining) })
 	return s

@@ -6,36 +6,36 @@ import (
 	"welcomed/delivery"
 )
 
-// await looks for something to answer a long request with, until there is
+// await tries to find something to answer a long request with, until there is
 // something, or the wait is over: after the time that the client gave it, or
 // because the server stops. Every long request waits here, and nowhere else.
 //
-// Of one device the newest request looks first, and there are only so many: the
+// Of one device the newest request tries first, and there are only so many: the
 // oldest is over when there is one too many.
 //
-// look reports whether there is something, and if not, when it is to be called
+// try reports whether there is something, and if not, when it is to be called
 // again at the latest (zero: when it is woken). It is told whether the wait is
 // over; then what it has found is the answer, whatever it is. It is called at
 // once, and again whenever the store says that it may find more.
 //
-// Credentials are looked at again before each look but the first, so that what
+// Credentials are looked at again before each attempt but the first, so that what
 // comes after a revocation is not taken, and after the last one, so that it is
 // not answered either. A revocation, a removal and the end of the credentials'
 // time wake it.
-func (s *Server) await(r *request, wait time.Duration, look look) error {
+func (s *Server) await(r *request, wait time.Duration, try attempt) error {
 	if wait == 0 {
-		_, _, err := look(true)
+		_, _, err := try(true)
 		return err
 	}
 	wake, stop := s.store.Watch(r.device, r.identity.Owner())
 	defer stop()
-	look = apart(look)
-	found, next, err := look(false)
+	try = inGoroutine(try)
+	found, next, err := try(false)
 	if err != nil || found {
 		return err
 	}
-	w := s.lines.join(r.device)
-	defer s.lines.leave(w)
+	w := s.waiting.join(r.device)
+	defer s.waiting.leave(w)
 	if err := r.usage.BeginWait(); err != nil {
 		return err
 	}
@@ -47,17 +47,17 @@ func (s *Server) await(r *request, wait time.Duration, look look) error {
 		select {
 		case <-wake:
 			forget()
-			s.lines.woken(w)
+			s.waiting.woken(w)
 			continue
-		case <-w.turn:
+		case <-w.try:
 			select {
-			case <-wake: // it looks now
+			case <-wake: // it tries now
 			default:
 			}
 		case <-again:
 		case <-enough.C:
 			over = true
-		case <-w.giveWay:
+		case <-w.displaced:
 			over = true
 		case <-s.draining:
 			over = true
@@ -69,21 +69,21 @@ func (s *Server) await(r *request, wait time.Duration, look look) error {
 			err = s.stillPermitted(r)
 		}
 		if err == nil {
-			found, next, err = look(over)
+			found, next, err = try(over)
 		}
 		if err != nil {
 			return err
 		}
 		if !found {
-			s.lines.looked(w)
+			s.waiting.tried(w)
 		}
 	}
 	return s.stillPermitted(r)
 }
 
-// breath is the shortest time between two looks that nothing but time has asked
+// shortestPause is the shortest time between two attempts that nothing but time has asked
 // for: credentials may have expired by this clock and not by their issuer's.
-const breath = time.Second
+const shortestPause = time.Second
 
 // alarm returns a channel that receives at the first of these times that is set.
 func alarm(times ...time.Time) (at <-chan time.Time, forget func() bool) {
@@ -98,7 +98,7 @@ func alarm(times ...time.Time) (at <-chan time.Time, forget func() bool) {
 	}
 	left := time.Until(first)
 	if left <= 0 {
-		left = breath
+		left = shortestPause
 	}
 	timer := time.NewTimer(left)
 	return timer.C, timer.Stop
@@ -112,25 +112,25 @@ func (s *Server) stillPermitted(r *request) error {
 	return r.permit()
 }
 
-// A look is what await is given.
-type look = func(over bool) (found bool, next time.Time, err error)
+// An attempt is what await is given.
+type attempt = func(over bool) (found bool, next time.Time, err error)
 
-// apart has look called in a goroutine of its own. What the store does takes a
+// inGoroutine has try called in a goroutine of its own. What the store does takes a
 // larger stack than waiting, and the one that waits would keep it: twice 8 KiB for
 // each claim. A panic is an error.
-func apart(look look) look {
+func inGoroutine(try attempt) attempt {
 	return func(over bool) (found bool, next time.Time, err error) {
-		looked := make(chan struct{})
+		tried := make(chan struct{})
 		go func() {
-			defer close(looked)
+			defer close(tried)
 			defer func() {
 				if p := recover(); p != nil {
 					err = delivery.NewPanicError(p)
 				}
 			}()
-			found, next, err = look(over)
+			found, next, err = try(over)
 		}()
-		<-looked
+		<-tried
 		return found, next, err
 	}
 }

@@ -6,24 +6,24 @@ import (
 	"welcomed/delivery"
 )
 
-// TestWhoLooksBeforeItTakesItsTurnKeepsNobodyWaiting: the wait of a request ends while it
+// TestWhoTriesBeforeItsTurnKeepsNobodyWaiting: the wait of a request ends while it
 // is given the turn, and the device is woken once more.
-func TestWhoLooksBeforeItTakesItsTurnKeepsNobodyWaiting(t *testing.T) {
-	l := &lines{most: 2, displaced: func() {}}
+func TestWhoTriesBeforeItsTurnKeepsNobodyWaiting(t *testing.T) {
+	l := &waitQueues{most: 2, displaced: func() {}}
 	device := delivery.DeviceID{User: "bob", Name: "phone"}
 	older := l.join(device)
 	newer := l.join(device)
 	turns := func(when string, ofOlder, ofNewer int) {
 		t.Helper()
-		if len(older.turn) != ofOlder || len(newer.turn) != ofNewer {
+		if len(older.try) != ofOlder || len(newer.try) != ofNewer {
 			t.Errorf("%s: %d turns for the older and %d for the newer, want %d and %d",
-				when, len(older.turn), len(newer.turn), ofOlder, ofNewer)
+				when, len(older.try), len(newer.try), ofOlder, ofNewer)
 		}
 	}
 	l.woken(older)
 	turns("woken", 0, 1)
 	l.woken(older)
-	l.looked(newer) // without having taken its turn
+	l.tried(newer) // without having taken its turn
 	turns("woken again", 0, 1)
 	l.leave(newer)
 	turns("the newer has left", 1, 1)
