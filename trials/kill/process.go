@@ -44,7 +44,7 @@ type host struct {
 func newHost(binary, dir string) (*host, error) {
 	h := &host{how: harness.Config{Binary: binary, DB: filepath.Join(dir, "welcomed.db"), Args: []string{
 		"--auth", "none", "--test-times", "sweep=" + sweepEvery.String() + ",reservation-overdue=1s,hold-overdue=1s",
-		"--max-pending-per-device", "100000"}}}
+		"--max-pending-per-device", "100000", "--max-body-memory", "256MiB"}}}
 	for _, address := range []*string{&h.how.Listen, &h.how.Admin} {
 		free, err := harness.FreeAddress()
 		if err != nil {
