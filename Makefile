@@ -6,7 +6,7 @@ BINARY := build/welcomed
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null)
 
-.PHONY: build man completion test race vet fuzz bad-input model-test interop bench bench-compare bench-growth simulation footprint kill-test disk-test connections-test drain-test s3-test image-test compose-check proxy-test status-test status-screenshot observe-test demo readme release release-check package-test operate-test arm-test ci clean
+.PHONY: dependencies build man completion test race vet fuzz bad-input model-test interop bench bench-compare bench-growth simulation footprint kill-test disk-test connections-test drain-test s3-test image-test compose-check proxy-test status-test status-screenshot observe-test demo readme release release-check package-test operate-test arm-test ci clean
 
 build: $(BINARY)
 
@@ -117,6 +117,12 @@ disk-test:
 	@mkdir -p build
 	@$(GO) test ./trials/disk -count=1 -v -timeout 60m -every 1 > build/disk-test.txt; \
 	status=$$?; grep -v '^=== ' build/disk-test.txt; exit $$status
+
+# What each dependency costs: processor time of a build from an empty cache, which is
+# some minutes of it, and bytes of the binary.
+dependencies:
+	$(GO) build -o build/dependencies ./trials/dependencies
+	build/dependencies
 
 # Size, start-up time and memory, empty and with 100,000 KeyPackages. FOOTPRINT takes
 # flags: make footprint FOOTPRINT='-key-packages 1000'
