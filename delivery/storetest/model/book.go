@@ -86,15 +86,16 @@ type keyPackage struct {
 
 // A letter is a Welcome that was accepted.
 type letter struct {
-	id        delivery.WelcomeID
-	poster    delivery.Caller
-	posting   delivery.Posting
-	postedAt  time.Time
-	released  bool
-	cancelled bool
-	overdue   bool // counted as a hold that is
-	damaged   bool // what its recipients share
-	entries   []*entry
+	id         delivery.WelcomeID
+	poster     delivery.Caller
+	posting    delivery.Posting
+	postedAt   time.Time
+	released   bool
+	cancelled  bool
+	overdue    bool // counted as a hold that is
+	damaged    bool // what its recipients share, and nobody has noticed
+	wasDamaged bool // that was damaged once: its context is not compared any more
+	entries    []*entry
 }
 
 // An entry is what becomes of a letter for one KeyPackage.

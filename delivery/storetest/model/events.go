@@ -452,7 +452,7 @@ func (w *world) postAgain() {
 }
 
 func (w *world) postBy(p posted) {
-	if l := w.book.letter(p.id()); l != nil && l.damaged {
+	if l := w.book.letter(p.id()); l != nil && l.wasDamaged {
 		p.posting.Context = l.posting.Context // what is damaged is not compared
 	}
 	w.posted = append(w.posted, p)
@@ -890,7 +890,7 @@ func (w *world) damage() {
 				continue
 			}
 			found = append(found, storetest.Damage{Part: storetest.PartSecret, Ref: e.ref, Welcome: l.id}, storetest.Damage{Part: storetest.PartGroupInfo, Welcome: l.id})
-			note = append(note, func() { e.damaged = true }, func() { l.damaged = true })
+			note = append(note, func() { e.damaged = true }, func() { l.damaged, l.wasDamaged = true, true })
 		}
 	}
 	if len(found) == 0 {
