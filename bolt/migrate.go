@@ -32,6 +32,9 @@ func (t *txn) migrate() error {
 
 // countShelves counts what is on the shelves, by their kind.
 func countShelves(t *txn) error {
+	for i, n := range t.rows.Totals().shelves { // of a file that has been of a later format
+		t.counted.shelves[i] -= n
+	}
 	for key := range t.scan(kindDevices, nil, nil) {
 		if len(key) <= numberBytes {
 			return errCorrupt
