@@ -16,7 +16,7 @@ import (
 )
 
 // maps are the documents that send a reader into the code.
-var maps = []string{"../docs/architecture.md"}
+var maps = []string{"../docs/architecture.md", "../CONTRIBUTING.md"}
 
 var (
 	quoted = regexp.MustCompile("`([^`]+)`")
