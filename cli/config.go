@@ -125,8 +125,8 @@ func (c *config) serverFlags() []cli.Flag {
 	}
 }
 
-// limitFlags are about what is kept. Limits that follow from one of them are never
-// below their defaults: see delivery.DefaultLimits.
+// limitFlags are about what is kept. Other limits follow from them: see FollowShelf,
+// FollowMailbox and FollowWelcome in package delivery.
 func (c *config) limitFlags() []cli.Flag {
 	l := &c.limits
 	return []cli.Flag{
