@@ -236,12 +236,13 @@ func (t *txn) isOpenOfUser(r revocation) bool {
 
 // isBefore reports whether what has a number of the sequence was before a removal. A
 // number that was given after a restore is not compared with one from before: the
-// sequence may have gone back.
+// sequence may have gone back. If the clock was ahead at the restore, the times do not say
+// which was first, and the removal holds.
 func (t *txn) isBefore(number uint64, r revocation) bool {
 	if number >= r.order {
 		return false
 	}
-	return number <= t.restoredOrder() || !r.at.Before(t.restoredAt())
+	return number <= t.restoredOrder() || !r.at.Before(t.noted(keyRestoredAt)) || t.restoredAhead()
 }
 
 // wouldRevoke returns how many tokens and devices are there that lines revoke.

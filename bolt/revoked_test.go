@@ -26,6 +26,7 @@ type revoking struct {
 	t     *testing.T
 	path  string
 	clock *storetest.Clock
+	trust bool // the operator says that the clock is right
 	s     *Store
 }
 
@@ -38,7 +39,7 @@ func newRevoking(t *testing.T) *revoking {
 
 func (r *revoking) open() {
 	r.t.Helper()
-	s, err := Open(r.path, Options{Limits: delivery.DefaultLimits(), Clock: r.clock})
+	s, err := Open(r.path, Options{Limits: delivery.DefaultLimits(), Clock: r.clock, TrustClock: r.trust})
 	must(r.t, err)
 	r.s = s
 }
@@ -377,6 +378,32 @@ func TestARemovalAtTheTimeOfARestore(t *testing.T) {
 	must(t, r.s.RemoveDevice(t.Context(), nobody, aliceTablet))
 	r.put(before, true)
 	r.is("after the second restore", "alice/phone")
+}
+
+// A clock that was ahead at a restore dates it after a removal that came later. A backup
+// from before the clock was put right does not know that, and the removal holds in it,
+// whether the clock is believed when it is put back or not.
+func TestARemovalAfterTheClockOfARestoreWasPutRight(t *testing.T) {
+	for _, trust := range []bool{false, true} {
+		r := newRevoking(t)
+		r.put(r.saved(), true)
+		r.made(alicePhone)
+		r.made(bobPhone)
+		before := r.saved()
+		r.clock.Jump(-2 * time.Hour)
+		r.trust = true
+		r.close()
+		r.open()
+		r.remove(alicePhone)
+		must(t, r.s.RemoveUser(t.Context(), nobody, "bob"))
+		r.clock.Advance(10 * time.Minute)
+		r.trust = trust
+		r.put(before, true)
+		r.is(fmt.Sprintf("after the second restore, clock believed: %v,", trust))
+		if n := r.s.Revoked().Devices; n != 2 {
+			t.Errorf("clock believed: %v: %d devices were removed, want 2", trust, n)
+		}
+	}
 }
 
 // What changes nothing writes nothing.
