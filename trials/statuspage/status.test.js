@@ -200,8 +200,8 @@ test("a server in trouble says what is wrong, worst first, and what to do", asyn
     );
     await agrees(look, server, metrics, status);
     assert.equal(await look.number("mismatches", "Somebody else had the KeyPackage first", 1), 6);
-    assert.equal(await look.number("mismatches", "For KeyPackages that are not known here", 1), 1);
-    assert.equal(await look.number("mismatches", "Because the device could not open them", 1), 1);
+    assert.equal(await look.number("mismatches", "The KeyPackage is not known here", 1), 1);
+    assert.equal(await look.number("mismatches", "The device could not open the Welcome", 1), 1);
     assert.match(await look.text("#problems"), /Welcome has been held for more than 1 s/);
   });
 });
