@@ -238,7 +238,7 @@ func diskFilling(_ Input, s *Status) *Problem {
 	}
 	return &Problem{"disk_filling", level, "The disk is nearly full.",
 		fmt.Sprintf("%s are left on it.", Bytes(s.Holdings.DiskFree)),
-		"Make room. When it is full nothing can be published, posted or claimed, but nothing is lost either."}
+		"Make room. When it is full nothing can be published or posted. Claims have room of their own, and nothing is lost."}
 }
 
 func limitNear(_ Input, s *Status) *Problem {
@@ -298,7 +298,7 @@ func refused(_ Input, s *Status) *Problem {
 	}
 	return &Problem{"requests_refused", Notice, "Requests were refused because clients took too much at a time.",
 		fmt.Sprintf("%s %s.", plural(s.LastHour.Refused, "request or connection", "requests and connections"), s.LastHour.Span()),
-		"/metrics says by which cap, in welcomed_refused_requests_total. Raise it with its flag if these are your users."}
+		"/metrics says by which cap, in welcomed_refused_requests_total. If these are your users, docs/settings.md names the flag that a cap follows; some caps are fixed."}
 }
 
 func certificate(in Input, _ *Status) *Problem {
