@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestLimitsThatFollowAreTheDefaultsAndNeverBelowThem(t *testing.T) {
+func TestLimitsThatFollow(t *testing.T) {
 	follow := func(l *Limits) { l.FollowShelf(); l.FollowMailbox(); l.FollowWelcome() }
 	l := DefaultLimits()
 	if follow(&l); !reflect.DeepEqual(l, DefaultLimits()) {
