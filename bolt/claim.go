@@ -147,7 +147,7 @@ func (c *claim) result() delivery.ClaimResult {
 	r := delivery.ClaimResult{More: p.more, Withheld: len(p.withheld), NewlyWithheld: len(p.noted), Stock: p.stock, Unsettled: p.unsettled, Exists: p.device != nil}
 	for i, m := range p.given() {
 		if d, ok := c.fetched[m.mailKey]; ok {
-			d.ExpiresAt, d.Redelivered = m.rec.Until, i >= len(p.fresh)
+			d.RedeliveredUntil, d.Redelivered = m.rec.Until, i >= len(p.fresh)
 			r.Deliveries = append(r.Deliveries, d)
 		}
 	}

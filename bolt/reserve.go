@@ -448,11 +448,13 @@ func userStatus(target *reserveTarget, devices []delivery.ReservedDevice) delive
 	switch {
 	case !target.known:
 		return delivery.UserUnknown
-	case served == len(devices)-idle && (served > 0 || idle == 0):
+	case idle == len(devices):
+		return delivery.UserLeftOut
+	case served == len(devices)-idle:
 		return delivery.UserSuccess
 	case served > 0:
 		return delivery.UserPartial
-	case incompatible == len(devices)-idle && incompatible > 0:
+	case incompatible == len(devices)-idle:
 		return delivery.UserIncompatible
 	}
 	return delivery.UserExhausted

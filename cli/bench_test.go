@@ -81,7 +81,7 @@ func TestABenchWithAWrongAnswerFails(t *testing.T) {
 			w.WriteHeader(http.StatusTeapot)
 			return
 		}
-		json.NewEncoder(w).Encode(load.About{Version: "1", CipherSuites: mlstest.Suites, Healthy: true, Limits: load.Limits{
+		json.NewEncoder(w).Encode(load.About{Version: "1", CipherSuites: mlstest.Suites, Ready: true, Limits: load.Limits{
 			KeyPackagesPerPublish: 100, KeyPackagesPerDevice: 100, PendingPerDevice: 100,
 		}})
 	}))

@@ -406,8 +406,7 @@ type ReserveRequest struct {
 }
 
 // A UserReserveStatus sums up the devices of a user, as in MIMI's
-// KeyMaterialUserCode. Those that are left out because they are idle do not count, unless
-// all are: then the user is exhausted.
+// KeyMaterialUserCode. Those that are left out because they are idle do not count.
 type UserReserveStatus string
 
 const (
@@ -416,6 +415,9 @@ const (
 	UserExhausted    UserReserveStatus = "exhausted"
 	UserIncompatible UserReserveStatus = "incompatible"
 	UserUnknown      UserReserveStatus = "unknown_user"
+	// UserLeftOut: nothing was asked of the user. Each device of theirs is excepted, idle or
+	// the one that asks.
+	UserLeftOut UserReserveStatus = "left_out"
 )
 
 // A DeviceReserveStatus says what a reservation got from one device.
@@ -544,11 +546,12 @@ type Delivery struct {
 	Welcome         []byte // bare, sliced to this recipient
 	PostedBy        UserID // empty if not posted by a user
 	PostedAt        time.Time
-	ExpiresAt       time.Time // the last time at which it is delivered again
 	Context         []byte
 	RatchetTree     []byte // nil if larger than TreeInline
 	RatchetTreeSize int
 	Redelivered     bool
+	// RedeliveredUntil is when it ends to be delivered again, if it is not settled before.
+	RedeliveredUntil time.Time
 }
 
 // TreeInline is the largest ratchet tree that comes with a Delivery, in bytes.

@@ -503,7 +503,7 @@ func TestWhatIsNoServerIsNotMeasured(t *testing.T) {
 	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "hello") }))
 	t.Cleanup(other.Close)
 	sick := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		io.WriteString(w, `{"version":"1","healthy":false}`)
+		io.WriteString(w, `{"version":"1","ready":false}`)
 	}))
 	t.Cleanup(sick.Close)
 	closed := httptest.NewServer(nil)
@@ -514,7 +514,7 @@ func TestWhatIsNoServerIsNotMeasured(t *testing.T) {
 	t.Cleanup(stranger.Close)
 	for address, want := range map[string]string{
 		other.URL:    "is not welcomed",
-		sick.URL:     "not healthy",
+		sick.URL:     "not ready",
 		stranger.URL: "certificate signed by unknown authority",
 		closed.URL:   "cannot reach " + closed.URL + ": connect: connection refused",
 	} {

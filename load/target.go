@@ -28,7 +28,7 @@ type Target struct {
 type About struct {
 	Version      string            `json:"version"`
 	CipherSuites []mls.CipherSuite `json:"cipher_suites"`
-	Healthy      bool              `json:"healthy"`
+	Ready        bool              `json:"ready"`
 	Limits       Limits            `json:"limits"`
 }
 
@@ -40,7 +40,7 @@ type Limits struct {
 	WelcomeBytes          int `json:"welcome_bytes"`
 	RecipientsPerWelcome  int `json:"recipients_per_welcome"`
 	PendingPerDevice      int `json:"pending_per_device"`
-	Wait                  int `json:"wait"` // seconds
+	Wait                  int `json:"wait_seconds"`
 }
 
 // ParseURL reads the URL of a server, whose path, if any, stands before the API's.
@@ -110,8 +110,8 @@ func (t *Target) ask(ctx context.Context, c *conn) error {
 	if a.status != http.StatusOK || json.Unmarshal(a.body, &t.About) != nil || t.About.Version == "" {
 		return fmt.Errorf("what answers at %s is not welcomed: GET /v1 is %d", t.url, a.status)
 	}
-	if !t.About.Healthy {
-		return fmt.Errorf("the server at %s says that it is not healthy", t.url)
+	if !t.About.Ready {
+		return fmt.Errorf("the server at %s says that it is not ready", t.url)
 	}
 	return nil
 }

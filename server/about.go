@@ -17,7 +17,7 @@ type aboutJSON struct {
 	Limits       limitsJSON        `json:"limits"`
 	Budgets      budgetsJSON       `json:"budgets"`
 	Proxy        proxyJSON         `json:"proxy"`
-	Healthy      bool              `json:"healthy"`
+	Ready        bool              `json:"ready"`
 }
 
 // proxyJSON is what a proxy between a client and this server has to allow.
@@ -38,20 +38,26 @@ type identifiersJSON struct {
 
 // budgetsJSON are what callers may take, where there is authentication.
 type budgetsJSON struct {
-	Caller  budgetJSON `json:"caller"`
-	Pair    budgetJSON `json:"pair"`
-	Target  budgetJSON `json:"target"`
-	Publish budgetJSON `json:"publish"`
-	Store   budgetJSON `json:"store"` // bytes
+	Caller  budgetJSON      `json:"caller"`
+	Pair    budgetJSON      `json:"pair"`
+	Target  budgetJSON      `json:"target"`
+	Publish budgetJSON      `json:"publish"`
+	Store   storeBudgetJSON `json:"store"`
 }
 
+// budgetJSON counts KeyPackages.
 type budgetJSON struct {
 	Burst   int `json:"burst"` // 0: any number
 	PerHour int `json:"per_hour"`
 }
 
-// limitsJSON are the limits that a client can run into: numbers, sizes in
-// bytes, times in seconds.
+type storeBudgetJSON struct {
+	Burst   int `json:"burst_bytes"` // 0: any number
+	PerHour int `json:"bytes_per_hour"`
+}
+
+// limitsJSON are the limits that a client can run into. A size is in bytes and a time
+// in seconds, and its name says so.
 type limitsJSON struct {
 	KeyPackagesPerPublish int   `json:"key_packages_per_publish"`
 	PublicationBytes      int   `json:"publication_bytes"`
@@ -71,28 +77,30 @@ type limitsJSON struct {
 	PendingPerPoster      int   `json:"pending_per_poster"`
 	PendingBytesPerPoster int64 `json:"pending_bytes_per_poster"`
 	OpenPerDevice         int   `json:"open_per_device"`
+	TokensPerDevice       int   `json:"tokens_per_device"`
 	LowWatermark          int   `json:"low_watermark"`
-	ClaimMax              int   `json:"claim_max"`
+	WelcomesPerClaim      int   `json:"welcomes_per_claim"`
 
 	AnswerBytes           int   `json:"answer_bytes"`
 	HeaderBytes           int   `json:"header_bytes"`
-	Headers               int   `json:"headers"`
+	Headers               int   `json:"headers_per_request"`
 	ConnectionsPerAddress int   `json:"connections_per_address"`
 	RequestsPerCaller     int   `json:"requests_per_caller"`
 	WaitsPerCaller        int   `json:"waits_per_caller"`
 	WaitsPerDevice        int   `json:"waits_per_device"`
-	BodyMemory            int64 `json:"body_memory"`
+	BodyMemory            int64 `json:"body_memory_bytes"`
 
-	ShelfAge        int64 `json:"shelf_age"`
-	MaxLifetime     int64 `json:"max_lifetime"` // 0: any
-	ClockSkew       int64 `json:"clock_skew"`
-	LifetimeMargin  int64 `json:"lifetime_margin"`
-	WelcomeKept     int64 `json:"welcome_kept"`
-	Redelivery      int64 `json:"redelivery"`
-	OutcomesKept    int64 `json:"outcomes_kept"`
-	IdempotencyKept int64 `json:"idempotency_kept"`
-	ForgetDevices   int64 `json:"forget_devices_after"` // 0: never
-	Wait            int64 `json:"wait"`
+	ShelfAge        int64 `json:"shelf_age_seconds"`
+	RetiredFor      int64 `json:"retired_for_seconds"`
+	MaxLifetime     int64 `json:"max_lifetime_seconds"` // 0: any
+	ClockSkew       int64 `json:"clock_skew_seconds"`
+	LifetimeMargin  int64 `json:"lifetime_margin_seconds"`
+	WelcomeKept     int64 `json:"welcome_kept_seconds"`
+	Redelivery      int64 `json:"redelivery_seconds"`
+	OutcomesKept    int64 `json:"outcomes_kept_seconds"`
+	IdempotencyKept int64 `json:"idempotency_kept_seconds"`
+	ForgetDevices   int64 `json:"forget_devices_after_seconds"` // 0: never
+	Wait            int64 `json:"wait_seconds"`
 }
 
 // about handles GET /v1.
@@ -109,14 +117,14 @@ func (s *Server) about(w http.ResponseWriter, r *request) error {
 			Pair:    budgetJSON(s.options.Budgets.Pair),
 			Target:  budgetJSON(s.options.Budgets.Target),
 			Publish: budgetJSON(s.options.Publish),
-			Store:   budgetJSON(s.options.Storage),
+			Store:   storeBudgetJSON(s.options.Storage),
 		},
 		Proxy: proxyJSON{
 			ResponseSeconds: int64((s.times.poll + beyondTheWait) / time.Second),
 			RequestBytes:    s.largestBody,
 			HeaderBytes:     s.caps.HeaderBytes,
 		},
-		Healthy: s.store.Ready(r.Context()) == nil,
+		Ready: s.store.Ready(r.Context()) == nil,
 	})
 }
 
@@ -149,8 +157,10 @@ func (s *Server) limitsJSON() limitsJSON {
 		PendingPerPoster:      l.PendingPerPoster,
 		PendingBytesPerPoster: l.PendingBytesPerPoster,
 		OpenPerDevice:         l.OpenPerDevice,
+		TokensPerDevice:       l.TokensPerOwner,
+
 		LowWatermark:          l.LowWatermark,
-		ClaimMax:              MaxClaimWelcomes,
+		WelcomesPerClaim:      MaxClaimWelcomes,
 		AnswerBytes:           s.options.AnswerBytes,
 		HeaderBytes:           s.caps.HeaderBytes,
 		Headers:               s.caps.Headers,
@@ -160,6 +170,7 @@ func (s *Server) limitsJSON() limitsJSON {
 		WaitsPerDevice:        s.caps.WaitsPerDevice,
 		BodyMemory:            s.caps.BodyMemory,
 		ShelfAge:              seconds(l.ShelfAge),
+		RetiredFor:            seconds(l.RetiredFor),
 		MaxLifetime:           seconds(l.MaxLifetime),
 		ClockSkew:             seconds(l.ClockSkew),
 		LifetimeMargin:        seconds(l.LifetimeMargin),

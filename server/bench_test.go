@@ -84,7 +84,7 @@ func newInstantStore(devices int) *instantStore {
 	now := stillClock{}.Now()
 	s := &instantStore{
 		claimed: delivery.ClaimResult{Deliveries: []delivery.Delivery{{ID: delivery.IDOf(delivery.Unauthenticated(), welcome.Bytes()), Ref: kp.Ref(),
-			Welcome: welcome.Slice(0), PostedBy: "bob", PostedAt: now, ExpiresAt: now}}, Stock: delivery.Stock{Available: 20}},
+			Welcome: welcome.Slice(0), PostedBy: "bob", PostedAt: now, RedeliveredUntil: now}}, Stock: delivery.Stock{Available: 20}},
 		reserved: delivery.Reservation{Suite: 1},
 	}
 	for i := range devices {

@@ -27,11 +27,11 @@ type deliveryJSON struct {
 	Welcome         object          `json:"welcome"`
 	PostedBy        delivery.UserID `json:"posted_by,omitempty"`
 	PostedAt        string          `json:"posted_at"`
-	ExpiresAt       string          `json:"expires_at"`
 	Context         object          `json:"context,omitempty"`
 	RatchetTree     object          `json:"ratchet_tree,omitempty"`
 	RatchetTreeSize int             `json:"ratchet_tree_size,omitempty"`
 	Redelivered     bool            `json:"redelivered"`
+	Until           string          `json:"redelivered_until"`
 }
 
 type claimJSON struct {
@@ -200,11 +200,11 @@ func (f framing) claim(o *objects, result delivery.ClaimResult) claimJSON {
 			Welcome:         o.framed(f, mls.WireFormatWelcome, d.Welcome),
 			PostedBy:        d.PostedBy,
 			PostedAt:        utc(d.PostedAt),
-			ExpiresAt:       utc(d.ExpiresAt),
 			Context:         o.add(d.Context),
 			RatchetTree:     o.add(d.RatchetTree),
 			RatchetTreeSize: d.RatchetTreeSize,
 			Redelivered:     d.Redelivered,
+			Until:           utc(d.RedeliveredUntil),
 		}
 	}
 	return claimJSON{welcomes, result.More, result.Withheld, newStock(result.Stock)}

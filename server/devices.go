@@ -14,7 +14,7 @@ type deviceInfoJSON struct {
 	SeenAt    string       `json:"seen_at,omitzero"`
 	IdleSince string       `json:"idle_since,omitzero"`
 	Counts    []countsJSON `json:"counts"`
-	Pending   int          `json:"pending"`
+	Pending   int          `json:"welcomes_pending"`
 }
 
 // devices handles GET /v1/users/:user/devices.

@@ -288,7 +288,7 @@ func TestTwoInstallationsUnderOneIDAreNamed(t *testing.T) {
 		s.stock(2)
 		digest := s.call("GET", shelf, nil).want(200).text("digest")
 		synced := s.call("POST", shelf+"/sync?all=1", object{"refs": []string{}}, "If-Match", digest).want(200)
-		same(t, "fresh", words(synced.at("fresh")), "2")
+		same(t, "fresh", words(synced.at("withdrawn_fresh")), "2")
 	}
 	e := s.because("user=alice", explain.SharedDevice)
 	if !strings.Contains(e.Headline, "3 times") {

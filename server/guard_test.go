@@ -91,7 +91,7 @@ func TestTheAdminListener(t *testing.T) {
 	s.adminGet("/livez", "").want(200)
 	s.adminGet("/livez/", "").want(404)
 	s.adminGet("/LIVEZ", "").want(404)
-	same(t, "healthy", s.call("GET", "/v1", nil).want(200).at("healthy"), any(false))
+	same(t, "ready", s.call("GET", "/v1", nil).want(200).at("ready"), any(false))
 }
 
 func TestProfilesAreOffUntilAskedFor(t *testing.T) {

@@ -23,15 +23,15 @@ type countsJSON struct {
 type lastResortJSON struct {
 	Ref         string          `json:"ref"`
 	Suite       mls.CipherSuite `json:"cipher_suite"`
-	HandedOutAt *string         `json:"handed_out_at"`
+	HandedOutAt string          `json:"handed_out_at,omitzero"`
 	UsableFrom  string          `json:"usable_from,omitzero"`
 }
 
 type returnedJSON struct {
-	Ref    string                  `json:"ref"`
-	Suite  mls.CipherSuite         `json:"cipher_suite"`
-	At     string                  `json:"at"`
-	Reason delivery.GiveBackReason `json:"reason"`
+	Ref         string                  `json:"ref"`
+	Suite       mls.CipherSuite         `json:"cipher_suite"`
+	GivenBackAt string                  `json:"given_back_at"`
+	Reason      delivery.GiveBackReason `json:"reason"`
 }
 
 type inventoryJSON struct {
@@ -84,11 +84,7 @@ func newReturned(keyPackages []delivery.ReturnedKeyPackage) (list []returnedJSON
 func newLastResort(keyPackages []delivery.LastResort) []lastResortJSON {
 	list := make([]lastResortJSON, len(keyPackages))
 	for i, k := range keyPackages {
-		list[i] = lastResortJSON{Ref: k.Ref.String(), Suite: k.Suite, UsableFrom: utc(k.UsableFrom)}
-		if !k.HandedOutAt.IsZero() {
-			at := utc(k.HandedOutAt)
-			list[i].HandedOutAt = &at
-		}
+		list[i] = lastResortJSON{k.Ref.String(), k.Suite, utc(k.HandedOutAt), utc(k.UsableFrom)}
 	}
 	return list
 }
@@ -159,7 +155,7 @@ func (s *Server) withdrawOthers(w http.ResponseWriter, r *request, texts []strin
 	}
 	return answer(w, http.StatusOK, struct {
 		Withdrawn []string `json:"withdrawn"`
-		Fresh     int      `json:"fresh"` // of withdrawn
+		Fresh     int      `json:"withdrawn_fresh"`
 		Unknown   []string `json:"unknown"`
 		Spent     []string `json:"spent"`
 		Digest    string   `json:"digest"`

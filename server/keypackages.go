@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"time"
 
 	"welcomed/delivery"
 	"welcomed/mls"
@@ -19,11 +18,11 @@ type keyPackageJSON struct {
 	LastResort bool            `json:"last_resort"`
 	NotBefore  uint64          `json:"not_before,string"`
 	NotAfter   uint64          `json:"not_after,string"`
-	ExpiresAt  string          `json:"expires_at,omitzero"`
 }
 
 type publishedJSON struct {
 	keyPackageJSON
+	OffShelfBy string                   `json:"off_shelf_by,omitzero"` // at the latest
 	UsableFrom string                   `json:"usable_from,omitzero"`
 	Status     delivery.PublishedStatus `json:"status"`
 }
@@ -157,13 +156,17 @@ func (s *Server) readPublication(r *request) ([]blob, error) {
 func newPublications(p delivery.Publications) publicationsJSON {
 	list := make([]publishedJSON, len(p.Items))
 	for i, k := range p.Items {
-		list[i] = publishedJSON{newKeyPackage(k.Ref, k.Suite, k.LastResort, k.Lifetime, k.ExpiresAt), utc(k.UsableFrom), k.Status}
+		list[i] = publishedJSON{newKeyPackage(k.Ref, k.Suite, k.LastResort, k.Lifetime), "", utc(k.UsableFrom), k.Status}
+		switch k.Status {
+		case delivery.Stored, delivery.AlreadyStored, delivery.NotYetValid: // the others are off it
+			list[i].OffShelfBy = utc(k.ExpiresAt)
+		}
 	}
 	return publicationsJSON{list, shelfJSON{newStock(p.Stock), p.Stock.Room}, p.RestoreEpoch}
 }
 
-func newKeyPackage(ref mls.KeyPackageRef, suite mls.CipherSuite, lastResort bool, life mls.Lifetime, expiresAt time.Time) keyPackageJSON {
-	return keyPackageJSON{ref.String(), suite, lastResort, life.NotBefore, life.NotAfter, utc(expiresAt)}
+func newKeyPackage(ref mls.KeyPackageRef, suite mls.CipherSuite, lastResort bool, life mls.Lifetime) keyPackageJSON {
+	return keyPackageJSON{ref.String(), suite, lastResort, life.NotBefore, life.NotAfter}
 }
 
 func newStock(s delivery.Stock) stockJSON { return stockJSON{s.Available, s.NotYetValid, s.Low} }
@@ -178,7 +181,7 @@ type keyPackageStatusJSON struct {
 	HandedOutAt string          `json:"handed_out_at,omitzero"`
 	UsableFrom  string          `json:"usable_from,omitzero"`
 	EndedAt     string          `json:"ended_at,omitzero"`
-	Welcome     string          `json:"welcome,omitempty"`
+	MatchedBy   string          `json:"matched_by_welcome,omitempty"`
 }
 
 // keyPackage handles GET /v1/key-packages/:ref.
@@ -188,7 +191,7 @@ func (s *Server) keyPackage(w http.ResponseWriter, r *request) error {
 		return err
 	}
 	status := keyPackageStatusJSON{
-		keyPackageJSON: newKeyPackage(k.Ref, k.Suite, k.LastResort, k.Lifetime, time.Time{}),
+		keyPackageJSON: newKeyPackage(k.Ref, k.Suite, k.LastResort, k.Lifetime),
 		User:           k.Device.User,
 		Device:         k.Device.Name,
 		State:          k.State.String(),
@@ -199,7 +202,7 @@ func (s *Server) keyPackage(w http.ResponseWriter, r *request) error {
 		EndedAt:        utc(k.EndedAt),
 	}
 	if k.Welcome != nil {
-		status.Welcome = k.Welcome.String()
+		status.MatchedBy = k.Welcome.String()
 	}
 	return answer(w, http.StatusOK, status)
 }

@@ -20,12 +20,13 @@ func (s *Server) objectBytes() int { return s.options.AnswerBytes / 4 * 3 }
 // A listedJSON is a KeyPackage that can be handed out.
 type listedJSON struct {
 	keyPackageJSON
-	Bytes object `json:"bytes"`
+	OffShelfBy string `json:"off_shelf_by,omitzero"` // at the latest; left out where it is reserved
+	Bytes      object `json:"bytes"`
 }
 
 func (f framing) listed(o *objects, k delivery.ListedKeyPackage) listedJSON {
 	return listedJSON{
-		newKeyPackage(k.Ref, k.Suite, k.LastResort, k.Lifetime, k.ExpiresAt),
+		newKeyPackage(k.Ref, k.Suite, k.LastResort, k.Lifetime), "",
 		o.framed(f, mls.WireFormatKeyPackage, k.Bytes),
 	}
 }
@@ -111,7 +112,9 @@ func (f framing) listing(o *objects, user delivery.UserID, page delivery.Listing
 	for i, d := range page.Devices {
 		devices[i] = listedDeviceJSON{d.Device, make([]listedJSON, len(d.KeyPackages))}
 		for j, k := range d.KeyPackages {
-			devices[i].KeyPackages[j] = f.listed(o, k)
+			listed := f.listed(o, k)
+			listed.OffShelfBy = utc(k.ExpiresAt)
+			devices[i].KeyPackages[j] = listed
 		}
 	}
 	return listingJSON{user, devices, page.Next}

@@ -22,16 +22,16 @@ func TestEveryRouteDoesWhatItSays(t *testing.T) {
 	s := start(t, nil)
 	about := s.call("GET", "/v1", nil).want(200)
 	same(t, "version", about.text("version"), "v0-test")
-	same(t, "healthy", about.at("healthy"), any(true))
-	same(t, "limit", words(about.at("limits", "key_package_bytes"), about.at("limits", "welcome_kept")), "65536 2592000")
+	same(t, "ready", about.at("ready"), any(true))
+	same(t, "limit", words(about.at("limits", "key_package_bytes"), about.at("limits", "welcome_kept_seconds")), "65536 2592000")
 
 	kps := newKeyPackages(4)
 	published := s.call("POST", shelf, publication{kps}).want(201)
 	same(t, "ref", published.text("key_packages", 0, "ref"), refOf(kps[0]))
 	same(t, "members", words(keys(published.at("key_packages", 0).(map[string]any))),
-		"[cipher_suite expires_at last_resort not_after not_before ref status]")
+		"[cipher_suite last_resort not_after not_before off_shelf_by ref status]")
 	same(t, "not_after", published.text("key_packages", 0, "not_after"), "18446744073709551615")
-	same(t, "expires_at", published.text("key_packages", 0, "expires_at"), "2027-03-01T12:00:00Z")
+	same(t, "off_shelf_by", published.text("key_packages", 0, "off_shelf_by"), "2027-03-01T12:00:00Z")
 	same(t, "stock", words(published.at("stock")), "map[available:4 low:true room:496]")
 	epoch := published.text("restore_epoch")
 	s.call("POST", tablet+"/key-packages?restore_epoch="+epoch, signer.KeyPackage()).want(201)
@@ -47,7 +47,7 @@ func TestEveryRouteDoesWhatItSays(t *testing.T) {
 	compared := s.call("POST", shelf+"/sync", object{"digest": digest}).want(200)
 	same(t, "in_sync", compared.at("in_sync"), any(true))
 	synced := s.call("POST", shelf+"/sync", object{"refs": []string{refOf(kps[0]), refOf(kps[1]), refOf(kps[2])}}, "If-Match", digest).want(200)
-	same(t, "withdrawn", words(synced.at("withdrawn"), synced.at("fresh"), synced.at("unknown"), synced.at("spent")), "["+refOf(kps[3])+"] 1 [] []")
+	same(t, "withdrawn", words(synced.at("withdrawn"), synced.at("withdrawn_fresh"), synced.at("unknown"), synced.at("spent")), "["+refOf(kps[3])+"] 1 [] []")
 	s.call("DELETE", shelf+"/"+refOf(kps[2]), nil).want(204)
 	s.call("DELETE", shelf+"/"+refOf(kps[2]), nil).want(204)
 
@@ -72,7 +72,8 @@ func TestEveryRouteDoesWhatItSays(t *testing.T) {
 	same(t, "recipient", words(posted.want(201).at("recipients", 0)), fmt.Sprintf("map[device:phone ref:%s status:held user:alice]", refOf(kps[0])))
 	again := s.call("POST", "/v1/welcomes?hold=true&require=all", posting)
 	same(t, "repeated", again.want(200).text("id"), id)
-	s.call("POST", "/v1/welcomes/"+id+"/release", nil).want(200)
+	same(t, "held", s.call("GET", "/v1/welcomes/"+id, nil).want(200).at("held"), any(true))
+	same(t, "released", s.call("POST", "/v1/welcomes/"+id+"/release", nil).want(200).at("held"), any(false))
 
 	claimed := s.call("POST", phone+"/claim", nil).want(200)
 	same(t, "claimed", claimed.text("welcomes", 0, "id"), id)
@@ -86,7 +87,7 @@ func TestEveryRouteDoesWhatItSays(t *testing.T) {
 	s.call("POST", phone+"/welcomes/"+id+"/reject", object{"reason": "undecryptable", "detail": "no luck — 运气"}).want(204)
 	outcome := s.call("GET", "/v1/welcomes/"+id, nil).want(200)
 	same(t, "outcome", words(outcome.at("recipients", 0, "status"), outcome.at("recipients", 0, "reason"), outcome.at("recipients", 0, "detail"),
-		outcome.at("hold"), outcome.at("require"), outcome.at("cancelled")), "rejected undecryptable no luck — 运气 true all false")
+		outcome.at("held"), outcome.at("require"), outcome.at("cancelled")), "rejected undecryptable no luck — 运气 false all false")
 	same(t, "times", outcome.text("recipients", 0, "released_at")+outcome.text("recipients", 0, "delivered_at")+outcome.text("recipients", 0, "ended_at"),
 		strings.Repeat("2026-12-01T12:00:00Z", 3))
 	s.call("POST", phone+"/welcomes/"+id+"/ack", object{"ref": refOf(kps[0])}).want(204)
@@ -407,7 +408,7 @@ func TestPublishedBytesAreAnsweredWithTheirState(t *testing.T) {
 	id, _ := s.post("", kps[1])
 	s.call("POST", phone+"/claim", nil).want(200)
 	s.call("DELETE", shelf+"/"+refOf(kps[1]), nil).refused(409, "consumed")
-	same(t, "welcome", s.call("GET", "/v1/key-packages/"+refOf(kps[1]), nil).want(200).text("welcome"), id)
+	same(t, "welcome", s.call("GET", "/v1/key-packages/"+refOf(kps[1]), nil).want(200).text("matched_by_welcome"), id)
 }
 
 // TestFraming: a bare KeyPackage of suite 5 begins like a wrapped one.
@@ -593,5 +594,5 @@ func TestTakenSaysByWhich(t *testing.T) {
 	kps := s.stock(2)
 	id, _ := s.post("", kps[0])
 	second := s.call("POST", "/v1/welcomes", mlstest.WelcomeFor(kps...)).want(201)
-	same(t, "recipient", second.text("recipients", 0, "status")+" "+second.text("recipients", 0, "by"), "taken "+id)
+	same(t, "recipient", second.text("recipients", 0, "status")+" "+second.text("recipients", 0, "matched_by_welcome"), "taken "+id)
 }

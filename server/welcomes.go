@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"welcomed/delivery"
 	"welcomed/mls"
@@ -16,7 +17,7 @@ type recipientJSON struct {
 	User        delivery.UserID `json:"user,omitempty"`
 	Device      string          `json:"device,omitempty"`
 	Status      delivery.Status `json:"status"`
-	By          string          `json:"by,omitempty"`
+	MatchedBy   string          `json:"matched_by_welcome,omitempty"`
 	ReleasedAt  string          `json:"released_at,omitzero"`
 	DeliveredAt string          `json:"delivered_at,omitzero"`
 	WithheldAt  string          `json:"withheld_at,omitzero"`
@@ -28,7 +29,7 @@ type recipientJSON struct {
 type outcomeJSON struct {
 	ID         string          `json:"id"`
 	PostedAt   string          `json:"posted_at,omitzero"`
-	Hold       bool            `json:"hold"`
+	Held       bool            `json:"held"` // now, for any recipient
 	Require    string          `json:"require"`
 	Cancelled  bool            `json:"cancelled"`
 	Recipients []recipientJSON `json:"recipients"`
@@ -212,12 +213,14 @@ func answerOutcome(w http.ResponseWriter, r *request, ask func(context.Context, 
 	return answer(w, http.StatusOK, outcomeJSON{
 		ID:         outcome.ID.String(),
 		PostedAt:   utc(outcome.PostedAt),
-		Hold:       outcome.Hold,
+		Held:       slices.ContainsFunc(outcome.Recipients, isHeld),
 		Require:    require,
 		Cancelled:  outcome.Cancelled,
 		Recipients: recipientsJSON(outcome.Recipients),
 	})
 }
+
+func isHeld(r delivery.Recipient) bool { return r.Status == delivery.StatusHeld }
 
 // outcomeSize is about how many bytes of an answer an outcome is.
 func outcomeSize(o delivery.Outcome) (n int) {
@@ -253,7 +256,7 @@ func newRecipient(r delivery.Recipient) recipientJSON {
 		j.User, j.Device = r.Device.User, r.Device.Name
 	}
 	if r.By != nil {
-		j.By = r.By.String()
+		j.MatchedBy = r.By.String()
 	}
 	return j
 }

@@ -23,7 +23,7 @@ var claimPromises = []promise{
 		same(w, "context", string(g.Context), "context")
 		same(w, "posted by", g.PostedBy, delivery.UserID("bob"))
 		at(w, "posted", g.PostedAt, postedAt)
-		at(w, "expires", g.ExpiresAt, w.clock.Now().Add(w.limits.Redelivery))
+		at(w, "redelivered until", g.RedeliveredUntil, w.clock.Now().Add(w.limits.Redelivery))
 		w.states(delivery.Consumed, k)
 		r := w.became(bob, id, delivery.StatusDelivered).Recipients[0]
 		at(w, "delivered", r.DeliveredAt, w.clock.Now())
@@ -46,7 +46,7 @@ var claimPromises = []promise{
 			same(w, "welcome", bytes.Equal(g.Welcome, first.Welcome), true)
 			same(w, "tree", string(g.RatchetTree), "tree")
 			same(w, "context", string(g.Context), "context")
-			at(w, "expires", g.ExpiresAt, first.ExpiresAt)
+			at(w, "redelivered until", g.RedeliveredUntil, first.RedeliveredUntil)
 		}
 		w.ack(phone, id)
 		w.nothing(phone)

@@ -41,11 +41,11 @@ var idlePromises = []promise{
 		same(w, "more", reservedStatuses(w.reserve(bob, without(alice, 41*day))), []string{"alice success: phone reserved tablet reserved"})
 		same(w, "less", reservedStatuses(w.reserve(bob, without(alice, 40*day))), []string{"alice success: phone idle tablet reserved"})
 		same(w, "least", reservedStatuses(w.reserve(bob, without(alice, day))), []string{"alice success: phone idle tablet reserved"})
-		same(w, "named", reservedStatuses(w.reserve(bob, without(delivery.ReserveRequest{Devices: []deviceID{phone}}, 30*day))), []string{"alice exhausted: phone idle"})
+		same(w, "named", reservedStatuses(w.reserve(bob, without(delivery.ReserveRequest{Devices: []deviceID{phone}}, 30*day))), []string{"alice left_out: phone idle"})
 		same(w, "left", w.inventory(phone).Counts[0].Available, 1)
 		w.clock.Advance(10 * day)
 		w.idle("a reservation of idle ones", func() {
-			same(w, "all idle", reservedStatuses(w.reserve(bob, without(alice, 30*day))), []string{"alice exhausted: phone idle tablet idle"})
+			same(w, "all idle", reservedStatuses(w.reserve(bob, without(alice, 30*day))), []string{"alice left_out: phone idle tablet idle"})
 		})
 	}},
 	{"a repeated reservation says the same of idle devices", func(w *world) {

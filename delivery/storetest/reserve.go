@@ -119,6 +119,13 @@ var reservePromises = []promise{
 		same(w, "reserved", reservedRefs(r), refsOf(t))
 		w.states(delivery.Available, p, l)
 	}},
+	{"a user of whom nothing is asked is left out", func(w *world) {
+		k := w.one(phone)
+		r := w.reserve(bob, delivery.ReserveRequest{Users: alice.Users, Except: []deviceID{phone}})
+		same(w, "all excepted", reservedStatuses(r), []string{"alice left_out"})
+		same(w, "only the one that asks", reservedStatuses(w.reserve(self(phone), alice)), []string{"alice left_out"})
+		w.states(delivery.Available, k)
+	}},
 	{"a device that is named twice gives one", func(w *world) {
 		items := w.shelf(phone, 3)
 		r := w.reserve(bob, delivery.ReserveRequest{Users: alice.Users, Devices: []deviceID{phone, phone}})

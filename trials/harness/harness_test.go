@@ -60,9 +60,9 @@ func TestAServerIsStartedAskedAndStopped(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Cleanup(s.Kill)
-			var about struct{ Healthy bool }
-			if err := s.Client().Do(t.Context(), "GET", About, nil, &about); err != nil || !about.Healthy {
-				t.Errorf("%v, healthy: %v", err, about.Healthy)
+			var about struct{ Ready bool }
+			if err := s.Client().Do(t.Context(), "GET", About, nil, &about); err != nil || !about.Ready {
+				t.Errorf("%v, ready: %v", err, about.Ready)
 			}
 			token, err := c.Token(t.Context())
 			if err != nil {

@@ -387,7 +387,7 @@ func (b *book) give(e *entry) {
 func (b *book) deliver(p parcel, redelivered bool) delivery.Delivery {
 	posting := p.letter.posting
 	d := delivery.Delivery{
-		ID: p.letter.id, Ref: p.ref, PostedBy: p.letter.poster.User, PostedAt: p.letter.postedAt, ExpiresAt: p.until,
+		ID: p.letter.id, Ref: p.ref, PostedBy: p.letter.poster.User, PostedAt: p.letter.postedAt, RedeliveredUntil: p.until,
 		Context: posting.Context, RatchetTreeSize: len(posting.RatchetTree), Redelivered: redelivered,
 	}
 	for _, secret := range posting.Welcome.Secrets {

@@ -1007,8 +1007,8 @@ func userStatus(known bool, devices []delivery.ReservedDevice) delivery.UserRese
 	switch {
 	case !known:
 		return delivery.UserUnknown
-	case counted == 0 && len(devices) > 0:
-		return delivery.UserExhausted
+	case counted == 0:
+		return delivery.UserLeftOut
 	case served == counted:
 		return delivery.UserSuccess
 	case served > 0:
