@@ -6,7 +6,7 @@ BINARY := build/welcomed
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null)
 
-.PHONY: dependencies build man completion test race vet fuzz bad-input model-test interop bench bench-compare bench-growth simulation footprint kill-test disk-test connections-test drain-test s3-test image-test compose-check proxy-test status-test status-screenshot observe-test demo readme release release-check package-test operate-test arm-test ci clean
+.PHONY: dependencies build man completion test race vet fuzz bad-input model-test typescript interop bench bench-compare bench-growth simulation footprint kill-test disk-test connections-test drain-test s3-test image-test compose-check proxy-test status-test status-screenshot observe-test demo readme release release-check package-test operate-test arm-test ci clean
 
 build: $(BINARY)
 
@@ -62,10 +62,20 @@ model-test:
 	@$(GO) test ./bolt -run 'TestModel$$' -v -count 1 -timeout 0 -rapid.checks $(MODEL_CHECKS) -rapid.steps 100 $(MODEL) > build/model-test.txt; \
 	status=$$?; grep -v '\[rapid\] draw' build/model-test.txt; exit $$status
 
+# The TypeScript client against the real binary, in Node.
+typescript: $(BINARY) node-modules
+	cd clients/typescript && WELCOMED_BIN=$(CURDIR)/$(BINARY) npm test
+
+# The client, built, and the MLS library that trials use with it.
+.PHONY: node-modules
+node-modules:
+	@command -v npm >/dev/null || { echo "this needs Node 20 with npm, which is not installed"; exit 1; }
+	cd clients/typescript && npm ci --no-audit --no-fund --silent
+	cd trials/interop && npm ci --no-audit --no-fund --silent
+
 # Real MLS clients (ts-mls) against the real binary.
-interop: $(BINARY)
-	@command -v npm >/dev/null || { echo "make interop needs Node 20 with npm, which is not installed"; exit 1; }
-	cd trials/interop && npm ci --no-audit --no-fund --silent && WELCOMED_BIN=$(CURDIR)/$(BINARY) npm test
+interop: $(BINARY) node-modules
+	cd trials/interop && WELCOMED_BIN=$(CURDIR)/$(BINARY) npm test
 
 # The status page of the real binary in a real Chromium, in every state, with real
 # objects; pictures of each go to build/statuspage.
@@ -80,10 +90,8 @@ status-screenshot: $(BINARY) status-modules
 	cd trials/statuspage && MINUTES=$(MINUTES) PICTURE=$(CURDIR)/docs/status-page.png WELCOMED_BIN=$(CURDIR)/$(BINARY) CHROMIUM=$(CHROMIUM) npm run --silent screenshot
 
 .PHONY: status-modules
-status-modules:
-	@command -v npm >/dev/null || { echo "make status-test needs Node 20 with npm, which is not installed"; exit 1; }
+status-modules: node-modules
 	@test -n "$(CHROMIUM)" || { echo "make status-test needs Chromium, which is not installed"; exit 1; }
-	cd trials/interop && npm ci --no-audit --no-fund --silent
 	cd trials/statuspage && npm ci --no-audit --no-fund --silent
 
 # Claims through the store, with their processor time and allocations, and what each
@@ -226,4 +234,4 @@ ci:
 	.ci/run
 
 clean:
-	rm -rf build trials/interop/node_modules trials/statuspage/node_modules
+	rm -rf build clients/typescript/dist clients/typescript/node_modules trials/interop/node_modules trials/statuspage/node_modules
