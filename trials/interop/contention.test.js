@@ -2,7 +2,6 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { fromBase64 } from "./api.js";
 import { accept, assertSameEpoch, newGroup, prepareAdd } from "./mls.js";
 import {
   assertNothingToClaim,
@@ -46,7 +45,7 @@ test("who was told taken picks another KeyPackage, and the joiner gets into both
   const carols = await prepareGroup(carol, 1, [first.bare]);
   const bobsId = await commitAndDeliver(api, bobs.group, bobs.added);
   await assert.rejects(
-    api.post({ welcome: carols.added.wrappedWelcome }, { hold: 1, require: "all" }),
+    api.post({ welcome: carols.added.wrappedWelcome }, { hold: true, require: "all" }),
     problem(409, "no_matching_key_package"),
   );
 
@@ -60,7 +59,7 @@ test("a last-resort KeyPackage is handed out when nothing else is left, and serv
   const [alice, bob, carol] = [newDevice("alice"), newDevice("bob"), newDevice("carol")];
   const ordinary = await alice.newKeyPackage(1);
   const last = await alice.newKeyPackage(1, { lastResort: true });
-  const { body: published } = await api.publish(alice, [ordinary.bare, last.bare]);
+  const published = await api.publish(alice, [ordinary.bare, last.bare]);
   assert.deepEqual(published.key_packages.map((keyPackage) => keyPackage.last_resort), [false, true]);
 
   const given = [await reserveFrom(alice), await reserveFrom(alice), await reserveFrom(alice)];
@@ -80,24 +79,23 @@ test("a last-resort KeyPackage is handed out when nothing else is left, and serv
 });
 
 async function prepareListed(adder, { user }) {
-  const { body } = await server.api.list(user, { cipher_suite: 1 });
+  const { devices } = await server.api.list(user, { cipher_suite: 1 });
   const group = await newGroup(adder, 1);
-  const keyPackage = fromBase64(body.devices[0].key_packages[0].bytes);
-  return { group, added: await prepareAdd(group, [keyPackage]) };
+  return { group, added: await prepareAdd(group, [devices[0].key_packages[0].bytes]) };
 }
 
-async function reserveFrom({ user, name }) {
-  const { body } = await server.api.reserve({ devices: [{ user, device: name }], cipher_suites: [1] });
-  const { status, key_package: keyPackage } = body.users[0].devices[0];
-  return { status, ref: keyPackage.ref, bytes: fromBase64(keyPackage.bytes) };
+async function reserveFrom({ user, device }) {
+  const { users } = await server.api.reserve({ devices: [{ user, device }], cipher_suites: [1] });
+  const { status, key_package: keyPackage } = users[0].devices[0];
+  return { status, ref: keyPackage.ref, bytes: keyPackage.bytes };
 }
 
 /** The device gets into exactly these groups; each is named by the id of its Welcome. */
 async function joinsAll(device, groups) {
   const { api } = server;
-  const { body } = await api.claim(device);
-  assert.deepEqual(body.welcomes.map(({ id }) => id).sort(), Object.keys(groups).sort());
-  for (const delivery of body.welcomes) {
+  const { welcomes } = await api.claim(device);
+  assert.deepEqual(welcomes.map(({ id }) => id).sort(), Object.keys(groups).sort());
+  for (const delivery of welcomes) {
     await assertSameEpoch([groups[delivery.id], await joinDelivered(device, delivery)]);
     await api.acknowledge(device, delivery.id);
   }
@@ -105,8 +103,8 @@ async function joinsAll(device, groups) {
 }
 
 async function assertStillOnShelf(device, { ref }) {
-  const { body } = await server.api.inventory(device);
-  assert.deepEqual(body.last_resort.map((keyPackage) => keyPackage.ref), [ref]);
-  assert.ok(body.last_resort[0].handed_out_at, "its owner is told to rotate it");
-  assert.ok(body.refs.includes(ref), "its private key is still needed");
+  const inventory = await server.api.inventory(device);
+  assert.deepEqual(inventory.last_resort.map((keyPackage) => keyPackage.ref), [ref]);
+  assert.ok(inventory.last_resort[0].handed_out_at, "its owner is told to rotate it");
+  assert.ok(inventory.refs.includes(ref), "its private key is still needed");
 }

@@ -73,10 +73,10 @@ export const hex = (bytes) => Buffer.from(bytes).toString("hex");
 export class Device {
   #signatureKeys = new Map();
 
-  /** @param {string} user @param {string} name @param {{identity?: string}} [options] */
-  constructor(user, name, { identity = `${user}/${name}` } = {}) {
+  /** @param {string} user @param {string} device @param {{identity?: string}} [options] */
+  constructor(user, device, { identity = `${user}/${device}` } = {}) {
     this.user = user;
-    this.name = name;
+    this.device = device;
     this.identity = new TextEncoder().encode(identity);
     /** @type {Map<string, OwnKeyPackage>} by ref */
     this.keys = new Map();

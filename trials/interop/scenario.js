@@ -2,21 +2,44 @@
 
 import assert from "node:assert/strict";
 import { after, before } from "node:test";
-import { fromBase64 } from "./api.js";
+import { Client } from "welcomed-client";
+import { Server } from "../harness/server.js";
 import { accept, assertSameEpoch, assertSliceOf, Device, newGroup, parseWrappedWelcome, prepareAdd } from "./mls.js";
-import { startServer } from "./server.js";
 
 /**
- * @typedef {import("./api.js").Api} Api
  * @typedef {import("./mls.js").Group} Group
  * @typedef {import("./mls.js").PreparedAdd} PreparedAdd
  */
 
-/** One server for the calling test file. @returns {{api: Api}} filled in before the first test */
+/**
+ * A client that fails where an answer has no Request-Id, and keeps the status of the last one.
+ *
+ * @param {{observe?: (method: string, path: string) => void} & Partial<import("welcomed-client").ClientOptions>} [options]
+ * @returns {Client & {status: number}}
+ */
+export function newClient(baseURL, { observe = () => {}, ...options } = {}) {
+  const client = new Client({
+    baseURL,
+    fetch: async (url, init) => {
+      observe(init.method, url.slice(baseURL.length));
+      const response = await fetch(url, init);
+      assert.ok(response.headers.get("Request-Id"), `${init.method} ${url}: every answer carries Request-Id`);
+      client.status = response.status;
+      return response;
+    },
+    ...options,
+  });
+  return client;
+}
+
+/** One server for the calling test file. @returns {{server: Server, api: Client}} filled in before the first test */
 export function useServer() {
   const running = {};
-  before(async () => Object.assign(running, await startServer()));
-  after(() => running.stop?.());
+  before(async () => {
+    running.server = await Server.start();
+    running.api = newClient(running.server.url);
+  });
+  after(() => running.server?.remove());
   return running;
 }
 
@@ -31,9 +54,9 @@ export const newDevice = (name, options) => new Device(newUser(name), "phone", o
 export async function publish(api, device, suite, count = 1) {
   const made = [];
   for (let i = 0; i < count; i++) made.push(await device.newKeyPackage(suite));
-  const { body } = await api.publish(device, made.map((own) => own.bare));
+  const published = await api.publish(device, made.map((own) => own.bare));
   assert.deepEqual(
-    body.key_packages.map(({ ref, status }) => ({ ref, status })),
+    published.key_packages.map(({ ref, status }) => ({ ref, status })),
     made.map(({ ref }) => ({ ref, status: "stored" })),
     "the server computes the refs that ts-mls computes",
   );
@@ -42,10 +65,10 @@ export async function publish(api, device, suite, count = 1) {
 
 /** One KeyPackage of each device of these users, in this suite. */
 export async function reserve(api, users, suite) {
-  const { body } = await api.reserve({ users, cipher_suites: [suite] });
-  assert.equal(body.cipher_suite, suite);
-  for (const { status } of body.users) assert.equal(status, "success");
-  return body.users.flatMap((user) => user.devices).map((device) => ({ ...device, ...device.key_package }));
+  const reservation = await api.reserve({ users, cipher_suites: [suite] });
+  assert.equal(reservation.cipher_suite, suite);
+  for (const { status } of reservation.users) assert.equal(status, "success");
+  return reservation.users.flatMap((user) => user.devices).map((device) => ({ ...device, ...device.key_package }));
 }
 
 /** @returns {Promise<{group: Group, added: PreparedAdd}>} a group of the creator alone, about to add */
@@ -56,37 +79,36 @@ export async function prepareGroup(creator, suite, keyPackages, options) {
 
 /** The recommended flow after the reservation: post and hold, commit, release. */
 export async function commitAndDeliver(api, group, added, { ratchetTree } = {}) {
-  const post = { welcome: added.wrappedWelcome, ratchetTree };
-  const { body: posted } = await api.post(post, { hold: 1, require: "all" });
+  const posting = { welcome: added.wrappedWelcome, ratchet_tree: ratchetTree };
+  const posted = await api.post(posting, { hold: true, require: "all" });
   assertStatuses(posted, "held", added.welcome.secrets.length);
   accept(group, added);
-  const { body: released } = await api.release(posted.id);
+  const released = await api.release(posted.id);
   assertStatuses(released, "pending", added.welcome.secrets.length);
   return posted.id;
 }
 
 /** The one Welcome that waits for this device. */
 export async function claimOne(api, device, options) {
-  const { body } = await api.claim(device, options);
-  assert.equal(body.welcomes.length, 1, "one Welcome waits");
-  return body.welcomes[0];
+  const { welcomes } = await api.claim(device, {}, options);
+  assert.equal(welcomes.length, 1, "one Welcome waits");
+  return welcomes[0];
 }
 
 export async function assertNothingToClaim(api, device) {
-  const { body } = await api.claim(device);
-  assert.deepEqual(body.welcomes, []);
+  assert.deepEqual((await api.claim(device)).welcomes, []);
 }
 
 /** @returns {Promise<Group>} */
 export function joinDelivered(device, delivery, ratchetTree) {
-  return device.join(parseWrappedWelcome(fromBase64(delivery.welcome)), ratchetTree);
+  return device.join(parseWrappedWelcome(delivery.welcome), ratchetTree);
 }
 
 /** Claims, checks the slice, joins, saves, acknowledges. @returns {Promise<Group>} */
 export async function claimAndJoin(api, device, posted, findTree = () => undefined) {
   const delivery = await claimOne(api, device);
   assert.equal(delivery.redelivered, false);
-  assertSliceOf(parseWrappedWelcome(fromBase64(delivery.welcome)), posted, delivery.ref);
+  assertSliceOf(parseWrappedWelcome(delivery.welcome), posted, delivery.ref);
   const group = await joinDelivered(device, delivery, await findTree(delivery));
   device.forgetKey(delivery.ref);
   await api.acknowledge(device, delivery.id);

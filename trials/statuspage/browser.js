@@ -5,7 +5,7 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import axe from "axe-core";
 import { chromium } from "playwright-core";
-import { repository } from "./server.js";
+import { repository } from "../harness/server.js";
 
 const chromiumPath = process.env.CHROMIUM ?? "/usr/bin/chromium";
 const pictures = join(repository, "build/statuspage");

@@ -6,7 +6,8 @@ import { mkdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { launch, Look } from "./browser.js";
-import { pause, repository, Server } from "./server.js";
+import { pause, repository } from "../harness/server.js";
+import { Watched } from "./server.js";
 import { some, Town } from "./town.js";
 
 const minutes = Number(process.env.MINUTES ?? 8);
@@ -15,7 +16,7 @@ const columns = 120;
 
 const shown = columns - 10; // with time to look at it
 const every = Math.ceil((minutes * 60) / shown); // so that a column is one sample
-const server = await Server.start("--test-times", `plots=${every}s`);
+const server = await Watched.start("--test-times", `plots=${every}s`);
 try {
   const end = Date.now() + shown * every * 1000;
   const town = new Town(server.api);
@@ -24,7 +25,7 @@ try {
   town.people = town.people.filter(({ device }) => !asleep.includes(device));
   await server.backUp();
   await live(town, asleep, end);
-  await shoot(server.url);
+  await shoot(server.adminURL);
 } finally {
   await server.remove();
 }

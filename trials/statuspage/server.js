@@ -1,85 +1,20 @@
-// Starts and stops the real binary, as an operator would, and reads what it says.
+// The server whose status page is looked at, and what it says of itself.
 
 import assert from "node:assert/strict";
-import { execFile, spawn } from "node:child_process";
-import { once } from "node:events";
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
-import { fileURLToPath } from "node:url";
-import { promisify } from "node:util";
-import { Api } from "../interop/api.js";
-import { freeAddress } from "./address.js";
+import { pause, Server } from "../harness/server.js";
+import { newClient } from "../interop/scenario.js";
 
-const run = promisify(execFile);
 const patience = 30_000;
 
-export const repository = fileURLToPath(new URL("../..", import.meta.url));
-export const binary = process.env.WELCOMED_BIN ?? join(repository, "build/welcomed");
-
-/** A server on a file of its own that can be stopped and started again. */
-export class Server {
-  #child;
-  #flags;
-  log = [];
-
-  /** @param {string[]} flags of serve @returns {Promise<Server>} */
-  static async start(...flags) {
-    const server = new Server();
-    server.directory = await mkdtemp(join(tmpdir(), "welcomed-status-"));
-    server.db = join(server.directory, "welcomed.db");
-    server.#flags = ["--auth", "none", "--log-format", "json", ...flags];
-    await server.#serve(await freeAddress(), await freeAddress());
-    return server;
-  }
-
-  async #serve(listen, adminListen) {
-    const args = ["serve", "--db", this.db, "--listen", listen, "--admin-listen", adminListen, ...this.#flags];
-    const child = spawn(binary, args, { stdio: ["ignore", "ignore", "pipe"] });
-    this.#child = child;
-    this.exited = once(child, "exit");
-    this.exited.catch(() => {}); // a binary that is not there is reported by whoever waits first
-    const announced = new Promise((resolve) => {
-      createInterface({ input: child.stderr }).on("line", (line) => {
-        this.log.push(line);
-        if (line.includes('"msg":"serving"')) resolve(JSON.parse(line));
-      });
-    });
-    const died = this.exited.then(([code, signal]) => {
-      throw new Error(`the server ended before serving (${signal ?? code}):\n${this.log.join("\n")}`);
-    });
-    died.catch(() => {});
-    const said = await within(patience, Promise.race([announced, died]), () => `not serving:\n${this.log.join("\n")}`);
-    this.listen = said.listen;
-    this.adminListen = said.admin_listen;
-    this.api = new Api(`http://${said.listen}`);
-    this.url = `http://${said.admin_listen}/`;
-  }
-
-  /** Ends the process and leaves its file. */
-  async halt() {
-    this.#child.kill("SIGTERM");
-    const [code, signal] = await within(patience, this.exited, () => "SIGTERM did not end the server");
-    assert.equal(signal ?? code, 0, `SIGTERM is a clean end:\n${this.log.join("\n")}`);
-  }
-
-  /** Serves the same file on the same ports again. */
-  async resume() {
-    await this.#serve(this.listen, this.adminListen);
-  }
-
-  async remove() {
-    try {
-      if (this.#child.exitCode === null && this.#child.signalCode === null) await this.halt();
-    } finally {
-      this.#child.kill("SIGKILL");
-      await rm(this.directory, { recursive: true, force: true });
-    }
+/** A server of which operators read. */
+export class Watched extends Server {
+  get api() {
+    return newClient(this.url);
   }
 
   async backUp() {
-    await run(binary, ["backup", "--db", this.db, "-o", join(this.directory, `backup-${Date.now()}.db`)]);
+    await this.command("backup", "-o", join(this.directory, `backup-${Date.now()}.db`));
   }
 
   /** @returns {Promise<object>} /status.json */
@@ -101,7 +36,7 @@ export class Server {
   }
 
   async get(path) {
-    const response = await fetch(this.url + path);
+    const response = await fetch(this.adminURL + path);
     assert.equal(response.status, 200, `GET /${path}`);
     return response;
   }
@@ -114,14 +49,4 @@ export class Server {
       assert.ok(Date.now() < end, `waited in vain for ${what}: ${JSON.stringify(status.problems)}`);
     }
   }
-}
-
-export const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
-
-export function within(milliseconds, promise, message) {
-  let timer;
-  const expired = new Promise((_, reject) => {
-    timer = setTimeout(() => reject(new Error(message())), milliseconds);
-  });
-  return Promise.race([promise, expired]).finally(() => clearTimeout(timer));
 }

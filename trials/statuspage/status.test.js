@@ -6,7 +6,8 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { claimOne, newDevice, prepareGroup, publish } from "../interop/scenario.js";
 import { launch, Look, screens } from "./browser.js";
-import { pause, Server } from "./server.js";
+import { pause } from "../harness/server.js";
+import { Watched } from "./server.js";
 import { some, Town } from "./town.js";
 
 let browser;
@@ -22,14 +23,14 @@ after(async () => {
 });
 
 async function start(...flags) {
-  const server = await Server.start(...flags);
+  const server = await Watched.start(...flags);
   servers.push(server);
   return server;
 }
 
 async function onEveryScreen(server, state, look = async () => {}) {
   for (const screen of screens) {
-    const seen = await Look.at(browser, server.url, screen);
+    const seen = await Look.at(browser, server.adminURL, screen);
     const folded = await seen.page.locator(".folded").count();
     assert.equal(folded, screen.isMobile ? 6 : 0, "sections are folded on a phone");
     if (folded) await seen.check(`${state}-folded`);
@@ -168,16 +169,16 @@ test("a server in trouble says what is wrong, worst first, and what to do", asyn
   // One has nothing left, and is asked for.
   const [poor] = await town.settle(1, 2, 1, { lastResort: false });
   await town.gather([poor], 2);
-  const { body: none } = await api.reserve({ users: [poor.user], cipher_suites: [2] });
+  const none = await api.reserve({ users: [poor.user], cipher_suites: [2] });
   assert.equal(none.users[0].status, "exhausted");
 
   // One claims, but not what waits for it; one cannot open what it got.
   const [partial, unlucky] = await town.settle(2, 1, 2);
   await town.gather([partial], 1, { claim: false });
-  await api.claim(partial, { json: { refs: [] } });
+  await api.claim(partial, { refs: [] });
   await town.gather([unlucky], 1, { claim: false });
   const delivery = await claimOne(api, unlucky);
-  await api.reject(unlucky, delivery.id, { reason: "undecryptable" });
+  await api.reject(unlucky, delivery.id, "undecryptable");
 
   // A poster went away before its Commit.
   const [waiting] = await town.settle(1, 1, 30);
@@ -211,7 +212,7 @@ test("a page that is open follows the server, keeps what is typed, and does not 
   const town = new Town(server.api);
   const [device] = await town.settle(1, 1, 12);
   await server.backUp();
-  const look = await Look.at(browser, server.url);
+  const look = await Look.at(browser, server.adminURL);
   assert.match(await look.text("#verdict"), well);
   const said = await look.page.evaluateHandle(() => {
     const spoken = [];
@@ -251,7 +252,7 @@ test("a page that is open follows the server, keeps what is typed, and does not 
 test("a page whose server is gone says so and since when, and goes on when it is back", async () => {
   const server = await start();
   for (const screen of [screens[0], screens[3]]) {
-    const look = await Look.at(browser, server.url, screen);
+    const look = await Look.at(browser, server.adminURL, screen);
     const asOf = await look.text("#about time");
     look.expect(/ERR_CONNECTION_(REFUSED|RESET)/);
     await server.halt();
@@ -277,7 +278,7 @@ test("a page whose server is gone says so and since when, and goes on when it is
 test("a page without JavaScript has the same numbers, and says that it stands still", async () => {
   const { server } = await busyServer();
   const metrics = await server.scrape();
-  const look = await Look.at(browser, server.url, { ...screens[2], name: "phone-light", javaScriptEnabled: false });
+  const look = await Look.at(browser, server.adminURL, { ...screens[2], name: "phone-light", javaScriptEnabled: false });
   assert.match(await look.text(".hint"), /^Without JavaScript this page stays as it was at \d\d:\d\d:\d\d UTC: load it again\.$/);
   await agrees(look, server, metrics, await server.status());
   await look.picture("noscript-phone-light");
@@ -289,7 +290,7 @@ test("a page without JavaScript has the same numbers, and says that it stands st
 
 test("everything can be reached with the keyboard, in the order in which it is seen", async () => {
   const { server } = await busyServer();
-  const look = await Look.at(browser, server.url);
+  const look = await Look.at(browser, server.adminURL);
   const reached = [];
   for (let i = 0; i < 12; i++) {
     await look.page.keyboard.press("Tab");
@@ -309,10 +310,10 @@ test("everything can be reached with the keyboard, in the order in which it is s
 
 test("the page is for who has the admin token, and a browser is asked for it", async () => {
   const server = await start("--admin-token", "a-secret-of-the-operator");
-  const stranger = await fetch(server.url);
+  const stranger = await fetch(server.adminURL);
   assert.equal(stranger.status, 401);
   assert.match(stranger.headers.get("WWW-Authenticate"), /Basic realm=/);
-  const operator = await Look.at(browser, server.url, { ...screens[0], httpCredentials: { username: "me", password: "a-secret-of-the-operator" } });
+  const operator = await Look.at(browser, server.adminURL, { ...screens[0], httpCredentials: { username: "me", password: "a-secret-of-the-operator" } });
   assert.equal(await operator.text("#verdict"), "All is well, and nothing is here yet.");
   const asOf = await operator.text("#about time");
   await operator.page.waitForFunction((then) => document.querySelector("#about time").textContent !== then, asOf, { timeout: 15_000 });
@@ -324,17 +325,17 @@ test("the form explains a user, and a Welcome in a file", async () => {
   const { server, town } = await busyServer();
   const [resident] = town.people;
   for (const screen of screens) {
-    const look = await Look.at(browser, server.url, screen);
+    const look = await Look.at(browser, server.adminURL, screen);
     await look.page.fill("#q", resident.device.user);
     await Promise.all([look.page.waitForNavigation(), look.page.click("text=Explain >> nth=0")]);
-    assert.equal(await look.text(".evidence h2"), `${resident.device.user}/${resident.device.name}`, "an id keeps its case");
+    assert.equal(await look.text(".evidence h2"), `${resident.device.user}/${resident.device.device}`, "an id keeps its case");
     await look.check("explain-user");
     await look.close();
   }
   const { added } = await town.gather([resident.device], 1);
   const file = join(server.directory, "welcome.mls");
   await writeFile(file, added.wrappedWelcome);
-  const look = await Look.at(browser, server.url);
+  const look = await Look.at(browser, server.adminURL);
   await look.page.setInputFiles("#welcome", file);
   await Promise.all([look.page.waitForNavigation(), look.page.click("text=Explain the file")]);
   assert.match(await look.text("main"), new RegExp(resident.device.user));

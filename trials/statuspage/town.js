@@ -8,7 +8,7 @@ export class Town {
   /** @type {{device: import("../interop/mls.js").Device, suite: number}[]} */
   people = [];
 
-  /** @param {import("../interop/api.js").Api} api */
+  /** @param {import("welcomed-client").Client} api */
   constructor(api) {
     this.api = api;
   }
@@ -33,8 +33,8 @@ export class Town {
   async gather(joiners, suite, { claim = true, hold = false, late = false, ratchetTree } = {}) {
     const adder = newDevice("adder");
     const reserved = await reserve(this.api, joiners.map((device) => device.user), suite);
-    const { group, added } = await prepareGroup(adder, suite, reserved.map(({ bytes }) => new Uint8Array(Buffer.from(bytes, "base64"))));
-    const { body: posted } = await this.api.post({ welcome: added.wrappedWelcome, ratchetTree }, hold ? { hold: 1 } : {});
+    const { group, added } = await prepareGroup(adder, suite, reserved.map(({ bytes }) => bytes));
+    const posted = await this.api.post({ welcome: added.wrappedWelcome, ratchet_tree: ratchetTree }, { hold });
     if (hold && claim) await this.api.release(posted.id);
     if (!claim) return { id: posted.id, added, group };
     for (const device of joiners) {

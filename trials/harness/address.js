@@ -1,4 +1,4 @@
-// What trials/harness/address.go is for programs in Go, with the same ports and the same lock.
+// What address.go is for programs in Go, with the same ports and the same lock.
 
 import { readFile } from "node:fs/promises";
 import { createServer } from "node:net";
