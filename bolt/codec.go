@@ -128,8 +128,8 @@ func fromMillis(ms uint64) time.Time {
 	return time.UnixMilli(int64(ms)).UTC()
 }
 
-// Numbers of the sequence and times have 48 bits in keys: enough for 200 years
-// at 40,000 events per second, and for the year 10889.
+// Numbers of the sequence and times have 48 bits in keys: enough for 100 years
+// at 40,000 events per second and 30,000 restores, and for the year 10889.
 const numberBytes = 6
 
 func appendNumber(b []byte, n uint64) []byte {

@@ -22,7 +22,8 @@
 //	              "commit" → number of the last transaction(8), and of the piece after
 //	              the last one of the log(8); formats 3 and 4 have none;
 //	              "restored" → present until an opening has retired all shelves;
-//	              "restored_at" → when that was, the last time; "restore_epoch" →
+//	              "restored_at" → when that was, the last time; "restored_order" → the
+//	              number that it had, above all of before; "restore_epoch" →
 //	              the text that says which restore that was, see delivery.Restore;
 //	              "id" → a text that no other database has, but its backups do; a file
 //	              of an earlier format is given one when it is opened;

@@ -76,7 +76,7 @@ func snapshot(tx *bbolt.Tx, limits delivery.Limits) (f *fileTxn, log *changeLog,
 		f = &fileTxn{file: fileRows{tx: tx, changed: newRowMap(), state: meta.state}, restored: meta.restored}
 		log = loadLog(tx.Bucket(bucketLog.name), meta.state.merged, f.file.changed)
 		seen, s := meta.state.seen, &decisions{limits: limits, format: meta.format, summedFrom: meta.summedFrom}
-		s.begin(&f.txn, &f.file, delivery.ClockReading{Wall: seen, Now: seen, Sure: seen}, seen)
+		s.begin(&f.txn, &f.file, delivery.ClockReading{Now: seen, Sure: seen}, seen)
 		return nil
 	})
 	return f, log, err

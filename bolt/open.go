@@ -414,9 +414,10 @@ func (s *Store) start() (err error) {
 	if err != nil {
 		return err
 	}
-	err = s.View(context.Background(), func(t *txn) error { s.restore = t.lastRestore(); return nil })
+	var begins uint64
+	err = s.View(context.Background(), func(t *txn) error { s.restore, begins = t.lastRestore(), t.restoredOrder(); return nil })
 	if err == nil {
-		err = s.openRevoked(revoked)
+		err = s.openRevoked(revoked, begins)
 	}
 	return err
 }

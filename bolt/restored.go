@@ -15,6 +15,14 @@ func (t *txn) lastRestore() delivery.Restore {
 // newEpoch returns a text that no store has had as its restore epoch.
 func newEpoch() []byte { return []byte(rand.Text()[:16]) }
 
+// branchGap is by how much the sequence goes up at a restore. Between a backup and the
+// loss of its database fewer numbers are given. So those of each branch are higher than
+// all of the branches before it, and two numbers say which was first, whatever clocks
+// said, in which file they are, and in which order backups are put back. For that the
+// sequence begins above all that the file of revocations has, and that file says where
+// the last branch began.
+const branchGap = 1 << 32
+
 // retireShelves does what MarkRestored asked for and takes the mark away. It
 // begins again if it is interrupted.
 func (s *decisions) retireShelves() error {
@@ -25,6 +33,7 @@ func (s *decisions) retireShelves() error {
 				t.del(kindMeta, keyRestored)
 				t.put(kindMeta, keyRestoredAt, appendNumber(nil, millis(t.now)))
 				t.put(kindMeta, keyRestoreEpoch, newEpoch())
+				t.raise(t.rows.Last() + branchGap)
 				t.put(kindMeta, keyRestoredOrder, numberKey(t.next()))
 			}
 			return nil

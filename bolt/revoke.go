@@ -102,10 +102,10 @@ func (t *txn) saysRemoval(lines []revocation, d *device) bool {
 const carryOutLines = 500
 
 // carryOut carries out the lines that are not carried out, and returns how many tokens
-// and devices were there that are not any more.
-func (s *decisions) carryOut(lines []revocation) (allTokens, allDevices int, err error) {
+// and devices were there that are not any more. What is made from now on has a number
+// above theirs, and above order.
+func (s *decisions) carryOut(lines []revocation, order uint64) (allTokens, allDevices int, err error) {
 	var open []revocation
-	order := uint64(0)
 	err = s.engine.Peek(context.Background(), func(t *txn) error {
 		for _, r := range lines {
 			// The removal of a user may be of devices that a line before it removes.
@@ -126,7 +126,6 @@ func (s *decisions) carryOut(lines []revocation) (allTokens, allDevices int, err
 		var tokens, devices int
 		err := s.run(context.Background(), func(t *txn) error {
 			tokens, devices = 0, 0
-			// What is made from now on comes after all removals that are known.
 			t.raise(order)
 			for _, r := range open[:n] {
 				if r.at.After(t.now) { // by a clock that was ahead
@@ -190,7 +189,7 @@ func (t *txn) removeUserAgain(r revocation) int {
 // devicesBefore are those of a user that are there and were made before its removal. They
 // have lines of their own, but for one that had been forgotten, which writes none.
 func (t *txn) devicesBefore(r revocation) []*device {
-	return slices.DeleteFunc(t.userDevices(delivery.UserID(r.id)), func(d *device) bool { return !t.isBefore(d.number, r) })
+	return slices.DeleteFunc(t.userDevices(delivery.UserID(r.id)), func(d *device) bool { return d.number >= r.order })
 }
 
 // valid reports whether what a line revokes is there.
@@ -218,31 +217,20 @@ func (t *txn) isOpen(r revocation) bool {
 		return t.sure.Before(r.at.Add(t.limits.TombstoneKept)) // it would be forgotten otherwise
 	case d.removed:
 		_, number := t.lastRemovalOf(d)
-		return t.isBefore(number, r)
+		return number < r.order
 	}
-	return t.isBefore(d.number, r)
+	return d.number < r.order
 }
 
 // isOpenOfUser is isOpen of the removal of a user. It concerns devices, too, of which
 // nothing is known because they were made after the copy that this is.
 func (t *txn) isOpenOfUser(r revocation) bool {
 	user := delivery.UserID(r.id)
-	if row := t.get(kindGone, userPrefix(user)); row != nil && !t.isBefore(readNumber(row[numberBytes:]), r) {
+	if row := t.get(kindGone, userPrefix(user)); row != nil && readNumber(row[numberBytes:]) >= r.order {
 		return false
 	}
 	return t.sure.Before(r.at.Add(t.limits.TombstoneKept)) || len(t.devicesBefore(r)) > 0 ||
-		slices.ContainsFunc(t.goneDevices(user), func(d *device) bool { return t.isBefore(d.removedNo, r) })
-}
-
-// isBefore reports whether what has a number of the sequence was before a removal. A
-// number that was given after a restore is not compared with one from before: the
-// sequence may have gone back. If the clock was ahead at the restore, the times do not say
-// which was first, and the removal holds.
-func (t *txn) isBefore(number uint64, r revocation) bool {
-	if number >= r.order {
-		return false
-	}
-	return number <= t.restoredOrder() || !r.at.Before(t.noted(keyRestoredAt)) || t.restoredAhead()
+		slices.ContainsFunc(t.goneDevices(user), func(d *device) bool { return d.removedNo < r.order })
 }
 
 // wouldRevoke returns how many tokens and devices are there that lines revoke.

@@ -24,7 +24,7 @@ import (
 // older copy of the database is put in its place: opening that carries all lines out.
 // The lines are text:
 //
-//	welcomed-revoked 1 DATABASE BRANCH sum
+//	welcomed-revoked 1 DATABASE BRANCH ORDER sum
 //	token TIME 0 ID sum
 //	device TIME ORDER USER/DEVICE sum
 //	user TIME ORDER USER sum
@@ -32,10 +32,12 @@ import (
 //	until TIME sum
 //
 // DATABASE is the id of the database, BRANCH its restore epoch. ORDER is a number of the
-// sequence: the removal is of a device with a smaller one, and not of one that was made
-// again later. void takes back a line whose event could not be committed. until is in
-// copies only: they have what was revoked before that time. The sum is the CRC-32C of
-// what is in front of it, in hexadecimal.
+// sequence: in the first line that with which the branch began, in the others that of the
+// removal, which is of a device with a smaller one, and not of one that was made again
+// later. It says of any two branches which was first, see branchGap. void takes back a
+// line whose event could not be committed. until is in copies only: they have what was
+// revoked before that time. The sum is the CRC-32C of what is in front of it, in
+// hexadecimal.
 
 // RevokedSuffix is behind the name of the database in the name of that file.
 const RevokedSuffix = ".revoked"
@@ -50,6 +52,8 @@ const (
 	// revokedKept is how long lines are kept once there are more than revokedMost.
 	revokedKept = 400 * 24 * time.Hour
 	revokedMost = 10_000
+	// orderBits: what comes after an order has to fit in a number, too.
+	orderBits = 8*numberBytes - 1
 
 	voidLine  = "void"
 	untilLine = "until"
@@ -65,7 +69,7 @@ func parseRevocation(text string) (r revocation, ok bool) {
 		return r, false
 	}
 	at, timeErr := time.Parse(revokedTime, words[1])
-	order, orderErr := strconv.ParseUint(words[2], 10, 8*numberBytes)
+	order, orderErr := strconv.ParseUint(words[2], 10, orderBits)
 	r = revocation{words[0], at, order, words[3]}
 	if timeErr != nil || orderErr != nil {
 		return r, false
@@ -101,6 +105,7 @@ func whole(line []byte) (string, bool) {
 type Revoked struct {
 	Database string // its id
 	Branch   string // its restore epoch
+	Begins   uint64 // the number with which the latest branch began that is known
 	// Until is when a copy was made: it does not know what was revoked after that.
 	// It is zero for the file beside a database.
 	Until   time.Time
@@ -119,14 +124,14 @@ func ReadRevoked(r io.Reader) (*Revoked, error) {
 	b := bufio.NewReaderSize(r, longestRevoked)
 	line, err := b.ReadSlice('\n')
 	head, ok := whole(line)
-	words := strings.Split(strings.TrimPrefix(head, revokedMagic), " ")
-	if !ok || !strings.HasPrefix(head, revokedMagic) || len(words) != 2 {
+	v, known := parseHead(head)
+	if !ok || !known {
 		if err != nil && err != io.EOF && err != bufio.ErrBufferFull {
 			return nil, err
 		}
 		return nil, errNotRevoked
 	}
-	v := &Revoked{Database: words[0], Branch: words[1], size: int64(len(line))}
+	v.size = int64(len(line))
 	void := map[string]bool{}
 	damaged, at := 0, v.size
 	for {
@@ -148,6 +153,16 @@ func ReadRevoked(r io.Reader) (*Revoked, error) {
 			return nil, fmt.Errorf("it has more than %d MiB", mostRevoked>>20)
 		}
 	}
+}
+
+func parseHead(text string) (v *Revoked, ok bool) {
+	text, ok = strings.CutPrefix(text, revokedMagic)
+	words := strings.Split(text, " ")
+	if !ok || len(words) != 3 {
+		return nil, false
+	}
+	begins, err := strconv.ParseUint(words[2], 10, orderBits)
+	return &Revoked{Database: words[0], Branch: words[1], Begins: begins}, err == nil
 }
 
 // note notes a line.
@@ -205,6 +220,7 @@ func (v *Revoked) Merge(others ...*Revoked) {
 		seen[r] = true
 	}
 	for _, o := range others {
+		v.Begins = max(v.Begins, o.Begins)
 		for _, r := range o.lines {
 			if !seen[r] {
 				seen[r], v.lines = true, append(v.lines, r)
@@ -244,7 +260,7 @@ func (v *Revoked) WriteBeside(db string) error {
 
 func (v *Revoked) text() []byte {
 	b := make([]byte, 0, 64*(len(v.lines)+1))
-	b = appendRevoked(b, revokedMagic+v.Database+" "+v.Branch)
+	b = appendRevoked(b, fmt.Sprintf("%s%s %s %d", revokedMagic, v.Database, v.Branch, v.Begins))
 	for _, r := range v.lines {
 		b = appendRevoked(b, r.String())
 	}
@@ -260,8 +276,11 @@ func (v *Revoked) shorten(now time.Time) {
 	}
 	type subject struct{ kind, id string }
 	last := make(map[subject]int, len(v.lines))
-	for i, r := range v.lines {
-		last[subject{r.kind, r.id}] = i
+	for i, r := range v.lines { // of several branches in any order
+		of := subject{r.kind, r.id}
+		if before, known := last[of]; !known || v.lines[before].order <= r.order {
+			last[of] = i
+		}
 	}
 	n := 0
 	for i, r := range v.lines {

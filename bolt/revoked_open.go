@@ -44,13 +44,14 @@ func (s *Store) beginRevoked() (*Revoked, error) {
 }
 
 // openRevoked has the file beside the database take lines. It is made anew where
-// something else than its end has to change.
-func (s *Store) openRevoked(v *Revoked) error {
+// something else than its end has to change. begins is the number with which the branch
+// of the database began.
+func (s *Store) openRevoked(v *Revoked, begins uint64) error {
 	if v == nil {
 		return nil
 	}
 	anew := v.Branch != s.restore.Epoch
-	v.Branch = s.restore.Epoch
+	v.Branch, v.Begins = s.restore.Epoch, max(v.Begins, begins)
 	if anew {
 		v.shorten(s.guard.Look().Sure)
 	}
@@ -86,7 +87,7 @@ func (s *Store) carryOutRevoked() (*Revoked, error) {
 		}
 	}
 	v.Database, s.revokedReport.Damaged = id, v.Damaged
-	s.revokedReport.Tokens, s.revokedReport.Devices, err = s.carryOut(v.lines)
+	s.revokedReport.Tokens, s.revokedReport.Devices, err = s.carryOut(v.lines, v.Begins)
 	return v, err
 }
 

@@ -190,31 +190,76 @@ func TestADeviceThatCameBackIsNotRemovedAgain(t *testing.T) {
 	r.is("after its third removal")
 }
 
-// Without the file the sequence goes back. What was made then is not taken for what was
-// removed before, when the lines turn up.
+// What is made after a restore without the file is not taken for what was removed before,
+// when the lines turn up, whatever the clock said.
 func TestLinesThatWereLostRemoveNothingThatIsNewer(t *testing.T) {
-	r := newRevoking(t)
-	before := r.saved()
-	r.made(bobPhone)
-	r.made(alicePhone)
-	r.made(aliceTablet)
-	r.remove(alicePhone)
-	lost, err := r.s.RevokedNow()
-	must(t, err)
-	r.clock.Advance(time.Hour)
-	must(t, os.Remove(r.s.revoked.path))
-	r.put(before, true)
-	if !r.s.Revoked().Lost {
-		t.Error("it does not say that the file was lost")
+	for _, passes := range []time.Duration{time.Hour, -2 * time.Hour} {
+		r := newRevoking(t)
+		before := r.saved()
+		r.made(bobPhone)
+		r.made(alicePhone)
+		r.made(aliceTablet)
+		r.remove(alicePhone)
+		lost, err := r.s.RevokedNow()
+		must(t, err)
+		r.clock.Jump(passes)
+		r.trust = true
+		must(t, os.Remove(r.s.revoked.path))
+		r.put(before, true)
+		if !r.s.Revoked().Lost {
+			t.Error("it does not say that the file was lost")
+		}
+		r.made(alicePhone)
+		r.close()
+		mine, err := ReadRevokedOf(r.path)
+		must(t, err)
+		mine.Merge(lost)
+		must(t, mine.WriteBeside(r.path))
+		r.open()
+		r.is(fmt.Sprintf("after the lines turned up, and %v had passed,", passes), "alice/phone")
 	}
-	r.made(alicePhone)
-	r.close()
-	mine, err := ReadRevokedOf(r.path)
-	must(t, err)
-	mine.Merge(lost)
-	must(t, mine.WriteBeside(r.path))
-	r.open()
-	r.is("after the lines turned up", "alice/phone")
+}
+
+// An older backup is put back after a newer one, and then the newer one again: what was
+// removed in between is removed in that, too, although nothing had been removed since the
+// newer one, and more had been made. It holds as well if only copies are left.
+func TestARemovalAfterAnOlderBackupWasPutBack(t *testing.T) {
+	for _, lost := range []bool{false, true} {
+		r := newRevoking(t)
+		copies := map[string][]byte{}
+		put := func(state []byte) {
+			if lost {
+				v, err := r.s.RevokedNow()
+				must(t, err)
+				copies[v.Branch] = v.Copy(r.clock.Now())
+				all := &Revoked{Database: v.Database}
+				for _, text := range copies {
+					v, err := ReadRevoked(bytes.NewReader(text))
+					must(t, err)
+					all.Merge(v)
+				}
+				r.close()
+				must(t, all.WriteBeside(r.path))
+			}
+			r.put(state, true)
+		}
+		older := r.saved()
+		put(older)
+		r.made(bobPhone)
+		r.made(aliceTablet)
+		r.made(alicePhone)
+		newer := r.saved()
+		put(older)
+		r.made(alicePhone)
+		r.remove(alicePhone)
+		put(newer)
+		r.is("after the newer one was put back again", "alice/tablet", "bob/phone")
+		r.made(alicePhone)
+		newest := r.saved()
+		put(older)
+		put(newest)
+		r.is("after it came back", "alice/phone", "alice/tablet", "bob/phone")
+	}
 }
 
 // Credentials of a device that the backup does not know are refused as before.
@@ -380,11 +425,14 @@ func TestARemovalAtTheTimeOfARestore(t *testing.T) {
 	r.is("after the second restore", "alice/phone")
 }
 
-// A clock that was ahead at a restore dates it after a removal that came later. A backup
-// from before the clock was put right does not know that, and the removal holds in it,
-// whether the clock is believed when it is put back or not.
+// A clock that was ahead at a restore dates it after a removal that came later. The
+// removal holds in a backup from before the clock was put right, whether the clock is
+// believed when it is put back or not, and whether it has passed that time or not.
 func TestARemovalAfterTheClockOfARestoreWasPutRight(t *testing.T) {
-	for _, trust := range []bool{false, true} {
+	for _, c := range []struct {
+		trust  bool
+		passes time.Duration
+	}{{false, 10 * time.Minute}, {true, 10 * time.Minute}, {true, 3 * time.Hour}} {
 		r := newRevoking(t)
 		r.put(r.saved(), true)
 		r.made(alicePhone)
@@ -396,12 +444,12 @@ func TestARemovalAfterTheClockOfARestoreWasPutRight(t *testing.T) {
 		r.open()
 		r.remove(alicePhone)
 		must(t, r.s.RemoveUser(t.Context(), nobody, "bob"))
-		r.clock.Advance(10 * time.Minute)
-		r.trust = trust
+		r.clock.Advance(c.passes)
+		r.trust = c.trust
 		r.put(before, true)
-		r.is(fmt.Sprintf("after the second restore, clock believed: %v,", trust))
+		r.is(fmt.Sprintf("after the second restore, %+v,", c))
 		if n := r.s.Revoked().Devices; n != 2 {
-			t.Errorf("clock believed: %v: %d devices were removed, want 2", trust, n)
+			t.Errorf("%+v: %d devices were removed, want 2", c, n)
 		}
 	}
 }
@@ -634,8 +682,8 @@ func TestARemovedFileComesBack(t *testing.T) {
 func TestALongFileIsMadeShorter(t *testing.T) {
 	now := storetest.NewClock().Now()
 	v := &Revoked{Database: "D", Branch: "B"}
-	for i := range revokedMost {
-		v.lines = append(v.lines, revocation{deviceLine, now.AddDate(-2, 0, 0), uint64(i), fmt.Sprint("u/", i%100)})
+	for i := range revokedMost { // the later ones first, as copies may be merged
+		v.lines = append(v.lines, revocation{deviceLine, now.AddDate(-2, 0, 0), uint64(revokedMost - i), fmt.Sprint("u/", i%100)})
 	}
 	v.shorten(now)
 	if len(v.lines) != revokedMost {
@@ -643,7 +691,7 @@ func TestALongFileIsMadeShorter(t *testing.T) {
 	}
 	v.lines = append(v.lines, revocation{tokenLine, now, 0, "new"})
 	v.shorten(now)
-	if len(v.lines) != 101 || v.lines[0].order != revokedMost-100 {
+	if len(v.lines) != 101 || v.lines[0].order != revokedMost {
 		t.Errorf("%d lines are left, from %v on", len(v.lines), v.lines[0])
 	}
 	for i := range 2 * revokedMost {
@@ -662,7 +710,7 @@ func TestALongFileIsMadeShorter(t *testing.T) {
 
 // Whatever the file is, reading it ends, and what was read is written alike.
 func FuzzRevoked(f *testing.F) {
-	v := &Revoked{Database: "D", Branch: "B", lines: []revocation{
+	v := &Revoked{Database: "D", Branch: "B", Begins: 5, lines: []revocation{
 		{tokenLine, storetest.NewClock().Now(), 0, "abc"}, {deviceLine, storetest.NewClock().Now(), 7, "alice/phone"}, {userLine, storetest.NewClock().Now(), 8, "alice"}}}
 	f.Add(v.text())
 	f.Add(v.Copy(storetest.NewClock().Now()))
@@ -674,7 +722,7 @@ func FuzzRevoked(f *testing.F) {
 			return
 		}
 		again, err := ReadRevoked(bytes.NewReader(v.text()))
-		if err != nil || len(again.lines) != len(v.lines) || again.Damaged != 0 {
+		if err != nil || again.Begins != v.Begins || len(again.lines) != len(v.lines) || again.Damaged != 0 {
 			t.Errorf("%v: %d lines are %d", err, len(v.lines), len(again.lines))
 		}
 	})

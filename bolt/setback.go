@@ -57,13 +57,6 @@ func (t *txn) restoredAt() time.Time {
 	return t.putRight(t.noted(keyRestoredAt), t.restoredOrder())
 }
 
-// restoredAhead reports whether the clock is known to have been ahead at the last restore.
-// A copy from before it was set back does not say so, but the clock does, believed or not.
-func (t *txn) restoredAhead() bool {
-	at := t.noted(keyRestoredAt)
-	return at.After(t.restoredAt()) || at.Sub(t.clock.Wall) >= setBackLeast
-}
-
 // putRight is when something happened at the latest that a row dates at, when the
 // sequence had that number.
 func (t *txn) putRight(at time.Time, number uint64) time.Time {
