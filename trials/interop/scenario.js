@@ -14,15 +14,15 @@ import { accept, assertSameEpoch, assertSliceOf, Device, newGroup, parseWrappedW
 /**
  * A client that fails where an answer has no Request-Id, and keeps the status of the last one.
  *
- * @param {{observe?: (method: string, path: string) => void} & Partial<import("welcomed-client").ClientOptions>} [options]
+ * @param {{observe?: (method: string, path: string, response: Response) => unknown} & Partial<import("welcomed-client").ClientOptions>} [options]
  * @returns {Client & {status: number}}
  */
 export function newClient(baseURL, { observe = () => {}, ...options } = {}) {
   const client = new Client({
     baseURL,
     fetch: async (url, init) => {
-      observe(init.method, url.slice(baseURL.length));
       const response = await fetch(url, init);
+      await observe(init.method, url.slice(baseURL.length), response);
       assert.ok(response.headers.get("Request-Id"), `${init.method} ${url}: every answer carries Request-Id`);
       client.status = response.status;
       return response;

@@ -9,8 +9,8 @@ import type {
   ClaimRequest,
   Comparison,
   Delivery,
-  DeviceInfo,
   DeviceName,
+  Devices,
   Framing,
   GiveBackRequest,
   GivenBack,
@@ -29,7 +29,7 @@ import type {
   ReserveRequest,
   Synced,
   Time,
-  Token,
+  Tokens,
 } from "./types.js";
 
 const user = (id: string) => `/v1/users/${encodeURIComponent(id)}`;
@@ -113,9 +113,9 @@ export class Client {
     await this.request({ method: "PUT", path: keyPackage(d, ref) }, call);
   }
 
-  async devices(userId: string, options: CallOptions & { max_idle_days?: number } = {}): Promise<DeviceInfo[]> {
+  devices(userId: string, options: CallOptions & { max_idle_days?: number } = {}): Promise<Devices> {
     const query = { max_idle_days: options.max_idle_days };
-    return (await this.#json<{ devices: DeviceInfo[] }>({ method: "GET", path: `${user(userId)}/devices`, query }, options)).devices;
+    return this.#json({ method: "GET", path: `${user(userId)}/devices`, query }, options);
   }
 
   async removeDevice(d: DeviceName, call?: CallOptions): Promise<void> {
@@ -238,8 +238,8 @@ export class Client {
     return this.#json({ method: "POST", path: `${device(d)}/tokens`, body, repeatable: false }, options);
   }
 
-  async tokens(d: DeviceName, call?: CallOptions): Promise<Token[]> {
-    return (await this.#json<{ tokens: Token[] }>({ method: "GET", path: `${device(d)}/tokens` }, call)).tokens;
+  tokens(d: DeviceName, call?: CallOptions): Promise<Tokens> {
+    return this.#json({ method: "GET", path: `${device(d)}/tokens` }, call);
   }
 
   async revokeToken(d: DeviceName, id: string, call?: CallOptions): Promise<void> {

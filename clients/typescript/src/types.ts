@@ -28,12 +28,12 @@ export interface About {
   /** `reserved`: a Welcome can only name a KeyPackage that its poster has reserved. */
   match: Open<"any" | "reserved">;
   identifiers: { max_bytes: number; pattern: string };
-  /** Numbers, sizes in bytes, times in seconds. */
+  /** Their names end in `_bytes` and `_seconds` where they are no numbers of something. */
   limits: Record<string, number>;
-  /** A burst of 0 is any number. */
-  budgets: Record<string, { burst: number; per_hour: number }>;
+  /** A burst of 0 is any number. That of `store` is in bytes. */
+  budgets: Record<string, Record<string, number>>;
   proxy: { response_seconds: number; request_bytes: number; header_bytes: number };
-  healthy: boolean;
+  ready: boolean;
 }
 
 // Publishing
@@ -45,7 +45,6 @@ export interface KeyPackageInfo {
   /** Seconds since 1970: up to 2^64-1, so it is a text. */
   not_before: string;
   not_after: string;
-  expires_at?: Time;
 }
 
 export interface Stock {
@@ -56,6 +55,8 @@ export interface Stock {
 }
 
 export interface PublishedKeyPackage extends KeyPackageInfo {
+  /** When it leaves the shelf at the latest. */
+  off_shelf_by?: Time;
   status: Open<
     | "stored"
     | "already_stored"
@@ -89,10 +90,10 @@ export interface Inventory {
   last_resort: {
     ref: KeyPackageRef;
     cipher_suite: CipherSuite;
-    handed_out_at: Time | null;
+    handed_out_at?: Time;
     usable_from?: Time;
   }[];
-  given_back?: { ref: KeyPackageRef; cipher_suite: CipherSuite; at: Time; reason: GiveBackReason }[];
+  given_back?: { ref: KeyPackageRef; cipher_suite: CipherSuite; given_back_at: Time; reason: GiveBackReason }[];
   /** Of all KeyPackages whose private keys are still needed. */
   refs: KeyPackageRef[];
   digest: string;
@@ -107,7 +108,7 @@ export interface Comparison {
 export interface Synced {
   withdrawn: KeyPackageRef[];
   /** How many of `withdrawn` were on the shelf and less than a day old. */
-  fresh: number;
+  withdrawn_fresh: number;
   /** The server does not know these: publish them as they are. */
   unknown: KeyPackageRef[];
   /** Their private keys are needed no more. */
@@ -115,17 +116,22 @@ export interface Synced {
   digest: string;
 }
 
+export interface Devices {
+  devices: DeviceInfo[];
+}
+
 export interface DeviceInfo {
   device: string;
   seen_at?: Time;
   idle_since?: Time;
   counts: SuiteCounts[];
-  pending: number;
+  welcomes_pending: number;
 }
 
 // Adding somebody
 
 export interface ListedKeyPackage extends KeyPackageInfo {
+  off_shelf_by?: Time;
   bytes: Bytes;
 }
 
@@ -165,7 +171,7 @@ export interface ReservedDevice {
 
 export interface ReservedUser {
   user: string;
-  status: Open<"success" | "partial" | "exhausted" | "incompatible" | "unknown_user">;
+  status: Open<"success" | "partial" | "exhausted" | "incompatible" | "unknown_user" | "left_out">;
   devices: ReservedDevice[];
 }
 
@@ -202,7 +208,7 @@ export interface KeyPackageStatus extends KeyPackageInfo {
   usable_from?: Time;
   ended_at?: Time;
   /** The id of the Welcome that names it. */
-  welcome?: string;
+  matched_by_welcome?: string;
 }
 
 export interface Posting {
@@ -234,7 +240,7 @@ export interface Recipient {
     | "not_reserved"
     | "mailbox_full"
   >;
-  by?: string;
+  matched_by_welcome?: string;
   released_at?: Time;
   delivered_at?: Time;
   withheld_at?: Time;
@@ -250,7 +256,8 @@ export interface Posted {
 
 export interface Outcome extends Posted {
   posted_at?: Time;
-  hold: boolean;
+  /** Now, for any recipient. */
+  held: boolean;
   require: Open<"any" | "all">;
   cancelled: boolean;
 }
@@ -272,7 +279,8 @@ export interface Delivery {
   welcome: Bytes;
   posted_by?: string;
   posted_at: Time;
-  expires_at: Time;
+  /** Until then it is given again, unless it is settled. */
+  redelivered_until: Time;
   context?: Bytes;
   /** A larger tree has to be fetched: `ratchet_tree_size` is more than 0. */
   ratchet_tree?: Bytes;
@@ -304,6 +312,10 @@ export interface Token {
   created_by?: string;
   created_at: Time;
   expires_at?: Time;
+}
+
+export interface Tokens {
+  tokens: Token[];
 }
 
 export interface NewToken extends Token {

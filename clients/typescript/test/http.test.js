@@ -153,7 +153,7 @@ test("a signal ends a call before, in and between attempts, and is what the call
     baseURL: "http://there",
     fetch: async () => {
       setImmediate(() => between.abort(reason));
-      return problem(503, "overloaded", { "Retry-After": "50" })();
+      return problem(503, "overloaded", { "Retry-After": "20" })();
     },
   });
   await assert.rejects(waits.about({ signal: between.signal }), reason);

@@ -11,6 +11,7 @@ import { newClient } from "../../../trials/interop/scenario.js";
 const alice = new Device("alice@example.org", "phone");
 const bob = new Device("bob", "laptop");
 const asked = new Set();
+const fields = new Set();
 let server, service;
 
 before(async () => {
@@ -19,9 +20,19 @@ before(async () => {
 });
 after(() => server?.remove());
 
-/** A client whose requests are noted. */
+/** A client whose requests are noted, and the fields of the answers. */
 function client(token, onBehalfOf) {
-  return newClient(server.url, { token: token.trim(), onBehalfOf, observe: (method, path) => asked.add(`${method} ${template(path)}`) });
+  return newClient(server.url, { token: token.trim(), onBehalfOf, observe });
+}
+
+async function observe(method, path, response) {
+  asked.add(`${method} ${template(path)}`);
+  if (!response.headers.get("Content-Type")?.includes("json")) return;
+  const { limits, budgets, ...answer } = await response.clone().json(); // have names that are not in the types
+  JSON.stringify(answer, (name, value) => {
+    if (!/^\d*$/.test(name)) fields.add(name);
+    return value;
+  });
 }
 
 /** A path with what stands in it named as in server/route.go. */
@@ -47,13 +58,13 @@ async function routes() {
 test("a device publishes, somebody adds it, it joins and leaves", async () => {
   const made = await service.createToken(alice, { expires_at: "2090-01-01T00:00:00Z" });
   const spare = await service.createToken(alice, { read_only: true });
-  assert.equal((await service.tokens(alice)).length, 2);
+  assert.equal((await service.tokens(alice)).tokens.length, 2);
   await service.revokeToken(alice, spare.id);
   const phone = client(made.token);
   const adder = client((await service.createToken(bob)).token);
 
   const about = await phone.about();
-  assert.ok(about.limits.key_packages_per_publish > 0 && about.healthy);
+  assert.ok(about.limits.key_packages_per_publish > 0 && about.ready);
 
   const [first, second, third, last] = [
     await alice.newKeyPackage(1),
@@ -73,7 +84,7 @@ test("a device publishes, somebody adds it, it joins and leaves", async () => {
   assert.deepEqual((await phone.sync(alice, [first.ref, third.ref], inventory.digest)).withdrawn, [last.ref]);
   await assert.rejects(phone.sync(alice, [], inventory.digest), { code: "empty_refs" });
 
-  assert.deepEqual((await phone.devices(alice.user, { max_idle_days: 30 })).map(({ device }) => device), [alice.device]);
+  assert.deepEqual((await phone.devices(alice.user, { max_idle_days: 30 })).devices.map(({ device }) => device), [alice.device]);
   const listing = await adder.list(alice.user, { cipher_suite: 1, device: alice.device, limit: 5, framing: "bare" });
   assert.deepEqual(listing.devices[0].key_packages.map(({ bytes }) => bytes), [third.bare]);
   const unused = await adder.reserve({ users: [alice.user], cipher_suites: [1] });
@@ -121,6 +132,12 @@ test("the client has a method for each route, and this file has called it", asyn
   const all = await routes();
   assert.ok(all.length >= 25, `${all.length} routes`);
   assert.deepEqual([...asked].sort(), all.sort());
+});
+
+test("the types have the fields of the answers", async () => {
+  const types = await readFile(new URL("../src/types.ts", import.meta.url), "utf8");
+  assert.ok(fields.size > 50, `${fields.size} fields`);
+  assert.deepEqual([...fields].filter((name) => !new RegExp(`\\b${name}\\??:`).test(types)), []);
 });
 
 test("a refusal has what the server says about it", async () => {
