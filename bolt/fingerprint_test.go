@@ -2,6 +2,7 @@ package bolt
 
 import (
 	"encoding/hex"
+	"reflect"
 	"testing"
 	"time"
 
@@ -53,5 +54,18 @@ func TestFingerprintsStayAsTheyAre(t *testing.T) {
 	}
 	if o := idempotencyRecord(delivery.Caller{User: "ann", Device: "tablet"}, req); o.isOf(r.request[:]) || o.isOf(old[:]) {
 		t.Error("the request of another device has the same fingerprint")
+	}
+}
+
+// A device may have been seen last on the first day of 1970, where a clock that begins
+// there is believed. The number of that time is 0, as that of no time.
+func TestAReservationIsReadAsItWasKept(t *testing.T) {
+	kept := delivery.Reservation{Repeated: true, Users: []delivery.ReservedUser{{User: "bob", Status: delivery.UserSuccess, Devices: []delivery.ReservedDevice{
+		{Device: "new", Status: delivery.DeviceExhausted},
+		{Device: "first day", Status: delivery.DeviceExhausted, IdleSince: time.Unix(0, 0).UTC()},
+		{Device: "second day", Status: delivery.DeviceExhausted, IdleSince: time.Unix(24*60*60, 0).UTC()},
+	}}}}
+	if read := decodeReservation(encodeReservation(kept)); !reflect.DeepEqual(read, kept) {
+		t.Errorf("it is\n%+v and was\n%+v", read, kept)
 	}
 }

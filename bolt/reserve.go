@@ -623,7 +623,8 @@ func decodeReservation(row []byte) delivery.Reservation {
 		if i >= uint64(len(r.Users)) || j >= uint64(len(r.Users[i].Devices)) {
 			panic(errCorrupt)
 		}
-		r.Users[i].Devices[j].IdleSince = d.time()
+		// Without a time there is no entry: 0 is the first day of 1970.
+		r.Users[i].Devices[j].IdleSince = time.UnixMilli(int64(d.number())).UTC()
 	}
 	return r
 }
