@@ -352,7 +352,7 @@ func (c *committer) persist(t *fileTxn, merge func() int) error {
 		return c.commitFailed(id, err)
 	}
 	if err := c.store.bearWitness(id); err != nil {
-		return c.store.overwritten()
+		return c.notWitnessed(err)
 	}
 	c.rows = t.file.changed
 	c.committed(t, id)

@@ -79,6 +79,19 @@ func (c *committer) commitFailed(id uint64, cause error) error {
 	return c.fail(fmt.Errorf("%w: the last commit to %s failed (%v); start again to see what is in it", delivery.ErrOutcomeUnknown, c.store.path, cause))
 }
 
+// notWitnessed ends the store because its last commit is not to be found in the file. If
+// only the meta page cannot be read, nobody else has written to it, and what the next
+// start finds is what was committed.
+func (c *committer) notWitnessed(cause error) error {
+	if errors.Is(cause, errNotLast) {
+		return c.store.overwritten()
+	}
+	if c.store.checkPlace() != nil && c.broken() { // it was cut short
+		return delivery.ErrOutcomeUnknown
+	}
+	return c.fail(fmt.Errorf("%w: the last commit to %s cannot be read again (%v); start again to see what is in it", delivery.ErrOutcomeUnknown, c.store.path, cause))
+}
+
 // visible returns the transaction that a reader sees now.
 func (c *committer) visible() (id uint64) {
 	if _, err := c.store.readHead(); err != nil {

@@ -155,3 +155,42 @@ func isARestore(t *testing.T, path string, opts Options) {
 		must(t, s.Close())
 	}
 }
+
+// If the meta page cannot be read after a commit, the store ends, and nobody is said to
+// have written to the file: what the next start finds is no restored backup.
+func TestAMetaPageThatCannotBeReadAfterACommit(t *testing.T) {
+	path := filepath.Join(memory(t), "welcomed.db")
+	opts := Options{Limits: delivery.DefaultLimits(), Clock: storetest.NewClock(), lookEvery: time.Hour, idleAfter: time.Hour}
+	publishSome(t, path, opts, 5)
+	s, err := Open(path, opts)
+	must(t, err)
+	directory, err := os.Open(filepath.Dir(path)) // reading it fails, as reading a disk may
+	must(t, err)
+	defer directory.Close()
+	head, file := s.head, s.file
+	err = s.writer.do(t.Context(), 0, func(x *txn) error {
+		x.put(kindMeta, []byte("a test"), []byte{1})
+		x.rows.(*fileRows).tx.OnCommit(func() { s.head, s.file = nil, directory })
+		return nil
+	})
+	s.head, s.file = head, file
+	if !errors.Is(err, delivery.ErrOutcomeUnknown) {
+		t.Errorf("got %v", err)
+	}
+	<-s.Failed()
+	if err := s.Close(); !errors.Is(err, delivery.ErrOutcomeUnknown) || strings.Contains(err.Error(), "another program") || strings.Contains(err.Error(), "\n") {
+		t.Errorf("Close says %v", err)
+	}
+	s, err = Open(path, opts)
+	must(t, err)
+	if s.Restored() {
+		t.Error("it counts as a restored backup")
+	}
+	must(t, s.View(t.Context(), func(x *txn) error {
+		if x.get(kindMeta, []byte("a test")) == nil {
+			t.Error("what was committed is gone")
+		}
+		return nil
+	}))
+	must(t, s.Close())
+}

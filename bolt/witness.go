@@ -29,6 +29,9 @@ type witness struct {
 	meta [metaSize]byte
 }
 
+// errNotLast: the newest meta page is of another transaction.
+var errNotLast = errors.New("is not the last one of the file")
+
 // bearWitness notes that transaction id was committed.
 func (s *Store) bearWitness(id uint64) error {
 	head, err := s.readHead()
@@ -37,7 +40,7 @@ func (s *Store) bearWitness(id uint64) error {
 	}
 	page, meta := newestOf(head)
 	if meta == nil || number(meta[metaTxn:]) != id {
-		return fmt.Errorf("transaction %d is not the last one of the file", id)
+		return fmt.Errorf("transaction %d %w", id, errNotLast)
 	}
 	w := &witness{id: id, page: page}
 	copy(w.meta[:], meta)
