@@ -25,8 +25,8 @@ func (s *decisions) Give(ctx context.Context, caller delivery.Caller, to deliver
 	}})
 }
 
-// give forgets whose a KeyPackage was, and keeps it for another device. Without its
-// bytes nothing is kept: then the device publishes it as any other that is unknown.
+// give forgets whose a KeyPackage was, and keeps it for another device, with its bytes if
+// they are still there.
 func (t *txn) give(from *device, k *keyPackage, to delivery.DeviceID) {
 	item := delivery.NewKeyPackage{Ref: k.rec.Ref, Suite: k.rec.Suite, LastResort: k.rec.LastResort, Lifetime: k.rec.Lifetime}
 	if k.payload {
@@ -39,9 +39,6 @@ func (t *txn) give(from *device, k *keyPackage, to delivery.DeviceID) {
 	t.forgetKeyPackage(from, k)
 	t.forgetInitKeys(from, []uint64{k.number})
 	t.changed(from)
-	if len(item.Bytes) == 0 {
-		return
-	}
 	d, last := t.createDevice(to), &initKeySearch{}
 	for key := range t.scan(kindDevices, d.key(rowInitKeys), nil) {
 		last.last = readNumber(key[numberBytes+1:])

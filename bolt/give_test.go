@@ -4,9 +4,11 @@ import (
 	"errors"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"welcomed/bolt"
 	"welcomed/delivery"
+	"welcomed/delivery/storetest"
 	"welcomed/mls"
 	"welcomed/mls/mlstest"
 )
@@ -16,6 +18,7 @@ import (
 func TestAKeyPackageIsGivenBack(t *testing.T) {
 	alice, mallory := delivery.DeviceID{User: "alice", Name: "phone"}, delivery.DeviceID{User: "mallory", Name: "phone"}
 	nobody, bob := delivery.Unauthenticated(), delivery.Caller{User: "bob"}
+	var clock *storetest.Clock
 	for name, became := range map[string]func(t *testing.T, s *bolt.Store, post func() delivery.WelcomeID){
 		"nothing":            func(*testing.T, *bolt.Store, func() delivery.WelcomeID) {},
 		"a Welcome waits":    func(t *testing.T, s *bolt.Store, post func() delivery.WelcomeID) { post() },
@@ -24,6 +27,15 @@ func TestAKeyPackageIsGivenBack(t *testing.T) {
 			id := post()
 			claim(t, s, mallory)
 			must(t, s.Acknowledge(t.Context(), nobody, mallory, id, ""))
+		},
+		"its bytes are forgotten": func(t *testing.T, s *bolt.Store, _ func() delivery.WelcomeID) {
+			_, err := s.Replace(t.Context(), nobody, mallory, 0, nil)
+			must(t, err)
+			for range 2 { // retired at first
+				clock.Advance(delivery.DefaultLimits().RetiredFor + 2*time.Hour)
+				_, err := s.Sweep(t.Context())
+				must(t, err)
+			}
 		},
 		"a Welcome waits, and he is removed": func(t *testing.T, s *bolt.Store, post func() delivery.WelcomeID) {
 			post()
@@ -41,7 +53,8 @@ func TestAKeyPackageIsGivenBack(t *testing.T) {
 		for kind, options := range map[string][]mlstest.Option{"": nil, ", a last resort": {mlstest.LastResort()}} {
 			t.Run(name+kind, func(t *testing.T) {
 				path := filepath.Join(t.TempDir(), "welcomed.db")
-				s := open(t, path, bolt.Options{})
+				clock = storetest.NewClock()
+				s := open(t, path, bolt.Options{Clock: clock, TrustClock: true})
 				signer := mlstest.NewSigner(1, "alice")
 				kp, other := newKeyPackage(t, signer, options...), newKeyPackage(t, signer)
 				publish := func(id delivery.DeviceID, items ...delivery.NewKeyPackage) error {

@@ -400,9 +400,11 @@ func (t *txn) keepKeyPackage(d *device, item delivery.NewKeyPackage, rec deliver
 	k := &keyPackage{
 		keyPackageKey: keyPackageKey{t.next(), shelfOf(item.Suite, item.LastResort)},
 		rec:           rec,
-		payload:       true,
+		payload:       len(item.Bytes) > 0,
 	}
-	t.put(kindKeyPackages, numberKey(k.number), item.Bytes)
+	if k.payload {
+		t.put(kindKeyPackages, numberKey(k.number), item.Bytes)
+	}
 	t.put(kindRefs, []byte(item.Ref[:refPrefix]), append(appendNumber(numberKey(d.number), k.number), byte(k.shelf)))
 	t.saveKeyPackage(d, k)
 	return k

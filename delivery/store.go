@@ -80,10 +80,9 @@ type Store interface {
 
 	// Give makes device the owner of a KeyPackage that another device has published
 	// first, as may happen after a restore. It is retired: a new Welcome for it is
-	// matched. The Welcomes that were posted for the other device end. Its bytes are
-	// forgotten after their end; then so is whose it was, and its owner may publish it.
-	// It refuses with ErrNotFound; repeating it succeeds. Who may do this is decided in
-	// front of the store.
+	// matched. The Welcomes that were posted for the other device end. It refuses with
+	// ErrNotFound; repeating it succeeds. Who may do this is decided in front of the
+	// store.
 	Give(ctx context.Context, caller Caller, device DeviceID, ref mls.KeyPackageRef) error
 
 	// Devices returns the user's devices by name.

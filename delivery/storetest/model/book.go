@@ -82,6 +82,7 @@ type keyPackage struct {
 	letter                             *delivery.WelcomeID // that matched it last
 	damaged                            bool                // its bytes, and nobody has noticed
 	dropped                            bool                // its bytes, because they were damaged
+	swept                              bool                // its bytes may be, before it was given to its owner
 }
 
 // A letter is a Welcome that was accepted.

@@ -519,8 +519,8 @@ func (b *book) removeDevice(id delivery.DeviceID) {
 }
 
 // giveTo ends a KeyPackage for its owner, with all Welcomes for it, and has it be retired
-// as another device's, if its bytes are still kept.
-func (b *book) giveTo(to delivery.DeviceID, ref mls.KeyPackageRef, kept bool) error {
+// as another device's.
+func (b *book) giveTo(to delivery.DeviceID, ref mls.KeyPackageRef) error {
 	k := b.find(ref)
 	switch {
 	case k == nil:
@@ -528,6 +528,7 @@ func (b *book) giveTo(to delivery.DeviceID, ref mls.KeyPackageRef, kept bool) er
 	case k.owner == to:
 		return nil
 	}
+	swept := b.bytesSwept(k)
 	b.withdraw(k)
 	for _, l := range b.letters {
 		for _, e := range l.entries {
@@ -540,20 +541,22 @@ func (b *book) giveTo(to delivery.DeviceID, ref mls.KeyPackageRef, kept bool) er
 		}
 	}
 	b.forget(k)
-	if !kept {
-		return nil
-	}
 	if b.devices[to] == nil {
 		b.lives++
 		b.devices[to] = &device{life: b.lives}
 	}
 	b.devices[to].heard, b.devices[to].last = b.now, b.now
-	given := &keyPackage{item: k.item, owner: to, life: b.devices[to].life, published: b.now, forgotten: true, damaged: k.damaged}
+	given := &keyPackage{item: k.item, owner: to, life: b.devices[to].life, published: b.now, forgotten: true, damaged: k.damaged, dropped: k.dropped, swept: swept}
 	given.shelfUntil = first(endOf(k.item.Lifetime.NotAfter).Add(-b.limits.LifetimeMargin), b.now.Add(b.limits.ShelfAge))
 	given.usableUntil = first(endOf(k.item.Lifetime.NotAfter), given.shelfUntil.Add(b.limits.RetiredFor))
 	b.retire(given)
 	b.keyPackages = append(b.keyPackages, given)
 	return nil
+}
+
+// bytesSwept reports whether a sweep may have forgotten the bytes of a KeyPackage.
+func (b *book) bytesSwept(k *keyPackage) bool {
+	return k.swept || !k.closed.IsZero() && come(k.closed.Add(b.limits.IdempotencyKept), b.swept)
 }
 
 // endWith ends what a device was given with the device.
@@ -812,7 +815,7 @@ func (b *book) outlived(caller delivery.Caller, req delivery.ReserveRequest) boo
 			if d.KeyPackage == nil {
 				continue
 			}
-			if k := b.find(d.KeyPackage.Ref); k == nil || k.dropped && over(k.state) || !k.closed.IsZero() && come(k.closed.Add(b.limits.IdempotencyKept), b.swept) {
+			if k := b.find(d.KeyPackage.Ref); k == nil || k.dropped && over(k.state) || b.bytesSwept(k) {
 				return true
 			}
 		}
