@@ -99,10 +99,10 @@ var credentials = []struct {
 	}},
 	{"bob", func(c *scene) []string { return c.token(ofUser(c.bob)) }},
 	{"carol", func(c *scene) []string { return c.token(ofUser("carol")) }},
-	{"service", func(c *scene) []string { return c.token(aBackend) }},
-	{"for-a", func(c *scene) []string { return c.token(aBackend, "On-Behalf-Of", c.alice) }},
-	{"for-t", func(c *scene) []string { return c.token(aBackend, "On-Behalf-Of", c.alice+"/tablet") }},
-	{"for-b", func(c *scene) []string { return c.token(aBackend, "On-Behalf-Of", c.bob) }},
+	{"service", func(c *scene) []string { return c.token(c.backend()) }},
+	{"for-a", func(c *scene) []string { return c.token(c.backend(), "On-Behalf-Of", c.alice) }},
+	{"for-t", func(c *scene) []string { return c.token(c.backend(), "On-Behalf-Of", c.alice+"/tablet") }},
+	{"for-b", func(c *scene) []string { return c.token(c.backend(), "On-Behalf-Of", c.bob) }},
 	{"b-as-a", func(c *scene) []string { return c.token(ofUser(c.bob), "On-Behalf-Of", c.alice) }},
 }
 
@@ -112,6 +112,8 @@ var credentials = []struct {
 var whoMay = `
 route                      none bad alice phone tablet reads bob carol service for-a for-t for-b b-as-a
 GET /v1                    200  200 200   200   200    200   200 200   200     200   200   200   200
+GET /v1/openapi.json       200  200 200   200   200    200   200 200   200     200   200   200   200
+GET /v1/openapi.yaml       200  200 200   200   200    200   200 200   200     200   200   200   200
 POST D/key-packages        401  401 201   201   403    403   403 403   201     201   403   403   403
 PUT D/key-packages         401  401 200   200   403    403   403 403   200     200   403   403   403
 GET D/key-packages         401  401 200   200   403    200   403 403   200     200   403   403   403
@@ -137,6 +139,11 @@ POST D/tokens              401  401 403   403   403    403   403 403   201     2
 GET D/tokens               401  401 403   403   403    403   403 403   200     200   403   403   403
 DELETE D/tokens/T          401  401 403   403   403    403   403 403   404     404   403   403   403
 `
+
+// backend is a service of each scene: one has only so many tokens.
+func (c *scene) backend() delivery.TokenOwner {
+	return delivery.TokenOwner{Service: "backend-of-" + c.alice}
+}
 
 func (c *scene) path(pattern string) string {
 	full := strings.NewReplacer("D/", c.phone+"/", "U/", "/v1/users/"+c.alice+"/", "/A", "/"+refOf(c.available), "/R", "/"+refOf(c.reserved),

@@ -13,13 +13,15 @@ const (
 	twoForTheUser   concurrency = "two at a time for the user of the path"
 	twoForTheCaller concurrency = "two at a time for the caller"
 	inItsHandler    concurrency = "two at a time in its handler, but not while it waits or a body comes"
-	fewRows         concurrency = "it reads few rows"
+	fewRows         concurrency = "it reads few rows or none"
 	boundElsewhere  concurrency = "the writer, the checks of signatures or a budget bound it"
 )
 
 // concurrencyOf has every route, also those of the admin socket.
 var concurrencyOf = map[string]concurrency{
-	"GET /v1": fewRows,
+	"GET /v1":              fewRows,
+	"GET /v1/openapi.json": fewRows,
+	"GET /v1/openapi.yaml": fewRows,
 
 	"POST " + shelfPath:             boundElsewhere,
 	"PUT " + shelfPath:              boundElsewhere,

@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"regexp"
+	"strings"
 	"time"
 
 	"welcomed/operator/codes"
@@ -44,6 +46,24 @@ func (s *Server) HoldChecks() (release func()) {
 func Routes() (all []string) {
 	for _, r := range routes {
 		all = append(all, r.method+" "+r.path)
+	}
+	return all
+}
+
+// A RouteFacts is what the description of the API says of a route too.
+type RouteFacts struct {
+	Method, Path, Caller string
+	Query                []string // a star behind those that may be repeated
+	Body                 bool
+}
+
+// RoutesFacts returns those of every route, with paths as OpenAPI has them.
+func RoutesFacts() (all []RouteFacts) {
+	callers := map[access]string{anyone: "anyone", anyCaller: "any-caller", theUser: "the-user", wholeUser: "the-whole-user",
+		theDevice: "the-device", aService: "a-service"}
+	for _, r := range routes {
+		path := regexp.MustCompile(`:(\w+)`).ReplaceAllString(r.path, "{$1}")
+		all = append(all, RouteFacts{r.method, path, callers[r.who], strings.Fields(r.query), r.body != nil})
 	}
 	return all
 }

@@ -282,7 +282,7 @@ func statusOf(code string) int {
 }
 
 var itemCodes = func() map[string]bool {
-	codes := map[string]bool{"too_large": true}
+	codes := map[string]bool{"too_large": true, "wrong_identity": true}
 	for _, c := range mls.Codes {
 		codes[string(c)] = true
 	}

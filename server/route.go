@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/julienschmidt/httprouter"
@@ -29,7 +30,7 @@ type route struct {
 	query        string                    // the parameters, a star behind those that may be repeated
 }
 
-var routes = []route{
+var routes = slices.Concat(documents, []route{
 	{"GET", "/v1", anyone, (*Server).about, nil, ""},
 
 	{"POST", shelfPath, theDevice, (*Server).publish, publicationBody, "restore_epoch"},
@@ -61,7 +62,7 @@ var routes = []route{
 	{"POST", devicePath + "/tokens", aService, (*Server).createToken, smallBody, ""},
 	{"GET", devicePath + "/tokens", aService, (*Server).tokens, nil, ""},
 	{"DELETE", devicePath + "/tokens/:token", aService, (*Server).revokeToken, nil, ""},
-}
+})
 
 // slack is room for what is around the bytes in a request, and for spaces.
 const slack = 64 << 10

@@ -14,6 +14,7 @@ import (
 	"welcomed/mls"
 	"welcomed/mls/mlstest"
 	"welcomed/server"
+	"welcomed/server/openapi"
 )
 
 // TestEveryRouteDoesWhatItSays goes through all routes as clients do, and fails
@@ -24,6 +25,9 @@ func TestEveryRouteDoesWhatItSays(t *testing.T) {
 	same(t, "version", about.text("version"), "v0-test")
 	same(t, "ready", about.at("ready"), any(true))
 	same(t, "limit", words(about.at("limits", "key_package_bytes"), about.at("limits", "welcome_kept_seconds")), "65536 2592000")
+
+	same(t, "as JSON", bytes.Equal(s.call("GET", "/v1/openapi.json", nil).body, openapi.JSON()), true)
+	same(t, "as YAML", bytes.Equal(s.call("GET", "/v1/openapi.yaml", nil).body, openapi.YAML()), true)
 
 	kps := newKeyPackages(4)
 	published := s.call("POST", shelf, publication{kps}).want(201)
