@@ -114,7 +114,7 @@ func (c *Client) publish(ctx context.Context, method string, device DeviceID, qu
 	return p, c.do(ctx, r.withJSON(publicationBody{keyPackages}), &p)
 }
 
-// Counts are of the KeyPackages of one cipher suite, by their state.
+// Counts are of the KeyPackages of one cipher suite, by their state, last resorts included.
 type Counts struct {
 	CipherSuite uint16 `json:"cipher_suite"`
 	Available   int    `json:"available"`     // can be handed out
