@@ -866,7 +866,7 @@ func (w *world) restore() {
 	if w.fixture.KeepsRevoked {
 		for _, r := range w.revoked[w.backup.revoked:] {
 			tokens := w.book.tokens
-			if w.book.revokeAgain(r, r.unsure && w.exists(r.device)); r.unsure {
+			if w.book.revokeAgain(r, r.unsure && !w.mayBeCarriedOut(r)); r.unsure {
 				w.unsureTokens(tokens, r.device)
 			}
 			w.tried.stayed++
@@ -883,6 +883,23 @@ func (w *world) exists(id delivery.DeviceID) bool {
 	infos, err := w.store.Devices(w.ctx, nobody, id.User)
 	w.same("devices", nil, nil, err, nil)
 	return slices.ContainsFunc(infos, func(i delivery.DeviceInfo) bool { return i.Device == id.Name })
+}
+
+// mayBeCarriedOut reports whether a removal of which nobody knows whether it was written
+// down may have been carried out in the store: the device is gone, and what it had has not
+// ended with a later removal.
+func (w *world) mayBeCarriedOut(r revocation) bool {
+	if w.exists(r.device) {
+		return false
+	}
+	for _, k := range w.book.of(r.device) {
+		if !over(k.state) {
+			status, err := w.store.KeyPackage(w.ctx, nobody, k.item.Ref)
+			w.same("what a removal has ended", nil, nil, err, nil)
+			return status.EndedAt.Equal(earliest(r.at, w.book.now))
+		}
+	}
+	return true
 }
 
 // damage flips a bit of what may be handed out.

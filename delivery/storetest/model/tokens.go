@@ -112,16 +112,16 @@ func (b *book) removedAgain(id delivery.DeviceID, at time.Time) bool {
 	return b.mayKnow(id) && !(b.knowsGone(id) && b.removed[id].Equal(at))
 }
 
-// revokeAgain is what a revocation is to a copy from before it. is says that its device
-// is there.
-func (b *book) revokeAgain(r revocation, is bool) {
+// revokeAgain is what a revocation is to a copy from before it. not says that it was not
+// carried out, of one of which that is not known.
+func (b *book) revokeAgain(r revocation, not bool) {
 	if r.token != "" {
 		b.dropTokens(func(t delivery.Token) bool { return t.ID == r.token })
 		return
 	}
 	now, there, known := b.now, b.devices[r.device] != nil, b.knowsGone(r.device)
 	r.at = earliest(r.at, now) // a clock was ahead
-	if r.unsure && (is || !there) {
+	if r.unsure && (not || !there) {
 		b.maybe[r.device] = latest(b.maybe[r.device], r.at)
 		return
 	}
