@@ -106,10 +106,7 @@ export class Device {
     assert.equal(welcome.secrets.length, 1, "a delivered Welcome holds one secret");
     const own = this.keys.get(hex(welcome.secrets[0].newMember));
     if (!own) throw new NoMatchingKeyPackage();
-    const cs = await cipherSuite(own.suite);
-    const tree = ratchetTree && decodeWhole(decodeRatchetTree, ratchetTree);
-    const state = await joinGroup(welcome, own.publicPackage, own.privatePackage, emptyPskIndex, cs, tree);
-    return { state, cs };
+    return joinWith(own, welcome, ratchetTree);
   }
 
   /** What RFC 9420 asks for once a Welcome was used; a last-resort key lives on. */
@@ -121,6 +118,14 @@ export class Device {
     if (!this.#signatureKeys.has(suite)) this.#signatureKeys.set(suite, cs.signature.keygen());
     return this.#signatureKeys.get(suite);
   }
+}
+
+/** @param {OwnKeyPackage} own @param {Welcome} welcome @returns {Promise<Group>} */
+export async function joinWith(own, welcome, ratchetTree) {
+  const cs = await cipherSuite(own.suite);
+  const tree = ratchetTree && decodeWhole(decodeRatchetTree, ratchetTree);
+  const state = await joinGroup(welcome, own.publicPackage, own.privatePackage, emptyPskIndex, cs, tree);
+  return { state, cs };
 }
 
 export class NoMatchingKeyPackage extends Error {

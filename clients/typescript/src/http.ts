@@ -93,11 +93,13 @@ type Value = string | number | boolean;
 
 /** What a test has instead of time and chance. */
 export interface Surroundings {
-  sleep(milliseconds: number, signal?: AbortSignal): Promise<void>;
+  now(): number;
   random(): number;
+  sleep(milliseconds: number, signal?: AbortSignal): Promise<void>;
 }
 
 export const surroundings: Surroundings = {
+  now: Date.now,
   random: Math.random,
   sleep: (milliseconds, signal) =>
     new Promise((resolve, reject) => {
