@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"welcomed/client"
 	"welcomed/mls/mlstest"
 	"welcomed/trials/harness"
 )
@@ -42,7 +43,7 @@ func (g *goodClient) join(ctx context.Context) {
 	kp := g.signer.KeyPackage()
 	g.ask(ctx, "publish", g.device.Shelf(), kp, nil)
 	g.ask(ctx, "post", harness.AllWelcomes, mlstest.WelcomeFor(kp), nil)
-	var claimed harness.Claimed
+	var claimed client.Claimed
 	g.ask(ctx, "claim", g.device.Claim(), nil, &claimed)
 	for _, w := range claimed.Welcomes {
 		g.ask(ctx, "acknowledge", g.device.Acknowledgement(w.ID), nil, nil)

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"welcomed/client"
 	"welcomed/mls"
 	"welcomed/mls/mlstest"
 	"welcomed/trials/harness"
@@ -42,7 +43,7 @@ func (g *goodClient) postLargest(ctx context.Context) bool {
 	if err != nil {
 		panic(err) // it is ours
 	}
-	var claimed harness.Claimed
+	var claimed client.Claimed
 	return g.insist(ctx, g.device.Shelf(), b, nil) &&
 		g.insist(ctx, harness.AllWelcomes, mlstest.WelcomeSize(largest, 1, kp.Ref()), nil) &&
 		g.insist(ctx, g.device.Claim(), nil, &claimed) && len(claimed.Welcomes) > 0 &&
@@ -57,7 +58,7 @@ func (g *goodClient) insist(ctx context.Context, path string, body, answer any) 
 			return true
 		}
 		status := 0
-		if refusal, ok := errors.AsType[*harness.Refusal](err); ok {
+		if refusal, ok := errors.AsType[*client.Error](err); ok {
 			status, err = refusal.Status, nil
 		}
 		g.figures.again(ctx, path, status, err)

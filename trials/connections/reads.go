@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	api "welcomed/client"
 	"welcomed/mls"
 	"welcomed/mls/mlstest"
 	"welcomed/trials/harness"
@@ -90,7 +91,7 @@ func (s *server) read(ctx context.Context, c *config, out io.Writer, name, path 
 func size(ctx context.Context, c *harness.Client, path string) (int, error) {
 	a, err := c.Ask(ctx, "GET", path, nil)
 	if err == nil && !a.Good() {
-		err = &harness.Refusal{Method: "GET", Path: path, Answer: a}
+		err = a.Refusal("GET", path)
 	}
 	return len(a.Body), err
 }
@@ -116,11 +117,11 @@ func (s *server) furnish(ctx context.Context) (welcome string, err error) {
 				}
 				refs = append(refs, kp.Ref())
 			}
-			if _, err := client.Publish(ctx, ownerDevice(i), items...); err != nil {
+			if _, err := client.Publish(ctx, ownerDevice(i).ID(), "", items...); err != nil {
 				return "", err
 			}
 		}
 	}
-	posted, err := client.Post(ctx, mlstest.Welcome(1, refs...), "")
+	posted, err := client.Post(ctx, api.Posting{Welcome: mlstest.Welcome(1, refs...)})
 	return posted.ID, err
 }

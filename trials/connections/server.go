@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
+	api "welcomed/client"
 	"welcomed/mls"
 	"welcomed/mls/mlstest"
 	"welcomed/trials/harness"
@@ -68,10 +69,10 @@ func (s *server) fill(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if _, err := client.Publish(ctx, hoarder, b); err != nil {
+		if _, err := client.Publish(ctx, hoarder.ID(), "", b); err != nil {
 			return err
 		}
-		if _, err := client.Post(ctx, mlstest.WelcomeSize(3<<20-1000, 1, kp.Ref()), ""); err != nil {
+		if _, err := client.Post(ctx, api.Posting{Welcome: mlstest.WelcomeSize(3<<20-1000, 1, kp.Ref())}); err != nil {
 			return err
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"welcomed/client"
 	"welcomed/mls"
 	"welcomed/trials/harness"
 )
@@ -134,7 +135,7 @@ func (m *mallory) ask(ctx context.Context, method, path string, body any) (harne
 		m.refused.Add(1)
 	}
 	if err == nil && a.Status >= 500 && a.Status != http.StatusServiceUnavailable {
-		err = &harness.Refusal{Method: method, Path: path, Answer: a}
+		err = a.Refusal(method, path)
 	}
 	return a, err
 }
@@ -142,7 +143,7 @@ func (m *mallory) ask(ctx context.Context, method, path string, body any) (harne
 func (h *horde) took() { h.lastTaken.Store(int64(time.Since(h.began))) }
 
 // refsOf are those of the KeyPackages that were handed out with a status.
-func refsOf(r harness.Reservation, status string) (refs []mls.KeyPackageRef) {
+func refsOf(r client.Reservation, status client.DeviceStatus) (refs []mls.KeyPackageRef) {
 	for _, u := range r.Users {
 		for _, d := range u.Devices {
 			if d.Status != status || d.KeyPackage == nil {
@@ -158,7 +159,7 @@ func refsOf(r harness.Reservation, status string) (refs []mls.KeyPackageRef) {
 
 // notThePhone leaves out the device that has only last resorts, which would be
 // charged too.
-var notThePhone = []harness.Device{phoneID}
+var notThePhone = []client.DeviceID{phoneID.ID()}
 
 // reserveOne reserves of the one user.
 func (m *mallory) reserveOne(ctx context.Context) error {
@@ -168,11 +169,11 @@ func (m *mallory) reserveOne(ctx context.Context) error {
 
 // tryReserve reserves of users and says what came of it.
 func (m *mallory) tryReserve(ctx context.Context, users []string) (a harness.Answer, err error) {
-	a, err = m.ask(ctx, "POST", harness.Reserve, harness.Reserving{Users: users, Except: notThePhone})
+	a, err = m.ask(ctx, "POST", harness.Reserve, client.Reserving{Users: users, Except: notThePhone})
 	if err != nil || !a.Good() {
 		return a, err
 	}
-	var r harness.Reservation
+	var r client.Reservation
 	if err := json.Unmarshal(a.Body, &r); err != nil {
 		return a, err
 	}

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"welcomed/trials/harness"
+	"welcomed/client"
 )
 
 func TestWhatMayBeGone(t *testing.T) {
@@ -63,7 +63,7 @@ func TestAResultIsWrongIf(t *testing.T) {
 }
 
 func TestLastResortsAreNoStock(t *testing.T) {
-	var i harness.Inventory
+	var i client.Inventory
 	answer := `{"counts":[{"cipher_suite":1,"available":5},{"cipher_suite":2,"available":3}],"last_resort":[{},{}]}`
 	if err := json.Unmarshal([]byte(answer), &i); err != nil {
 		t.Fatal(err)

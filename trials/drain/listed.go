@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 
+	"welcomed/client"
 	"welcomed/mls"
 	"welcomed/trials/harness"
 )
@@ -48,7 +49,7 @@ func (m *mallory) takeListed(ctx context.Context) error {
 
 // readListed returns the refs in a listing that are no last resort.
 func readListed(body []byte) (refs []mls.KeyPackageRef, err error) {
-	var listing harness.Listing
+	var listing client.Listing
 	if err := json.Unmarshal(body, &listing); err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"welcomed/client"
 	"welcomed/mls"
 	"welcomed/mls/mlstest"
 	"welcomed/trials/harness"
@@ -55,7 +56,7 @@ func (o *owner) once(ctx context.Context) error {
 	if err := o.timed(ctx, "POST", phoneID.Shelf(), b, nil); err != nil {
 		return err
 	}
-	var i harness.Inventory
+	var i client.Inventory
 	if err := o.timed(ctx, "GET", phoneID.Shelf(), nil, &i); err != nil {
 		return err
 	}
@@ -67,10 +68,10 @@ func (o *owner) once(ctx context.Context) error {
 }
 
 func (o *owner) join(ctx context.Context, ref mls.KeyPackageRef) error {
-	if _, err := o.client.Post(ctx, welcomeFor(ref), ""); err != nil {
+	if _, err := o.client.Post(ctx, client.Posting{Welcome: welcomeFor(ref)}); err != nil {
 		return err
 	}
-	var claimed harness.Claimed
+	var claimed client.Claimed
 	if err := o.timed(ctx, "POST", phoneID.Claim(), nil, &claimed); err != nil {
 		return err
 	}
@@ -109,7 +110,7 @@ func (s *server) addAfterwards(ctx context.Context, c *config) error {
 	if err != nil {
 		return err
 	}
-	taken, err := honest.Reserve(ctx, harness.Reserving{Users: []string{victim}})
+	taken, err := honest.Reserve(ctx, client.Reserving{Users: []string{victim}})
 	if err != nil {
 		return err
 	}
@@ -117,7 +118,7 @@ func (s *server) addAfterwards(ctx context.Context, c *config) error {
 	if want := c.devices + 1; len(refs) != want {
 		return fmt.Errorf("of a drained user an honest adder is given %d last resorts and not %d: %+v", len(refs), want, taken)
 	}
-	if _, err := honest.Post(ctx, welcomeFor(refs...), "?require=all"); err != nil {
+	if _, err := honest.Post(ctx, client.Posting{Welcome: welcomeFor(refs...), RequireAll: true}); err != nil {
 		return err
 	}
 	n, err := s.drains(ctx)

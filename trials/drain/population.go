@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"welcomed/client"
 	"welcomed/mls/mlstest"
 	"welcomed/trials/harness"
 )
@@ -107,15 +108,14 @@ func (p *population) move(ctx context.Context, s *server) error {
 
 // signUp returns a client with a new token of a device.
 func (s *server) signUp(ctx context.Context, d harness.Device) (*harness.Client, error) {
-	var made struct{ Token string }
-	err := s.service.Do(ctx, "POST", d.Path()+"/tokens", nil, &made)
+	made, err := s.service.CreateToken(ctx, d.ID(), client.NewToken{})
 	return s.Client().As(made.Token), err
 }
 
 // A stock is how many KeyPackages are on the shelves, last resorts not counted.
 type stock struct{ one, all int }
 
-func onShelf(i harness.Inventory) int {
+func onShelf(i client.Inventory) int {
 	n := -len(i.LastResort)
 	for _, c := range i.Counts {
 		n += c.Available
@@ -127,7 +127,7 @@ func onShelf(i harness.Inventory) int {
 func (p *population) stock(ctx context.Context, s *server) (stock, error) {
 	var one, all atomic.Int64
 	err := p.each(func(f *shelf) error {
-		i, err := s.service.For(f.id.String()).Inventory(ctx, f.id)
+		i, err := s.service.For(f.id.String()).Inventory(ctx, f.id.ID())
 		if err != nil {
 			return err
 		}

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"welcomed/client"
 	"welcomed/mls/mlstest"
 	"welcomed/trials/harness"
 )
@@ -135,7 +136,7 @@ func fill(ctx context.Context, c *harness.Client, device, n int) error {
 		for i := range keyPackages {
 			keyPackages[i] = signer.KeyPackage()
 		}
-		if _, err := c.Publish(ctx, harness.Device{User: fmt.Sprint("user", device), Name: "phone"}, keyPackages...); err != nil {
+		if _, err := c.Publish(ctx, client.DeviceID{User: fmt.Sprint("user", device), Name: "phone"}, "", keyPackages...); err != nil {
 			return err
 		}
 	}

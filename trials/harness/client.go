@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"strconv"
 	"time"
+
+	"welcomed/client"
 )
 
 // Media types of what is sent.
@@ -17,23 +19,25 @@ const (
 	MediaMLS  = "message/mls"
 )
 
-// A Client asks one server for one caller. Any number of goroutines may use it.
-type Client struct {
-	HTTP   *http.Client
-	URL    string // of the server, without a path
-	Token  string // empty: none is shown
-	Behalf string // the user, or the USER/DEVICE, for whom the service of the token asks
+// A Client asks one server for one caller. Its methods are those of the Go client, which
+// sends each request once here. Ask and Do send what that client never would, and have the
+// answer as it is. Any number of goroutines may use it.
+type Client struct{ client.Client }
+
+// NewClient returns a client without a token.
+func NewClient(h *http.Client, url string) *Client {
+	return &Client{client.Client{HTTP: h, URL: url, Attempts: 1}}
 }
 
 // As returns a client of the same server with another token.
 func (c *Client) As(token string) *Client {
-	return &Client{HTTP: c.HTTP, URL: c.URL, Token: token}
+	other := NewClient(c.HTTP, c.URL)
+	other.Token = client.StaticToken(token)
+	return other
 }
 
 // For returns a client of the same service that asks on behalf of a user or a device.
-func (c *Client) For(behalf string) *Client {
-	return &Client{HTTP: c.HTTP, URL: c.URL, Token: c.Token, Behalf: behalf}
-}
+func (c *Client) For(behalf string) *Client { return &Client{*c.Client.For(behalf)} }
 
 // An Answer is a whole one, of any status.
 type Answer struct {
@@ -44,6 +48,9 @@ type Answer struct {
 
 // Good reports whether the request succeeded.
 func (a Answer) Good() bool { return a.Status >= 200 && a.Status < 300 }
+
+// A Problem is what a refusal says.
+type Problem struct{ Code, Detail string }
 
 // Problem returns what an answer that is not good says; Code is empty if it says nothing.
 func (a Answer) Problem() (p Problem) {
@@ -57,19 +64,13 @@ func (a Answer) RetryAfter() time.Duration {
 	return time.Duration(seconds) * time.Second
 }
 
-// A Refusal is an answer that is not good.
-type Refusal struct {
-	Method, Path string
-	Answer
-}
-
-// Error implements error.
-func (r *Refusal) Error() string {
-	p := r.Problem()
+// Refusal makes an error of an answer that is not the one that was wanted.
+func (a Answer) Refusal(method, path string) *client.Error {
+	p := a.Problem()
 	if p.Code == "" {
-		return fmt.Sprintf("%s %s: answered %d: %.300s", r.Method, r.Path, r.Status, r.Body)
+		p.Detail = fmt.Sprintf("%.300s", a.Body)
 	}
-	return fmt.Sprintf("%s %s: answered %d: %s, %s", r.Method, r.Path, r.Status, p.Code, p.Detail)
+	return &client.Error{Method: method, Path: path, Status: a.Status, Code: client.Code(p.Code), Detail: p.Detail}
 }
 
 // Ask sends a request that may be answered in any way. A body of bytes is an MLS object,
@@ -84,13 +85,17 @@ func (c *Client) Ask(ctx context.Context, method, path string, body any, headers
 	if err != nil {
 		return a, err
 	}
-	for name, value := range map[string]string{"Content-Type": media, "On-Behalf-Of": c.Behalf} {
+	for name, value := range map[string]string{"Content-Type": media, "On-Behalf-Of": c.OnBehalfOf} {
 		if value != "" {
 			req.Header.Set(name, value)
 		}
 	}
-	if c.Token != "" {
-		req.Header.Set("Authorization", "Bearer "+c.Token)
+	if c.Token != nil {
+		token, err := c.Token(ctx)
+		if err != nil {
+			return a, err
+		}
+		req.Header.Set("Authorization", "Bearer "+token)
 	}
 	for i := 0; i+1 < len(headers); i += 2 {
 		req.Header.Set(headers[i], headers[i+1])
@@ -121,14 +126,14 @@ func encode(body any) (media string, content []byte, err error) {
 }
 
 // Do sends a request that has to succeed, and reads the JSON of its answer into answer
-// unless that is nil. If it does not succeed, the error is a *Refusal.
+// unless that is nil. If it does not succeed, the error is a *client.Error.
 func (c *Client) Do(ctx context.Context, method, path string, body, answer any, headers ...string) error {
 	a, err := c.Ask(ctx, method, path, body, headers...)
 	switch {
 	case err != nil:
 		return err
 	case !a.Good():
-		return &Refusal{method, path, a}
+		return a.Refusal(method, path)
 	case answer == nil:
 		return nil
 	}

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"welcomed/client"
 )
 
 // built is the program, which is built once.
@@ -70,12 +72,15 @@ func TestAServerIsStartedAskedAndStopped(t *testing.T) {
 			}
 			phone := Device{"alice", "phone"}
 			backend := s.Client().As(token).For(phone.String())
-			if _, err := backend.Claim(t.Context(), phone, Claiming{Max: 1}); err != nil {
+			if _, err := backend.Claim(t.Context(), phone.ID(), client.Claiming{Max: 1}); err != nil {
 				t.Error(err)
 			}
-			refusal, ok := errors.AsType[*Refusal](s.Client().Acknowledge(t.Context(), phone, "x"))
-			if !ok || refusal.Status != 401 || refusal.Problem().Code != "unauthenticated" {
-				t.Errorf("without a token: %v", refusal)
+			err = s.Client().Acknowledge(t.Context(), phone.ID(), "x", "")
+			if client.CodeOf(err) != client.CodeUnauthenticated {
+				t.Errorf("without a token: %v", err)
+			}
+			if err := s.Client().Do(t.Context(), "POST", phone.Claim(), nil, nil); client.CodeOf(err) != client.CodeUnauthenticated {
+				t.Errorf("raw, without a token: %v", err)
 			}
 			m, err := s.Metrics(t.Context())
 			if err != nil {

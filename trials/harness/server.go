@@ -31,7 +31,7 @@ func (s *Server) URL() string { return s.scheme + "://" + s.API() }
 
 // Client returns a client without a token, whose connections are those of all clients of
 // this server.
-func (s *Server) Client() *Client { return &Client{HTTP: s.http, URL: s.URL()} }
+func (s *Server) Client() *Client { return NewClient(s.http, s.URL()) }
 
 // Serving returns when the server has said where it listens, with an error if it ends
 // before, takes more than patience, or ctx is done.

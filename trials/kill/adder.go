@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	api "welcomed/client"
 	"welcomed/delivery"
 	"welcomed/mls"
 	"welcomed/mls/mlstest"
@@ -57,20 +58,20 @@ func (a *adder) reserve() ([]*keyPackage, error) {
 	r := &record{what: reserve, key: fmt.Sprintf("%s-%d", strings.ReplaceAll(a.name, " ", "-"), a.keys)}
 	suite := a.run.suites[a.rng.IntN(len(a.run.suites))]
 	var users []string
-	var devices []harness.Device
+	var devices []api.DeviceID
 	for _, d := range a.run.devices {
 		switch {
 		case d.suite != suite:
 		case a.chance(8) && !slices.Contains(users, string(d.id.User)):
 			users = append(users, string(d.id.User))
 		case a.chance(12):
-			devices = append(devices, d.path())
+			devices = append(devices, d.path().ID())
 		}
 	}
 	if len(devices)+len(users) == 0 {
 		return nil, nil
 	}
-	body := harness.Reserving{Suites: []int{int(suite)}, Users: users, Devices: devices}
+	body := api.Reserving{CipherSuites: []uint16{uint16(suite)}, Users: users, Devices: devices}
 	q := request{method: "POST", path: harness.Reserve, media: mediaJSON, body: encode(body), header: map[string]string{"Idempotency-Key": r.key}}
 	err := a.ask(q, r, a.readReservation)
 	return slices.SortedFunc(maps.Keys(r.told), func(a, b *keyPackage) int { return strings.Compare(string(a.ref), string(b.ref)) }), err
@@ -85,7 +86,7 @@ func (a *adder) readReservation(r *record, got answer) error {
 	if repeated, err := a.run.books.repeats(r, got.body); repeated || err != nil {
 		return err // it happened then, and not now
 	}
-	var body harness.Reservation
+	var body api.Reservation
 	if err := decode(got, &body); err != nil {
 		return err
 	}
@@ -93,7 +94,7 @@ func (a *adder) readReservation(r *record, got answer) error {
 	for _, u := range body.Users {
 		for _, d := range u.Devices {
 			if d.KeyPackage == nil {
-				if d.Status == string(delivery.DeviceExhausted) {
+				if d.Status == api.DeviceExhausted {
 					r.present[a.run.books.devices[delivery.DeviceID{User: delivery.UserID(u.User), Name: d.Device}]] = true
 				}
 				continue
@@ -102,7 +103,7 @@ func (a *adder) readReservation(r *record, got answer) error {
 			if err != nil {
 				return err
 			}
-			r.told[kp] = d.Status
+			r.told[kp] = string(d.Status)
 		}
 	}
 	return nil
@@ -155,7 +156,7 @@ func (a *adder) welcome(recipients []*keyPackage) (*welcome, request) {
 			tree = mlstest.Random(a.between(1, 6000))
 		}
 		w.context, w.tree, w.treeSize = mlstest.Random(a.between(1, 200)), sha256.Sum256(tree), len(tree)
-		q.media, q.body = mediaJSON, encode(harness.Posting{Welcome: q.body, RatchetTree: tree, Context: w.context})
+		q.media, q.body = mediaJSON, encode(api.Posting{Welcome: q.body, RatchetTree: tree, Context: w.context})
 	}
 	return w, q
 }
@@ -185,7 +186,7 @@ func (a *adder) readPost(r *record, got answer) error {
 // readRecipients reads what an answer says of each recipient of the Welcome, who
 // are those that it was posted for.
 func (c *client) readRecipients(r *record, a answer) error {
-	var body harness.Outcome
+	var body api.Outcome
 	if err := json.Unmarshal(a.body, &body); err != nil {
 		return differ("%s: the answer is no JSON: %v", r, err)
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"welcomed/bolt"
+	api "welcomed/client"
 	"welcomed/delivery"
 	"welcomed/trials/harness"
 )
@@ -168,7 +169,7 @@ func (r *run) readAll(kps []*keyPackage, welcomes []*welcome) error {
 }
 
 // inStep asks by digest whether the device has what its inventory says.
-func (o *owner) inStep(inv harness.Inventory) error {
+func (o *owner) inStep(inv api.Inventory) error {
 	q := request{method: "POST", path: o.device.path().Shelf() + "/sync", media: mediaJSON, body: encode(map[string]any{"digest": inv.Digest})}
 	a, err := o.send(q, &record{what: syncRefs})
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 
+	api "welcomed/client"
 	"welcomed/delivery"
 	"welcomed/mls"
 	"welcomed/trials/harness"
@@ -113,7 +114,7 @@ func (c *client) readClaim(r *record, a answer) error {
 	if err := expect(r, a); err != nil {
 		return err
 	}
-	var body harness.Claimed
+	var body api.Claimed
 	if err := decode(a, &body); err != nil {
 		return err
 	}

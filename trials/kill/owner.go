@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 
+	api "welcomed/client"
 	"welcomed/delivery"
 	"welcomed/mls/mlstest"
 	"welcomed/trials/harness"
@@ -143,7 +144,7 @@ func (o *owner) readPublication(r *record, a answer) error {
 			r.told[kp] = string(delivery.Spent)
 		}
 	}
-	var body harness.Published
+	var body api.Publications
 	if err := decode(a, &body); err != nil || !r.good() {
 		return err
 	}
@@ -154,9 +155,9 @@ func (o *owner) readPublication(r *record, a answer) error {
 		if item.Ref != r.sent[i].ref.String() {
 			return differ("%s: the answer names %s where %s was sent", r, item.Ref, r.sent[i].ref)
 		}
-		r.told[r.sent[i]] = item.Status
+		r.told[r.sent[i]] = string(item.Status)
 	}
-	o.stock, o.epoch = body.Stock.Available, body.Epoch
+	o.stock, o.epoch = body.Stock.Available, body.RestoreEpoch
 	return nil
 }
 
@@ -180,7 +181,7 @@ func (o *owner) remove() error {
 
 // inventory asks what the device has, and checks that the digest is that of the
 // refs.
-func (o *owner) inventory() (inv harness.Inventory, kps []*keyPackage, err error) {
+func (o *owner) inventory() (inv api.Inventory, kps []*keyPackage, err error) {
 	q := request{method: "GET", path: o.device.path().Shelf()}
 	err = o.ask(q, &record{what: inventory, device: o.device}, func(r *record, a answer) (err error) {
 		if err = expect(r, a); err != nil {
@@ -189,7 +190,7 @@ func (o *owner) inventory() (inv harness.Inventory, kps []*keyPackage, err error
 		if err = decode(a, &inv); err != nil {
 			return err
 		}
-		o.epoch = inv.Epoch
+		o.epoch = inv.RestoreEpoch
 		if kps, err = o.findAll(inv.Refs); err != nil {
 			return err
 		}
@@ -312,7 +313,7 @@ func (c *client) listed(user delivery.UserID) (found []*keyPackage, err error) {
 }
 
 func (c *client) readListing(r *record, a answer) (found []*keyPackage, err error) {
-	var body harness.Listing
+	var body api.Listing
 	if err := decode(a, &body); err != nil {
 		return nil, err
 	}
@@ -331,7 +332,7 @@ func (c *client) readListing(r *record, a answer) (found []*keyPackage, err erro
 }
 
 // receive checks that a KeyPackage is handed out as it was published.
-func (c *client) receive(k harness.Item, user, name string) (*keyPackage, error) {
+func (c *client) receive(k api.OfferedKeyPackage, user, name string) (*keyPackage, error) {
 	kp, err := c.find(k.Ref)
 	switch {
 	case err != nil:

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"path/filepath"
 
+	"welcomed/client"
 	"welcomed/mls"
 	"welcomed/mls/mlstest"
 	"welcomed/trials/harness"
@@ -66,8 +67,8 @@ func (s *server) publish(ctx context.Context, user string, n int, options ...mls
 // shelf is where the phone of a user publishes what is made for this run: it names
 // the restore epoch, as one of the servers was restored.
 func (s *server) shelf(ctx context.Context, user string) (path string, err error) {
-	i, err := s.service.Inventory(ctx, phone(user))
-	return phone(user).Shelf() + "?restore_epoch=" + i.Epoch, err
+	i, err := s.service.Inventory(ctx, phone(user).ID())
+	return phone(user).Shelf() + "?restore_epoch=" + i.RestoreEpoch, err
 }
 
 // post posts a Welcome of its own for each KeyPackage.
@@ -81,8 +82,8 @@ func (s *server) post(ctx context.Context, status int, by, query string, kps ...
 }
 
 // claim claims, and returns the ids of the Welcomes.
-func (s *server) claim(ctx context.Context, user string, body any) (ids []string, err error) {
-	claimed, err := s.service.Claim(ctx, phone(user), body)
+func (s *server) claim(ctx context.Context, user string, what client.Claiming) (ids []string, err error) {
+	claimed, err := s.service.Claim(ctx, phone(user).ID(), what)
 	for _, w := range claimed.Welcomes {
 		ids = append(ids, w.ID)
 	}
@@ -100,7 +101,7 @@ func (s *server) welcomes(ctx context.Context) error {
 	if err := s.post(ctx, http.StatusCreated, "bob", "", kps[:len(reasons)+2]...); err != nil {
 		return err
 	}
-	ids, err := s.claim(ctx, "alice", nil)
+	ids, err := s.claim(ctx, "alice", client.Claiming{})
 	if err != nil || len(ids) < len(reasons)+2 {
 		return errors.Join(err, fmt.Errorf("%d Welcomes were claimed", len(ids)))
 	}
@@ -109,11 +110,11 @@ func (s *server) welcomes(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := s.service.Acknowledge(ctx, phone("alice"), ids[len(reasons)]); err != nil {
+	if err := s.service.Acknowledge(ctx, phone("alice").ID(), ids[len(reasons)], ""); err != nil {
 		return err
 	}
 	for range 2 { // what is left is given again and again, and lapses
-		if _, err := s.claim(ctx, "alice", nil); err != nil {
+		if _, err := s.claim(ctx, "alice", client.Claiming{}); err != nil {
 			return err
 		}
 	}
@@ -121,7 +122,7 @@ func (s *server) welcomes(ctx context.Context) error {
 	if err := errors.Join(s.post(ctx, http.StatusCreated, "bob", "?hold=1", left[0]), s.post(ctx, http.StatusCreated, "bob", "", left[1:]...)); err != nil {
 		return err
 	}
-	_, err = s.claim(ctx, "alice", harness.Claiming{Max: 1}) // leaves one behind, which expires
+	_, err = s.claim(ctx, "alice", client.Claiming{Max: 1}) // leaves one behind, which expires
 	return err
 }
 
@@ -130,7 +131,7 @@ func (s *server) giveBack(ctx context.Context) error {
 	if _, err := s.publish(ctx, "ruth", 1); err != nil {
 		return err
 	}
-	reserved, err := s.service.For("bob").Reserve(ctx, harness.Reserving{Users: []string{"ruth"}})
+	reserved, err := s.service.For("bob").Reserve(ctx, client.Reserving{Users: []string{"ruth"}})
 	if err != nil {
 		return err
 	}
@@ -142,7 +143,7 @@ func (s *server) withdraw(ctx context.Context) error {
 	if _, err := s.publish(ctx, "victor", 1); err != nil {
 		return err
 	}
-	i, err := s.service.Inventory(ctx, phone("victor"))
+	i, err := s.service.Inventory(ctx, phone("victor").ID())
 	if err != nil {
 		return err
 	}
@@ -165,7 +166,7 @@ func (s *server) mismatches(ctx context.Context) error {
 	if err := s.post(ctx, http.StatusConflict, "dave", "", kps[0]); err != nil { // taken
 		return err
 	}
-	if _, err := s.claim(ctx, "carol", harness.Claiming{Refs: &none}); err != nil { // withheld
+	if _, err := s.claim(ctx, "carol", client.Claiming{Refs: none}); err != nil { // withheld
 		return err
 	}
 	kp, err := mls.ReadKeyPackage(kps[1])
@@ -178,8 +179,8 @@ func (s *server) mismatches(ctx context.Context) error {
 	return s.post(ctx, http.StatusConflict, "bob", "", kps[1]) // withdrawn
 }
 
-func (s *server) reserve(ctx context.Context, status int, by, user string, suites ...int) error {
-	return s.want(ctx, status, by, "POST", harness.Reserve, harness.Reserving{Users: []string{user}, Suites: suites})
+func (s *server) reserve(ctx context.Context, status int, by, user string, suites ...uint16) error {
+	return s.want(ctx, status, by, "POST", harness.Reserve, client.Reserving{Users: []string{user}, CipherSuites: suites})
 }
 
 // reservations gets each outcome; nobody uses any.
@@ -207,7 +208,7 @@ func (s *server) budgets(ctx context.Context) error {
 	}
 	until := func(by, user string) error { // refused
 		for range 50 {
-			a, err := s.ask(ctx, by, "POST", harness.Reserve, harness.Reserving{Users: []string{user}})
+			a, err := s.ask(ctx, by, "POST", harness.Reserve, client.Reserving{Users: []string{user}})
 			if err != nil || a.Status == http.StatusTooManyRequests {
 				return err
 			}
@@ -220,7 +221,7 @@ func (s *server) budgets(ctx context.Context) error {
 		}
 	}
 	for n := range 40 { // caller
-		if a, err := s.ask(ctx, "judy", "POST", harness.Reserve, harness.Reserving{Users: []string{fmt.Sprint("nobody", n)}}); err != nil || a.Status == http.StatusTooManyRequests {
+		if a, err := s.ask(ctx, "judy", "POST", harness.Reserve, client.Reserving{Users: []string{fmt.Sprint("nobody", n)}}); err != nil || a.Status == http.StatusTooManyRequests {
 			return errors.Join(err, s.overdraw(ctx))
 		}
 	}

@@ -15,6 +15,7 @@ type server struct {
 	how             harness.Config
 	dir             string
 	service         *harness.Client
+	token           string // its
 }
 
 // newServer has a directory of its own.
@@ -27,7 +28,7 @@ func newServer(binary, dir string, flags ...string) (*server, error) {
 func (s *server) begin(ctx context.Context) (err error) {
 	s.Server, err = s.how.Start(ctx)
 	if err == nil && s.service != nil {
-		s.service = s.Client().As(s.service.Token)
+		s.service = s.Client().As(s.token)
 	}
 	return err
 }
@@ -49,7 +50,7 @@ func (s *server) command(ctx context.Context, args ...string) (string, error) {
 		how.Env = append(how.Env, "SSL_CERT_FILE="+how.DB+".crt")
 	}
 	if s.service != nil {
-		how.Env = append(how.Env, "WELCOMED_TOKEN="+s.service.Token)
+		how.Env = append(how.Env, "WELCOMED_TOKEN="+s.token)
 	}
 	return how.Run(ctx, args...)
 }
@@ -63,7 +64,7 @@ func (s *server) ask(ctx context.Context, behalf, method, path string, body any,
 func (s *server) want(ctx context.Context, status int, behalf, method, path string, body any, headers ...string) error {
 	a, err := s.ask(ctx, behalf, method, path, body, headers...)
 	if err == nil && a.Status != status {
-		err = fmt.Errorf("instead of %d: %w", status, &harness.Refusal{Method: method, Path: path, Answer: a})
+		err = fmt.Errorf("instead of %d: %w", status, a.Refusal(method, path))
 	}
 	return err
 }

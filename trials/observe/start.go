@@ -66,7 +66,7 @@ func (s *server) restored(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	s.service = s.Client().As(token)
+	s.service, s.token = s.Client().As(token), token
 	if _, err := s.publish(ctx, "early", 3); err != nil {
 		return err
 	}

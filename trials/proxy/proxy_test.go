@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"welcomed/client"
 	"welcomed/mls"
 	"welcomed/mls/mlstest"
 	"welcomed/trials/harness"
@@ -70,7 +71,7 @@ func inFrontOf(t *testing.T, p proxy, upstream, host string) *site {
 	secure := freePort(t)
 	roots := p.start(t, t.TempDir(), place{host: host, secure: port(secure), upstream: upstream})
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: true}
-	s := &site{t, &harness.Client{HTTP: &http.Client{Transport: transport}, URL: "https://" + host + ":" + port(secure)}}
+	s := &site{t, harness.NewClient(&http.Client{Transport: transport}, "https://"+host+":"+port(secure))}
 	s.wait()
 	return s
 }
@@ -144,7 +145,7 @@ var alice = harness.Device{User: "alice", Name: "phone"}
 func (s *site) publish() (keyPackage []byte) {
 	s.t.Helper()
 	keyPackage = mlstest.NewSigner(1, "alice").KeyPackage()
-	if _, err := s.Publish(s.t.Context(), alice, keyPackage); err != nil {
+	if _, err := s.Publish(s.t.Context(), alice.ID(), "", keyPackage); err != nil {
 		s.t.Fatal(err)
 	}
 	return keyPackage
@@ -153,7 +154,7 @@ func (s *site) publish() (keyPackage []byte) {
 // post posts a Welcome and returns its id.
 func (s *site) post(welcome []byte) (id string) {
 	s.t.Helper()
-	o, err := s.Post(s.t.Context(), welcome, "")
+	o, err := s.Post(s.t.Context(), client.Posting{Welcome: welcome})
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"welcomed/client"
 	"welcomed/mls"
 	"welcomed/mls/mlstest"
 	"welcomed/trials/harness"
@@ -88,24 +89,24 @@ func (m *machine) metrics() string {
 // remove removes a user.
 func (m *machine) remove(user string) {
 	m.t.Helper()
-	must(m.t, m.server.Client().Do(m.t.Context(), "DELETE", harness.UserPath(user), nil, nil))
+	must(m.t, m.server.Client().RemoveUser(m.t.Context(), user))
 }
 
-func phone(user string) harness.Device { return harness.Device{User: user, Name: "phone"} }
+func phone(user string) client.DeviceID { return client.DeviceID{User: user, Name: "phone"} }
 
 // fill posts n Welcomes for a user's phone, each of about that size, and returns the
 // refs of their KeyPackages.
 func (m *machine) fill(user string, n, size int) (refs map[string]bool) {
 	m.t.Helper()
 	refs = map[string]bool{}
-	signer, client := mlstest.NewSigner(1, user), m.server.Client()
+	signer, c := mlstest.NewSigner(1, user), m.server.Client()
 	for range n {
 		kp := signer.KeyPackage()
 		parsed, err := mls.ParseKeyPackage(kp)
 		must(m.t, err)
-		_, err = client.Publish(m.t.Context(), phone(user), kp)
+		_, err = c.Publish(m.t.Context(), phone(user), "", kp)
 		must(m.t, err)
-		_, err = client.Post(m.t.Context(), mls.Wrap(mls.WireFormatWelcome, mlstest.WelcomeSize(size, 1, parsed.Ref())), "")
+		_, err = c.Post(m.t.Context(), client.Posting{Welcome: mlstest.WelcomeSize(size, 1, parsed.Ref())})
 		must(m.t, err)
 		refs[parsed.Ref().String()] = true
 	}
@@ -116,12 +117,12 @@ func (m *machine) fill(user string, n, size int) (refs map[string]bool) {
 func (m *machine) claim(user string) (refs map[string]bool) {
 	m.t.Helper()
 	refs = map[string]bool{}
-	for client := m.server.Client(); ; {
-		claimed, err := client.Claim(m.t.Context(), phone(user), nil)
+	for c := m.server.Client(); ; {
+		claimed, err := c.Claim(m.t.Context(), phone(user), client.Claiming{})
 		must(m.t, err)
 		for _, w := range claimed.Welcomes {
 			refs[w.Ref] = true
-			must(m.t, client.Acknowledge(m.t.Context(), phone(user), w.ID))
+			must(m.t, c.Acknowledge(m.t.Context(), phone(user), w.ID, ""))
 		}
 		if len(claimed.Welcomes) == 0 {
 			return refs
