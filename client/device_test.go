@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"path"
 	"path/filepath"
 	"slices"
@@ -14,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"welcomed/bolt"
 	"welcomed/client"
 	"welcomed/mls/mlstest"
 	"welcomed/server"
@@ -323,6 +325,43 @@ func TestAnotherInstallationUsesTheID(t *testing.T) {
 	if err := p.Visit(t.Context()); !errors.Is(err, client.ErrShared) {
 		t.Errorf("%v", err)
 	}
+}
+
+// The operator puts a backup in place that knows nothing of the last KeyPackages. They are
+// handed out to nobody any more, but their keys are kept, and new ones are made.
+func TestAfterTheServerWasRestored(t *testing.T) {
+	s := serve(t)
+	p, bob := s.phone(t), s.adder(t)
+	p.Most = 5
+	p.visit()
+	var backup []byte
+	s.copied(func() {
+		var err error
+		backup, err = os.ReadFile(s.file)
+		must(t, err)
+	})
+	p.Client.URL, bob.client.URL = s.url, s.url
+	for range 3 {
+		bob.add("join")
+		p.visit()
+	}
+	before := refsHeld(p.state())
+	s.copied(func() {
+		must(t, os.WriteFile(s.file, backup, 0o600))
+		must(t, bolt.MarkRestored(t.Context(), s.file))
+	})
+	p.Client.URL, bob.client.URL = s.url, s.url
+	p.visit()
+	same(t, "on the shelf", p.shelf(), 5)
+	for _, ref := range before {
+		if !slices.Contains(refsHeld(p.state()), ref) {
+			t.Errorf("the key of %s is gone", ref)
+		}
+	}
+	bob.posted = map[string]string{}
+	bob.add("join")
+	p.visit()
+	same(t, "outcome", bob.outcome(), "acknowledged")
 }
 
 // running runs a device and returns the Welcomes that it joins with, and what Run returned.

@@ -20,9 +20,12 @@ import (
 
 // A served is the real handler with a real store behind a socket.
 type served struct {
-	t     *testing.T
-	store delivery.Store
-	url   string
+	t      *testing.T
+	file   string
+	change []func(*server.Options)
+	store  delivery.Store
+	url    string
+	close  func()
 
 	mu     sync.Mutex
 	served []string // "METHOD pattern" of what was answered well
@@ -30,19 +33,36 @@ type served struct {
 
 func serve(t *testing.T, change ...func(*server.Options)) *served {
 	t.Helper()
+	s := &served{t: t, file: filepath.Join(t.TempDir(), "welcomed.db"), change: change}
+	s.open()
+	t.Cleanup(func() { s.close() })
+	return s
+}
+
+// open serves the file, at another URL each time.
+func (s *served) open() {
+	s.t.Helper()
 	limits := delivery.DefaultLimits()
-	store, err := bolt.Open(filepath.Join(t.TempDir(), "welcomed.db"), bolt.Options{Limits: limits})
-	must(t, err)
-	t.Cleanup(func() { store.Close() })
-	s := &served{t: t, store: store}
+	store, err := bolt.Open(s.file, bolt.Options{Limits: limits})
+	must(s.t, err)
 	o := server.Options{Store: store, Limits: limits, Auth: auth.Tokens(store), Version: "v0-test", Observe: s.observe}
-	for _, c := range change {
+	for _, c := range s.change {
 		c(&o)
 	}
 	listener := httptest.NewServer(server.New(o).API())
-	t.Cleanup(listener.Close)
-	s.url = listener.URL
-	return s
+	s.store, s.url = store, listener.URL
+	s.close = func() {
+		listener.Close()
+		must(s.t, store.Close())
+	}
+}
+
+// copied closes the file, has f look at it, and serves it again.
+func (s *served) copied(f func()) {
+	s.t.Helper()
+	s.close()
+	f()
+	s.open()
 }
 
 func (s *served) observe(route, method string, code int, _ time.Duration) {
