@@ -47,6 +47,7 @@ type config struct {
 	tlsCert, tlsKey string
 	adminToken      string
 	trustedProxies  []netip.Prefix
+	origins         []server.Origin
 	clientCaps      server.Caps
 
 	checks      int              // signature checks at a time; not a flag

@@ -22,6 +22,7 @@ func (c *config) clientFlags() []cli.Flag {
 		textFlag("tls-key", &c.tlsKey, "and the key in PEM `FILE`"),
 		secretFlag("admin-token", &c.adminToken, "--admin-listen wants `TOKEN`, but not for /livez and /readyz"),
 		valueFlag("trusted-proxies", prefixes(&c.trustedProxies), "`ADDRESSES` and networks whose X-Forwarded-For counts"),
+		valueFlag("cors-origin", originList(&c.origins), "pages from `ORIGINS` like https://app.example.org may use the API; may be given several times"),
 		valueFlag("max-connections", then(number(&k.Connections, 1), func() { k.Requests, k.Waits = k.Connections, k.Connections }),
 			"at most `N` connections, as many requests and as many claims that wait; an idle connection is closed for a new one"),
 		valueFlag("max-connections-per-address", number(&k.ConnectionsPerAddress, 1), "at most `N` of one address, but of this machine and trusted proxies"),
@@ -91,6 +92,31 @@ func (c *config) fitFiles(open int, log *slog.Logger) {
 	log.Warn("fewer connections than --max-connections, because this process may not open as many files",
 		"connections", fit, "max_connections", c.clientCaps.Connections, "open_files", open)
 	c.clientCaps.Connections = fit
+}
+
+// originList is a list, to which each use of the flag adds.
+func originList(p *[]server.Origin) cli.Value {
+	parse := func(s string) (list []server.Origin, err error) {
+		if s == "" {
+			return nil, nil
+		}
+		for item := range strings.SplitSeq(s, ",") {
+			o, err := server.ParseOrigin(strings.TrimSpace(item))
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, o)
+		}
+		return append(*p, list...), nil
+	}
+	format := func(list []server.Origin) string {
+		texts := make([]string, len(list))
+		for i, o := range list {
+			texts[i] = string(o)
+		}
+		return strings.Join(texts, ",")
+	}
+	return value[[]server.Origin]{p, parse, format}
 }
 
 // prefixes is a list of addresses and networks.

@@ -291,6 +291,7 @@ func (c *config) serverOptions(log *slog.Logger) server.Options {
 		Storage:        c.budgets.storage,
 		Caps:           c.clientCaps,
 		TrustedProxies: c.trustedProxies,
+		Origins:        c.origins,
 		AdminToken:     c.adminToken,
 		Settings:       c.settings,
 

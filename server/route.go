@@ -114,7 +114,7 @@ func (s *Server) API() http.Handler {
 	router.NotFound = s.unrouted((*Server).noSuchPath)
 	router.MethodNotAllowed = s.unrouted((*Server).noSuchMethod)
 	router.GlobalOPTIONS = s.unrouted((*Server).allowed)
-	return routeEscaped(router)
+	return s.crossOrigin(routeEscaped(router))
 }
 
 // routeEscaped has next route by the path as it was sent, so that an escaped

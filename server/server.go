@@ -57,6 +57,8 @@ type Options struct {
 
 	// How clients reach the server. TrustedProxies are those whose X-Forwarded-For counts.
 	TrustedProxies []netip.Prefix
+	// Origins are those of the pages that may use the API in a browser.
+	Origins []Origin
 	// Certificate is for TLS on the listener of the API; nil: it has none.
 	Certificate *Certificate
 
