@@ -6,7 +6,7 @@ BINARY := build/welcomed
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null)
 
-.PHONY: dependencies build man completion test race vet fuzz bad-input model-test typescript interop bench bench-compare bench-growth simulation footprint kill-test disk-test connections-test drain-test s3-test image-test compose-check proxy-test status-test status-screenshot observe-test demo readme release release-check package-test operate-test arm-test ci clean
+.PHONY: dependencies build man completion test race vet fuzz bad-input model-test typescript typescript-browser interop bench bench-compare bench-growth simulation footprint kill-test disk-test connections-test drain-test s3-test image-test compose-check proxy-test status-test status-screenshot observe-test demo readme release release-check package-test operate-test arm-test ci clean
 
 build: $(BINARY)
 
@@ -66,6 +66,10 @@ model-test:
 typescript: $(BINARY) node-modules
 	cd clients/typescript && WELCOMED_BIN=$(CURDIR)/$(BINARY) npm test
 
+# The client in a real Chromium, in a page of another origin.
+typescript-browser: $(BINARY) status-modules
+	cd clients/typescript && WELCOMED_BIN=$(CURDIR)/$(BINARY) CHROMIUM=$(CHROMIUM) npm run --silent test:browser
+
 # The client, built, and the MLS library that trials use with it.
 .PHONY: node-modules
 node-modules:
@@ -91,7 +95,7 @@ status-screenshot: $(BINARY) status-modules
 
 .PHONY: status-modules
 status-modules: node-modules
-	@test -n "$(CHROMIUM)" || { echo "make status-test needs Chromium, which is not installed"; exit 1; }
+	@test -n "$(CHROMIUM)" || { echo "this needs Chromium, which is not installed"; exit 1; }
 	cd trials/statuspage && npm ci --no-audit --no-fund --silent
 
 # Claims through the store, with their processor time and allocations, and what each
