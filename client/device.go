@@ -34,7 +34,7 @@ type Device struct {
 	//     Welcome is acknowledged.
 	//   - a [*CannotJoin]: the device can never join with this Welcome. It is rejected.
 	//   - any other error: not now. The Welcome stays on the server, and Join is called again
-	//     later.
+	//     later, and at the next Visit.
 	//
 	// The ID has to be in the same write because an MLS library deletes the private key as
 	// it joins. After a crash before the acknowledgement, the Welcome is claimed again, and
@@ -110,7 +110,7 @@ func (d *Device) Run(ctx context.Context) error {
 		case err != nil:
 			failures++
 			d.log().Warn("claim failed; it is repeated", "error", err)
-			if err := d.Client.sleep(ctx, backoff(failures+1)); err != nil {
+			if err := d.Client.sleep(ctx, delay(err, failures)); err != nil {
 				return err
 			}
 			wait = 0
@@ -295,9 +295,12 @@ func (d *Device) join(ctx context.Context, w Welcome) (*CannotJoin, error) {
 		w.RatchetTree = tree
 	}
 	err := d.Join(ctx, w)
+	if err == nil {
+		return nil, nil
+	}
 	cannot, ok := errors.AsType[*CannotJoin](err)
 	if !ok {
-		return nil, err
+		return nil, fmt.Errorf("join: %v", err) // not wrapped: what it asks others is no answer of this server
 	}
 	if joined, err := d.Keys.Joined(ctx, w.ID); joined || err != nil {
 		return nil, err

@@ -469,6 +469,27 @@ func TestRunEndsWithItsToken(t *testing.T) {
 	same(t, "code", client.CodeOf(wait(t, "the end", ended)), client.CodeInvalidToken)
 }
 
+// A claim that waits is repeated by Run itself, which waits as the server asks.
+func TestRunWaitsAsTheServerAsks(t *testing.T) {
+	s := serve(t)
+	p := s.phone(t)
+	p.visit()
+	pauses := make(chan time.Duration, 100)
+	p.Client.Pausing(func(d time.Duration) { pauses <- d })
+	busy := &script{answers: []string{"503 shutting_down 7", "401 unauthenticated"}}
+	p.Client.HTTP = through(func(r *http.Request) (*http.Response, error) {
+		if r.URL.Query().Has("wait") || len(busy.requests) > 0 {
+			return busy.RoundTrip(r)
+		}
+		return http.DefaultTransport.RoundTrip(r)
+	})
+	_, ended := p.running(t.Context())
+	same(t, "the end", client.CodeOf(wait(t, "the end", ended)), client.CodeUnauthenticated)
+	if d := wait(t, "a pause", pauses); d < 7*time.Second || d > 11*time.Second {
+		t.Errorf("paused %s", d)
+	}
+}
+
 func TestADeviceThatIsNotWhole(t *testing.T) {
 	if err := new(client.Device).Run(t.Context()); err == nil {
 		t.Error("no error")

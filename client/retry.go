@@ -13,7 +13,7 @@ const (
 	defaultAttempts = 5
 	defaultMaxDelay = 30 * time.Second
 	firstDelay      = 250 * time.Millisecond // before the second attempt, where the server names none
-	longestDelay    = 8 * time.Second
+	longestDelay    = 30 * time.Second
 )
 
 func (c *Client) attempts() int { return cmp.Or(c.Attempts, defaultAttempts) }
@@ -32,10 +32,17 @@ func (c *Client) repeats(r call, err error, attempt int) (after time.Duration, a
 		return 0, false
 	case e.RetryAfter > cmp.Or(c.MaxDelay, defaultMaxDelay):
 		return 0, false
-	case e.RetryAfter > 0:
-		return e.RetryAfter + jitter(min(e.RetryAfter/2, 10*time.Second)), true
 	}
-	return backoff(attempt), true
+	return delay(err, attempt), true
+}
+
+// delay returns how long to wait after an error, as it has come for so many times in a row:
+// as the server says, and a little longer, or else with backoff.
+func delay(err error, times int) time.Duration {
+	if e, ok := errors.AsType[*Error](err); ok && e.RetryAfter > 0 {
+		return e.RetryAfter + jitter(min(e.RetryAfter/2, 10*time.Second))
+	}
+	return backoff(times)
 }
 
 // backoff is the pause where the server does not name one: it doubles each time, and half
