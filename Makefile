@@ -74,7 +74,7 @@ typescript-browser: $(BINARY) status-modules
 .PHONY: node-modules
 node-modules:
 	@command -v npm >/dev/null || { echo "this needs Node 20 with npm, which is not installed"; exit 1; }
-	cd clients/typescript && npm ci --no-audit --no-fund --silent
+	cd clients/typescript && npm ci --no-audit --no-fund --silent && npm run --silent build
 	cd trials/interop && npm ci --no-audit --no-fund --silent
 
 # Real MLS clients (ts-mls) against the real binary.
