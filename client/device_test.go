@@ -418,7 +418,7 @@ func TestRunThroughAProxyThatCutsOff(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	joined, ended := p.running(ctx)
 	same(t, "first wait", wait(t, "the first wait", waits), "1s")
-	if second, err := time.ParseDuration(wait(t, "the second wait", waits)); err != nil || second >= cut {
+	if second, err := time.ParseDuration(wait(t, "the second wait", waits)); err != nil || second >= p.Wait {
 		t.Errorf("then it waits %s", second)
 	}
 	for range 3 {
