@@ -53,13 +53,13 @@ bad-input:
 	WELCOMED_BAD_INPUT=$(BADTIME) $(GO) test ./server -run '^TestBadInput$$' -count 1 -timeout 0 -v
 
 # Random sequences of events against the reference, MODEL_CHECKS of about a hundred
-# events each. The last lines say how many were tried, or the shortest sequence
+# events each, over rows in memory and over a file. The last lines say how many were tried, or the shortest sequence
 # that fails. They are others each time; MODEL='-rapid.seed 7' has them be the same.
 MODEL_CHECKS ?= 5000
 MODEL ?=
 model-test:
 	@mkdir -p build
-	@$(GO) test ./bolt -run 'TestModel$$' -v -count 1 -timeout 0 -rapid.checks $(MODEL_CHECKS) -rapid.steps 100 $(MODEL) > build/model-test.txt; \
+	@$(GO) test ./store ./bolt -run 'TestModel$$' -v -count 1 -timeout 0 -rapid.checks $(MODEL_CHECKS) -rapid.steps 100 $(MODEL) > build/model-test.txt; \
 	status=$$?; grep -v '\[rapid\] draw' build/model-test.txt; exit $$status
 
 # The TypeScript client against the real binary, in Node.
@@ -99,10 +99,10 @@ status-modules: node-modules
 	cd trials/statuspage && npm ci --no-audit --no-fund --silent
 
 # Claims through the store, with their processor time and allocations, and what each
-# event costs inside the writer beside thousands of rows of the same user.
+# event reads and writes beside thousands of rows of the same user.
 bench:
 	$(GO) test ./bolt -run '^$$' -bench Claim -benchtime 50000x
-	$(GO) test ./bolt -run 'TestTheWriterReadsWhatItChanges|TestASweepReads' -count 1 -v | grep cost_test
+	$(GO) test ./store -run 'TestAnEventReadsWhatItChanges|TestASweepReads' -count 1 -v | grep cost_test
 
 # The store beside the first design in PostgreSQL 15, and the disk, in one
 # run. COMPARE takes flags: make bench-compare COMPARE=-quick

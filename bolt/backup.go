@@ -12,6 +12,7 @@ import (
 
 	"welcomed/delivery"
 	"welcomed/safefile"
+	"welcomed/store"
 )
 
 // copySuffix is what the file of a copy is called while it is made, behind the
@@ -121,8 +122,7 @@ func MarkRestored(ctx context.Context, path string) error {
 
 func mark(db *bbolt.DB) error {
 	return db.Update(func(tx *bbolt.Tx) error {
-		meta := tx.Bucket(bucketMeta.name)
-		return errors.Join(meta.Put(keyRestored, []byte{1}), meta.Delete(keyMoved), numberCommit(tx))
+		return change(tx, store.NoteRestored)
 	})
 }
 
@@ -135,10 +135,10 @@ func Check(ctx context.Context, path string) error {
 // withChecked has do look at a file that is sound.
 func withChecked(ctx context.Context, path string, readOnly bool, do func(*bbolt.DB) error) error {
 	return withFile(path, readOnly, nil, func(db *bbolt.DB, rows int64) error {
-		r := &Report{}
-		err := db.View(func(tx *bbolt.Tx) error { return r.examine(ctx, tx, CheckOptions{Most: 1}, rows) })
+		r := &store.Report{}
+		err := db.View(func(tx *bbolt.Tx) error { return examine(ctx, tx, r, store.CheckOptions{Most: 1}, rows) })
 		if err == nil {
-			err = r.err()
+			err = r.Err()
 		}
 		if err == nil {
 			err = do(db)

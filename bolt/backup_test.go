@@ -1,6 +1,7 @@
 package bolt
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -15,6 +16,7 @@ import (
 	"sync"
 	"testing"
 	"testing/cryptotest"
+	"time"
 
 	"go.etcd.io/bbolt"
 
@@ -22,6 +24,7 @@ import (
 	"welcomed/delivery/storetest"
 	"welcomed/mls"
 	"welcomed/mls/mlstest"
+	"welcomed/store"
 )
 
 // A history is a store that is written to, and what was in it after each
@@ -104,9 +107,9 @@ func contentOf(tx *bbolt.Tx) [32]byte {
 	if err != nil {
 		panic(err)
 	}
-	for _, kind := range Kinds {
-		for k, v := range f.scan(kind, nil, nil) {
-			if string(k) != string(keyRestored) && string(k) != string(keyCommit) {
+	for _, kind := range store.Kinds {
+		for k, v := range scan(f.Rows(), kind, nil, nil) {
+			if string(k) != "restored" && string(k) != string(keyCommit) {
 				binary.Write(hash, binary.BigEndian, [2]uint32{uint32(len(k)), uint32(len(v))})
 				hash.Write(k)
 				hash.Write(v)
@@ -125,7 +128,7 @@ func (h *history) matches(path string) bool {
 	defer db.Close()
 	same := false
 	must(h.t, db.View(func(tx *bbolt.Tx) error {
-		if tx.Bucket(bucketMeta.name).Get(keyRestored) == nil {
+		if tx.Bucket(bucketMeta.name).Get([]byte("restored")) == nil {
 			h.t.Fatal("a copy is not marked")
 		}
 		h.mu.Lock()
@@ -260,22 +263,45 @@ func TestABackupThatIsNotWantedLeavesNothing(t *testing.T) {
 
 // What is wrong in a row is found although every page is as it should be.
 func TestACheckReadsRows(t *testing.T) {
-	for name, damage := range map[string]func(x *txn){
-		"another's bytes":  func(x *txn) { x.put(kindKeyPackages, numberKey(2), []byte("others")) },
-		"a count":          func(x *txn) { x.counted.keyPackages[delivery.Available]++; x.writes++ },
-		"a device's count": func(x *txn) { d := x.device(phone); d.available++; x.changed(d) },
-		"a lost device":    func(x *txn) { x.del(kindDevices, x.device(phone).key(rowDevice)) },
+	name := []byte(string(phone.User) + "\x00" + phone.Name)
+	for what, damage := range map[string]func(x *store.Txn, device []byte){
+		"another's bytes": func(x *store.Txn, _ []byte) { x.Rows().Put(kindKeyPackages, numberKey(2), []byte("others")) },
+		"a count": func(x *store.Txn, _ []byte) {
+			*x.Counted().Counters()[delivery.Available]++
+			x.Rows().Put(kindNames, name, bytes.Clone(x.Rows().Get(kindNames, name))) // so that something is written
+		},
+		"a device's count": func(x *store.Txn, device []byte) {
+			x.Rows().Put(kindDevices, device, oneMoreAvailable(x.Rows().Get(kindDevices, device)))
+		},
+		"a lost device": func(x *store.Txn, device []byte) { x.Rows().Delete(kindDevices, device) },
 	} {
 		path := filepath.Join(t.TempDir(), "welcomed.db")
 		s, err := Open(path, Options{Limits: delivery.DefaultLimits()})
 		must(t, err)
 		publishOne(t, s, phone)
-		must(t, s.writer.do(t.Context(), 0, func(x *txn) error { damage(x); return nil }))
+		must(t, s.writer.do(t.Context(), 0, func(x *store.Txn) error {
+			damage(x, append(bytes.Clone(x.Rows().Get(kindNames, name)), 0))
+			return nil
+		}))
 		must(t, s.Close())
-		if err := Check(t.Context(), path); !errors.Is(err, errUnsound) {
-			t.Errorf("%s: %v", name, err)
+		if err := Check(t.Context(), path); !errors.Is(err, store.ErrUnsound) {
+			t.Errorf("%s: %v", what, err)
 		}
 	}
+}
+
+// oneMoreAvailable is the row of a device, with one KeyPackage more on its shelf.
+func oneMoreAvailable(row []byte) []byte {
+	row, at := bytes.Clone(row), 1 // behind its flags
+	for range 2 {                  // its user and its name
+		at += 1 + int(row[at])
+	}
+	for range 2 { // when it was seen, and until when its shelf needs no look
+		_, n := binary.Uvarint(row[at:])
+		at += n
+	}
+	row[at]++
+	return row
 }
 
 // A crash while the shelves of a restored file are retired is made good at the
@@ -286,38 +312,42 @@ func TestARestoreThatIsInterruptedGoesOn(t *testing.T) {
 	must(t, err)
 	s.db.NoSync = true
 	const devices = 1200 // more than two transactions
-	for i := range devices {
-		must(t, s.writer.do(t.Context(), 0, func(x *txn) error {
-			_, err := x.publish(publication{id: delivery.DeviceID{User: delivery.UserID(fmt.Sprint(i)), Name: "phone"}, items: []delivery.NewKeyPackage{unsigned(i)}})
-			return err
-		}))
-	}
+	share(devices, 64, func(i int) {
+		id := delivery.DeviceID{User: delivery.UserID(fmt.Sprint(i)), Name: "phone"}
+		if _, err := s.Publish(t.Context(), delivery.Unauthenticated(), id, []delivery.NewKeyPackage{unsigned(i)}); err != nil {
+			t.Error(err)
+		}
+	})
 	must(t, s.db.Sync())
 	must(t, s.Close())
 	must(t, markUnchecked(path)) // MarkRestored refuses KeyPackages that are none
 
 	db, file, err := openAhead(path, opts)
 	must(t, err)
-	s = &Store{decisions: decisions{limits: opts.Limits}, path: path, opts: opts, db: db, file: file}
-	s.engine = s
+	s = &Store{path: path, opts: opts, db: db, file: file}
 	must(t, s.secure())
-	must(t, db.View(func(tx *bbolt.Tx) error {
-		meta, err := readMeta(tx)
+	var meta fileMeta
+	must(t, db.View(func(tx *bbolt.Tx) (err error) {
+		meta, err = readMeta(tx)
 		s.state.Store(&meta.state)
 		return err
 	}))
-	s.opts.Clock = delivery.SystemClock()
-	s.guard = delivery.NewClockGuard(s.opts.Clock, s.state.Load().seen, false)
+	s.guard = delivery.NewClockGuard(delivery.SystemClock(), meta.state.seen, false)
+	s.Store = store.New(s, store.Options{Name: path, Limits: opts.Limits, Guard: s.guard, Meta: meta.Meta})
 	must(t, s.startWriter())
-	must(t, s.writer.do(t.Context(), 0, func(x *txn) error { x.retireShelvesFrom([]byte{}); return nil }))
-	if left := s.state.Load().keyPackages[delivery.Available]; left == 0 || left == devices {
+	ctx, cancel := context.WithCancel(t.Context())
+	s.opts.ObserveCommit = func(int, time.Duration) { cancel() }
+	if err := s.Start(ctx, true); !errors.Is(err, context.Canceled) {
+		t.Fatalf("it was not interrupted: %v", err)
+	}
+	if left := onShelves(t, s); left == 0 || left == devices {
 		t.Fatalf("%d are on the shelves in the middle of it", left)
 	}
 	crash(t, s)
 
 	s, err = Open(path, opts)
 	must(t, err)
-	if left := s.state.Load().keyPackages[delivery.Available]; left != 0 || !s.Restored() {
+	if left := onShelves(t, s); left != 0 || !s.Restored() {
 		t.Errorf("%d are left on the shelves (restored: %v)", left, s.Restored())
 	}
 	must(t, s.Close())
@@ -327,4 +357,11 @@ func TestARestoreThatIsInterruptedGoesOn(t *testing.T) {
 	if s.Restored() {
 		t.Error("the mark is still there")
 	}
+}
+
+func onShelves(t *testing.T, s *Store) int {
+	t.Helper()
+	stats, err := s.Stats(t.Context())
+	must(t, err)
+	return stats.KeyPackages[delivery.Available]
 }

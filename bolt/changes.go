@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"github.com/tidwall/btree"
+
+	"welcomed/store"
 )
 
 // A rowMap holds the rows that have changed since they were last written to the
@@ -66,12 +68,12 @@ func newRowMap() *rowMap {
 }
 
 // appendRowKey appends a key in the rows bucket.
-func appendRowKey(to []byte, k *Kind, key []byte) []byte {
+func appendRowKey(to []byte, k *store.Kind, key []byte) []byte {
 	return append(append(to, k.Code), key...)
 }
 
 // change notes a changed row, and in which order rows have changed.
-func (f *fileRows) change(k *Kind, key, value []byte, gone bool) {
+func (f *fileRows) change(k *store.Kind, key, value []byte, gone bool) {
 	f.changes++
 	f.scratch = appendRowKey(f.scratch[:0], k, key)
 	row := newChangedRow(f.scratch, value, gone)
@@ -90,18 +92,32 @@ func (f *fileRows) change(k *Kind, key, value []byte, gone bool) {
 	f.logged = append(f.logged, value...)
 }
 
-// replay applies what change has appended to a log. It panics with errCorrupt.
+// replay applies what change has appended to a log. It panics with ErrCorrupt.
 func replay(rows *rowMap, log []byte) {
-	d := decoder(log)
-	for len(d) > 0 {
-		key, size := d.bytes(), d.number()
-		if size > uint64(len(d))+1 {
-			panic(errCorrupt)
-		}
-		value := d[:max(size, 1)-1]
+	for len(log) > 0 {
+		var key, value []byte
+		var size uint64
+		size, log = cutNumber(log)
+		key, log = cutBytes(log, size)
+		size, log = cutNumber(log)
+		value, log = cutBytes(log, max(size, 1)-1)
 		rows.Set(newChangedRow(key, value, size == 0))
-		d = d[len(value):]
 	}
+}
+
+func cutNumber(log []byte) (n uint64, rest []byte) {
+	n, size := binary.Uvarint(log)
+	if size <= 0 {
+		panic(store.ErrCorrupt)
+	}
+	return n, log[size:]
+}
+
+func cutBytes(log []byte, n uint64) (b, rest []byte) {
+	if n > uint64(len(log)) {
+		panic(store.ErrCorrupt)
+	}
+	return log[:n:n], log[n:]
 }
 
 // nextChanges returns up to most changed rows from a key on.

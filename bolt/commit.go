@@ -12,6 +12,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"welcomed/delivery"
+	"welcomed/store"
 )
 
 // One commit takes at most this many events, and stops taking more once their
@@ -31,7 +32,7 @@ const bufferKept = 1 << 20
 type queued struct {
 	ctx  context.Context
 	cost int // bytes of payload
-	run  func(*txn) error
+	run  func(*store.Txn) error
 	err  error
 	done chan struct{}
 }
@@ -79,7 +80,7 @@ func newCommitter(s *Store, durable uint64, log *changeLog, rows *rowMap) *commi
 }
 
 // do runs an event, see Event, and returns after its transaction is durable.
-func (c *committer) do(ctx context.Context, cost int, run func(*txn) error) error {
+func (c *committer) do(ctx context.Context, cost int, run func(*store.Txn) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -297,12 +298,12 @@ func (c *committer) transact(batch []*queued, alone bool) error {
 			continue
 		}
 		admitted += e.cost
-		before, read, began := t.writes, t.reads, time.Now()
+		before, read, began := t.Writes(), t.Reads(), time.Now()
 		e.err = t.run(c.store, e.run)
 		if observe := c.store.opts.observeEvent; observe != nil {
-			observe(t.reads-read, t.writes-before, time.Since(began))
+			observe(t.Reads()-read, t.Writes()-before, time.Since(began))
 		}
-		if e.err != nil && t.writes != before {
+		if e.err != nil && t.Writes() != before {
 			_ = tx.Rollback()
 			if len(batch) == 1 {
 				return e.err
@@ -310,7 +311,7 @@ func (c *committer) transact(batch []*queued, alone bool) error {
 			return errRetryAlone
 		}
 	}
-	if t.writes == 0 {
+	if t.Writes() == 0 {
 		return tx.Rollback()
 	}
 	started := time.Now()
@@ -333,7 +334,7 @@ func (c *committer) transact(batch []*queued, alone bool) error {
 // ErrOutcomeUnknown.
 func (c *committer) persist(t *fileTxn, merge func() int) error {
 	c.log.begin()
-	err := t.run(c.store, func(*txn) error { t.noteSetBack(); return t.flush(c.log, merge) })
+	err := t.run(c.store, func(*store.Txn) error { return t.flush(c.log, merge) })
 	if err != nil {
 		c.log.rollback()
 		_ = t.file.tx.Rollback()
@@ -367,8 +368,8 @@ func (c *committer) admit(t *fileTxn, e *queued, admitted int) error {
 	if err := e.ctx.Err(); err != nil {
 		return err
 	}
-	if t.clock.Impossible {
-		return t.clock.Doubt()
+	if clock := t.Clock(); clock.Impossible {
+		return clock.Doubt()
 	}
 	if e.cost > 0 {
 		return c.hasRoom(admitted, e.cost)
@@ -383,7 +384,7 @@ func (c *committer) committed(t *fileTxn, id uint64) {
 	c.durable = id
 	c.durableCond.Broadcast()
 	c.mu.Unlock()
-	c.store.watches.wake(t.woken, t.revoked)
+	c.store.Committed(&t.Txn)
 }
 
 func (c *committer) broken() bool { return c.reason() != nil }

@@ -4,30 +4,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"runtime"
 	"sync"
 	"testing"
 
 	"welcomed/delivery"
+	"welcomed/store"
 )
-
-func openTest(t testing.TB) *Store {
-	t.Helper()
-	s, err := Open(filepath.Join(t.TempDir(), "welcomed.db"), Options{Limits: delivery.DefaultLimits()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = s.Close() })
-	return s
-}
 
 // gather keeps the writer busy until n events wait, and then lets them share
 // one commit.
-func gather(t *testing.T, s *Store, events []func(*txn) error) []error {
+func gather(t *testing.T, s *Store, events []func(*store.Txn) error) []error {
 	t.Helper()
 	entered, release := make(chan struct{}), make(chan struct{})
-	go s.writer.do(context.Background(), 0, func(*txn) error { close(entered); <-release; return nil })
+	go s.writer.do(context.Background(), 0, func(*store.Txn) error { close(entered); <-release; return nil })
 	<-entered
 	errs := make([]error, len(events))
 	var wg sync.WaitGroup
@@ -47,13 +37,13 @@ func (c *committer) waiting() int {
 	return len(c.queue)
 }
 
-func putting(key string) func(*txn) error {
-	return func(t *txn) error { t.put(kindNames, []byte(key), []byte("x")); return nil }
+func putting(key string) func(*store.Txn) error {
+	return func(t *store.Txn) error { t.Rows().Put(kindNames, []byte(key), []byte("x")); return nil }
 }
 
 func has(t *testing.T, s *Store, key string) (found bool) {
 	t.Helper()
-	if err := s.View(context.Background(), func(t *txn) error { found = t.get(kindNames, []byte(key)) != nil; return nil }); err != nil {
+	if err := s.View(context.Background(), func(t *store.Txn) error { found = t.Rows().Get(kindNames, []byte(key)) != nil; return nil }); err != nil {
 		t.Fatal(err)
 	}
 	return found
@@ -61,7 +51,7 @@ func has(t *testing.T, s *Store, key string) (found bool) {
 
 func TestEventsThatWaitShareOneCommit(t *testing.T) {
 	s := openTest(t)
-	var events []func(*txn) error
+	var events []func(*store.Txn) error
 	for i := range 20 {
 		events = append(events, putting(fmt.Sprint(i)))
 	}
@@ -107,9 +97,9 @@ var errRefused = errors.New("refused")
 
 func TestARefusalUndoesNoNeighbour(t *testing.T) {
 	s := openTest(t)
-	errs := gather(t, s, []func(*txn) error{
+	errs := gather(t, s, []func(*store.Txn) error{
 		putting("before"),
-		func(*txn) error { return errRefused },
+		func(*store.Txn) error { return errRefused },
 		putting("after"),
 	})
 	if errs[0] != nil || !errors.Is(errs[1], errRefused) || errs[2] != nil {
@@ -123,12 +113,12 @@ func TestARefusalUndoesNoNeighbour(t *testing.T) {
 // An event that fails after it has written takes its own writes back and
 // nobody else's.
 func TestAFailureHalfWayUndoesNoNeighbour(t *testing.T) {
-	for name, fail := range map[string]func(){"error": func() {}, "panic": func() { panic("a bug") }, "corrupt row": func() { panic(errCorrupt) }} {
+	for name, fail := range map[string]func(){"error": func() {}, "panic": func() { panic("a bug") }, "corrupt row": func() { panic(store.ErrCorrupt) }} {
 		t.Run(name, func(t *testing.T) {
 			s := openTest(t)
-			errs := gather(t, s, []func(*txn) error{
+			errs := gather(t, s, []func(*store.Txn) error{
 				putting("before"),
-				func(t *txn) error { _ = putting("half")(t); fail(); return errRefused },
+				func(t *store.Txn) error { _ = putting("half")(t); fail(); return errRefused },
 				putting("after"),
 			})
 			if errs[0] != nil || errs[1] == nil || errs[2] != nil {
@@ -145,7 +135,7 @@ func TestAnEventWhoseCallerIsGoneIsNotRun(t *testing.T) {
 	s := openTest(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	entered, release, done := make(chan struct{}), make(chan struct{}), make(chan error)
-	go s.writer.do(context.Background(), 0, func(*txn) error { close(entered); <-release; return nil })
+	go s.writer.do(context.Background(), 0, func(*store.Txn) error { close(entered); <-release; return nil })
 	<-entered
 	go func() { done <- s.writer.do(ctx, 0, putting("late")) }()
 	for s.writer.waiting() != 1 {
@@ -190,7 +180,7 @@ func TestAReaderWaitsForWhatItSaw(t *testing.T) {
 	s.writer.mu.Unlock()
 	looked, answered := make(chan struct{}), make(chan error)
 	go func() {
-		answered <- s.View(t.Context(), func(*txn) error { close(looked); return nil })
+		answered <- s.View(t.Context(), func(*store.Txn) error { close(looked); return nil })
 	}()
 	<-looked
 	for range 10_000 {

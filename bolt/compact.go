@@ -12,6 +12,7 @@ import (
 	"welcomed/delivery"
 	"welcomed/progress"
 	"welcomed/safefile"
+	"welcomed/store"
 )
 
 // compactBytes is how much one transaction of a compaction writes.
@@ -26,18 +27,18 @@ func Compact(ctx context.Context, from, to string, p *progress.Progress) (err er
 	if _, err := os.Lstat(to); !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("compact to %s: %w", to, errors.Join(err, fs.ErrExist))
 	}
-	return compactTo(ctx, from, to, CheckOptions{Progress: p, copied: true})
+	return compactTo(ctx, from, to, store.CheckOptions{Progress: p, Copied: true})
 }
 
 // CompactInPlace puts what Compact writes in the place of the file, which stays
 // as it is until that is on the disk and was checked, and whenever there is an
 // error. A server that is started meanwhile finds the file in use.
 func CompactInPlace(ctx context.Context, path string, p *progress.Progress) error {
-	return compactTo(ctx, path, path, CheckOptions{Progress: p})
+	return compactTo(ctx, path, path, store.CheckOptions{Progress: p})
 }
 
 // compactTo keeps the source locked until the new file has its name.
-func compactTo(ctx context.Context, from, to string, check CheckOptions) (err error) {
+func compactTo(ctx context.Context, from, to string, check store.CheckOptions) (err error) {
 	p := check.Progress
 	if err := present(from); err != nil {
 		return err
@@ -60,7 +61,7 @@ func compactTo(ctx context.Context, from, to string, check CheckOptions) (err er
 	check.Most = 1
 	report, err := Examine(ctx, part, check)
 	if err == nil {
-		err = report.err()
+		err = report.Err()
 	}
 	if err != nil {
 		return fmt.Errorf("what was made of %s is not used: %w", from, err)
@@ -91,7 +92,7 @@ func copyRows(ctx context.Context, source *bbolt.Tx, target *bbolt.DB, p *progre
 	if err != nil {
 		return err
 	}
-	return recovering(func() error {
+	return store.Recovering(func() error {
 		state := from.file.state
 		state.merged = log.next()
 		for _, b := range buckets {

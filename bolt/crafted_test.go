@@ -18,6 +18,7 @@ import (
 	"welcomed/delivery/storetest"
 	"welcomed/mls"
 	"welcomed/mls/mlstest"
+	"welcomed/store"
 )
 
 // crafted returns the bytes of a sound file with some KeyPackages and a Welcome.
@@ -80,13 +81,13 @@ func readAll(t *testing.T, b []byte) (said []error) {
 	opts := Options{Limits: delivery.DefaultLimits(), Clock: storetest.NewClock()}
 	for _, use := range []func() error{
 		func() error {
-			r, err := Examine(t.Context(), path, CheckOptions{})
+			r, err := Examine(t.Context(), path, store.CheckOptions{})
 			if err == nil {
-				err = r.err()
+				err = r.Err()
 			}
 			return err
 		},
-		func() error { _, err := Repair(t.Context(), path, CheckOptions{}); return err },
+		func() error { _, err := Repair(t.Context(), path, store.CheckOptions{}); return err },
 		func() error { return MarkRestored(t.Context(), path) },
 		func() error { return Compact(t.Context(), path, path+".compact", nil) },
 		func() error {

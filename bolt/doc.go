@@ -1,101 +1,31 @@
-// Package bolt keeps a delivery.Store in one bbolt file. It is the only
-// importer of bbolt, and this comment is the file format, version 5. A file of version
-// 3 or 4 is brought to it when it is opened, after a copy was kept.
+// Package bolt keeps rows in one bbolt file. It is an engine of package store, which decides
+// every event and says what the rows are, and the only importer of bbolt. This comment is
+// the file; version 5 of its format is version 5 of the rows. A file of version 3 or 4 is
+// brought to it when it is opened, after a copy was kept.
 //
-// Payloads are written once, in the order of their arrival. States live in
-// small rows that are scattered over the file: what changes in them is appended
-// to a log in the same transaction, is kept in memory above the rows bucket, and
-// is merged into it in the order of the keys, many rows to a page, when the log
-// has grown. Opening a file reads the log. There is one row for each KeyPackage
-// and for each (Welcome, ref): it moves when its state changes, so that its key
-// says where it stands, and no index has to be kept in step. The rows of one
-// device lie side by side.
+// Payloads are written once, in the order of their arrival. States live in small rows that
+// are scattered over the file: what changes in them is appended to a log in the same
+// transaction, is kept in memory above the rows bucket, and is merged into it in the order
+// of the keys, many rows to a page, when the log has grown. Opening a file reads the log.
 //
-// One sequence numbers devices, KeyPackages and Welcomes in the order of their
-// arrival. In keys, numbers and times in milliseconds have 6 bytes, big-endian,
-// so that keys sort as numbers do; an index in secrets[] has 3.
+// Events that wait at the same time share a commit. An answer is given after the commit
+// that it has seen is on the disk.
 //
-//	meta          "format" → uint32; "state" → sequence, first piece of the log that
-//	              is not merged, latest time seen, totals, KeyPackages on each
-//	              kind of shelf, which version 3 has not, devices that publish last
-//	              resorts only and that are idle, which version 4 has not;
+// The buckets:
+//
+//	meta          rows of the kind meta, and two of the file's own:
+//	              "state" → sequence, first piece of the log that is not merged, latest time
+//	              seen, and the totals; versions 3 and 4 have fewer of those;
 //	              "commit" → number of the last transaction(8), and of the piece after
-//	              the last one of the log(8); formats 3 and 4 have none;
-//	              "restored" → present until an opening has retired all shelves;
-//	              "restored_at" → when that was, the last time; "restored_order" → the
-//	              number that it had, above all of before; "restore_epoch" →
-//	              the text that says which restore that was, see delivery.Restore;
-//	              "id" → a text that no other database has, but its backups do; a file
-//	              of an earlier format is given one when it is opened;
-//	              "user_encoding" → how user ids are made of an identity provider's
-//	              subjects, from version 5 on;
-//	              "backed_up_at" → when the last backup was known to be safe;
-//	              "set_back" → for each time that the clock was: sequence, the time
-//	              then, before which all has happened that has a lower number;
-//	              "ahead" → the latest time of what is dated by a jump of the clock
-//	              that was not believed, until it has come or was set back;
-//	              "moved" → when it was exported for good: no server opens it then
-//	              "summed_from" → number of the first Welcome whose rows have checksums,
-//	              which format 5 has, and a checksum of that; a later one than those that
-//	              an upgrade has found
+//	              the last one of the log(8); versions 3 and 4 have none
 //	log           slot(4) → number of the piece(8), bytes: changed rows, each its key
 //	              with the length in front and its value with the length + 1 in
 //	              front, 0 for a row that is gone; slots are used again
-//	key_packages  kp → the bare KeyPackage
-//	welcomes      welcome 0x00 → header, checksum; context, encrypted_group_info, checksum
-//	              welcome 0x01 piece(3) → ratchet tree, in pieces of half a page, each with
-//	              its checksum
-//	              welcome 0x02 index → verdict, ref, device, checksum; what follows the ref
-//	              in EncryptedGroupSecrets, checksum
-//	              welcome 0x03 piece(3) → encrypted_group_info, if it is larger than a
-//	              piece, likewise; then the header ends with its size
-//	rows          'n' user 0x00 device → number of the device that exists
-//	              'g' user 0x00 device 0x00 ^life(6) → number of a device that was removed;
-//	                  life counts those with that id before it
-//	              'g' user 0x00 → when all devices of a user were removed, some again
-//	              'd' device kind …, all rows of one device:
-//	                0x00               → the device; if it was removed, its other rows
-//	                                     say what they were until a sweep has ended them;
-//	                                     last resorts, and how many on the shelf are not
-//	                                     yet valid, and whether it is idle, from
-//	                                     version 5 on behind flags
-//	                0x10 welcome index → state of a (Welcome, ref) that is pending
-//	                0x11 welcome index → … that is delivered and not settled
-//	                0x20 kp            → state of a KeyPackage whose private key the
-//	                                     device needs although it is not on the shelf
-//	                0x30 welcome index → state of a (Welcome, ref) that is held
-//	                0x31 welcome index → … that has ended
-//	                0x40 kp            → state of a KeyPackage that has ended: the tombstone
-//	                0x50 kp            → up to 32 of: kp less the one before, start of the
-//	                                     hash of its init_key(8)
-//	                0x6s kp            → state of a KeyPackage on the shelf; s is its
-//	                                     suite, doubled, + 1 for a last resort; from
-//	                                     version 5 on a flag says that it was not yet
-//	                                     valid when a sweep looked last
-//	                0x6s 0xff kp       → … of one that was given back: it lies behind the others
-//	              'r' first 8 bytes of a KeyPackageRef → device, kp, s
-//	              'i' first 16 bytes of a WelcomeID → welcome
-//	              'p' welcome → what has become of the Welcome
-//	              't' kind, due, row → empty; stale when the row says another time
-//	              'k' hash of caller and Idempotency-Key(16) → due, hash of the request (format
-//	                  5: of its fields, earlier ones: of JSON), the answer
-//	              'a' id of a token → hash of its secret, owner, rights, times
-//	              'v' id of a reservation(8) kp → device, s: what it holds or has given back
-//	              'o' owner of a token, id → empty; the owner is user 0x00 device 0x00,
-//	              or a slash, the name of a service and 0x00
+//	key_packages  rows of that kind
+//	welcomes      rows of that kind
+//	rows          rows of all other kinds, each behind the code of its kind
 //
 // Beside the file lies another one, with .revoked behind its name, that says what was
 // revoked and removed: see revoked.go. It is newer than a backup that is put in the place
 // of the file, and opening carries it out.
-//
-// What is decided, and how rows are written down, knows nothing of the file: decisions are
-// over an Engine, and a transaction is over Rows. Store is the engine.
-//
-// A checksum is the CRC-32C (Castagnoli) of the key of the row and of what stands in
-// front of it, since the one before. The bytes of a KeyPackage need none: its ref is their
-// hash. What they are for is in delivery.Store.
-//
-// Rows are sequences of unsigned varints, of byte strings with their length in
-// front, and of times in milliseconds since 1970, or in days after the time in
-// front.
 package bolt

@@ -9,20 +9,21 @@ import (
 	berrors "go.etcd.io/bbolt/errors"
 
 	"welcomed/delivery"
+	"welcomed/store"
 )
 
 // looks is how often an event looks outside the writer before it looks inside.
 const looks = 3
 
 // Do runs an event and returns after all that it saw and did is durable.
-func (s *Store) Do(ctx context.Context, e *Event) error {
+func (s *Store) Do(ctx context.Context, e *store.Event) error {
 	if e.Look == nil {
 		return s.writer.do(ctx, e.Cost, e.Run)
 	}
 	w := writingDown{store: s}
 	for range looks {
 		changes := false
-		seen, err := s.read(ctx, func(t *txn) (err error) { changes, err = e.Look(t); return err })
+		seen, err := s.read(ctx, func(t *store.Txn) (err error) { changes, err = e.Look(t); return err })
 		if err != nil || !changes {
 			if waitErr := s.writer.wait(seen); waitErr != nil {
 				err = waitErr
@@ -36,11 +37,11 @@ func (s *Store) Do(ctx context.Context, e *Event) error {
 				return w.end(err)
 			}
 		}
-		if err := s.writer.do(ctx, e.Cost, e.Run); !errors.Is(err, ErrMoved) {
+		if err := s.writer.do(ctx, e.Cost, e.Run); !errors.Is(err, store.ErrMoved) {
 			return w.end(err)
 		}
 	}
-	return w.end(s.writer.do(ctx, e.Cost, func(t *txn) error {
+	return w.end(s.writer.do(ctx, e.Cost, func(t *store.Txn) error {
 		if changes, err := e.Look(t); err != nil || !changes {
 			return err
 		}
@@ -54,7 +55,7 @@ func (s *Store) Do(ctx context.Context, e *Event) error {
 }
 
 // View runs fn on a snapshot and returns after all that it saw is durable.
-func (s *Store) View(ctx context.Context, fn func(*txn) error) error {
+func (s *Store) View(ctx context.Context, fn func(*store.Txn) error) error {
 	seen, err := s.read(ctx, fn)
 	if waitErr := s.writer.wait(seen); waitErr != nil {
 		return waitErr
@@ -63,14 +64,14 @@ func (s *Store) View(ctx context.Context, fn func(*txn) error) error {
 }
 
 // Peek runs fn on a snapshot, and does not wait until what it saw is durable.
-func (s *Store) Peek(ctx context.Context, fn func(*txn) error) error {
+func (s *Store) Peek(ctx context.Context, fn func(*store.Txn) error) error {
 	_, err := s.read(ctx, fn)
 	return err
 }
 
 // read runs fn on a snapshot and returns the transaction that it saw, which may
 // not be durable yet.
-func (s *Store) read(ctx context.Context, fn func(*txn) error) (seen uint64, err error) {
+func (s *Store) read(ctx context.Context, fn func(*store.Txn) error) (seen uint64, err error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
@@ -101,11 +102,10 @@ func (s *Store) read(ctx context.Context, fn func(*txn) error) (seen uint64, err
 	return seen, err
 }
 
-// run calls fn and turns a panic (a corrupt row, a bug) into its error, so that
-// it costs one request and not the process.
-func (f *fileTxn) run(s *Store, fn func(*txn) error) error {
-	err := recovering(func() error { return fn(&f.txn) })
-	if errors.Is(err, errUnreadable) {
+// run is Run with an error of its own for a page that cannot be read.
+func (f *fileTxn) run(s *Store, fn func(*store.Txn) error) error {
+	err := f.Run(fn)
+	if errors.Is(err, store.ErrUnreadable) {
 		return s.unreadable(err)
 	}
 	return err

@@ -11,16 +11,17 @@ import (
 
 	"welcomed/delivery"
 	"welcomed/progress"
+	"welcomed/store"
 )
 
 // Examine looks at every page and every row of the file at path, which nobody has
 // open: at every row whether it can be read and where it should be, at each index
 // against the rows and the rows against it, at the counts, and at states that
 // cannot be together. It changes nothing. The error says that it could not.
-func Examine(ctx context.Context, path string, opts CheckOptions) (*Report, error) {
-	r := &Report{}
+func Examine(ctx context.Context, path string, opts store.CheckOptions) (*store.Report, error) {
+	r := &store.Report{}
 	err := withFile(path, true, opts.Progress, func(db *bbolt.DB, rows int64) error {
-		return db.View(func(tx *bbolt.Tx) error { return r.examine(ctx, tx, opts, rows) })
+		return db.View(func(tx *bbolt.Tx) error { return examine(ctx, tx, r, opts, rows) })
 	})
 	if lost(path, err) {
 		r, err = lostReport(err), nil
@@ -31,18 +32,19 @@ func Examine(ctx context.Context, path string, opts CheckOptions) (*Report, erro
 // lost reports whether err says that the last commit is not there as a whole, and the
 // one before is.
 func lost(path string, err error) bool {
-	damaged := errors.Is(err, errLostCommit) || errors.Is(err, berrors.ErrInvalid) || errors.Is(err, errCorrupt)
+	damaged := errors.Is(err, errLostCommit) || errors.Is(err, berrors.ErrInvalid) || errors.Is(err, store.ErrCorrupt)
 	return damaged && soundBehind(path)
 }
 
-func lostReport(why error) *Report {
+func lostReport(why error) *store.Report {
 	text := fmt.Sprintf("%v: the state before the last commit is there", cmp.Or(errors.Unwrap(why), why))
-	return &Report{Found: 1, Repairable: 1, LostCommit: true, Findings: []Finding{{Text: text, Repairable: true}}}
+	return &store.Report{Found: 1, Repairable: 1, LostCommit: true, Findings: []store.Finding{{Text: text, Repairable: true}}}
 }
 
-func (r *Report) examine(ctx context.Context, tx *bbolt.Tx, opts CheckOptions, rows int64) error {
-	*r = Report{Repaired: r.Repaired, Copy: r.Copy}
-	if err := recovering(func() error { _, err := readMeta(tx); return err }); err != nil {
+// examine is Examine in a transaction of the file, which has so many rows.
+func examine(ctx context.Context, tx *bbolt.Tx, r *store.Report, opts store.CheckOptions, rows int64) error {
+	*r = store.Report{Repaired: r.Repaired, Copy: r.Copy}
+	if err := store.Recovering(func() error { _, err := readMeta(tx); return err }); err != nil {
 		return err
 	}
 	if err := wholeCommit(tx); err != nil {
@@ -50,7 +52,7 @@ func (r *Report) examine(ctx context.Context, tx *bbolt.Tx, opts CheckOptions, r
 	}
 	opts.Progress.Begin("looking at pages", progress.Items, 0)
 	for err := range tx.Check() {
-		r.add(opts, Finding{Text: fmt.Sprintf("%v: welcomed compact writes a file without it if all rows can be read", err)})
+		r.Add(opts, store.Finding{Text: fmt.Sprintf("%v: welcomed compact writes a file without it if all rows can be read", err)})
 	}
 	opts.Progress.Begin("checking rows", progress.Items, rows)
 	_, err := checkRows(ctx, tx, r, opts)
@@ -58,7 +60,7 @@ func (r *Report) examine(ctx context.Context, tx *bbolt.Tx, opts CheckOptions, r
 }
 
 // checkRows checks all rows of a file, and returns what repairs them.
-func checkRows(ctx context.Context, tx *bbolt.Tx, r *Report, opts CheckOptions) (fixes []func(*txn), err error) {
+func checkRows(ctx context.Context, tx *bbolt.Tx, r *store.Report, opts store.CheckOptions) (fixes []func(*store.Txn), err error) {
 	f, log, err := snapshot(tx, delivery.DefaultLimits())
 	if err != nil {
 		return nil, err
@@ -67,7 +69,7 @@ func checkRows(ctx context.Context, tx *bbolt.Tx, r *Report, opts CheckOptions) 
 		return nil, errLostCommit
 	}
 	f.file.strays(func(key []byte) {
-		r.add(opts, Finding{Text: fmt.Sprintf("row %x is of no kind that there is", key)})
+		r.Add(opts, store.Finding{Text: fmt.Sprintf("row %x is of no kind that there is", key)})
 	})
-	return f.check(ctx, r, opts)
+	return f.Check(ctx, r, opts)
 }

@@ -3,7 +3,6 @@ package bolt
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -12,6 +11,7 @@ import (
 	"welcomed/delivery"
 	"welcomed/delivery/archive"
 	"welcomed/progress"
+	"welcomed/store"
 )
 
 // A File is a database that nobody serves, to be moved to or from an archive. It
@@ -32,9 +32,6 @@ var (
 	_ archive.Importer = (*File)(nil)
 )
 
-// keyMoved is when the file was exported for good.
-var keyMoved = []byte("moved")
-
 // Export implements archive.Exporter. The file is checked first, and is locked
 // until Export returns. A final export marks it when everything was emitted: no
 // server opens it then, unless MarkRestored makes a copy of it.
@@ -43,7 +40,9 @@ func (f *File) Export(ctx context.Context, emit func(archive.Record) error) erro
 	err := f.sound(ctx, f.Path, !f.Final, func(db *bbolt.DB) error {
 		exported = f.exportFrom(ctx, db, emit)
 		if exported == nil && f.Final {
-			return markMoved(db, time.Now())
+			return db.Update(func(tx *bbolt.Tx) error {
+				return change(tx, func(rows store.Rows) { store.NoteMoved(rows, time.Now()) })
+			})
 		}
 		return nil
 	})
@@ -53,10 +52,10 @@ func (f *File) Export(ctx context.Context, emit func(archive.Record) error) erro
 // sound has do look at the file at path, once it was checked.
 func (f *File) sound(ctx context.Context, path string, readOnly bool, do func(*bbolt.DB) error) error {
 	return withFile(path, readOnly, f.Progress, func(db *bbolt.DB, rows int64) error {
-		r, opts := &Report{}, CheckOptions{Progress: f.Progress, Most: 1}
-		err := db.View(func(tx *bbolt.Tx) error { return r.examine(ctx, tx, opts, rows) })
+		r, opts := &store.Report{}, store.CheckOptions{Progress: f.Progress, Most: 1}
+		err := db.View(func(tx *bbolt.Tx) error { return examine(ctx, tx, r, opts, rows) })
 		if err == nil {
-			err = r.err()
+			err = r.Err()
 		}
 		if err == nil {
 			err = do(db)
@@ -65,20 +64,13 @@ func (f *File) sound(ctx context.Context, path string, readOnly bool, do func(*b
 	})
 }
 
-func markMoved(db *bbolt.DB, now time.Time) error {
-	return db.Update(func(tx *bbolt.Tx) error {
-		return errors.Join(tx.Bucket(bucketMeta.name).Put(keyMoved, appendNumber(nil, millis(now))), numberCommit(tx))
-	})
-}
-
 // refuseMoved returns an error if the file was exported for good.
-func refuseMoved(tx *bbolt.Tx) error {
-	at := tx.Bucket(bucketMeta.name).Get(keyMoved)
-	if len(at) != numberBytes {
+func refuseMoved(meta fileMeta) error {
+	if meta.MovedAt.IsZero() {
 		return nil
 	}
 	return fmt.Errorf("what is in it was moved away on %s by welcomed export --final: serve the store that it was imported into; to serve this one again as a restored backup, with its shelves empty, run welcomed restore --mark on it",
-		fromMillis(readNumber(at)).Format(time.RFC3339))
+		meta.MovedAt.Format(time.RFC3339))
 }
 
 // Moved returns when the file at path was exported for good the last time, zero if
@@ -97,10 +89,12 @@ func Moved(path string) (at time.Time, err error) {
 	defer db.Close()
 	defer refusing(&err)
 	err = db.View(func(tx *bbolt.Tx) error {
-		if meta := tx.Bucket(bucketMeta.name); meta != nil && len(meta.Get(keyMoved)) == numberBytes {
-			at = fromMillis(readNumber(meta.Get(keyMoved)))
+		if tx.Bucket(bucketMeta.name) == nil {
+			return nil
 		}
-		return nil
+		meta, err := readMeta(tx)
+		at = meta.MovedAt
+		return err
 	})
 	return at, err
 }
@@ -111,9 +105,9 @@ func (f *File) exportFrom(ctx context.Context, db *bbolt.DB, emit func(archive.R
 		if err != nil {
 			return err
 		}
-		if f.Final && t.store.format != formatVersion {
-			return fmt.Errorf("database %s has format %d, and a server that writes it would not see that it has moved: start this welcomed on it once, and stop it, before it is exported for good", f.Path, t.store.format)
+		if f.Final && t.meta.Format != store.FormatVersion {
+			return fmt.Errorf("database %s has format %d, and a server that writes it would not see that it has moved: start this welcomed on it once, and stop it, before it is exported for good", f.Path, t.meta.Format)
 		}
-		return t.export(ctx, f.Final, f.Progress, emit)
+		return t.Export(ctx, f.Final, f.Progress, emit)
 	})
 }

@@ -13,6 +13,7 @@ import (
 	berrors "go.etcd.io/bbolt/errors"
 
 	"welcomed/delivery"
+	"welcomed/store"
 )
 
 // holding calls fn, which has bbolt take locks. If that panics, they are held
@@ -22,7 +23,7 @@ func (c *committer) holding(fn func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			if _, fault := p.(interface{ Addr() uintptr }); fault {
-				p = errUnreadable
+				p = store.ErrUnreadable
 			}
 			c.lock()
 			err = c.fail(fmt.Errorf("%w: %s: %v", delivery.ErrOutcomeUnknown, c.store.path, p))
@@ -119,7 +120,7 @@ func (s *Store) Sweep(ctx context.Context) (delivery.SweepResult, error) {
 	if err := s.checkPlace(); err != nil {
 		return delivery.SweepResult{}, err
 	}
-	result, err := s.decisions.Sweep(ctx)
+	result, err := s.Store.Sweep(ctx)
 	if reading := s.guard.Look(); reading.Doubt() == nil {
 		err = errors.Join(err, s.revoked.shorten(reading.Sure))
 	}

@@ -9,6 +9,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"welcomed/delivery"
+	"welcomed/store"
 )
 
 // A bucket is one of the file. What is scattered over the file lies in the rows bucket,
@@ -33,7 +34,13 @@ var buckets = [...]*bucket{bucketMeta, bucketLog, bucketKeyPackages, bucketWelco
 
 // ownBucket has the bucket of a kind, by its code; nil for those in the rows bucket.
 var ownBucket = func() (own [256]*bucket) {
-	own[kindMeta.Code], own[kindKeyPackages.Code], own[kindWelcomes.Code] = bucketMeta, bucketKeyPackages, bucketWelcomes
+	for _, k := range store.Kinds {
+		for _, b := range buckets {
+			if k.Name == string(b.name) {
+				own[k.Code] = b
+			}
+		}
+	}
 	return own
 }()
 
@@ -53,30 +60,29 @@ type fileRows struct {
 // A fileTxn is a transaction of the file: the rows that it sees, and what is decided over
 // them.
 type fileTxn struct {
-	txn
-	file     fileRows
-	restored bool // the file is marked as a copy
+	store.Txn
+	file fileRows
+	meta fileMeta // in a snapshot
 }
 
 // newTxn makes one of a file that is served.
 func (s *Store) newTxn(tx *bbolt.Tx, changed *rowMap) *fileTxn {
 	f := &fileTxn{file: fileRows{tx: tx, changed: changed, state: *s.state.Load()}}
-	s.begin(&f.txn, &f.file, s.guard.Look(), f.file.state.seen)
+	s.Begin(&f.Txn, &f.file, f.file.state.seen)
 	return f
 }
 
 // snapshot is a transaction of a file that nobody serves. It is dated by the latest time
 // that the file has seen.
 func snapshot(tx *bbolt.Tx, limits delivery.Limits) (f *fileTxn, log *changeLog, err error) {
-	err = recovering(func() error {
+	err = store.Recovering(func() error {
 		meta, err := readMeta(tx)
 		if err != nil {
 			return err
 		}
-		f = &fileTxn{file: fileRows{tx: tx, changed: newRowMap(), state: meta.state}, restored: meta.restored}
+		f = &fileTxn{file: fileRows{tx: tx, changed: newRowMap(), state: meta.state}, meta: meta}
 		log = loadLog(tx.Bucket(bucketLog.name), meta.state.merged, f.file.changed)
-		seen, s := meta.state.seen, &decisions{limits: limits, format: meta.format, summedFrom: meta.summedFrom}
-		s.begin(&f.txn, &f.file, delivery.ClockReading{Now: seen, Sure: seen}, seen)
+		store.New(nil, store.Options{Limits: limits, Meta: meta.Meta}).Begin(&f.Txn, &f.file, meta.state.seen)
 		return nil
 	})
 	return f, log, err
@@ -109,8 +115,8 @@ func (o *openBucket) get(key []byte) []byte {
 	return nil
 }
 
-// Get implements Rows.
-func (f *fileRows) Get(k *Kind, key []byte) []byte {
+// Get implements store.Rows.
+func (f *fileRows) Get(k *store.Kind, key []byte) []byte {
 	if own := ownBucket[k.Code]; own != nil {
 		return f.base(own).get(key)
 	}
@@ -121,8 +127,8 @@ func (f *fileRows) Get(k *Kind, key []byte) []byte {
 	return f.base(bucketRows).get(f.scratch)
 }
 
-// Put implements Rows.
-func (f *fileRows) Put(k *Kind, key, value []byte) {
+// Put implements store.Rows.
+func (f *fileRows) Put(k *store.Kind, key, value []byte) {
 	if own := ownBucket[k.Code]; own == nil {
 		f.change(k, key, value, false)
 	} else if err := f.base(own).Put(key, value); err != nil {
@@ -130,8 +136,8 @@ func (f *fileRows) Put(k *Kind, key, value []byte) {
 	}
 }
 
-// Delete implements Rows.
-func (f *fileRows) Delete(k *Kind, key []byte) {
+// Delete implements store.Rows.
+func (f *fileRows) Delete(k *store.Kind, key []byte) {
 	if own := ownBucket[k.Code]; own == nil {
 		f.change(k, key, nil, true)
 	} else if err := f.base(own).Delete(key); err != nil {
@@ -145,17 +151,17 @@ func (f *fileRows) Next() uint64 {
 	return f.state.sequence
 }
 
-// Last implements Rows.
+// Last implements store.Rows.
 func (f *fileRows) Last() uint64 { return f.state.sequence }
 
-// Raise implements Rows.
+// Raise implements store.Rows.
 func (f *fileRows) Raise(n uint64) { f.state.sequence = max(f.state.sequence, n) }
 
-// Totals implements Rows.
-func (f *fileRows) Totals() Totals { return f.state.Totals }
+// Totals implements store.Rows.
+func (f *fileRows) Totals() store.Totals { return f.state.Totals }
 
-// Scan implements Rows.
-func (f *fileRows) Scan(k *Kind, prefix, from []byte) Cursor {
+// Scan implements store.Rows.
+func (f *fileRows) Scan(k *store.Kind, prefix, from []byte) store.Cursor {
 	if own := ownBucket[k.Code]; own != nil {
 		c := f.cursor(own)
 		c.prefix, c.from, c.cut = append(c.prefix, prefix...), append(c.from, from...), 0
@@ -169,7 +175,7 @@ func (f *fileRows) Scan(k *Kind, prefix, from []byte) Cursor {
 // strays yields the keys in the rows bucket that are of no kind there is.
 func (f *fileRows) strays(yield func(key []byte)) {
 	var scattered [256]bool
-	for _, k := range Kinds {
+	for _, k := range store.Kinds {
 		scattered[k.Code] = ownBucket[k.Code] == nil
 	}
 	c := f.cursor(bucketRows)
@@ -217,7 +223,7 @@ type fileCursor struct {
 	movesRows, movesChanges bool
 }
 
-// Next implements Cursor.
+// Next implements store.Cursor.
 func (c *fileCursor) Next() (key, value []byte) {
 	c.advance()
 	for {
@@ -272,17 +278,17 @@ func (c *fileCursor) keep(key, row []byte) {
 
 func (c *fileCursor) belongs() bool { return bytes.HasPrefix(c.changes.Item().keyBytes(), c.prefix) }
 
-// Close implements Cursor.
+// Close implements store.Cursor.
 func (c *fileCursor) Close() { c.bucket.idle = append(c.bucket.idle, c) }
 
 // flush writes the transaction to the file: its changes to the log, of which as many rows
 // are merged into their bucket as merge says, and then what every commit writes.
 func (f *fileTxn) flush(log *changeLog, merge func() int) error {
-	f.txn.flush()
-	return f.file.flush(f.clock.Sure, &f.counted, log, merge)
+	f.Txn.Flush()
+	return f.file.flush(f.Clock().Sure, f.Counted(), log, merge)
 }
 
-func (f *fileRows) flush(seen time.Time, counted *Totals, log *changeLog, merge func() int) error {
+func (f *fileRows) flush(seen time.Time, counted *store.Totals, log *changeLog, merge func() int) error {
 	if err := log.append(f.base(bucketLog), f.logged); err != nil {
 		return err
 	}
@@ -291,7 +297,7 @@ func (f *fileRows) flush(seen time.Time, counted *Totals, log *changeLog, merge 
 	}
 	f.state.merged, f.state.seen = log.first, seen
 	f.state.Add(counted)
-	f.Put(kindMeta, keyState, f.state.encode())
-	f.Put(kindMeta, keyCommit, encodeCommit(f.tx, log.next()))
+	f.Put(store.KindMeta, keyState, f.state.encode())
+	f.Put(store.KindMeta, keyCommit, encodeCommit(f.tx, log.next()))
 	return nil
 }

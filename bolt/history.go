@@ -9,6 +9,7 @@ import (
 
 	"welcomed/delivery"
 	"welcomed/mls"
+	"welcomed/store"
 )
 
 // A History is a file of which no server is running, to be read only. It
@@ -19,7 +20,7 @@ type History struct {
 	db      *bbolt.DB
 	changed *rowMap // above the rows bucket
 	state   state
-	of      *decisions
+	of      *store.Store
 	// Restored: the file is a copy that no server has opened, so its shelves will
 	// be retired by the first that does.
 	Restored bool
@@ -40,7 +41,7 @@ func OpenHistory(path string, opts Options) (_ *History, err error) {
 		return nil, openError(path, err)
 	}
 	h := &History{path: path, opts: opts, db: db}
-	if err := recovering(h.load); err != nil {
+	if err := store.Recovering(h.load); err != nil {
 		db.Close()
 		return nil, openError(path, err)
 	}
@@ -62,8 +63,9 @@ func (h *History) load() error {
 		if err != nil {
 			return err
 		}
-		h.of, h.state, h.changed, h.Restored = f.store, f.file.state, f.file.changed, f.restored
-		h.of.engine, h.of.guard = readOnly{h}, delivery.NewClockGuard(h.opts.Clock, f.seen, h.opts.TrustClock)
+		h.state, h.changed, h.Restored = f.file.state, f.file.changed, f.meta.Restored
+		guard := delivery.NewClockGuard(h.opts.Clock, h.state.seen, h.opts.TrustClock)
+		h.of = store.New(readOnly{h}, store.Options{Limits: h.opts.Limits, Guard: guard, Meta: f.meta.Meta})
 		return nil
 	})
 }
@@ -74,22 +76,22 @@ func (h *History) Close() error { return h.db.Close() }
 // readOnly is the engine of a file that is only read.
 type readOnly struct{ *History }
 
-// Do implements Engine.
-func (readOnly) Do(context.Context, *Event) error { return delivery.ErrClosed }
+// Do implements store.Engine.
+func (readOnly) Do(context.Context, *store.Event) error { return delivery.ErrClosed }
 
-// Peek implements Engine.
-func (h readOnly) Peek(ctx context.Context, fn func(*txn) error) error { return h.View(ctx, fn) }
+// Peek implements store.Engine.
+func (h readOnly) Peek(ctx context.Context, fn func(*store.Txn) error) error { return h.View(ctx, fn) }
 
-// View implements Engine.
-func (h readOnly) View(ctx context.Context, fn func(*txn) error) error {
+// View implements store.Engine.
+func (h readOnly) View(ctx context.Context, fn func(*store.Txn) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	err := recovering(func() error {
+	err := store.Recovering(func() error {
 		return h.db.View(func(tx *bbolt.Tx) error {
 			f := &fileTxn{file: fileRows{tx: tx, changed: h.changed, state: h.state}}
-			h.of.begin(&f.txn, &f.file, h.of.guard.Look(), h.state.seen)
-			return fn(&f.txn)
+			h.of.Begin(&f.Txn, &f.file, h.state.seen)
+			return fn(&f.Txn)
 		})
 	})
 	if err != nil && err != delivery.ErrNotFound {
@@ -105,10 +107,7 @@ func (h *History) Tokens(ctx context.Context, within delivery.TokenOwner) ([]del
 
 // RestoredAt is when shelves were retired because the file was a copy; zero if
 // never.
-func (h *History) RestoredAt(ctx context.Context) (at time.Time, err error) {
-	err = h.of.engine.View(ctx, func(t *txn) error { at = t.restoredAt(); return nil })
-	return at, err
-}
+func (h *History) RestoredAt(ctx context.Context) (time.Time, error) { return h.of.RestoredAt(ctx) }
 
 // UserHistory implements delivery.Histories.
 func (h *History) UserHistory(ctx context.Context, user delivery.UserID, most int) (delivery.UserHistory, error) {

@@ -13,6 +13,7 @@ import (
 
 	"welcomed/delivery/archive"
 	"welcomed/safefile"
+	"welcomed/store"
 )
 
 // Import implements archive.Importer. What is at f.Path stays; an import that does
@@ -32,7 +33,7 @@ func (f *File) Import(ctx context.Context, lines iter.Seq2[archive.Line, error])
 	if err := syncFile(part); err != nil {
 		return fmt.Errorf("sync %s: %w", part, err)
 	}
-	if err := f.sound(ctx, part, true, func(*bbolt.DB) error { return nil }); errors.Is(err, errCorrupt) || errors.Is(err, errUnsound) {
+	if err := f.sound(ctx, part, true, func(*bbolt.DB) error { return nil }); errors.Is(err, store.ErrCorrupt) || errors.Is(err, store.ErrUnsound) {
 		return fmt.Errorf("%w: it says what cannot be: %w", archive.ErrBroken, err)
 	} else if err != nil {
 		return err
@@ -53,14 +54,14 @@ func syncFile(path string) error {
 
 // importTo makes the store and closes it.
 func (f *File) importTo(ctx context.Context, part string, lines iter.Seq2[archive.Line, error]) (err error) {
-	var im *importer
+	var im *store.Importer
 	var s *Store
 	defer func() {
 		if s != nil {
 			err = errors.Join(err, s.Close())
 		}
-		if err == nil && im != nil && !im.header.DatedAt.IsZero() {
-			err = markAhead(part, im.header.DatedAt)
+		if err == nil && im != nil && !im.Header.DatedAt.IsZero() {
+			err = markAhead(part, im.Header.DatedAt)
 		}
 	}()
 	for line, err := range lines {
@@ -72,23 +73,23 @@ func (f *File) importTo(ctx context.Context, part string, lines iter.Seq2[archiv
 				return err
 			}
 			s.db.NoSync = true // one sync at the end is enough
-			if im, err = s.startImport(ctx, header); err != nil {
+			if im, err = s.Import(ctx, header); err != nil {
 				return err
 			}
-			im.unchecked, im.lines = f.unchecked, cmp.Or(f.lines, im.lines)
+			im.Unchecked, im.Lines = f.unchecked, cmp.Or(f.lines, im.Lines)
 			continue
 		}
 		if im == nil {
 			break
 		}
-		if err := im.add(line); err != nil {
+		if err := im.Add(line); err != nil {
 			return err
 		}
 	}
 	if im == nil {
 		return archive.At(1, errors.New("there is no header"))
 	}
-	return im.end()
+	return im.End()
 }
 
 // markAhead notes in a file that nobody has open by what time something in it is dated
@@ -100,7 +101,7 @@ func markAhead(path string, at time.Time) error {
 		return err
 	}
 	return errors.Join(db.Update(func(tx *bbolt.Tx) error {
-		return errors.Join(tx.Bucket(bucketMeta.name).Put(keyAhead, numberKey(millis(at))), numberCommit(tx))
+		return change(tx, func(rows store.Rows) { store.NoteAhead(rows, at) })
 	}), db.Close())
 }
 

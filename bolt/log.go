@@ -1,11 +1,14 @@
 package bolt
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/binary"
 	"slices"
 
 	"go.etcd.io/bbolt"
+
+	"welcomed/store"
 )
 
 const (
@@ -65,7 +68,7 @@ func loadLog(b *bbolt.Bucket, first uint64, rows *rowMap) *changeLog {
 			pieces = append(pieces, piece{number, v[pieceHeader:]})
 		}
 		if len(k) != 4 || int(binary.BigEndian.Uint32(k)) < len(l.slots) {
-			panic(errCorrupt)
+			panic(store.ErrCorrupt)
 		}
 		for len(l.slots) < int(binary.BigEndian.Uint32(k)) {
 			l.slots = append(l.slots, 0) // one that is not there is free
@@ -76,7 +79,7 @@ func loadLog(b *bbolt.Bucket, first uint64, rows *rowMap) *changeLog {
 	var log []byte
 	for _, p := range pieces {
 		if p.number != l.next() {
-			panic(errCorrupt)
+			panic(store.ErrCorrupt)
 		}
 		log = append(log, p.data...)
 		l.sizes = append(l.sizes, len(p.data))
@@ -137,7 +140,7 @@ func (l *changeLog) merge(f *fileRows, most int) {
 		f.merge(row)
 	}
 	if len(merged) == most {
-		l.hand = append(cloneBytes(merged[most-1].keyBytes()), 0)
+		l.hand = append(bytes.Clone(merged[most-1].keyBytes()), 0)
 		return
 	}
 	l.hand = nil

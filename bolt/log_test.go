@@ -14,6 +14,7 @@ import (
 
 	"welcomed/delivery"
 	"welcomed/mls/mlstest"
+	"welcomed/store"
 )
 
 // A mirror does to a map what is done to the rows of a store.
@@ -36,8 +37,8 @@ func (m *mirror) open() {
 // grow has the file mapped for good: to map more, the writer waits for readers.
 func (m *mirror) grow() {
 	m.t.Helper()
-	must(m.t, m.s.writer.do(context.Background(), 0, func(t *txn) error {
-		t.put(kindKeyPackages, numberKey(1), make([]byte, 4<<20))
+	must(m.t, m.s.writer.do(context.Background(), 0, func(t *store.Txn) error {
+		t.Rows().Put(kindKeyPackages, numberKey(1), make([]byte, 4<<20))
 		return nil
 	}))
 }
@@ -49,16 +50,16 @@ func (m *mirror) key() string { return fmt.Sprintf("%03d", m.rand.IntN(300)) }
 func (m *mirror) change(err error) {
 	m.t.Helper()
 	after := maps.Clone(m.rows)
-	got := m.s.writer.do(context.Background(), 0, func(t *txn) error {
+	got := m.s.writer.do(context.Background(), 0, func(t *store.Txn) error {
 		for range 1 + m.rand.IntN(40) {
 			key := m.key()
 			if m.rand.IntN(3) == 0 {
-				t.del(kindNames, []byte(key))
+				t.Rows().Delete(kindNames, []byte(key))
 				delete(after, key)
 				continue
 			}
 			after[key] = string(bytes.Repeat([]byte{byte(m.rand.IntN(256))}, m.rand.IntN(400)))
-			t.put(kindNames, []byte(key), []byte(after[key]))
+			t.Rows().Put(kindNames, []byte(key), []byte(after[key]))
 		}
 		m.compare(t, after)
 		return err
@@ -72,18 +73,18 @@ func (m *mirror) change(err error) {
 }
 
 // compare reads every row, one by one and in a scan from somewhere.
-func (m *mirror) compare(t *txn, want map[string]string) {
+func (m *mirror) compare(t *store.Txn, want map[string]string) {
 	m.t.Helper()
 	for i := range 300 {
 		key := fmt.Sprintf("%03d", i)
 		value, ok := want[key]
-		if got := t.get(kindNames, []byte(key)); (got != nil) != ok || string(got) != value {
+		if got := t.Rows().Get(kindNames, []byte(key)); (got != nil) != ok || string(got) != value {
 			m.t.Fatalf("%s is %x, want %x (%v)", key, got, value, ok)
 		}
 	}
 	prefix, from := fmt.Sprint(m.rand.IntN(3)), m.key()
 	var got, keys []string
-	for k, v := range t.scan(kindNames, []byte(prefix), []byte(from)) {
+	for k, v := range scan(t.Rows(), kindNames, []byte(prefix), []byte(from)) {
 		got = append(got, string(k)+"="+string(v))
 	}
 	for _, k := range slices.Sorted(maps.Keys(want)) {
@@ -116,7 +117,7 @@ func TestRowsAreWhatWasLastWritten(t *testing.T) {
 			default:
 				m.change(nil)
 			}
-			must(t, m.s.View(t.Context(), func(t *txn) error { m.compare(t, m.rows); return nil }))
+			must(t, m.s.View(t.Context(), func(t *store.Txn) error { m.compare(t, m.rows); return nil }))
 		}
 	}
 }
@@ -140,13 +141,16 @@ func (m *mirror) crash() {
 // mergeAll waits until nothing is in the log any more.
 func (m *mirror) mergeAll() {
 	m.t.Helper()
-	must(m.t, m.s.writer.do(context.Background(), 0, func(t *txn) error {
+	must(m.t, m.s.writer.do(context.Background(), 0, func(t *store.Txn) error {
 		m.s.writer.merging = true
 		return nil
 	}))
 	deadline := time.Now().Add(20 * time.Second)
 	for waiting := 1; waiting > 0; time.Sleep(time.Millisecond) {
-		must(m.t, m.s.View(context.Background(), func(t *txn) error { waiting = t.rows.(*fileRows).changed.Len(); return nil }))
+		tx, rows, err := m.s.beginRead()
+		must(m.t, err)
+		waiting = rows.Len()
+		must(m.t, tx.Rollback())
 		if time.Now().After(deadline) {
 			m.t.Fatal("the log is not merged while nothing is to do")
 		}
@@ -162,7 +166,7 @@ func (m *mirror) snapshot() {
 	for range 5 {
 		m.change(nil)
 	}
-	m.compare(&m.s.newTxn(tx, rows).txn, before)
+	m.compare(&m.s.newTxn(tx, rows).Txn, before)
 	must(m.t, tx.Rollback())
 }
 
@@ -176,9 +180,9 @@ func TestTheLogStaysWithinItsBounds(t *testing.T) {
 		s.db.NoSync = true
 		most, rows, pieces := 0, 0, 0
 		for n := 0; n < 20_000; n += each {
-			must(t, s.writer.do(context.Background(), 0, func(t *txn) error {
+			must(t, s.writer.do(context.Background(), 0, func(t *store.Txn) error {
 				for range each {
-					t.put(kindNames, mlstest.Random(8), mlstest.Random(100))
+					t.Rows().Put(kindNames, mlstest.Random(8), mlstest.Random(100))
 				}
 				return nil
 			}))

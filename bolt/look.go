@@ -9,6 +9,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"welcomed/delivery"
+	"welcomed/store"
 )
 
 // lookTimeout is how long Look waits for who has the file open: nearly not.
@@ -19,7 +20,7 @@ type Outlook struct {
 	New      bool    // there is no file, and one would be made
 	Restored bool    // it is a copy, whose shelves would be cleared
 	Upgrade  Upgrade // what would be done first, without the copy; zero: nothing
-	Naming   Naming
+	Naming   store.Naming
 }
 
 // Look says whether Open could open the file at path. It changes nothing. A file
@@ -71,11 +72,11 @@ func look(path string) (found Outlook, err error) {
 		if err != nil {
 			return err
 		}
-		found.Restored = f.restored || wholeCommit(tx) != nil
-		if format := f.store.format; format < formatVersion {
-			found.Upgrade = Upgrade{From: int(format), To: formatVersion}
+		found.Restored = f.meta.Restored || wholeCommit(tx) != nil
+		if format := f.meta.Format; format < store.FormatVersion {
+			found.Upgrade = Upgrade{From: int(format), To: store.FormatVersion}
 		}
-		found.Naming = f.naming()
+		found.Naming = f.Naming()
 		return nil
 	})
 	return found, err

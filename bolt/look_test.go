@@ -11,6 +11,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"welcomed/delivery"
+	"welcomed/store"
 )
 
 func TestALookSaysWhatOpenWouldAndChangesNothing(t *testing.T) {
@@ -43,10 +44,10 @@ func TestALookSaysWhatOpenWouldAndChangesNothing(t *testing.T) {
 		t.Errorf("a copy: %+v, %v", found, err)
 	}
 	older := filepath.Join(t.TempDir(), "older.db")
-	if err := os.WriteFile(older, ofFormat(t, before, oldestFormat), 0o600); err != nil {
+	if err := os.WriteFile(older, ofFormat(t, before, 3), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if found, err := Look(older); err != nil || found.Upgrade != (Upgrade{From: oldestFormat, To: formatVersion}) {
+	if found, err := Look(older); err != nil || found.Upgrade != (Upgrade{From: 3, To: store.FormatVersion}) {
 		t.Errorf("a file of the oldest format: %+v, %v", found, err)
 	}
 }
@@ -66,7 +67,7 @@ func TestALookRefusesWhatOpenRefuses(t *testing.T) {
 		"words":       []byte("These words are worth keeping."),
 		"torn":        whole[:3*pageSize],
 		"no meta":     append(make([]byte, 2*pageSize), whole[2*pageSize:]...),
-		"of tomorrow": ofFormat(t, whole, formatVersion+1),
+		"of tomorrow": ofFormat(t, whole, store.FormatVersion+1),
 		"of nobody":   ofFormat(t, whole, 1),
 	} {
 		path := filepath.Join(t.TempDir(), "w.db")
@@ -95,7 +96,7 @@ func ofFormat(t *testing.T, whole []byte, version uint32) []byte {
 		t.Fatal(err)
 	}
 	err = db.Update(func(tx *bbolt.Tx) error {
-		return tx.Bucket(bucketMeta.name).Put(keyFormat, binary.BigEndian.AppendUint32(nil, version))
+		return tx.Bucket(bucketMeta.name).Put([]byte("format"), binary.BigEndian.AppendUint32(nil, version))
 	})
 	if err := errors.Join(err, db.Close()); err != nil {
 		t.Fatal(err)

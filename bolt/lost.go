@@ -12,6 +12,7 @@ import (
 
 	"welcomed/progress"
 	"welcomed/safefile"
+	"welcomed/store"
 )
 
 // Some disks say that they have written what they have not. After a power cut the
@@ -39,6 +40,12 @@ func numberCommit(tx *bbolt.Tx) error {
 		return meta.Put(keyCommit, encodeCommit(tx, readU64(row[8:])))
 	}
 	return nil
+}
+
+// change changes rows of the meta bucket, of a file that nobody serves.
+func change(tx *bbolt.Tx, fn func(store.Rows)) error {
+	err := store.Recovering(func() error { fn(&fileRows{tx: tx}); return nil })
+	return errors.Join(err, numberCommit(tx))
 }
 
 // wholeCommit returns errLostCommit if what a transaction sees is another than the

@@ -13,6 +13,7 @@ import (
 	"welcomed/delivery/storetest"
 	"welcomed/mls"
 	"welcomed/mls/mlstest"
+	"welcomed/store"
 )
 
 // commits returns the file after each of n publications of one KeyPackage, and what
@@ -64,7 +65,7 @@ func TestADiskThatLostTheLastCommit(t *testing.T) {
 			write(t, path, lie(files[i-1], files[i], zeros))
 			limited := opts
 			limited.Limits = delivery.DefaultLimits()
-			report, err := bolt.Examine(t.Context(), path, bolt.CheckOptions{})
+			report, err := bolt.Examine(t.Context(), path, store.CheckOptions{})
 			must(t, err)
 			if !report.LostCommit || report.Sound() {
 				t.Fatalf("commit %d, zeros %v: check says %+v", i, zeros, report)
@@ -80,7 +81,7 @@ func TestADiskThatLostTheLastCommit(t *testing.T) {
 				if !strings.Contains(err.Error(), "check --repair") || strings.Contains(err.Error(), "\n") {
 					t.Fatalf("commit %d, zeros %v: %v", i, zeros, err)
 				}
-				report, err := bolt.Repair(t.Context(), path, bolt.CheckOptions{})
+				report, err := bolt.Repair(t.Context(), path, store.CheckOptions{})
 				must(t, err)
 				if !report.LostCommit || !report.Sound() || report.Copy == "" {
 					t.Errorf("commit %d: repair says %+v", i, report)
@@ -114,11 +115,11 @@ func TestEveryWriterNumbersItsCommit(t *testing.T) {
 	for what, do := range map[string]func() error{
 		"mark":    func() error { return bolt.MarkRestored(t.Context(), path) },
 		"compact": func() error { return bolt.CompactInPlace(t.Context(), path, nil) },
-		"repair":  func() error { _, err := bolt.Repair(t.Context(), path, bolt.CheckOptions{}); return err },
+		"repair":  func() error { _, err := bolt.Repair(t.Context(), path, store.CheckOptions{}); return err },
 		"export":  func() error { export(t, path, true); return bolt.MarkRestored(t.Context(), path) },
 	} {
 		must(t, do())
-		report, err := bolt.Examine(t.Context(), path, bolt.CheckOptions{})
+		report, err := bolt.Examine(t.Context(), path, store.CheckOptions{})
 		if err != nil || !report.Sound() {
 			t.Errorf("after %s: %+v, %v", what, report, err)
 		}

@@ -14,6 +14,7 @@ import (
 	"welcomed/delivery"
 	"welcomed/delivery/storetest"
 	"welcomed/delivery/storetest/model"
+	"welcomed/store"
 )
 
 // Random sequences of events find the store and the reference in agreement,
@@ -112,7 +113,7 @@ func modelFixture(t *testing.T, dir string, opts Options) model.Fixture {
 		Remove: func() {
 			_ = last.Close()
 			if damaged {
-				if r, err := Repair(context.Background(), path, CheckOptions{}); err != nil || !r.Sound() {
+				if r, err := Repair(context.Background(), path, store.CheckOptions{}); err != nil || !r.Sound() {
 					t.Error(err, r)
 				}
 			}

@@ -47,7 +47,8 @@ func twinOf(t *testing.T, path string) string {
 
 // A life is what has happened to a store, and what is to be done again.
 type life struct {
-	villager
+	storetest.Villager
+	s     *bolt.Store
 	path  string
 	spent delivery.NewKeyPackage
 	init  []byte // an init_key that was used
@@ -56,9 +57,9 @@ type life struct {
 
 // lived returns a store, closed, to which everything has happened.
 func lived(t *testing.T) *life {
-	l := &life{villager: villager{t: t, clock: storetest.NewClock()}, path: filepath.Join(t.TempDir(), "welcomed.db")}
-	l.s = l.openAt(l.path)
-	l.villager.live()
+	l := &life{Villager: storetest.Villager{T: t, Clock: storetest.NewClock()}, path: filepath.Join(t.TempDir(), "welcomed.db")}
+	l.reopen()
+	l.Live()
 	l.restore()
 	l.removed(delivery.DeviceID{User: "frank", Name: "phone"})
 	l.grow()
@@ -68,84 +69,90 @@ func lived(t *testing.T) *life {
 }
 
 func (l *life) openAt(path string) *bolt.Store {
-	return open(l.t, path, bolt.Options{Clock: l.clock, LogSize: 8 << 10})
+	return open(l.T, path, bolt.Options{Clock: l.Clock, LogSize: 8 << 10})
+}
+
+// reopen opens the store to which things happen.
+func (l *life) reopen() {
+	l.s = l.openAt(l.path)
+	l.Store = l.s
 }
 
 // restore puts the store back, and a device publishes what it may have published
 // before.
 func (l *life) restore() {
-	must(l.t, errors.Join(l.s.Close(), bolt.MarkRestored(l.t.Context(), l.path)))
-	l.s = l.openAt(l.path)
-	l.later = newKeyPackage(l.t, mlstest.NewSigner(1, "alice"))
+	must(l.T, errors.Join(l.s.Close(), bolt.MarkRestored(l.T.Context(), l.path)))
+	l.reopen()
+	l.later = newKeyPackage(l.T, mlstest.NewSigner(1, "alice"))
 	grace := delivery.DeviceID{User: "grace", Name: "phone"} // who leaves no tombstones
-	l.publish(grace, mlstest.LastResort())
-	old := newKeyPackage(l.t, mlstest.NewSigner(1, "grace"))
-	p, err := l.s.Publish(l.t.Context(), delivery.Unauthenticated(), grace, []delivery.NewKeyPackage{old})
-	must(l.t, err)
+	l.Publish(grace, mlstest.LastResort())
+	old := newKeyPackage(l.T, mlstest.NewSigner(1, "grace"))
+	p, err := l.s.Publish(l.T.Context(), delivery.Unauthenticated(), grace, []delivery.NewKeyPackage{old})
+	must(l.T, err)
 	if p.Items[0].Status != delivery.NotAfterRestore {
-		l.t.Fatalf("an old one is %s", p.Items[0].Status)
+		l.T.Fatalf("an old one is %s", p.Items[0].Status)
 	}
 }
 
 // removed leaves a device of which nothing is known but when it was removed.
 func (l *life) removed(id delivery.DeviceID) {
-	l.publish(id, mlstest.WithLifetime(0, uint64(l.clock.Now().AddDate(0, 0, 2).Unix())))
-	must(l.t, l.s.RemoveDevice(l.t.Context(), delivery.Unauthenticated(), id))
-	l.clock.Advance(31 * 24 * time.Hour)
-	must(l.t, l.s.RemoveDevice(l.t.Context(), delivery.Unauthenticated(), id))
+	l.Publish(id, mlstest.WithLifetime(0, uint64(l.Clock.Now().AddDate(0, 0, 2).Unix())))
+	must(l.T, l.s.RemoveDevice(l.T.Context(), delivery.Unauthenticated(), id))
+	l.Clock.Advance(31 * 24 * time.Hour)
+	must(l.T, l.s.RemoveDevice(l.T.Context(), delivery.Unauthenticated(), id))
 	l.sweep(l.s)
 }
 
 // damaged leaves a device with a Welcome that has ended because bits have flipped, and a
 // KeyPackage that has lost its bytes.
 func (l *life) damaged(id delivery.DeviceID) {
-	ctx := l.t.Context()
-	k := l.publish(id)
-	ended := l.post(false, l.publish(id))
-	must(l.t, l.s.Close())
-	bolt.FlipPart(l.t, l.path, storetest.Damage{Part: storetest.PartKeyPackage, Ref: k.Ref})
-	bolt.FlipPart(l.t, l.path, storetest.Damage{Part: storetest.PartGroupInfo, Welcome: ended})
-	l.s = l.openAt(l.path)
-	must(l.t, ignoreDeliveries(l.s.Claim(ctx, delivery.Unauthenticated(), id, delivery.ClaimOptions{})))
+	ctx := l.T.Context()
+	k := l.Publish(id)
+	ended := l.Post(false, l.Publish(id))
+	must(l.T, l.s.Close())
+	bolt.FlipPart(l.T, l.path, storetest.Damage{Part: storetest.PartKeyPackage, Ref: k.Ref})
+	bolt.FlipPart(l.T, l.path, storetest.Damage{Part: storetest.PartGroupInfo, Welcome: ended})
+	l.reopen()
+	must(l.T, ignoreDeliveries(l.s.Claim(ctx, delivery.Unauthenticated(), id, delivery.ClaimOptions{})))
 	if r, err := l.s.List(ctx, delivery.Unauthenticated(), id.User, delivery.ListOptions{}); err != nil || len(r.Devices) > 0 {
-		l.t.Fatal(r, err)
+		l.T.Fatal(r, err)
 	}
 }
 
 // grow does what live does not.
 func (l *life) grow() {
-	t, ctx, id := l.t, l.t.Context(), villageDevices[0]
+	t, ctx, id := l.T, l.T.Context(), storetest.VillageDevices[0]
 	self := delivery.Caller{User: id.User, Device: id.Name}
-	last := l.publish(id, mlstest.LastResort())
+	last := l.Publish(id, mlstest.LastResort())
 	for range 3 {
 		l.postLarge(last)
 	}
-	l.claim(id)
-	rejected := l.post(false, l.publish(id))
-	lapsed := l.post(false, l.publish(id))
+	l.Claim(id)
+	rejected := l.Post(false, l.Publish(id))
+	lapsed := l.Post(false, l.Publish(id))
 	must(t, ignoreDeliveries(l.s.Claim(ctx, self, id, delivery.ClaimOptions{})))
 	_, err := l.s.Reject(ctx, self, id, rejected, "", delivery.ReasonOther, "no <key> for “it”")
 	must(t, err)
-	l.clock.Advance(15 * 24 * time.Hour) // and lapsed is
+	l.Clock.Advance(15 * 24 * time.Hour) // and lapsed is
 	l.sweep(l.s)
 	must(t, l.s.Acknowledge(ctx, self, id, lapsed, ""))
 
-	l.spent = l.publish(id)
+	l.spent = l.Publish(id)
 	l.init = l.spent.InitKey
-	l.post(false, l.spent)
+	l.Post(false, l.spent)
 	must(t, l.s.Withdraw(ctx, self, id, l.spent.Ref))
-	l.publish(id, mlstest.WithLifetime(0, uint64(l.clock.Now().Add(2*time.Hour).Unix())))
-	l.post(true, l.publish(id))
-	l.publish(id)
+	l.Publish(id, mlstest.WithLifetime(0, uint64(l.Clock.Now().Add(2*time.Hour).Unix())))
+	l.Post(true, l.Publish(id))
+	l.Publish(id)
 	must(t, ignoreReservation(l.s.Reserve(ctx, delivery.Caller{User: "ann"}, delivery.ReserveRequest{Devices: []delivery.DeviceID{id}})))
-	l.clock.Advance(25 * time.Hour)
+	l.Clock.Advance(25 * time.Hour)
 	l.sweep(l.s)
-	l.post(false, l.publish(id))
+	l.Post(false, l.Publish(id))
 	must(t, ignoreDeliveries(l.s.Claim(ctx, self, id, delivery.ClaimOptions{Refs: []mls.KeyPackageRef{}}))) // withheld, overdue
-	_, err = l.s.Post(ctx, delivery.Caller{User: "eve"}, l.posting(l.publish(id), l.spent))                 // a mismatch
+	_, err = l.s.Post(ctx, delivery.Caller{User: "eve"}, l.posting(l.Publish(id), l.spent))                 // a mismatch
 	must(t, err)
-	must(t, ignoreReservation(l.s.Reserve(ctx, delivery.Caller{User: "ann"}, delivery.ReserveRequest{Devices: []delivery.DeviceID{villageDevices[2]}, IdempotencyKey: "again"})))
-	l.waits(villageDevices[1])
+	must(t, ignoreReservation(l.s.Reserve(ctx, delivery.Caller{User: "ann"}, delivery.ReserveRequest{Devices: []delivery.DeviceID{storetest.VillageDevices[2]}, IdempotencyKey: "again"})))
+	l.waits(storetest.VillageDevices[1])
 	for _, o := range []delivery.TokenOwner{{User: "alice"}, {Service: "app"}} {
 		_, err = l.s.AddToken(ctx, delivery.Token{ID: "of-" + strings.ReplaceAll(o.String(), " ", "-"), Hash: [32]byte{1}, Owner: o, ReadOnly: o.Service != ""})
 		must(t, err)
@@ -155,15 +162,15 @@ func (l *life) grow() {
 // waits leaves a device with Welcomes in every state that has not ended, and with
 // one that was cancelled.
 func (l *life) waits(id delivery.DeviceID) {
-	l.publish(id, mlstest.LastResort()) // retired by the next
-	last := l.publish(id, mlstest.LastResort())
+	l.Publish(id, mlstest.LastResort()) // retired by the next
+	last := l.Publish(id, mlstest.LastResort())
 	l.postLarge(last)
-	l.post(false, last, l.publish(id))
-	l.post(false, l.publish(id))
-	l.claim(id)
-	_, err := l.s.Cancel(l.t.Context(), delivery.Caller{User: "ann"}, l.post(true, l.publish(id)))
-	must(l.t, err)
-	l.post(true, l.publish(id)) // which is not overdue yet
+	l.Post(false, last, l.Publish(id))
+	l.Post(false, l.Publish(id))
+	l.Claim(id)
+	_, err := l.s.Cancel(l.T.Context(), delivery.Caller{User: "ann"}, l.Post(true, l.Publish(id)))
+	must(l.T, err)
+	l.Post(true, l.Publish(id)) // which is not overdue yet
 }
 
 func ignoreDeliveries(_ delivery.ClaimResult, err error) error  { return err }
@@ -175,45 +182,45 @@ func (l *life) posting(items ...delivery.NewKeyPackage) delivery.Posting {
 		refs = append(refs, item.Ref)
 	}
 	w, err := mls.ParseWelcome(mlstest.Welcome(items[0].Suite, refs...))
-	must(l.t, err)
+	must(l.T, err)
 	return delivery.Posting{Welcome: w, RatchetTree: []byte("a tree")}
 }
 
 // postLarge posts a Welcome whose payloads are larger than a piece.
 func (l *life) postLarge(item delivery.NewKeyPackage) {
 	w, err := mls.ParseWelcome(mlstest.WelcomeSize(300<<10, item.Suite, item.Ref))
-	must(l.t, err)
-	o, err := l.s.Post(l.t.Context(), delivery.Caller{Service: "app"}, delivery.Posting{Welcome: w, RatchetTree: mlstest.Random(archive.PieceBytes + 1)})
-	must(l.t, err)
+	must(l.T, err)
+	o, err := l.s.Post(l.T.Context(), delivery.Caller{Service: "app"}, delivery.Posting{Welcome: w, RatchetTree: mlstest.Random(archive.PieceBytes + 1)})
+	must(l.T, err)
 	l.Welcomes = append(l.Welcomes, o.ID.String())
-	l.clock.Advance(time.Minute)
+	l.Clock.Advance(time.Minute)
 }
 
 func (l *life) sweep(s *bolt.Store) delivery.SweepResult {
-	swept, err := s.Sweep(l.t.Context())
-	must(l.t, err)
+	swept, err := s.Sweep(l.T.Context())
+	must(l.T, err)
 	return swept
 }
 
 // goOn asks for everything, repeats what was done before and lets time pass, and
 // says what is answered.
 func (l *life) goOn(s *bolt.Store) (answers []string) {
-	ctx, id := l.t.Context(), villageDevices[0]
+	ctx, id := l.T.Context(), storetest.VillageDevices[0]
 	self := delivery.Caller{User: id.User, Device: id.Name}
 	say := func(format string, args ...any) { answers = append(answers, fmt.Sprintf(format, args...)) }
 	_, err := s.Publish(ctx, self, id, []delivery.NewKeyPackage{l.spent})
 	say("published again: %v", err)
-	reused := newKeyPackage(l.t, mlstest.NewSigner(l.spent.Suite, "alice"), mlstest.WithInitKey(l.init))
+	reused := newKeyPackage(l.T, mlstest.NewSigner(l.spent.Suite, "alice"), mlstest.WithInitKey(l.init))
 	_, err = s.Publish(ctx, self, id, []delivery.NewKeyPackage{reused})
 	say("the same init_key: %v", err)
-	p, err := s.Publish(ctx, delivery.Unauthenticated(), villageDevices[1], []delivery.NewKeyPackage{l.later})
-	must(l.t, err)
+	p, err := s.Publish(ctx, delivery.Unauthenticated(), storetest.VillageDevices[1], []delivery.NewKeyPackage{l.later})
+	must(l.T, err)
 	k, err := s.KeyPackage(ctx, delivery.Unauthenticated(), l.later.Ref)
 	say("not after the restore: %v %v %v", p.Items[0].Status, k.State, err)
-	_, err = s.Publish(ctx, delivery.Caller{User: "dave", Device: "gone", Bound: storetest.NewClock().Now()}, villageDevices[4], []delivery.NewKeyPackage{l.later})
+	_, err = s.Publish(ctx, delivery.Caller{User: "dave", Device: "gone", Bound: storetest.NewClock().Now()}, storetest.VillageDevices[4], []delivery.NewKeyPackage{l.later})
 	say("credentials that were outlived: %v", err)
 	for _, key := range []string{"again", "other"} {
-		r, err := s.Reserve(ctx, delivery.Caller{User: "ann"}, delivery.ReserveRequest{Devices: []delivery.DeviceID{villageDevices[2]}, IdempotencyKey: key})
+		r, err := s.Reserve(ctx, delivery.Caller{User: "ann"}, delivery.ReserveRequest{Devices: []delivery.DeviceID{storetest.VillageDevices[2]}, IdempotencyKey: key})
 		say("reserved: %v %v %v", r.Repeated, r.Users[0].Status, err)
 	}
 	_, err = s.Reserve(ctx, delivery.Caller{User: "ann"}, delivery.ReserveRequest{Users: []delivery.UserID{"bob"}, IdempotencyKey: "again"})
@@ -222,32 +229,32 @@ func (l *life) goOn(s *bolt.Store) (answers []string) {
 		token, err := s.Token(ctx, token)
 		say("token: %v %v", token, err)
 	}
-	answers = append(answers, l.ask(l.t, s)...)
+	answers = append(answers, l.Ask(l.T, s)...)
 	return answers
 }
 
 // goOnAt is goOn of the store at path, and what is written down of it while years
 // pass.
 func (l *life) goOnAt(path string) (answers []string) {
-	start := l.clock.Now()
-	defer func(clock *storetest.Clock) { l.clock = clock }(l.clock)
-	l.clock = storetest.NewClock()
-	l.clock.Advance(start.Sub(l.clock.Now()))
+	start := l.Clock.Now()
+	defer func(clock *storetest.Clock) { l.Clock = clock }(l.Clock)
+	l.Clock = storetest.NewClock()
+	l.Clock.Advance(start.Sub(l.Clock.Now()))
 	s := l.openAt(path)
 	answers = l.goOn(s)
 	for _, d := range []int{0, 1, 2, 10, 16, 31, 32, 50, 62, 95, 130, 400, 500} {
-		l.clock.Advance(start.AddDate(0, 0, d).Sub(l.clock.Now()))
+		l.Clock.Advance(start.AddDate(0, 0, d).Sub(l.Clock.Now()))
 		answers = append(answers, fmt.Sprintf("swept after %d days: %+v", d, l.sweep(s)))
-		stats, err := s.Stats(l.t.Context())
-		must(l.t, err)
+		stats, err := s.Stats(l.T.Context())
+		must(l.T, err)
 		answers = append(answers, fmt.Sprint(stats.KeyPackages, stats.Welcomes, stats.Shelves, stats.Overdue, stats.HoldsOverdue, stats.RestoredAt))
 		if d%5 == 0 {
-			must(l.t, s.Close())
-			answers = append(answers, strings.Split(export(l.t, path, false), "\n")...)
+			must(l.T, s.Close())
+			answers = append(answers, strings.Split(export(l.T, path, false), "\n")...)
 			s = l.openAt(path)
 		}
 	}
-	must(l.t, s.Close())
+	must(l.T, s.Close())
 	return answers
 }
 
@@ -258,10 +265,10 @@ func TestAStoreThatHasMovedGoesOnWhereItWas(t *testing.T) {
 	must(t, imported(moved, text))
 	must(t, bolt.Check(t.Context(), moved))
 	if again := export(t, twinOf(t, moved), true); again != text {
-		requireSame(t, strings.Split(again, "\n"), strings.Split(text, "\n"))
+		storetest.SameAnswers(t, strings.Split(again, "\n"), strings.Split(text, "\n"))
 	}
 	want := l.goOnAt(twin)
-	requireSame(t, l.goOnAt(moved), want)
+	storetest.SameAnswers(t, l.goOnAt(moved), want)
 }
 
 // An archive that is not final is what a restored backup is.
@@ -272,7 +279,7 @@ func TestAnImportIsLikeARestoredBackup(t *testing.T) {
 	must(t, bolt.MarkRestored(t.Context(), copied))
 	must(t, imported(moved, text))
 	want := l.goOnAt(copied)
-	requireSame(t, withoutEpoch(l.goOnAt(moved)), withoutEpoch(want))
+	storetest.SameAnswers(t, withoutEpoch(l.goOnAt(moved)), withoutEpoch(want))
 	if again := export(t, l.path, true); !strings.Contains(again, `"shelves":"keep"`) {
 		t.Error("an export that is not final has changed the store")
 	}
@@ -342,7 +349,7 @@ func TestAnImportIsWholeOrNotThere(t *testing.T) {
 func TestWhatHasMovedIsNotServed(t *testing.T) {
 	l := lived(t)
 	export(t, l.path, true)
-	s, err := bolt.Open(l.path, bolt.Options{Limits: delivery.DefaultLimits(), Clock: l.clock})
+	s, err := bolt.Open(l.path, bolt.Options{Limits: delivery.DefaultLimits(), Clock: l.Clock})
 	if err == nil {
 		_ = s.Close()
 		t.Fatal("it is served")
@@ -388,5 +395,5 @@ func TestAFileOfFormat3IsExported(t *testing.T) {
 	moved := filepath.Join(t.TempDir(), "welcomed.db")
 	must(t, imported(moved, text))
 	must(t, bolt.MarkRestored(t.Context(), path))
-	requireSame(t, v.ask(t, v.open(t, moved)), v.ask(t, v.open(t, path)))
+	storetest.SameAnswers(t, v.Ask(t, v.open(t, moved)), v.Ask(t, v.open(t, path)))
 }

@@ -1,10 +1,8 @@
 package bolt
 
 import (
-	"bytes"
 	"cmp"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -22,6 +20,7 @@ import (
 	berrors "go.etcd.io/bbolt/errors"
 
 	"welcomed/delivery"
+	"welcomed/store"
 )
 
 const (
@@ -70,7 +69,8 @@ type Options struct {
 
 // A Store keeps everything in one file. It implements delivery.Store.
 type Store struct {
-	decisions
+	*store.Store
+	guard    *delivery.ClockGuard
 	path     string
 	opts     Options
 	db       *bbolt.DB
@@ -149,9 +149,8 @@ func openStore(path string, opts Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{decisions: decisions{name: path, limits: opts.Limits, observeDamage: opts.ObserveDamage}, path: path, opts: opts, db: db, file: file, created: created, copying: make(chan struct{}, 1),
+	s := &Store{path: path, opts: opts, db: db, file: file, created: created, copying: make(chan struct{}, 1),
 		revoked: &revokedFile{path: RevokedPath(path), changed: make(chan struct{}, 1)}}
-	s.engine = s
 	if err := s.start(); err != nil {
 		s.abandon(err)
 		return nil, err
@@ -166,16 +165,13 @@ func (s *Store) abandon(why error) {
 		s.writer.close()
 	}
 	_ = s.revoked.close()
-	if !errors.Is(why, errUnreadable) { // after which bbolt may hold its locks
+	if !errors.Is(why, store.ErrUnreadable) { // after which bbolt may hold its locks
 		_ = errors.Join(s.unmapHead(), s.db.Close())
 	}
 }
 
 // Created reports whether Open has made the file, because there was none.
 func (s *Store) Created() bool { return s.created }
-
-// errNotOurs: the file is a bbolt file, but of something else.
-var errNotOurs = errors.New("not a welcomed database")
 
 func openFile(path string, opts Options) (*bbolt.DB, error) {
 	db, _, err := openBoth(path, opts, 0)
@@ -275,7 +271,7 @@ func refusing(err *error) {
 	switch p := recover().(type) {
 	case nil:
 	case interface{ Addr() uintptr }:
-		*err = errUnreadable
+		*err = store.ErrUnreadable
 	default:
 		*err = fmt.Errorf("%w: %v", berrors.ErrInvalid, p)
 	}
@@ -338,12 +334,12 @@ func openError(path string, err error) error {
 		return fmt.Errorf("database %s cannot be locked (%w): it is probably on a network share without locks, put it on a local disk", abs, err)
 	case errors.Is(err, syscall.EROFS):
 		return fmt.Errorf("database %s is on a file system that is mounted read-only: %w", abs, err)
-	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum), errors.Is(err, berrors.ErrVersionMismatch), isDamage(err):
+	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum), errors.Is(err, berrors.ErrVersionMismatch), store.IsDamage(err):
 		if soundBehind(path) {
 			return fmt.Errorf("database %s is corrupt: %w; it was left as it is; the state before its last commit is there, and welcomed check --repair puts that in its place", abs, err)
 		}
 		return fmt.Errorf("database %s is corrupt or not a database: %w; it was left as it is, restore a backup", abs, err)
-	case errors.Is(err, errUnsound):
+	case errors.Is(err, store.ErrUnsound):
 		return fmt.Errorf("database %s was left as it is: %w", abs, err)
 	case noRoom(err):
 		return fmt.Errorf("no room for database %s: %w", abs, err)
@@ -361,13 +357,12 @@ func (s *Store) start() (err error) {
 	if err := s.secure(); err != nil {
 		return err
 	}
-	var restored bool
-	err = s.db.View(func(tx *bbolt.Tx) error {
-		meta, err := readMeta(tx)
+	var meta fileMeta
+	err = s.db.View(func(tx *bbolt.Tx) (err error) {
+		meta, err = readMeta(tx)
 		if err == nil {
-			restored, s.format, s.summedFrom = meta.restored, meta.format, meta.summedFrom
 			s.state.Store(&meta.state)
-			err = refuseMoved(tx)
+			err = refuseMoved(meta)
 		}
 		if err == nil && !s.opts.anyCommit {
 			err = wholeCommit(tx)
@@ -375,10 +370,10 @@ func (s *Store) start() (err error) {
 		return err
 	})
 	if err == nil && s.opts.anyCommit {
-		restored, err = true, mark(s.db)
+		meta.Restored, err = true, mark(s.db)
 	}
-	if err == nil && s.format < formatVersion {
-		err = s.upgrade()
+	if err == nil && meta.Format < store.FormatVersion {
+		meta.Meta, err = s.upgrade(meta.Meta)
 	}
 	if err != nil {
 		return err
@@ -388,6 +383,7 @@ func (s *Store) start() (err error) {
 		seen = time.Time{} // what the clock said a moment ago is no knowledge
 	}
 	s.guard = delivery.NewClockGuard(s.opts.Clock, seen, s.opts.TrustClock)
+	s.Store = store.New(s, store.Options{Name: s.path, Limits: s.opts.Limits, Guard: s.guard, Meta: meta.Meta, ObserveDamage: s.opts.ObserveDamage})
 	if err := s.startWriter(); err != nil {
 		return err
 	}
@@ -395,7 +391,7 @@ func (s *Store) start() (err error) {
 	if err != nil {
 		return err
 	}
-	if restored {
+	if meta.Restored {
 		s.restored = "it is a copy"
 	}
 	if other {
@@ -405,19 +401,12 @@ func (s *Store) start() (err error) {
 	if err != nil {
 		return err
 	}
-	if s.restored != "" {
-		err = s.retireShelves()
-	}
+	err = s.Start(context.Background(), s.restored != "")
 	if err == nil && other {
 		err = s.forgetCommitted()
 	}
-	if err != nil {
-		return err
-	}
-	var begins uint64
-	err = s.View(context.Background(), func(t *txn) error { s.restore, begins = t.lastRestore(), t.restoredOrder(); return nil })
 	if err == nil {
-		err = s.openRevoked(revoked, begins)
+		err = s.openRevoked(revoked)
 	}
 	return err
 }
@@ -451,38 +440,25 @@ func (s *Store) startWriter() error {
 
 // A fileMeta is what a transaction has to know of a file before it reads rows.
 type fileMeta struct {
-	format     uint32
-	summedFrom uint64
-	restored   bool // it is a copy, and its shelves are still to be retired
-	state      state
+	store.Meta
+	state state
 }
 
 // readMeta reads it in a file of this format, or of one that can be brought to it.
 func readMeta(tx *bbolt.Tx) (m fileMeta, err error) {
 	meta := tx.Bucket(bucketMeta.name)
 	if meta == nil {
-		return m, errNotOurs
+		return m, store.ErrForeign
 	}
-	format := meta.Get(keyFormat)
-	if len(format) != 4 {
-		return m, errNotOurs
-	}
-	m.format = binary.BigEndian.Uint32(format)
-	switch v := m.format; {
-	case v < oldestFormat:
-		return m, fmt.Errorf("its format is version %d, which was never released, and this welcomed knows %d: it was left as it is", v, formatVersion)
-	case v > formatVersion:
-		return m, fmt.Errorf("its format is version %d and this welcomed knows %d: use a newer welcomed, it was left as it is", v, formatVersion)
+	if m.Meta, err = store.ReadMeta(&fileRows{tx: tx}); err != nil {
+		return m, err
 	}
 	for _, b := range buckets {
 		if tx.Bucket(b.name) == nil {
-			return m, fmt.Errorf("%w: bucket %s is missing", errCorrupt, b.name)
+			return m, fmt.Errorf("%w: bucket %s is missing", store.ErrCorrupt, b.name)
 		}
 	}
-	if m.summedFrom, err = decodeSummedFrom(meta.Get(keySummedFrom), m.format); err != nil {
-		return m, err
-	}
-	m.state, m.restored = decodeState(meta.Get(keyState)), meta.Get(keyRestored) != nil
+	m.state = decodeState(meta.Get(keyState))
 	return m, nil
 }
 
@@ -493,16 +469,8 @@ func (s *Store) create(tx *bbolt.Tx) error {
 		}
 	}
 	s.state.Store(&state{seen: s.opts.Clock.Now(), merged: 1})
-	s.format = formatVersion
 	meta := tx.Bucket(bucketMeta.name)
-	return errors.Join(
-		meta.Put(keyFormat, binary.BigEndian.AppendUint32(nil, formatVersion)),
-		meta.Put(keyState, s.state.Load().encode()),
-		meta.Put(keyCommit, encodeCommit(tx, 1)),
-		meta.Put(keyRestoreEpoch, newEpoch()),
-		meta.Put(keyID, newID()),
-		meta.Put(keySummedFrom, encodeSummedFrom(1)),
-	)
+	return errors.Join(change(tx, store.Create), meta.Put(keyState, s.state.Load().encode()), meta.Put(keyCommit, encodeCommit(tx, 1)))
 }
 
 // Path returns the path that the store was opened with.
@@ -519,9 +487,9 @@ func (s *Store) Ready(ctx context.Context) error {
 	if err := s.checkPlace(); err != nil {
 		return cmp.Or(s.writer.reason(), err)
 	}
-	err := s.View(ctx, func(t *txn) error {
-		if !bytes.Equal(t.get(kindMeta, keyFormat), binary.BigEndian.AppendUint32(nil, formatVersion)) {
-			return errCorrupt
+	err := s.View(ctx, func(t *store.Txn) error {
+		if meta, err := store.ReadMeta(t.Rows()); err != nil || meta.Format != store.FormatVersion {
+			return store.ErrCorrupt
 		}
 		return nil
 	})

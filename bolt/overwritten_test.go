@@ -12,6 +12,7 @@ import (
 
 	"welcomed/delivery"
 	"welcomed/delivery/storetest"
+	"welcomed/store"
 )
 
 // An overwrite is a way to write to a database that a server has open. It is given
@@ -168,10 +169,15 @@ func TestAMetaPageThatCannotBeReadAfterACommit(t *testing.T) {
 	must(t, err)
 	defer directory.Close()
 	head, file := s.head, s.file
-	err = s.writer.do(t.Context(), 0, func(x *txn) error {
-		x.put(kindMeta, []byte("a test"), []byte{1})
-		x.rows.(*fileRows).tx.OnCommit(func() { s.head, s.file = nil, directory })
-		return nil
+	err = s.writer.holding(func() error {
+		tx, err := s.writer.begin()
+		if err != nil {
+			return err
+		}
+		x := s.newTxn(tx, s.writer.rows.Copy())
+		x.Rows().Put(store.KindMeta, []byte("a test"), []byte{1})
+		tx.OnCommit(func() { s.head, s.file = nil, directory })
+		return s.writer.persist(x, func() int { return 0 })
 	})
 	s.head, s.file = head, file
 	if !errors.Is(err, delivery.ErrOutcomeUnknown) {
@@ -186,8 +192,8 @@ func TestAMetaPageThatCannotBeReadAfterACommit(t *testing.T) {
 	if s.Restored() {
 		t.Error("it counts as a restored backup")
 	}
-	must(t, s.View(t.Context(), func(x *txn) error {
-		if x.get(kindMeta, []byte("a test")) == nil {
+	must(t, s.View(t.Context(), func(x *store.Txn) error {
+		if x.Rows().Get(store.KindMeta, []byte("a test")) == nil {
 			t.Error("what was committed is gone")
 		}
 		return nil

@@ -9,6 +9,7 @@ import (
 
 	"welcomed/delivery"
 	"welcomed/progress"
+	"welcomed/store"
 )
 
 // repairRounds bounds how often a file is repaired and checked again.
@@ -20,9 +21,9 @@ const repairRounds = 50
 // across it: see delivery.Store. Nothing else is made or removed. A copy of the file is kept first. Each round of repairs is one
 // transaction and takes nothing for granted from the one before, so that a crash
 // does no harm. The report says what is left.
-func Repair(ctx context.Context, path string, opts CheckOptions) (*Report, error) {
-	r := &Report{}
-	err := r.repairFile(ctx, path, opts)
+func Repair(ctx context.Context, path string, opts store.CheckOptions) (*store.Report, error) {
+	r := &store.Report{}
+	err := repairFile(ctx, path, r, opts)
 	if !lost(path, err) {
 		return r, err
 	}
@@ -30,15 +31,15 @@ func Repair(ctx context.Context, path string, opts CheckOptions) (*Report, error
 	if err != nil {
 		return r, openError(path, err)
 	}
-	*r = Report{Copy: kept, Repaired: 1}
-	err = r.repairFile(ctx, path, opts)
+	*r = store.Report{Copy: kept, Repaired: 1}
+	err = repairFile(ctx, path, r, opts)
 	r.LostCommit = true
 	return r, err
 }
 
-func (r *Report) repairFile(ctx context.Context, path string, opts CheckOptions) error {
+func repairFile(ctx context.Context, path string, r *store.Report, opts store.CheckOptions) error {
 	return withFile(path, false, opts.Progress, func(db *bbolt.DB, rows int64) error {
-		if err := db.View(func(tx *bbolt.Tx) error { return r.examine(ctx, tx, opts, rows) }); err != nil || r.Repairable == 0 {
+		if err := db.View(func(tx *bbolt.Tx) error { return examine(ctx, tx, r, opts, rows) }); err != nil || r.Repairable == 0 {
 			return err
 		}
 		kept, err := keepCopy(db, path+".before-repair")
@@ -46,20 +47,20 @@ func (r *Report) repairFile(ctx context.Context, path string, opts CheckOptions)
 			return fmt.Errorf("a copy could not be kept, and nothing was repaired: %w", full(err))
 		}
 		r.Copy = cmp.Or(r.Copy, kept)
-		return full(r.repair(ctx, db, opts, rows))
+		return full(repair(ctx, db, r, opts, rows))
 	})
 }
 
-func (r *Report) repair(ctx context.Context, db *bbolt.DB, opts CheckOptions, rows int64) error {
+func repair(ctx context.Context, db *bbolt.DB, r *store.Report, opts store.CheckOptions, rows int64) error {
 	for round := 0; r.Repairable > 0 && round < repairRounds; round++ {
 		fixed := 0
 		err := db.Update(func(tx *bbolt.Tx) error {
 			opts.Progress.Begin("repairing rows", progress.Items, rows)
-			var round Report
+			var round store.Report
 			fixes, err := checkRows(ctx, tx, &round, opts)
 			if err == nil {
 				fixed = len(fixes)
-				err = recovering(func() error { return applyFixes(tx, fixes) })
+				err = store.Recovering(func() error { return applyFixes(tx, fixes) })
 			}
 			return err
 		})
@@ -67,7 +68,7 @@ func (r *Report) repair(ctx context.Context, db *bbolt.DB, opts CheckOptions, ro
 			return err
 		}
 		r.Repaired += fixed
-		if err := db.View(func(tx *bbolt.Tx) error { return r.examine(ctx, tx, opts, rows) }); err != nil {
+		if err := db.View(func(tx *bbolt.Tx) error { return examine(ctx, tx, r, opts, rows) }); err != nil {
 			return err
 		}
 	}
@@ -76,13 +77,13 @@ func (r *Report) repair(ctx context.Context, db *bbolt.DB, opts CheckOptions, ro
 
 // applyFixes writes what repairs a file, in the way of an event: what changes in
 // rows goes to the log.
-func applyFixes(tx *bbolt.Tx, fixes []func(*txn)) error {
+func applyFixes(tx *bbolt.Tx, fixes []func(*store.Txn)) error {
 	f, log, err := snapshot(tx, delivery.DefaultLimits())
 	if err != nil {
 		return err
 	}
 	for _, fix := range fixes {
-		fix(&f.txn)
+		fix(&f.Txn)
 	}
 	return f.flush(log, func() int { return 0 })
 }

@@ -17,7 +17,10 @@ import (
 
 	"welcomed/delivery"
 	"welcomed/safefile"
+	"welcomed/store"
 )
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // Beside the database lies a file that says what was revoked in it and removed from
 // it. A line is on the disk before its event is in the database, and stays when an
@@ -53,34 +56,34 @@ const (
 	revokedKept = 400 * 24 * time.Hour
 	revokedMost = 10_000
 	// orderBits: what comes after an order has to fit in a number, too.
-	orderBits = 8*numberBytes - 1
+	orderBits = 47
 
 	voidLine  = "void"
 	untilLine = "until"
 )
 
-func (r revocation) String() string {
-	return fmt.Sprintf("%s %s %d %s", r.kind, r.at.UTC().Format(revokedTime), r.order, r.id)
+func lineOf(r store.Revocation) string {
+	return fmt.Sprintf("%s %s %d %s", r.Kind, r.At.UTC().Format(revokedTime), r.Order, r.ID)
 }
 
-func parseRevocation(text string) (r revocation, ok bool) {
+func parseRevocation(text string) (r store.Revocation, ok bool) {
 	words := strings.Split(text, " ")
 	if len(words) != 4 {
 		return r, false
 	}
 	at, timeErr := time.Parse(revokedTime, words[1])
 	order, orderErr := strconv.ParseUint(words[2], 10, orderBits)
-	r = revocation{words[0], at, order, words[3]}
+	r = store.Revocation{Kind: words[0], At: at, Order: order, ID: words[3]}
 	if timeErr != nil || orderErr != nil {
 		return r, false
 	}
-	switch r.kind {
-	case tokenLine:
-		return r, r.id != ""
-	case deviceLine:
-		return r, r.device().Valid() == nil
-	case userLine:
-		return r, delivery.ValidIdentifier(r.id) == nil
+	switch r.Kind {
+	case store.TokenRevoked:
+		return r, r.ID != ""
+	case store.DeviceRemoved:
+		return r, r.Device().Valid() == nil
+	case store.UserRemoved:
+		return r, delivery.ValidIdentifier(r.ID) == nil
 	}
 	return r, false
 }
@@ -111,7 +114,7 @@ type Revoked struct {
 	Until   time.Time
 	Damaged int // lines that cannot be read
 
-	lines []revocation
+	lines []store.Revocation
 	size  int64 // up to here the file is whole
 }
 
@@ -145,7 +148,7 @@ func ReadRevoked(r io.Reader) (*Revoked, error) {
 		}
 		switch {
 		case err == io.EOF:
-			v.lines = slices.DeleteFunc(v.lines, func(r revocation) bool { return void[r.String()] })
+			v.lines = slices.DeleteFunc(v.lines, func(r store.Revocation) bool { return void[lineOf(r)] })
 			return v, nil
 		case err != nil && err != bufio.ErrBufferFull:
 			return nil, err
@@ -215,7 +218,7 @@ func ReadRevokedOf(db string) (*Revoked, error) { return readRevoked(RevokedPath
 
 // Merge adds what others say of the same database, each line once.
 func (v *Revoked) Merge(others ...*Revoked) {
-	seen := make(map[revocation]bool, len(v.lines))
+	seen := make(map[store.Revocation]bool, len(v.lines))
 	for _, r := range v.lines {
 		seen[r] = true
 	}
@@ -231,7 +234,7 @@ func (v *Revoked) Merge(others ...*Revoked) {
 
 // Without returns how many lines v has that other, which may be nil, has not.
 func (v *Revoked) Without(other *Revoked) (n int) {
-	seen := map[revocation]bool{}
+	seen := map[store.Revocation]bool{}
 	if other != nil {
 		for _, r := range other.lines {
 			seen[r] = true
@@ -262,7 +265,7 @@ func (v *Revoked) text() []byte {
 	b := make([]byte, 0, 64*(len(v.lines)+1))
 	b = appendRevoked(b, fmt.Sprintf("%s%s %s %d", revokedMagic, v.Database, v.Branch, v.Begins))
 	for _, r := range v.lines {
-		b = appendRevoked(b, r.String())
+		b = appendRevoked(b, lineOf(r))
 	}
 	return b
 }
@@ -277,21 +280,21 @@ func (v *Revoked) shorten(now time.Time) {
 	type subject struct{ kind, id string }
 	last := make(map[subject]int, len(v.lines))
 	for i, r := range v.lines { // of several branches in any order
-		of := subject{r.kind, r.id}
-		if before, known := last[of]; !known || v.lines[before].order <= r.order {
+		of := subject{r.Kind, r.ID}
+		if before, known := last[of]; !known || v.lines[before].Order <= r.Order {
 			last[of] = i
 		}
 	}
 	n := 0
 	for i, r := range v.lines {
-		if last[subject{r.kind, r.id}] == i {
+		if last[subject{r.Kind, r.ID}] == i {
 			v.lines[n] = r
 			n++
 		}
 	}
 	v.lines = v.lines[:n]
 	if n > revokedMost {
-		v.lines = slices.DeleteFunc(v.lines, func(r revocation) bool { return now.Sub(r.at) > revokedKept })
+		v.lines = slices.DeleteFunc(v.lines, func(r store.Revocation) bool { return now.Sub(r.At) > revokedKept })
 	}
 }
 
@@ -336,11 +339,11 @@ type writingDown struct {
 
 type writtenLines struct {
 	batch *revokedBatch
-	lines []revocation
+	lines []store.Revocation
 }
 
 // write has lines on the disk when it returns nil.
-func (w *writingDown) write(lines []revocation) error {
+func (w *writingDown) write(lines []store.Revocation) error {
 	s := w.store
 	if err := s.checkPlace(); err != nil { // and so is that of the other file
 		return err
@@ -414,7 +417,7 @@ func (f *revokedFile) replace(v *Revoked) error {
 
 // write appends lines. When it returns nil they are on the disk; ErrFull says that
 // none is in the file, and any other error that nobody knows.
-func (f *revokedFile) write(lines []revocation) (*revokedBatch, error) {
+func (f *revokedFile) write(lines []store.Revocation) (*revokedBatch, error) {
 	f.mu.Lock()
 	if f.next == nil {
 		f.next = &revokedBatch{}
@@ -422,7 +425,7 @@ func (f *revokedFile) write(lines []revocation) (*revokedBatch, error) {
 	b := f.next
 	b.callers++
 	for _, r := range lines {
-		b.text = appendRevoked(b.text, r.String())
+		b.text = appendRevoked(b.text, lineOf(r))
 	}
 	f.mu.Unlock()
 
@@ -498,7 +501,7 @@ func (f *revokedFile) read() (*Revoked, error) {
 }
 
 // takeBack makes lines void that were written in b, because nothing came of them.
-func (f *revokedFile) takeBack(b *revokedBatch, lines []revocation) error {
+func (f *revokedFile) takeBack(b *revokedBatch, lines []store.Revocation) error {
 	f.turn.Lock()
 	defer f.turn.Unlock()
 	if f.file == nil {
@@ -511,7 +514,7 @@ func (f *revokedFile) takeBack(b *revokedBatch, lines []revocation) error {
 	}
 	var text []byte
 	for _, r := range lines {
-		text = appendRevoked(text, voidLine+" "+r.String())
+		text = appendRevoked(text, voidLine+" "+lineOf(r))
 	}
 	return f.append(text)
 }

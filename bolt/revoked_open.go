@@ -9,6 +9,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"welcomed/delivery"
+	"welcomed/store"
 )
 
 // A RevokedReport says what came of the file of revocations when the store was opened.
@@ -46,12 +47,13 @@ func (s *Store) beginRevoked() (*Revoked, error) {
 // openRevoked has the file beside the database take lines. It is made anew where
 // something else than its end has to change. begins is the number with which the branch
 // of the database began.
-func (s *Store) openRevoked(v *Revoked, begins uint64) error {
+func (s *Store) openRevoked(v *Revoked) error {
 	if v == nil {
 		return nil
 	}
-	anew := v.Branch != s.restore.Epoch
-	v.Branch, v.Begins = s.restore.Epoch, max(v.Begins, begins)
+	epoch, begins := s.Branch()
+	anew := v.Branch != epoch
+	v.Branch, v.Begins = epoch, max(v.Begins, begins)
 	if anew {
 		v.shorten(s.guard.Look().Sure)
 	}
@@ -61,10 +63,7 @@ func (s *Store) openRevoked(v *Revoked, begins uint64) error {
 // carryOutRevoked reads the file beside the database and carries out what the database
 // does not know: it is an older copy, or a crash came between the line and its commit.
 func (s *Store) carryOutRevoked() (*Revoked, error) {
-	id, err := s.identify()
-	if err != nil {
-		return nil, err
-	}
+	id := s.Meta().ID
 	v, err := ReadRevokedOf(s.path)
 	switch {
 	case errors.Is(err, errNotRevoked):
@@ -78,26 +77,13 @@ func (s *Store) carryOutRevoked() (*Revoked, error) {
 		return nil, fmt.Errorf("%s says what was revoked in another database: move it away if this is the right one", s.revoked.path)
 	}
 	if id == "" { // from before there were ids
-		if id = v.Database; id == "" {
-			id = string(newID())
-		}
-		err := s.run(context.Background(), func(t *txn) error { t.put(kindMeta, keyID, []byte(id)); return nil })
-		if err != nil {
+		if id, err = s.Identify(context.Background(), v.Database); err != nil {
 			return nil, err
 		}
 	}
 	v.Database, s.revokedReport.Damaged = id, v.Damaged
-	s.revokedReport.Tokens, s.revokedReport.Devices, err = s.carryOut(v.lines, v.Begins)
+	s.revokedReport.Tokens, s.revokedReport.Devices, err = s.CarryOut(context.Background(), v.lines, v.Begins)
 	return v, err
-}
-
-// identify reads the id of the database; empty if it has none.
-func (s *Store) identify() (id string, err error) {
-	err = s.db.View(func(tx *bbolt.Tx) error {
-		id = string(tx.Bucket(bucketMeta.name).Get(keyID))
-		return nil
-	})
-	return id, err
 }
 
 // A RevokedPreview says what a database that is put in the place of a newer one would
@@ -116,7 +102,7 @@ func Preview(path string, limits delivery.Limits, v *Revoked) (p RevokedPreview,
 		return p, openError(path, err)
 	}
 	defer db.Close()
-	err = db.View(func(tx *bbolt.Tx) error { return recovering(func() error { return p.look(tx, limits, v) }) })
+	err = db.View(func(tx *bbolt.Tx) error { return store.Recovering(func() error { return p.look(tx, limits, v) }) })
 	return p, err
 }
 
@@ -125,10 +111,10 @@ func (p *RevokedPreview) look(tx *bbolt.Tx, limits delivery.Limits, v *Revoked) 
 	if err != nil {
 		return err
 	}
-	p.Database, p.SeenAt = string(t.get(kindMeta, keyID)), t.seen
+	p.Database, p.SeenAt = t.meta.ID, t.meta.state.seen
 	if v == nil {
 		return nil
 	}
-	p.Tokens, p.Devices = t.wouldRevoke(v.lines)
+	p.Tokens, p.Devices = t.WouldRevoke(v.lines)
 	return nil
 }

@@ -17,6 +17,7 @@ import (
 	"welcomed/delivery/storetest"
 	"welcomed/mls"
 	"welcomed/mls/mlstest"
+	"welcomed/store"
 )
 
 var nobody = delivery.Unauthenticated()
@@ -27,7 +28,9 @@ type revoking struct {
 	path  string
 	clock *storetest.Clock
 	trust bool // the operator says that the clock is right
-	s     *Store
+	// forget is after what time a device is forgotten; 0: never
+	forget time.Duration
+	s      *Store
 }
 
 func newRevoking(t *testing.T) *revoking {
@@ -39,7 +42,9 @@ func newRevoking(t *testing.T) *revoking {
 
 func (r *revoking) open() {
 	r.t.Helper()
-	s, err := Open(r.path, Options{Limits: delivery.DefaultLimits(), Clock: r.clock, TrustClock: r.trust})
+	limits := delivery.DefaultLimits()
+	limits.ForgetDevicesAfter = r.forget
+	s, err := Open(r.path, Options{Limits: limits, Clock: r.clock, TrustClock: r.trust})
 	must(r.t, err)
 	r.s = s
 }
@@ -117,7 +122,7 @@ func (r *revoking) lines() (lines []string) {
 	v, err := r.s.RevokedNow()
 	must(r.t, err)
 	for _, line := range v.lines {
-		lines = append(lines, line.String())
+		lines = append(lines, lineOf(line))
 	}
 	return lines
 }
@@ -338,12 +343,7 @@ func TestARemovedUserHasNoDeviceThatWasForgotten(t *testing.T) {
 	r.made(alicePhone)
 	r.token("phone", delivery.TokenOwner{User: "alice", Device: "phone"})
 	before := r.saved()
-	r.clock.Advance(time.Hour)
-	must(t, r.s.writer.do(t.Context(), 0, func(t *txn) error {
-		t.revokeTokens(delivery.TokenOwner{User: "alice", Device: "phone"})
-		t.removeDevice(t.device(alicePhone), t.now, t.next())
-		return nil
-	}))
+	r.forgotten(alicePhone)
 	r.clock.Advance(time.Hour)
 	must(t, r.s.RemoveUser(t.Context(), nobody, "alice"))
 	r.put(before, true)
@@ -353,10 +353,29 @@ func TestARemovedUserHasNoDeviceThatWasForgotten(t *testing.T) {
 	}
 }
 
-// forgotten removes a device as a sweep does, which writes no line.
+// forgotten has a sweep remove a device that does not come back, which writes no line.
 func (r *revoking) forgotten(id delivery.DeviceID) {
 	r.t.Helper()
-	must(r.t, r.s.writer.do(r.t.Context(), 0, func(t *txn) error { t.forgetDevice(t.device(id)); return nil }))
+	lines := len(r.lines())
+	r.forget = time.Hour
+	r.close()
+	r.open()
+	inventory, err := r.s.Inventory(r.t.Context(), nobody, id)
+	must(r.t, err)
+	for _, ref := range inventory.Refs {
+		must(r.t, r.s.Withdraw(r.t.Context(), nobody, id, ref))
+	}
+	_, err = r.s.Sweep(r.t.Context())
+	must(r.t, err)
+	r.clock.Advance(12 * time.Hour) // so long sweeps have to have seen the time pass
+	swept, err := r.s.Sweep(r.t.Context())
+	must(r.t, err)
+	if forgotten := swept.ForgottenDevices; forgotten != 1 || len(r.lines()) != lines {
+		r.t.Fatalf("%d devices were forgotten, and the lines are %q", forgotten, r.lines())
+	}
+	r.forget = 0
+	r.close()
+	r.open()
 }
 
 // A device that was made after the backup, and was forgotten, has no line. Its user's
@@ -398,13 +417,14 @@ func TestARemovedUserIsNotForgottenWithItsDevices(t *testing.T) {
 	r.forgotten(alicePhone)
 	r.clock.Advance(time.Hour)
 	r.remove(aliceTablet)
-	r.clock.Advance(2 * time.Hour)
+	r.clock.Advance(2*time.Hour - time.Second)
+	removed := r.clock.Now()
 	must(t, r.s.RemoveUser(t.Context(), nobody, "alice"))
 	r.put(before, true)
 	for r.clock.Advance(time.Hour - time.Second); ; r.clock.Advance(24 * time.Hour) {
 		_, err := r.s.Sweep(t.Context())
 		must(t, err)
-		if !r.clock.Now().Before(old.Bound.Add(3*time.Hour + delivery.DefaultLimits().TombstoneKept)) {
+		if !r.clock.Now().Before(removed.Add(delivery.DefaultLimits().TombstoneKept)) {
 			break
 		}
 		if err := r.publish(alicePhone, old); !errors.Is(err, delivery.ErrDeviceRemoved) {
@@ -518,7 +538,9 @@ func TestADiskThatFailsEndsTheStore(t *testing.T) {
 func TestALineIsTakenBack(t *testing.T) {
 	r := newRevoking(t)
 	f := r.s.revoked
-	line := func(id string) []revocation { return []revocation{{tokenLine, r.clock.Now(), 0, id}} }
+	line := func(id string) []store.Revocation {
+		return []store.Revocation{{Kind: store.TokenRevoked, At: r.clock.Now(), ID: id}}
+	}
 	one, err := f.write(line("one"))
 	must(t, err)
 	must(t, f.takeBack(one, line("one")))
@@ -683,23 +705,23 @@ func TestALongFileIsMadeShorter(t *testing.T) {
 	now := storetest.NewClock().Now()
 	v := &Revoked{Database: "D", Branch: "B"}
 	for i := range revokedMost { // the later ones first, as copies may be merged
-		v.lines = append(v.lines, revocation{deviceLine, now.AddDate(-2, 0, 0), uint64(revokedMost - i), fmt.Sprint("u/", i%100)})
+		v.lines = append(v.lines, store.Revocation{Kind: store.DeviceRemoved, At: now.AddDate(-2, 0, 0), Order: uint64(revokedMost - i), ID: fmt.Sprint("u/", i%100)})
 	}
 	v.shorten(now)
 	if len(v.lines) != revokedMost {
 		t.Errorf("%d lines are made %d", revokedMost, len(v.lines))
 	}
-	v.lines = append(v.lines, revocation{tokenLine, now, 0, "new"})
+	v.lines = append(v.lines, store.Revocation{Kind: store.TokenRevoked, At: now, ID: "new"})
 	v.shorten(now)
-	if len(v.lines) != 101 || v.lines[0].order != revokedMost {
+	if len(v.lines) != 101 || v.lines[0].Order != revokedMost {
 		t.Errorf("%d lines are left, from %v on", len(v.lines), v.lines[0])
 	}
 	for i := range 2 * revokedMost {
-		v.lines = append(v.lines, revocation{tokenLine, now.AddDate(0, 0, -i/40), 0, fmt.Sprint("t", i)})
+		v.lines = append(v.lines, store.Revocation{Kind: store.TokenRevoked, At: now.AddDate(0, 0, -i/40), ID: fmt.Sprint("t", i)})
 	}
 	v.shorten(now)
 	for _, r := range v.lines {
-		if now.Sub(r.at) > revokedKept {
+		if now.Sub(r.At) > revokedKept {
 			t.Fatalf("%v is left", r)
 		}
 	}
@@ -710,11 +732,15 @@ func TestALongFileIsMadeShorter(t *testing.T) {
 
 // Whatever the file is, reading it ends, and what was read is written alike.
 func FuzzRevoked(f *testing.F) {
-	v := &Revoked{Database: "D", Branch: "B", Begins: 5, lines: []revocation{
-		{tokenLine, storetest.NewClock().Now(), 0, "abc"}, {deviceLine, storetest.NewClock().Now(), 7, "alice/phone"}, {userLine, storetest.NewClock().Now(), 8, "alice"}}}
+	at := storetest.NewClock().Now()
+	v := &Revoked{Database: "D", Branch: "B", Begins: 5, lines: []store.Revocation{
+		{Kind: store.TokenRevoked, At: at, ID: "abc"},
+		{Kind: store.DeviceRemoved, At: at, Order: 7, ID: "alice/phone"},
+		{Kind: store.UserRemoved, At: at, Order: 8, ID: "alice"},
+	}}
 	f.Add(v.text())
-	f.Add(v.Copy(storetest.NewClock().Now()))
-	f.Add(appendRevoked(v.text(), voidLine+" "+v.lines[0].String()))
+	f.Add(v.Copy(at))
+	f.Add(appendRevoked(v.text(), voidLine+" "+lineOf(v.lines[0])))
 	f.Add(bytes.Repeat([]byte("x"), 5000))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		v, err := ReadRevoked(bytes.NewReader(b))

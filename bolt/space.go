@@ -142,7 +142,7 @@ func (s *Store) freeBytes() int64 { return int64(s.db.Stats().FreePageN) * pageS
 
 // Stats implements delivery.Store.
 func (s *Store) Stats(ctx context.Context) (stats delivery.Stats, err error) {
-	stats, err = s.decisions.Stats(ctx)
+	stats, err = s.Store.Stats(ctx)
 	file := s.db.Stats()
 	stats.FreeBytes = int64(file.FreePageN+file.PendingPageN) * pageSize
 	stats.UsedBytes = s.fileSize.Load() - stats.FreeBytes

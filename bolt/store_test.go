@@ -9,6 +9,7 @@ import (
 	"welcomed/bolt"
 	"welcomed/delivery"
 	"welcomed/delivery/storetest"
+	"welcomed/store"
 )
 
 // Every promise holds, also when each commit merges a part of the log, and
@@ -31,7 +32,7 @@ func runSuite(t *testing.T, opts bolt.Options, between func(t *testing.T, path s
 			t.Cleanup(func() {
 				_ = last.Close()
 				if damaged {
-					_, err := bolt.Repair(context.Background(), path, bolt.CheckOptions{})
+					_, err := bolt.Repair(context.Background(), path, store.CheckOptions{})
 					must(t, err)
 				}
 				between(t, path)

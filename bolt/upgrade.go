@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +14,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"welcomed/safefile"
+	"welcomed/store"
 )
 
 // An Upgrade is what was done to a file of an older format when it was opened.
@@ -30,26 +30,26 @@ func (s *Store) Upgraded() (Upgrade, bool) { return s.upgraded, s.upgraded.Copy 
 // upgrade brings a file of an older format to this one, in one transaction, after
 // a copy was kept: until that is on the disk, and after any error, the file is
 // what it was.
-func (s *Store) upgrade() error {
-	from := s.format
-	kept, err := keepCopy(s.db, fmt.Sprintf("%s.before-format-%d", s.path, formatVersion))
+func (s *Store) upgrade(meta store.Meta) (store.Meta, error) {
+	from := meta.Format
+	kept, err := keepCopy(s.db, fmt.Sprintf("%s.before-format-%d", s.path, store.FormatVersion))
 	if err != nil {
-		return fmt.Errorf("its format is version %d and this welcomed writes %d: a copy could not be kept, and it was left as it is: %w", from, formatVersion, full(err))
+		return meta, fmt.Errorf("its format is version %d and this welcomed writes %d: a copy could not be kept, and it was left as it is: %w", from, store.FormatVersion, full(err))
 	}
 	err = s.db.Update(func(tx *bbolt.Tx) error {
-		return recovering(func() error { return s.migrate(tx) })
+		return store.Recovering(func() (err error) { meta, err = s.migrate(tx); return err })
 	})
 	if err != nil {
-		return fmt.Errorf("bring it from format %d to %d: %w; it was left as it is", from, formatVersion, full(err))
+		return meta, fmt.Errorf("bring it from format %d to %d: %w; it was left as it is", from, store.FormatVersion, full(err))
 	}
-	s.format, s.upgraded = formatVersion, Upgrade{From: int(from), To: formatVersion, Copy: kept}
-	return nil
+	s.upgraded = Upgrade{From: int(from), To: store.FormatVersion, Copy: kept}
+	return meta, nil
 }
 
-func (s *Store) migrate(tx *bbolt.Tx) error {
-	f, log, err := snapshot(tx, s.limits)
+func (s *Store) migrate(tx *bbolt.Tx) (store.Meta, error) {
+	f, log, err := snapshot(tx, s.opts.Limits)
 	if err != nil {
-		return err
+		return store.Meta{}, err
 	}
 	state := &f.file.state
 	state.merged = log.next()
@@ -57,18 +57,16 @@ func (s *Store) migrate(tx *bbolt.Tx) error {
 		f.file.merge(row)
 	}
 	f.file.direct = true
-	if err := f.migrate(); err != nil {
-		return err
+	if err := f.Migrate(); err != nil {
+		return store.Meta{}, err
 	}
-	state.Add(&f.counted)
+	state.Add(f.Counted())
 	meta := tx.Bucket(bucketMeta.name)
-	s.summedFrom = state.sequence + 1
-	err = errors.Join(meta.Put(keySummedFrom, encodeSummedFrom(s.summedFrom)), meta.Put(keyFormat, binary.BigEndian.AppendUint32(nil, formatVersion)), meta.Put(keyState, state.encode()),
-		meta.Put(keyCommit, encodeCommit(tx, state.merged)))
-	if err == nil {
-		s.state.Store(state)
+	if err := errors.Join(meta.Put(keyState, state.encode()), meta.Put(keyCommit, encodeCommit(tx, state.merged))); err != nil {
+		return store.Meta{}, err
 	}
-	return err
+	s.state.Store(state)
+	return store.ReadMeta(&f.file)
 }
 
 // keepCopy keeps a copy of the file under the name path, with a number behind it

@@ -17,6 +17,7 @@ import (
 
 	"welcomed/bolt"
 	"welcomed/delivery"
+	"welcomed/delivery/storetest"
 	"welcomed/mls"
 )
 
@@ -36,7 +37,7 @@ func oldVillage(t *testing.T, format int) (path string, v village) {
 	path = filepath.Join(t.TempDir(), "welcomed.db")
 	kept := fmt.Sprintf("testdata/format%d/", format)
 	must(t, os.WriteFile(path, unzipped(t, kept+"welcomed.db.gz"), 0o600))
-	must(t, json.Unmarshal(unzipped(t, kept+"answers.json.gz"), &v))
+	must(t, json.Unmarshal(unzipped(t, kept+"answers.json.gz"), &v.Village))
 	return path, v
 }
 
@@ -56,7 +57,7 @@ func requireUpgrade(t *testing.T, format int) {
 		t.Errorf("upgraded %v, %v", up, ok)
 	}
 	requireShelves(t, s)
-	requireSame(t, v.ask(t, s), v.Answers)
+	storetest.SameAnswers(t, v.Ask(t, s), v.Answers)
 	requireShelves(t, s)
 	must(t, s.Close())
 	must(t, bolt.Check(t.Context(), path))
@@ -65,7 +66,7 @@ func requireUpgrade(t *testing.T, format int) {
 		t.Error("it was upgraded again")
 	}
 	must(t, bolt.Check(t.Context(), copyOf(path)))
-	requireSame(t, v.ask(t, v.open(t, copyOf(path))), v.Answers)
+	storetest.SameAnswers(t, v.Ask(t, v.open(t, copyOf(path))), v.Answers)
 }
 
 // requireShelves compares what is counted by suite with what is listed.
@@ -74,7 +75,7 @@ func requireShelves(t *testing.T, s *bolt.Store) {
 	stats, err := s.Stats(t.Context())
 	must(t, err)
 	want, n := map[mls.CipherSuite]delivery.Shelf{}, 0
-	for _, id := range append(villageDevices, newcomer) {
+	for _, id := range append(storetest.VillageDevices, storetest.Newcomer) {
 		inv, err := s.Inventory(t.Context(), delivery.Unauthenticated(), id)
 		must(t, err)
 		for _, c := range inv.Counts {
@@ -220,7 +221,7 @@ func requireCompaction(t *testing.T, format int) {
 	if _, ok := s.Upgraded(); !ok {
 		t.Error("it was not upgraded")
 	}
-	requireSame(t, v.ask(t, s), v.Answers)
+	storetest.SameAnswers(t, v.Ask(t, s), v.Answers)
 	if _, err := os.Stat(copyOf(path)); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the source was upgraded too: %v", err)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"welcomed/delivery"
 	"welcomed/safefile"
+	"welcomed/store"
 )
 
 // lookEvery is how often a store whose file nobody asks for anything looks whether
@@ -57,7 +58,7 @@ func (s *Store) readHead() (head []byte, err error) {
 		_, err = s.file.ReadAt(head, 0)
 		return head, err
 	}
-	err = recovering(func() error { head = bytes.Clone(s.head); return nil })
+	err = store.Recovering(func() error { head = bytes.Clone(s.head); return nil })
 	return head, err
 }
 
@@ -94,7 +95,7 @@ func (s *Store) bears(w *witness) (same bool, err error) {
 			return false, err
 		}
 	}
-	err = recovering(func() error {
+	err = store.Recovering(func() error {
 		mine := head[w.page*pageSize+metaHeader:][:metaSize]
 		other := head[(1-w.page)*pageSize+metaHeader:][:metaSize]
 		newer := validMeta(other) && number(other[metaTxn:]) > s.layers.Load()[1].id

@@ -9,6 +9,7 @@ import (
 
 	"welcomed/bolt"
 	"welcomed/progress"
+	"welcomed/store"
 )
 
 func checkCommand(env environment) *cli.Command {
@@ -50,7 +51,7 @@ func (c *check) run(ctx context.Context) error {
 	}
 	p := &progress.Progress{}
 	hide := showProgress(p, c.env.stderr)
-	r, err := examine(ctx, c.db, bolt.CheckOptions{Progress: p})
+	r, err := examine(ctx, c.db, store.CheckOptions{Progress: p})
 	hide()
 	if errors.Is(err, bolt.ErrInUse) {
 		return fmt.Errorf("%w: stop the server, or make a backup with welcomed backup -o FILE and check that: welcomed check FILE", err)
@@ -61,7 +62,7 @@ func (c *check) run(ctx context.Context) error {
 	return c.say(r)
 }
 
-func (c *check) say(r *bolt.Report) error {
+func (c *check) say(r *store.Report) error {
 	out := c.env.stdout
 	for _, f := range r.Findings {
 		can := ""
@@ -91,7 +92,7 @@ func (c *check) say(r *bolt.Report) error {
 }
 
 // advise is the error of a file that is not sound.
-func (c *check) advise(r *bolt.Report) error {
+func (c *check) advise(r *store.Report) error {
 	found := fmt.Sprintf("%s: %s findings", c.db, thousands(r.Found))
 	if r.Found == 1 {
 		found = c.db + ": one finding"

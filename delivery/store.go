@@ -618,6 +618,18 @@ type SweepResult struct {
 	ForgottenDevices    int // removed, as they did not come back
 }
 
+// Add adds what another sweep has done.
+func (r *SweepResult) Add(o SweepResult) {
+	r.Retired += o.Retired
+	r.Expired += o.Expired
+	r.Abandoned += o.Abandoned
+	r.ExpiredUnclaimed += o.ExpiredUnclaimed
+	r.Lapsed += o.Lapsed
+	r.ForgottenWelcomes += o.ForgottenWelcomes
+	r.ForgottenKeyPackage += o.ForgottenKeyPackage
+	r.ForgottenDevices += o.ForgottenDevices
+}
+
 // Stats are what a store holds. Counts are of rows as written: what has had
 // its time, or was of a device that was removed, is counted where it was until it is
 // swept.

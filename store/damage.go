@@ -1,0 +1,278 @@
+package store
+
+import (
+	"context"
+	"fmt"
+
+	"welcomed/delivery"
+	"welcomed/mls"
+)
+
+// intact reports whether the bytes of a KeyPackage are what was published: its ref is
+// their hash (RFC 9420 §5.2).
+func (t *Txn) intact(k *keyPackage) bool {
+	return k.payload && k.rec.Suite.RefOf(t.get(kindKeyPackages, numberKey(k.number))) == k.rec.Ref
+}
+
+// A damagedKeyPackage is one of whose bytes the hash is another.
+type damagedKeyPackage struct {
+	device uint64
+	key    keyPackageKey
+	ref    mls.KeyPackageRef
+}
+
+// retireDamaged takes KeyPackages off their shelves that a call has found damaged. If
+// that fails, the next call finds them.
+func (s *Store) retireDamaged(ctx context.Context, found []damagedKeyPackage) {
+	if len(found) == 0 {
+		return
+	}
+	var done []damagedKeyPackage
+	err := s.run(context.WithoutCancel(ctx), func(t *Txn) error {
+		done = nil
+		for _, f := range found {
+			if t.dropUnended(f) {
+				done = append(done, f)
+			}
+		}
+		return nil
+	})
+	if err == nil {
+		s.tellKeyPackages(done)
+	}
+}
+
+// dropDamaged retires a damaged KeyPackage that is on the shelf, and drops its bytes, so
+// that nobody is handed them. It reports whether it has. Of a device that was removed it
+// leaves to a sweep what has ended with it.
+func (t *Txn) dropDamaged(f damagedKeyPackage) bool {
+	d := t.readDevice(f.device)
+	if d == nil {
+		return false
+	}
+	k := t.written(d, f.key)
+	if k == nil || !k.payload && k.rec.State != delivery.Available {
+		return false
+	}
+	if k.rec.State == delivery.Available {
+		k.rec.Retire(*t.limits, t.now)
+	}
+	if k.payload {
+		k.payload = false
+		t.del(kindKeyPackages, numberKey(k.number))
+	}
+	t.saveKeyPackage(d, k)
+	return true
+}
+
+// dropUnended is dropDamaged for one that has not ended: the bytes of others are only
+// kept for answers that are repeated, which say that they are damaged.
+func (t *Txn) dropUnended(f damagedKeyPackage) bool {
+	if d := t.readDevice(f.device); d != nil {
+		if k := t.keyPackage(d, f.key); k != nil && k.rec.State.Ended() {
+			return false
+		}
+	}
+	return t.dropDamaged(f)
+}
+
+func (s *Store) tellKeyPackages(found []damagedKeyPackage) {
+	for _, f := range found {
+		s.tellDamage(delivery.DamagedPart{Kind: delivery.DamagedKeyPackage, Name: f.ref.String()})
+	}
+}
+
+func (s *Store) tellDamage(part delivery.DamagedPart) {
+	if s.observe != nil {
+		s.observe(part)
+	}
+}
+
+// A damagedMail is a part of a Welcome that was found damaged when the mail at place was
+// to be given.
+type damagedMail struct {
+	place  mailPlace
+	shared bool // all recipients have it in common
+}
+
+// endDamaged ends a Welcome for those whom the damage concerns.
+func (s *Store) endDamaged(ctx context.Context, f damagedMail) error {
+	ctx = context.WithoutCancel(ctx) // the next caller would find it again
+	var places []mailPlace
+	name := ""
+	err := s.engine.Peek(ctx, func(t *Txn) error {
+		places, name = t.concerned(f), t.nameOf(f.place.key.welcome)
+		return nil
+	})
+	part := delivery.DamagedPart{Kind: delivery.DamagedRecipient, Name: name}
+	if f.shared {
+		part.Kind = delivery.DamagedWelcome
+	}
+	for from := 0; err == nil && from < len(places); {
+		next, ended := from, 0
+		err = s.run(ctx, func(t *Txn) error {
+			next, ended = from, 0 // it may run again
+			for before := t.writes; next < len(places) && t.writes-before < sweepWrites; next++ {
+				if t.endDamagedMail(places[next]) {
+					ended++
+				}
+			}
+			return nil
+		})
+		if err == nil {
+			from, part.Ended = next, part.Ended+ended
+		}
+	}
+	if part.Ended > 0 {
+		s.tellDamage(part)
+	}
+	return err
+}
+
+// concerned returns where those are for whom the Welcome ends.
+func (t *Txn) concerned(f damagedMail) []mailPlace {
+	places := []mailPlace{f.place} // also where the row of the recipient is lost
+	if !f.shared {
+		return places
+	}
+	for _, p := range t.matchedPlaces(f.place.key.welcome) {
+		if p != f.place {
+			places = append(places, p)
+		}
+	}
+	return places
+}
+
+// nameOf names a Welcome for the operator.
+func (t *Txn) nameOf(welcome uint64) string {
+	if w := t.header(welcome); w != nil {
+		return w.id.String()
+	}
+	return fmt.Sprintf("number %d", welcome)
+}
+
+// endDamagedMail ends what a recipient has of a damaged Welcome, and reports whether it
+// had not ended. Its KeyPackage becomes reserved by the poster, who may post for it
+// again. Where the poster cannot be read, who had reserved it is the poster; where
+// nobody had, it is retired.
+func (t *Txn) endDamagedMail(p mailPlace) bool {
+	d := t.readDevice(p.device)
+	if d == nil {
+		return false
+	}
+	m := t.mail(d, p.key)
+	if m == nil {
+		m = t.rebuildMail(d, p.key)
+	}
+	if m == nil || m.rec.State.Ended() {
+		return false
+	}
+	state := delivery.Damaged
+	if m.rec.State == delivery.Delivered {
+		state = delivery.Lapsed
+	}
+	m.rec.End(state, t.now)
+	t.saveMail(d, m)
+	t.settled(m)
+	k := t.keyPackage(d, m.kp)
+	t.mendRecipient(d, p.key, k)
+	if k == nil {
+		return true
+	}
+	k.rec.Open = max(k.rec.Open-1, 0)
+	if k.rec.State == delivery.Matched {
+		t.takeBack(k, t.header(p.key.welcome))
+	}
+	t.saveKeyPackage(d, k)
+	return true
+}
+
+func (t *Txn) takeBack(k *keyPackage, w *welcome) {
+	by := k.rec.ReservedBy
+	if w != nil {
+		by = w.poster
+	}
+	k.rec.Reserve(*t.limits, by, t.now)
+	if w == nil && by == "" {
+		k.rec.State = delivery.Retired
+	}
+}
+
+// mendRecipient writes the damaged row of a recipient anew, without its secret, so that
+// its poster is told what became of it.
+func (t *Txn) mendRecipient(d *device, key mailKey, k *keyPackage) {
+	r := t.recipient(key)
+	switch {
+	case r.lost && k != nil:
+		t.putRecipient(key, &recipient{ref: k.rec.Ref, device: d.number})
+	case r.damaged:
+		t.putRecipient(key, r)
+	}
+}
+
+// rebuildMail makes up the row of a mail that cannot be read, from what lies around it;
+// nil if there is none.
+func (t *Txn) rebuildMail(d *device, key mailKey) *mail {
+	state := delivery.WelcomeState(0)
+	for _, s := range []delivery.WelcomeState{delivery.Pending, delivery.Delivered, delivery.Held} {
+		if t.get(kindDevices, d.mailRow(mailKind(s), key)) != nil {
+			state = s
+		}
+	}
+	if state == 0 || !d.endedAt.IsZero() {
+		return nil
+	}
+	m := &mail{mailKey: key, rec: delivery.MailRecord{State: state, Until: t.now}, size: 1, order: d.claimed + 1, stored: true}
+	if state == delivery.Delivered {
+		m.rec.DeliveredAt = t.now
+	}
+	if r := t.recipient(key); !r.lost {
+		if owner, k := t.refOwner(r.ref); k != nil && owner.number == d.number {
+			m.kp = k.keyPackageKey
+		}
+		m.size = t.sizeOf(key.welcome, r)
+	}
+	m.was, m.wasOrder = state, m.order
+	return m
+}
+
+// sizeOf is the size of a mail as it was counted when it was posted.
+func (t *Txn) sizeOf(welcome uint64, r *recipient) int64 {
+	w := t.header(welcome)
+	if w == nil {
+		return 1
+	}
+	info := max(len(w.groupInfo), w.infoSize)
+	return int64(info + w.treeSize + len(w.context) + sliceOverhead + len(r.encoded()))
+}
+
+// Place says where a part lies of what is kept, for tests that damage it: in which row, and
+// in which byte of it, counted from the end if that is negative. The part is one of
+// "KeyPackage", "encrypted_group_info", "ratchet_tree", "context" and "secret", of the
+// KeyPackage or of the Welcome. A nil key says that there is no such row.
+func (t *Txn) Place(part string, ref mls.KeyPackageRef, id delivery.WelcomeID) (k *Kind, key []byte, at int) {
+	t.raw = true
+	if part == "KeyPackage" {
+		_, kp := t.refOwner(ref)
+		return kindKeyPackages, numberKey(kp.number), 7
+	}
+	number := t.welcomeNumber(id)
+	w := t.header(number)
+	switch {
+	case part == "encrypted_group_info" && w.apart:
+		return kindWelcomes, appendIndex(partKey(number, partGroupInfo), 1), 100
+	case part == "encrypted_group_info":
+		return kindWelcomes, partKey(number, partHeader), -sumBytes - 3
+	case part == "context":
+		return kindWelcomes, partKey(number, partHeader), -sumBytes - len(w.groupInfo) - 3
+	case part == "ratchet_tree":
+		return kindWelcomes, appendIndex(partKey(number, partTree), 2), 100
+	}
+	t.eachRecipient(number, func(of mailKey, r *recipient) bool {
+		if r.ref == ref {
+			key = recipientKey(of)
+		}
+		return key == nil
+	})
+	return kindWelcomes, key, -sumBytes - 3
+}

@@ -1,0 +1,614 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"slices"
+	"time"
+
+	"welcomed/delivery"
+)
+
+// The kinds of rows in a device's part of the rows bucket, in their order: what
+// a claim changes lies together, and what only grows or shrinks behind it.
+const (
+	rowDevice     = 0x00
+	rowPending    = 0x10
+	rowDelivered  = 0x11
+	rowKeyPackage = 0x20
+	rowHeld       = 0x30
+	rowEnded      = 0x31
+	rowTombstone  = 0x40
+	rowInitKeys   = 0x50
+	rowShelf      = 0x60 // to 0x6f, see shelf
+)
+
+// A device is the row 0x00. It counts what every claim and publication asks
+// for. One that is removed and made again under its id is another device, with rows of
+// its own: what has ended stays so.
+//
+// A removal writes this row and no other of the device. From then on all that is read
+// of the device has ended, whether or not a sweep has written it: see gone.
+type device struct {
+	number       uint64
+	id           delivery.DeviceID
+	life         uint64    // how many devices with that id were there before
+	removed      bool      // known only for its tombstones
+	removedAt    time.Time // one with that id, last; credentials may outlive it
+	removedNo    uint64    // in the sequence then
+	endedAt      time.Time // when this one was removed; zero: all its rows say so themselves
+	seenAt       time.Time
+	idle         bool      // when a sweep looked last: not seen for so long that it is counted apart
+	available    int       // KeyPackages on the shelf, last resort not counted
+	shelfUntil   time.Time // before it none of them has aged; zero if there are none
+	early        int       // of those, whose lifetimes have not begun: they are no stock
+	lastResorts  int       // on the shelf that are stock
+	onlySince    time.Time // since when it publishes nothing but last resorts; zero: it does not
+	waiting      int       // Welcomes held and pending
+	waitingBytes int64     // their sizes as delivered
+	pending      int       // Welcomes pending
+	delivered    int       // Welcomes delivered and not settled
+	validFrom    time.Time // from then on all that were ever put on the shelf are valid
+	replaced     [8]uint64 // the sequence when the shelf of each suite was replaced last
+	retired      int       // KeyPackages that are, as written, last resort counted
+	overdue      int       // pending although the device has claimed since
+	claimed      uint64    // the sequence at its last claim
+	changes      uint64    // how often one of its KeyPackages or Welcomes came or changed
+	live         alarm     // for what is not a tombstone
+	tombstones   alarm
+
+	dirty bool
+	level stockLevel // as last counted in the state row
+	was   int        // overdue as last counted
+}
+
+// A stockLevel is how a device stands in the devices metric.
+type stockLevel int
+
+const (
+	stockNone stockLevel = iota - 1 // not counted
+	stockOK
+	stockLow
+	stockEmpty
+	stockLastResort // all that it ever wants to have
+	stockIdle       // whatever it has
+)
+
+func (d *device) stockLevel(l *delivery.Limits) stockLevel {
+	switch {
+	case d.removed:
+		return stockNone
+	case d.idle:
+		return stockIdle
+	case d.available == d.early && d.lastResorts > 0 && !d.onlySince.IsZero():
+		return stockLastResort
+	case d.available == d.early:
+		return stockEmpty
+	case d.available-d.early < l.LowWatermark:
+		return stockLow
+	}
+	return stockOK
+}
+
+// stock is what the device, which may be nil, has left to be handed out. The
+// room is not told.
+func (t *Txn) stock(d *device) delivery.Stock {
+	var stock delivery.Stock
+	if d != nil && !d.removed {
+		all := t.available(d)
+		stock.Available = t.usable(d, all)
+		stock.NotYetValid = all - stock.Available
+	}
+	stock.Low = stock.Available+stock.NotYetValid < t.limits.LowWatermark
+	if stock.Low && t.lastResortsSuffice(d) {
+		stock.Low = false
+	}
+	return stock
+}
+
+// byDesign is how long a device has published nothing but last resorts when that is
+// taken for its design. Until then one that begins with a last resort, and publishes
+// others when it is told that it has few, is told so.
+const byDesign = 24 * time.Hour
+
+// lastResortsSuffice reports whether the device, which may be nil, publishes nothing
+// but last resorts by design, and has one. It has few, so that all are looked at.
+func (t *Txn) lastResortsSuffice(d *device) bool {
+	if d == nil || d.removed || d.onlySince.IsZero() || t.sure.Before(d.onlySince.Add(byDesign)) {
+		return false
+	}
+	return slices.ContainsFunc(t.onShelf(d, 0), func(k *keyPackage) bool {
+		return k.rec.LastResort && k.rec.StateAt(t.sure) == delivery.Available
+	})
+}
+
+// usable counts those of all on the shelf whose lifetimes have begun. It looks at
+// them only if the device has published one whose lifetime has not.
+func (t *Txn) usable(d *device, all int) int {
+	if !t.now.Before(d.validFrom) {
+		return all
+	}
+	n := 0
+	for _, k := range t.onShelf(d, 0) {
+		if !k.rec.LastResort && k.rec.OnShelf(t.sure, t.now) {
+			n++
+		}
+	}
+	return n
+}
+
+// available counts the shelf as it is now. What the row says is right until the
+// first KeyPackage has aged; from then until the next sweep it is counted.
+func (t *Txn) available(d *device) int {
+	if d.shelfUntil.IsZero() || t.sure.Before(d.shelfUntil) {
+		return d.available
+	}
+	n := 0
+	for _, k := range t.onShelf(d, 0) {
+		if !k.rec.LastResort && k.rec.StateAt(t.sure) == delivery.Available {
+			n++
+		}
+	}
+	return n
+}
+
+// renewShelfUntil looks for the next KeyPackage to age once the last known time
+// has passed.
+func (t *Txn) renewShelfUntil(d *device) {
+	if d.removed || d.shelfUntil.IsZero() || t.sure.Before(d.shelfUntil) {
+		return
+	}
+	d.shelfUntil = time.Time{}
+	for _, k := range t.onShelf(d, 0) {
+		if !k.rec.LastResort {
+			d.ages(k.rec.ShelfUntil)
+		}
+	}
+}
+
+// ages notes that a KeyPackage on the shelf ages at a time.
+func (d *device) ages(at time.Time) {
+	if d.shelfUntil.IsZero() || at.Before(d.shelfUntil) {
+		d.shelfUntil = at
+	}
+}
+
+// key is where the device's rows of a kind begin.
+func (d *device) key(kind byte) []byte {
+	return append(appendNumber(make([]byte, 0, 24), d.number), kind)
+}
+
+func nameKey(id delivery.DeviceID) []byte {
+	return append(userPrefix(id.User), id.Name...)
+}
+
+func userPrefix(user delivery.UserID) []byte {
+	return append([]byte(user), 0)
+}
+
+// device returns the device if it exists, else nil.
+func (t *Txn) device(id delivery.DeviceID) *device {
+	number := t.get(kindNames, nameKey(id))
+	if number == nil {
+		return nil
+	}
+	return t.deviceByNumber(readNumber(number))
+}
+
+// A device that was removed, and is not forgotten, has a row in gone. The last one
+// with an id comes first.
+func goneKey(id delivery.DeviceID, life uint64) []byte {
+	return appendNumber(append(nameKey(id), 0), ^life)
+}
+
+// lastOf is device, or the last one that had that id.
+func (t *Txn) lastOf(id delivery.DeviceID) *device {
+	if d := t.device(id); d != nil {
+		return d
+	}
+	for _, number := range t.scan(kindGone, append(nameKey(id), 0), nil) {
+		return t.deviceByNumber(readNumber(number))
+	}
+	return nil
+}
+
+// earlier returns those that had that id and are gone.
+func (t *Txn) earlier(id delivery.DeviceID) (devices []*device) {
+	for _, number := range t.scan(kindGone, append(nameKey(id), 0), nil) {
+		devices = append(devices, &device{number: readNumber(number), id: id})
+	}
+	return devices
+}
+
+// removedAt is when the device, or all of its user's, was removed last; zero if it
+// never was, or if that is forgotten.
+func (t *Txn) removedAt(id delivery.DeviceID) time.Time {
+	d := t.lastOf(id)
+	if d == nil {
+		d = unknown(id)
+	}
+	at, _ := t.lastRemovalOf(d)
+	return at
+}
+
+// unknown stands for a device of which nothing is known but that its user may have been
+// removed: in a copy from before the device was made.
+func unknown(id delivery.DeviceID) *device { return &device{id: id, removed: true} }
+
+// lastRemovalOf is when a device was removed last, or all of its user's, and the number
+// that the sequence had, as a clock may have been wrong: their row says both.
+func (t *Txn) lastRemovalOf(d *device) (at time.Time, number uint64) {
+	at, number = d.removedAt, d.removedNo
+	if row := t.get(kindGone, userPrefix(d.id.User)); d.removed && row != nil && readNumber(row[numberBytes:]) > number {
+		at, number = FromMillis(readNumber(row)), readNumber(row[numberBytes:])
+	}
+	return t.putRight(at, number), number
+}
+
+// readDevice is deviceByNumber, and nil too for a device whose row cannot be read.
+func (t *Txn) readDevice(number uint64) (d *device) {
+	if number == 0 || !readable(func() { d = t.deviceByNumber(number) }) {
+		return nil
+	}
+	return d
+}
+
+func (t *Txn) deviceByNumber(number uint64) *device {
+	if d := t.devices[number]; d != nil {
+		return d
+	}
+	d := &device{number: number}
+	row := t.get(kindDevices, d.key(rowDevice))
+	if row == nil {
+		return nil
+	}
+	dec, lastResorts, early := decoder(row), false, false
+	dec.flags(&d.removed, &lastResorts, &early, &d.idle)
+	d.id = delivery.DeviceID{User: delivery.UserID(dec.string()), Name: dec.string()}
+	d.seenAt, d.shelfUntil = dec.time(), dec.time()
+	d.available, d.waiting, d.pending, d.delivered = int(dec.number()), int(dec.number()), int(dec.number()), int(dec.number())
+	d.retired = int(dec.number())
+	d.waitingBytes, d.overdue, d.claimed, d.changes = int64(dec.number()), int(dec.number()), dec.number(), dec.number()
+	d.level = stockLevel(dec.number()) - 1
+	dec.times(&d.live.set, &d.tombstones.set, &d.removedAt, &d.validFrom)
+	if lastResorts {
+		d.lastResorts = int(dec.number())
+		dec.times(&d.onlySince)
+	}
+	if early {
+		d.early = int(dec.number())
+	}
+	if len(dec) > 0 {
+		d.life, d.removedNo = dec.number(), dec.number()
+		dec.times(&d.endedAt)
+	}
+	for len(dec) > 0 {
+		d.replaced[dec.byte()&7] = dec.number()
+	}
+	d.live.due, d.tombstones.due = d.live.set, d.tombstones.set
+	d.was = d.late()
+	t.keep(d)
+	return d
+}
+
+// keep remembers a device for the rest of the transaction.
+func (t *Txn) keep(d *device) {
+	if t.devices == nil {
+		t.devices = make(map[uint64]*device)
+	}
+	t.devices[d.number] = d
+}
+
+// createDevice returns the device, which it makes if there is none.
+func (t *Txn) createDevice(id delivery.DeviceID) *device {
+	d := t.device(id)
+	if d == nil {
+		d = &device{number: t.next(), id: id, level: stockNone}
+		before := t.lastOf(id)
+		if before == nil {
+			before = unknown(id)
+		} else {
+			d.life = before.life + 1
+		}
+		d.removedAt, d.removedNo = t.lastRemovalOf(before)
+		t.put(kindNames, nameKey(id), numberKey(d.number))
+		t.keep(d)
+	}
+	t.touch(d)
+	return d
+}
+
+// late is how many Welcomes are overdue: none of a device that is gone.
+func (d *device) late() int {
+	if d.removed {
+		return 0
+	}
+	return d.overdue
+}
+
+// touch marks the device as seen.
+func (t *Txn) touch(d *device) {
+	d.seenAt, d.idle = t.now, false
+	t.changed(d)
+}
+
+// changed has flush write the device.
+func (t *Txn) changed(d *device) {
+	t.writes++
+	d.dirty = true
+}
+
+func (t *Txn) flushDevice(d *device) {
+	if !d.dirty {
+		return
+	}
+	t.renewShelfUntil(d)
+	level := d.stockLevel(t.limits)
+	if level != d.level {
+		if d.level != stockNone {
+			t.counted.stock[d.level]--
+		}
+		if level != stockNone {
+			t.counted.stock[level]++
+		}
+	}
+	t.counted.overdue += int64(d.late() - d.was)
+	d.level, d.was, d.dirty = level, d.late(), false
+	t.setAlarm(timerDevice, d, &d.live)
+	t.setAlarm(timerTombstones, d, &d.tombstones)
+
+	t.put(kindDevices, d.key(rowDevice), d.encode())
+}
+
+func (d *device) encode() []byte {
+	lastResorts := d.lastResorts > 0 || !d.onlySince.IsZero()
+	e := make(encoder, 0, 128)
+	e.flags(d.removed, lastResorts, d.early > 0, d.idle)
+	e.string(string(d.id.User))
+	e.string(d.id.Name)
+	e.time(d.seenAt)
+	e.time(d.shelfUntil)
+	e.number(uint64(d.available))
+	e.number(uint64(d.waiting))
+	e.number(uint64(d.pending))
+	e.number(uint64(d.delivered))
+	e.number(uint64(d.retired))
+	e.number(uint64(d.waitingBytes))
+	e.number(uint64(d.overdue))
+	e.number(d.claimed)
+	e.number(d.changes)
+	e.number(uint64(d.level + 1))
+	e.times(d.live.set, d.tombstones.set, d.removedAt, d.validFrom)
+	if lastResorts {
+		e.number(uint64(d.lastResorts))
+		e.times(d.onlySince)
+	}
+	if d.early > 0 {
+		e.number(uint64(d.early))
+	}
+	if d.life > 0 || d.removedNo > 0 || !d.endedAt.IsZero() || d.replaced != [8]uint64{} {
+		e.number(d.life)
+		e.number(d.removedNo)
+		e.times(d.endedAt)
+	}
+	for suite, number := range d.replaced {
+		if number != 0 {
+			e.byte(byte(suite))
+			e.number(number)
+		}
+	}
+	return e
+}
+
+// userDevices returns the user's devices by name.
+func (t *Txn) userDevices(user delivery.UserID) []*device {
+	return t.devicesIn(kindNames, user)
+}
+
+// goneDevices returns those of the user's that were removed and are not forgotten.
+func (t *Txn) goneDevices(user delivery.UserID) []*device {
+	return t.devicesIn(kindGone, user)
+}
+
+func (t *Txn) devicesIn(b *Kind, user delivery.UserID) (devices []*device) {
+	var numbers []uint64
+	for key, number := range t.scan(b, userPrefix(user), nil) {
+		if len(key) > len(user)+1 { // not the user's own
+			numbers = append(numbers, readNumber(number))
+		}
+	}
+	for _, n := range numbers {
+		if d := t.deviceByNumber(n); d != nil {
+			devices = append(devices, d)
+		}
+	}
+	return devices
+}
+
+// Devices implements delivery.Store.
+func (s *Store) Devices(ctx context.Context, caller delivery.Caller, user delivery.UserID) (infos []delivery.DeviceInfo, err error) {
+	err = s.viewAs(ctx, caller, func(t *Txn) error {
+		for _, d := range t.userDevices(user) {
+			infos = append(infos, delivery.DeviceInfo{
+				Device: d.id.Name, SeenAt: d.seenAt, IdleSince: delivery.IdleSince(d.seenAt, t.sure), Counts: t.inventory(d).Counts, Pending: d.pending,
+			})
+		}
+		return nil
+	})
+	return infos, err
+}
+
+// RemoveDevice implements delivery.Store.
+func (s *Store) RemoveDevice(ctx context.Context, caller delivery.Caller, id delivery.DeviceID) error {
+	owner := delivery.TokenOwner{User: id.User, Device: id.Name}
+	if err := caller.Valid(); err != nil {
+		return err
+	}
+	// Credentials may have been issued since it was removed, or that was in a wrong future.
+	remove := func(t *Txn) bool {
+		d := t.lastOf(id)
+		return d != nil && !(d.removed && t.removedAt(id).Equal(t.now))
+	}
+	return s.revoke(ctx, func(t *Txn) ([]Revocation, error) {
+		if err := t.permit(caller); err != nil {
+			if d := t.lastOf(id); caller.IsDevice(id) && (d == nil || d.removed) {
+				err = nil // its own removal is repeated
+			}
+			return nil, err
+		}
+		lines := t.tokensRevoked(t.tokenIDs(owner))
+		if remove(t) {
+			lines = append(lines, deviceRevoked(t, id))
+		}
+		return lines, nil
+	}, func(t *Txn, lines []Revocation) error {
+		if t.permit(caller) != nil {
+			return ErrMoved
+		}
+		if err := sameTokens(lines, t.tokenIDs(owner)); err != nil {
+			return err
+		}
+		d, again := t.lastOf(id), remove(t)
+		if again && !t.saysRemoval(lines, d) {
+			return ErrMoved
+		}
+		t.revokeTokens(owner)
+		switch {
+		case !again:
+		case !d.removed:
+			t.removeDevice(d, t.now, t.next())
+		default:
+			d.removedAt, d.removedNo = t.now, t.next()
+			t.changed(d)
+		}
+		return nil
+	})
+}
+
+// RemoveUser implements delivery.Store. Of devices that were removed before only the
+// time changes, in one row for all of them.
+func (s *Store) RemoveUser(ctx context.Context, caller delivery.Caller, user delivery.UserID) error {
+	owner := delivery.TokenOwner{User: user}
+	again := false // some that were removed before are
+	if err := caller.Valid(); err != nil {
+		return err
+	}
+	return s.revoke(ctx, func(t *Txn) ([]Revocation, error) {
+		if err := t.permit(caller); err != nil {
+			return nil, err
+		}
+		lines := t.tokensRevoked(t.tokenIDs(owner))
+		for _, d := range t.userDevices(user) {
+			lines = append(lines, deviceRevoked(t, d.id))
+		}
+		again = slices.ContainsFunc(t.goneDevices(user), func(d *device) bool { return !t.removedAt(d.id).Equal(t.now) })
+		if again {
+			lines = append(lines, t.removed(UserRemoved, string(user)))
+		}
+		return lines, nil
+	}, func(t *Txn, lines []Revocation) error {
+		if t.permit(caller) != nil {
+			return ErrMoved
+		}
+		err := sameTokens(lines, t.tokenIDs(owner))
+		devices := t.userDevices(user)
+		if err != nil || slices.ContainsFunc(devices, func(d *device) bool { return !t.saysRemoval(lines, d) }) {
+			return ErrMoved
+		}
+		t.revokeTokens(owner)
+		if again {
+			t.put(kindGone, userPrefix(user), appendNumber(numberKey(Millis(t.now)), t.next()))
+		}
+		for _, d := range devices {
+			t.removeDevice(d, t.now, t.next())
+		}
+		return nil
+	})
+}
+
+// removeDevice ends a device: its KeyPackages are withdrawn, and so are Welcomes that
+// were not delivered. Those that were can no longer be settled by a device that is
+// gone: they lapse. Sweeps write that. number is one of the sequence.
+func (t *Txn) removeDevice(d *device, at time.Time, number uint64) {
+	t.woken = append(t.woken, d.id)
+	d.removed, d.removedAt, d.removedNo, d.endedAt = true, at, number, at
+	d.live.at(atOnce)
+	t.del(kindNames, nameKey(d.id))
+	t.put(kindGone, goneKey(d.id, d.life), numberKey(d.number))
+	t.changed(d)
+}
+
+// gone makes a KeyPackage of a device that was removed what it is since then.
+func (t *Txn) gone(d *device, k *keyPackage) *keyPackage {
+	if k == nil || t.raw || d.endedAt.IsZero() || k.row == rowTombstone {
+		return k
+	}
+	d.end(k)
+	return k
+}
+
+// end ends a KeyPackage with its device, unless it had ended before.
+func (d *device) end(k *keyPackage) {
+	if !k.rec.State.Ended() {
+		k.rec.End(delivery.Withdrawn, d.endedAt)
+	}
+	if k.rec.Open = 0; k.rec.State.Ended() {
+		k.closed, k.rec.ShelfUntil, k.rec.MatchableUntil = d.endedAt, time.Time{}, time.Time{} // as in a tombstone
+	}
+}
+
+// goneMail does so with what the device got.
+func (t *Txn) goneMail(d *device, m *mail) *mail {
+	if m == nil || t.raw || d.endedAt.IsZero() || m.rec.State.Ended() {
+		return m
+	}
+	d.endMail(m)
+	return m
+}
+
+func (d *device) endMail(m *mail) {
+	switch m.rec.State {
+	case delivery.Held, delivery.Pending:
+		m.rec.End(delivery.WelcomeWithdrawn, d.endedAt)
+	default:
+		m.rec.End(delivery.Lapsed, d.endedAt)
+	}
+}
+
+// purge forgets a removed device once its last row is gone and no credentials
+// are expected that had been issued before.
+func (t *Txn) purge(d *device) {
+	if !d.removed {
+		return
+	}
+	if until := t.keepRemoved(d); t.sure.Before(until) {
+		d.tombstones.at(until)
+		t.changed(d)
+		return
+	}
+	if len(t.keys(kindDevices, numberKey(d.number), 2)) > 1 {
+		return
+	}
+	t.flushDevice(d) // takes it out of the counts
+	t.del(kindDevices, d.key(rowDevice))
+	t.del(kindGone, goneKey(d.id, d.life))
+	delete(t.devices, d.number)
+	user := userPrefix(d.id.User)
+	if left := t.keys(kindGone, user, 2); len(left) == 1 && bytes.Equal(left[0], user) {
+		t.del(kindGone, user)
+	}
+}
+
+// keepRemoved is how long it is remembered that a device was removed, so that
+// credentials which had been issued to it before do not bring it back.
+func (t *Txn) keepRemoved(d *device) time.Time {
+	at, _ := t.lastRemovalOf(d)
+	return roundUp(at.Add(t.limits.TombstoneKept), tombstoneExact)
+}
+
+func cloneBytes(b []byte) []byte {
+	if len(b) == 0 {
+		return nil
+	}
+	return bytes.Clone(b)
+}

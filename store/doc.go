@@ -1,0 +1,86 @@
+// Package store decides every event of a delivery.Store, and says in what rows things are
+// kept. It knows no database: an Engine keeps rows and runs events, each in a transaction
+// over Rows. Package bolt is the engine of one file; Memory is one in memory.
+//
+// An Event is one decision. Its Look finds out on a snapshot what there is to do, and its
+// Run carries that out. Both are written once, whatever the engine.
+//
+// This comment is the rows, version 5 of their format. Migrate brings those of versions 3
+// and 4 to it. There is one row for each KeyPackage and for each (Welcome, ref): it moves
+// when its state changes, so that its key says where it stands, and no index has to be kept
+// in step. The rows of one device lie side by side. OwnerOf says which row has to be locked
+// by whom, where several transactions write at a time.
+//
+// One sequence numbers devices, KeyPackages and Welcomes in the order of their arrival. In
+// keys, numbers and times in milliseconds have 6 bytes, big-endian, so that keys sort as
+// numbers do; an index in secrets[] has 3. A kind of rows has a name and a code:
+//
+//	meta            "format" → uint32
+//	                "restored" → present until Start has retired all shelves
+//	                "restored_at" → when that was, the last time; "restored_order" → the
+//	                number that it had, above all of before; "restore_epoch" →
+//	                the text that says which restore that was, see delivery.Restore
+//	                "id" → a text that no other database has, but its backups do; one of
+//	                an earlier format is given one when it is opened
+//	                "user_encoding" → how user ids are made of an identity provider's
+//	                subjects, from version 5 on
+//	                "backed_up_at" → when the last backup was known to be safe
+//	                "set_back" → for each time that the clock was: sequence, the time
+//	                then, before which all has happened that has a lower number
+//	                "ahead" → the latest time of what is dated by a jump of the clock
+//	                that was not believed, until it has come or was set back
+//	                "moved" → when it was exported for good: no server opens it then
+//	                "summed_from" → number of the first Welcome whose rows have checksums,
+//	                which version 5 has, and a checksum of that; a later one than those
+//	                that a migration has found
+//	key_packages    kp → the bare KeyPackage
+//	welcomes        welcome 0x00 → header, checksum; context, encrypted_group_info, checksum
+//	                welcome 0x01 piece(3) → ratchet tree, in pieces of half a page, each with
+//	                its checksum
+//	                welcome 0x02 index → verdict, ref, device, checksum; what follows the ref
+//	                in EncryptedGroupSecrets, checksum
+//	                welcome 0x03 piece(3) → encrypted_group_info, if it is larger than a
+//	                piece, likewise; then the header ends with its size
+//	names n         user 0x00 device → number of the device that exists
+//	gone g          user 0x00 device 0x00 ^life(6) → number of a device that was removed;
+//	                life counts those with that id before it
+//	                user 0x00 → when all devices of a user were removed, some again
+//	device_rows d   device kind …, all rows of one device:
+//	                  0x00               → the device; if it was removed, its other rows
+//	                                       say what they were until a sweep has ended them;
+//	                                       last resorts, and how many on the shelf are not
+//	                                       yet valid, and whether it is idle, from
+//	                                       version 5 on behind flags
+//	                  0x10 welcome index → state of a (Welcome, ref) that is pending
+//	                  0x11 welcome index → … that is delivered and not settled
+//	                  0x20 kp            → state of a KeyPackage whose private key the
+//	                                       device needs although it is not on the shelf
+//	                  0x30 welcome index → state of a (Welcome, ref) that is held
+//	                  0x31 welcome index → … that has ended
+//	                  0x40 kp            → state of a KeyPackage that has ended: the tombstone
+//	                  0x50 kp            → up to 32 of: kp less the one before, start of the
+//	                                       hash of its init_key(8)
+//	                  0x6s kp            → state of a KeyPackage on the shelf; s is its
+//	                                       suite, doubled, + 1 for a last resort; from
+//	                                       version 5 on a flag says that it was not yet
+//	                                       valid when a sweep looked last
+//	                  0x6s 0xff kp       → … of one that was given back: it lies behind the others
+//	refs r          first 8 bytes of a KeyPackageRef → device, kp, s
+//	welcome_ids i   first 16 bytes of a WelcomeID → welcome
+//	posted p        welcome → what has become of the Welcome
+//	timers t        kind, due, row → empty; stale when the row says another time
+//	idempotency k   hash of caller and Idempotency-Key(16) → due, hash of the request (version
+//	                5: of its fields, earlier ones: of JSON), the answer
+//	tokens a        id of a token → hash of its secret, owner, rights, times
+//	reservations v  id of a reservation(8) kp → device, s: what it holds or has given back
+//	owners o        owner of a token, id → empty; the owner is user 0x00 device 0x00,
+//	                or a slash, the name of a service and 0x00
+//
+// A checksum is the CRC-32C (Castagnoli) of the key of the row and of what stands in
+// front of it, since the one before. The bytes of a KeyPackage need none: its ref is their
+// hash. What they are for is in delivery.Store.
+//
+// Rows are sequences of unsigned varints, of byte strings with their length in
+// front, and of times in milliseconds since 1970, or in days after the time in
+// front.
+package store

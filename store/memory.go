@@ -1,0 +1,403 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/tidwall/btree"
+
+	"welcomed/delivery"
+)
+
+// A Memory is a database in the memory of this program, and gone with it. Any number of
+// stores may be opened on it, as processes serve one database: their transactions write at
+// the same time, and wait for each other only where they change what has one owner.
+type Memory struct {
+	mu      sync.Mutex
+	free    *sync.Cond // on mu: owners are free again
+	owned   map[Place]bool
+	rows    memoryTrees
+	totals  Totals
+	seen    time.Time // the latest time
+	number  uint64    // the last that was given
+	commits int
+	stores  map[*MemoryStore]bool
+}
+
+// NewMemory returns an empty database.
+func NewMemory() *Memory {
+	m := &Memory{rows: memoryTrees{}, owned: make(map[Place]bool), stores: make(map[*MemoryStore]bool)}
+	m.free = sync.NewCond(&m.mu)
+	for _, k := range Kinds {
+		m.rows[k] = btree.NewBTreeGOptions(func(a, b memoryRow) bool { return a.key < b.key }, btree.Options{NoLocks: true})
+	}
+	m.Change(Create)
+	return m
+}
+
+// Copy returns another database with what is in this one.
+func (m *Memory) Copy() *Memory {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	other := NewMemory()
+	other.rows, other.totals, other.seen, other.number, other.commits = m.rows.copy(), m.totals, m.seen, m.number, m.commits
+	return other
+}
+
+// Change changes rows of a database on which no store is open.
+func (m *Memory) Change(fn func(Rows)) {
+	r := m.begin()
+	fn(r)
+	m.rows = r.now
+}
+
+// Commits returns how many transactions were committed.
+func (m *Memory) Commits() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.commits
+}
+
+// A memoryTree has the rows of a kind.
+type memoryTree = btree.BTreeG[memoryRow]
+
+type memoryRow struct {
+	key   string
+	value []byte
+}
+
+type memoryTrees map[*Kind]*memoryTree
+
+// copy costs nothing but what is changed in it.
+func (t memoryTrees) copy() memoryTrees {
+	c := make(memoryTrees, len(t))
+	for k, tree := range t {
+		c[k] = tree.Copy()
+	}
+	return c
+}
+
+// memoryRows are the rows of a transaction.
+type memoryRows struct {
+	memory  *Memory
+	was     memoryTrees // when it began
+	now     memoryTrees
+	seen    time.Time
+	totals  Totals
+	number  uint64 // the last that is known to be given
+	changed map[Place]bool
+}
+
+func (m *Memory) begin() *memoryRows {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return &memoryRows{memory: m, was: m.rows.copy(), now: m.rows.copy(), seen: m.seen, totals: m.totals, number: m.number, changed: make(map[Place]bool)}
+}
+
+// Get implements Rows.
+func (r *memoryRows) Get(k *Kind, key []byte) []byte {
+	row, _ := r.now[k].Get(memoryRow{key: string(key)})
+	return row.value
+}
+
+// Put implements Rows.
+func (r *memoryRows) Put(k *Kind, key, value []byte) {
+	r.changed[Place{k, string(key)}] = true
+	if value == nil {
+		value = []byte{} // an empty row is one that there is
+	}
+	r.now[k].Set(memoryRow{string(key), bytes.Clone(value)})
+}
+
+// Delete implements Rows.
+func (r *memoryRows) Delete(k *Kind, key []byte) {
+	r.changed[Place{k, string(key)}] = true
+	r.now[k].Delete(memoryRow{key: string(key)})
+}
+
+// Scan implements Rows.
+func (r *memoryRows) Scan(k *Kind, prefix, from []byte) Cursor {
+	return &memoryCursor{rows: r.now[k].Iter(), prefix: bytes.Clone(prefix), from: string(from)}
+}
+
+type memoryCursor struct {
+	rows   btree.IterG[memoryRow]
+	prefix []byte
+	from   string
+	begun  bool
+}
+
+// Next implements Cursor.
+func (c *memoryCursor) Next() (key, value []byte) {
+	more := false
+	if c.begun {
+		more = c.rows.Next()
+	} else {
+		c.begun, more = true, c.rows.Seek(memoryRow{key: c.from})
+	}
+	if !more {
+		return nil, nil
+	}
+	row := c.rows.Item()
+	if key = []byte(row.key); !bytes.HasPrefix(key, c.prefix) {
+		return nil, nil
+	}
+	return key, row.value
+}
+
+// Close implements Cursor.
+func (c *memoryCursor) Close() { c.rows.Release() }
+
+// owner returns whom the row at a place belonged to when the transaction began; false if
+// nobody, or somebody that the transaction has made.
+func (r *memoryRows) owner(place Place) (Place, bool) {
+	owner, owned := OwnerOf(place.Kind, []byte(place.Key))
+	if owned {
+		_, owned = r.was[owner.Kind].Get(memoryRow{key: owner.Key})
+	}
+	return owner, owned
+}
+
+// Next implements Rows: numbers are the database's.
+func (r *memoryRows) Next() uint64 {
+	r.memory.mu.Lock()
+	defer r.memory.mu.Unlock()
+	r.memory.number++
+	r.number = r.memory.number
+	return r.number
+}
+
+// Last implements Rows.
+func (r *memoryRows) Last() uint64 { return r.number }
+
+// Raise implements Rows.
+func (r *memoryRows) Raise(n uint64) {
+	r.memory.mu.Lock()
+	defer r.memory.mu.Unlock()
+	r.memory.number = max(r.memory.number, n)
+	r.number = r.memory.number
+}
+
+// Totals implements Rows.
+func (r *memoryRows) Totals() Totals { return r.totals }
+
+// A MemoryStore is one of the processes that serve a Memory. It is its Engine.
+type MemoryStore struct {
+	*Store
+	memory *Memory
+	closed atomic.Bool
+	failed chan struct{}
+	// observe, if not nil, is told how many rows each event that was committed has read and
+	// written when it was run, in tests.
+	observe func(reads, writes int)
+}
+
+var _ delivery.Store = (*MemoryStore)(nil)
+
+// Open serves the database. A nil clock is that of the machine; it is taken as it is with
+// trust, see delivery.ClockGuard. Guard and Meta of the options are not used.
+func (m *Memory) Open(clock delivery.Clock, trust bool, o Options) (*MemoryStore, error) {
+	if clock == nil {
+		clock = delivery.SystemClock()
+	}
+	r := m.begin()
+	meta, err := ReadMeta(r)
+	if err != nil {
+		return nil, err
+	}
+	s := &MemoryStore{memory: m, failed: make(chan struct{})}
+	o.Meta, o.Guard = meta, delivery.NewClockGuard(clock, m.known(clock), trust)
+	s.Store = New(s, o)
+	if err := s.Start(context.Background(), meta.Restored); err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.stores[s] = true
+	return s, nil
+}
+
+// known is the latest time that the database has seen; zero if those who serve it are the
+// first: what their clock said a moment ago is no knowledge.
+func (m *Memory) known(clock delivery.Clock) time.Time {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.seen.IsZero() || m.commits == 0 && len(m.stores) > 0 {
+		m.seen = clock.Now()
+		return time.Time{}
+	}
+	return m.seen
+}
+
+// Close implements delivery.Store. The database stays.
+func (s *MemoryStore) Close() error {
+	s.closed.Store(true)
+	s.memory.mu.Lock()
+	defer s.memory.mu.Unlock()
+	delete(s.memory.stores, s)
+	return nil
+}
+
+// Failed implements delivery.Store: memory does not.
+func (s *MemoryStore) Failed() <-chan struct{} { return s.failed }
+
+// Ready implements delivery.Store.
+func (s *MemoryStore) Ready(ctx context.Context) error {
+	if s.closed.Load() {
+		return delivery.ErrClosed
+	}
+	if look := s.guard.Look(); look.Behind {
+		return look.Doubt()
+	}
+	return ctx.Err()
+}
+
+// View implements Engine: all that is seen is as durable as it will be.
+func (s *MemoryStore) View(ctx context.Context, fn func(*Txn) error) error {
+	if err := s.usable(ctx); err != nil {
+		return err
+	}
+	_, t := s.begin()
+	return t.Run(fn)
+}
+
+// Peek implements Engine.
+func (s *MemoryStore) Peek(ctx context.Context, fn func(*Txn) error) error { return s.View(ctx, fn) }
+
+func (s *MemoryStore) usable(ctx context.Context) error {
+	if s.closed.Load() {
+		return delivery.ErrClosed
+	}
+	return ctx.Err()
+}
+
+func (s *MemoryStore) begin() (*memoryRows, *Txn) {
+	r, t := s.memory.begin(), &Txn{}
+	s.Begin(t, r, r.seen)
+	return r, t
+}
+
+// memoryTries is how often an event is tried. Each time it holds the owners of what it
+// has changed before, so that a few are enough.
+const memoryTries = 100
+
+// Do implements Engine. An event is tried until it changes only what it has locked before
+// it began.
+func (s *MemoryStore) Do(ctx context.Context, e *Event) (err error) {
+	owners := make(map[Place]bool)
+	for range memoryTries {
+		if err := s.usable(ctx); err != nil {
+			return err
+		}
+		if err = s.try(e, owners); !errors.Is(err, ErrMoved) {
+			return err
+		}
+	}
+	return fmt.Errorf("%w, %d times", err, memoryTries)
+}
+
+// try returns ErrMoved if the event is to be tried again, with the owners that it has added.
+func (s *MemoryStore) try(e *Event, owners map[Place]bool) error {
+	held := slices.Collect(maps.Keys(owners))
+	s.memory.lock(held)
+	defer s.memory.unlock(held)
+	r, t := s.begin()
+	looked := 0
+	err := t.Run(func(t *Txn) error {
+		if e.Look != nil {
+			if changes, err := e.Look(t); err != nil || !changes {
+				return err
+			}
+		}
+		if clock := t.Clock(); clock.Impossible {
+			return clock.Doubt()
+		}
+		looked = t.Reads()
+		return e.Run(t)
+	})
+	if err != nil || t.Writes() == 0 {
+		return err
+	}
+	reads, writes := t.Reads()-looked, t.Writes()
+	if err := t.Run(func(t *Txn) error { t.Flush(); return nil }); err != nil {
+		return err
+	}
+	all := true
+	for place := range r.changed {
+		if owner, owned := r.owner(place); owned && !owners[owner] {
+			owners[owner], all = true, false
+		}
+	}
+	if !all {
+		return ErrMoved
+	}
+	if err := s.memory.commit(t, r); err != nil {
+		return err
+	}
+	if s.observe != nil {
+		s.observe(reads, writes)
+	}
+	return nil
+}
+
+// lock waits until nobody holds any of the owners, and holds all of them.
+func (m *Memory) lock(owners []Place) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for slices.ContainsFunc(owners, func(p Place) bool { return m.owned[p] }) {
+		m.free.Wait()
+	}
+	for _, p := range owners {
+		m.owned[p] = true
+	}
+}
+
+func (m *Memory) unlock(owners []Place) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, p := range owners {
+		delete(m.owned, p)
+	}
+	m.free.Broadcast()
+}
+
+// commit puts in place what a transaction has changed. It returns ErrMoved if a row whose
+// owner is not locked was changed meanwhile.
+func (m *Memory) commit(t *Txn, r *memoryRows) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for place := range r.changed {
+		row := memoryRow{key: place.Key}
+		was, had := r.was[place.Kind].Get(row)
+		is, has := m.rows[place.Kind].Get(row)
+		if had == has && bytes.Equal(was.value, is.value) {
+			continue
+		}
+		if _, owned := r.owner(place); owned {
+			panic(fmt.Sprintf("row %x of %s was changed by who did not hold its owner", place.Key, place.Kind.Name))
+		}
+		return ErrMoved
+	}
+	for place := range r.changed {
+		row := memoryRow{key: place.Key}
+		if now, has := r.now[place.Kind].Get(row); has {
+			m.rows[place.Kind].Set(now)
+		} else {
+			m.rows[place.Kind].Delete(row)
+		}
+	}
+	m.totals.Add(t.Counted())
+	m.seen = t.Clock().Sure
+	m.commits++
+	for s := range m.stores {
+		s.Committed(t)
+	}
+	return nil
+}

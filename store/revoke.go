@@ -1,0 +1,246 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"welcomed/delivery"
+)
+
+// revoke runs an event that revokes something. look says in which lines that is written
+// down, none if it changes nothing, and apply returns ErrMoved if it finds something else
+// to revoke than the lines say.
+func (s *Store) revoke(ctx context.Context, look func(*Txn) ([]Revocation, error), apply func(*Txn, []Revocation) error) error {
+	e := &Event{}
+	e.Look = func(t *Txn) (changes bool, err error) {
+		e.Revokes, err = look(t)
+		if changes = err == nil && len(e.Revokes) > 0; changes && t.clock.Impossible {
+			err = t.clock.Doubt()
+		}
+		return changes, err
+	}
+	e.Run = func(t *Txn) error { return apply(t, e.Revokes) }
+	return s.engine.Do(ctx, e)
+}
+
+// The kinds of revocations.
+const (
+	TokenRevoked  = "token"
+	DeviceRemoved = "device"
+	UserRemoved   = "user"
+)
+
+// A Revocation is that of a token, or the removal of a device or of a user. An engine
+// keeps it as a line.
+type Revocation struct {
+	Kind  string
+	At    time.Time
+	Order uint64 // of a removal: devices with smaller numbers were there
+	ID    string // of a token; or user/device; or user
+}
+
+// Device is whose removal it is.
+func (r Revocation) Device() delivery.DeviceID {
+	user, name, _ := strings.Cut(r.ID, "/")
+	return delivery.DeviceID{User: delivery.UserID(user), Name: name}
+}
+
+// tokensRevoked are the lines for tokens.
+func (t *Txn) tokensRevoked(ids []string) (lines []Revocation) {
+	for _, id := range ids {
+		lines = append(lines, Revocation{TokenRevoked, t.now, 0, id})
+	}
+	return lines
+}
+
+// removed is the line for a device or a user: whatever device there is now has a smaller
+// number, and one that is made later has not.
+func (t *Txn) removed(kind, id string) Revocation {
+	return Revocation{kind, t.now, t.rows.Last() + 1, id}
+}
+
+func deviceRevoked(t *Txn, id delivery.DeviceID) Revocation {
+	return t.removed(DeviceRemoved, string(id.User)+"/"+id.Name)
+}
+
+// sameTokens returns ErrMoved if other tokens are to be revoked than the lines say.
+func sameTokens(lines []Revocation, ids []string) error {
+	n := 0
+	for _, r := range lines {
+		if r.Kind == TokenRevoked {
+			if n == len(ids) || ids[n] != r.ID {
+				return ErrMoved
+			}
+			n++
+		}
+	}
+	if n != len(ids) {
+		return ErrMoved
+	}
+	return nil
+}
+
+// saysRemoval reports whether there is a line for the removal of the device, as it is
+// now: it was not made after the line.
+func (t *Txn) saysRemoval(lines []Revocation, d *device) bool {
+	return slices.ContainsFunc(lines, func(r Revocation) bool {
+		return r.Kind == DeviceRemoved && r.Device() == d.id && d.number < r.Order
+	})
+}
+
+// carryOutLines is how many lines are carried out in one transaction.
+const carryOutLines = 500
+
+// CarryOut carries out the lines that are not carried out, and returns how many tokens
+// and devices were there that are not any more. What is made from now on has a number
+// above theirs, and above order.
+func (s *Store) CarryOut(ctx context.Context, lines []Revocation, order uint64) (allTokens, allDevices int, err error) {
+	var open []Revocation
+	err = s.engine.Peek(ctx, func(t *Txn) error {
+		for _, r := range lines {
+			// The removal of a user may be of devices that a line before it removes.
+			if order = max(order, r.Order); t.isOpen(r) || r.Kind == UserRemoved && len(open) > 0 {
+				open = append(open, r)
+			}
+		}
+		if order <= t.rows.Last() {
+			order = 0
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, 0, err
+	}
+	for len(open) > 0 || order > 0 {
+		n := min(len(open), carryOutLines)
+		var tokens, devices int
+		err := s.run(ctx, func(t *Txn) error {
+			tokens, devices = 0, 0
+			t.raise(order)
+			for _, r := range open[:n] {
+				if r.At.After(t.now) { // by a clock that was ahead
+					r.At = t.now
+				}
+				switch was := t.valid(r); {
+				case !t.isOpen(r): // by now
+				case r.Kind == TokenRevoked:
+					tokens++
+					t.forgetToken(decodeToken(r.ID, t.get(kindTokens, []byte(r.ID))))
+				case r.Kind == UserRemoved:
+					devices += t.removeUserAgain(r)
+				default:
+					if was {
+						devices++
+					}
+					t.removeAgain(r)
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return allTokens, allDevices, fmt.Errorf("carry out what was revoked: %w", err)
+		}
+		open, order = open[n:], 0
+		allTokens, allDevices = allTokens+tokens, allDevices+devices
+	}
+	return allTokens, allDevices, nil
+}
+
+// removeAgain carries out the removal of a device. Its tokens have lines of their own,
+// but for those that had expired before: by a clock that is not trusted they are valid.
+func (t *Txn) removeAgain(r Revocation) {
+	t.revokeTokens(delivery.TokenOwner{User: r.Device().User, Device: r.Device().Name})
+	d := t.lastOf(r.Device())
+	if d == nil {
+		// It was made after the copy that this is. What credentials it had bring it back
+		// as little as they would have.
+		d = t.createDevice(r.Device())
+	}
+	if !d.removed {
+		t.removeDevice(d, r.At, r.Order)
+		return
+	}
+	d.removedAt, d.removedNo = r.At, r.Order
+	t.changed(d)
+}
+
+// removeUserAgain carries out the removal of a user, and returns how many devices there
+// were.
+func (t *Txn) removeUserAgain(r Revocation) int {
+	user, devices := delivery.UserID(r.ID), t.devicesBefore(r)
+	for _, d := range devices {
+		t.revokeTokens(delivery.TokenOwner{User: user, Device: d.id.Name})
+		t.removeDevice(d, r.At, r.Order)
+	}
+	t.put(kindGone, userPrefix(user), appendNumber(numberKey(Millis(r.At)), r.Order))
+	return len(devices)
+}
+
+// devicesBefore are those of a user that are there and were made before its removal. They
+// have lines of their own, but for one that had been forgotten, which writes none.
+func (t *Txn) devicesBefore(r Revocation) []*device {
+	return slices.DeleteFunc(t.userDevices(delivery.UserID(r.ID)), func(d *device) bool { return d.number >= r.Order })
+}
+
+// valid reports whether what a line revokes is there.
+func (t *Txn) valid(r Revocation) bool {
+	switch r.Kind {
+	case TokenRevoked:
+		return t.get(kindTokens, []byte(r.ID)) != nil
+	case DeviceRemoved:
+		return t.device(r.Device()) != nil
+	}
+	return false
+}
+
+// isOpen reports whether a line is still to be carried out.
+func (t *Txn) isOpen(r Revocation) bool {
+	switch r.Kind {
+	case TokenRevoked:
+		return t.valid(r)
+	case UserRemoved:
+		return t.isOpenOfUser(r)
+	}
+	d := t.lastOf(r.Device())
+	switch {
+	case d == nil:
+		return t.sure.Before(r.At.Add(t.limits.TombstoneKept)) // it would be forgotten otherwise
+	case d.removed:
+		_, number := t.lastRemovalOf(d)
+		return number < r.Order
+	}
+	return d.number < r.Order
+}
+
+// isOpenOfUser is isOpen of the removal of a user. It concerns devices, too, of which
+// nothing is known because they were made after the copy that this is.
+func (t *Txn) isOpenOfUser(r Revocation) bool {
+	user := delivery.UserID(r.ID)
+	if row := t.get(kindGone, userPrefix(user)); row != nil && readNumber(row[numberBytes:]) >= r.Order {
+		return false
+	}
+	return t.sure.Before(r.At.Add(t.limits.TombstoneKept)) || len(t.devicesBefore(r)) > 0 ||
+		slices.ContainsFunc(t.goneDevices(user), func(d *device) bool { return d.removedNo < r.Order })
+}
+
+// WouldRevoke returns how many tokens and devices are there that lines revoke.
+func (t *Txn) WouldRevoke(lines []Revocation) (int, int) {
+	tokens, devices := map[string]bool{}, map[string]bool{}
+	for _, r := range lines {
+		switch {
+		case r.Kind == UserRemoved && t.isOpen(r):
+			for _, d := range t.devicesBefore(r) {
+				devices[string(d.id.User)+"/"+d.id.Name] = true
+			}
+		case !t.valid(r) || !t.isOpen(r):
+		case r.Kind == TokenRevoked:
+			tokens[r.ID] = true
+		default:
+			devices[r.ID] = true
+		}
+	}
+	return len(tokens), len(devices)
+}

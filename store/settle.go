@@ -1,0 +1,137 @@
+package store
+
+import (
+	"context"
+
+	"welcomed/delivery"
+	"welcomed/mls"
+)
+
+// Acknowledge implements delivery.Store.
+func (s *Store) Acknowledge(ctx context.Context, caller delivery.Caller, device delivery.DeviceID, id delivery.WelcomeID, ref mls.KeyPackageRef) error {
+	_, err := s.settle(ctx, caller, device, id, ref, settlement{state: delivery.Acknowledged})
+	return err
+}
+
+// Reject implements delivery.Store.
+func (s *Store) Reject(ctx context.Context, caller delivery.Caller, device delivery.DeviceID, id delivery.WelcomeID, ref mls.KeyPackageRef, reason delivery.Reason, detail string) (int, error) {
+	return s.settle(ctx, caller, device, id, ref, settlement{delivery.Rejected, reason, detail})
+}
+
+// A settlement is what a device says of a Welcome that it was given.
+type settlement struct {
+	state  delivery.WelcomeState
+	reason delivery.Reason
+	detail string
+}
+
+// A settling is a settlement on its way. Which rows it is about never changes: they
+// are found outside the writer.
+type settling struct {
+	settlement
+	name delivery.DeviceID
+	id   delivery.WelcomeID
+	ref  mls.KeyPackageRef
+
+	device  *device
+	keys    []mailKey // of those that it changes
+	mails   openMails // of last resorts that it withdraws
+	settled int
+}
+
+func (s *Store) settle(ctx context.Context, caller delivery.Caller, name delivery.DeviceID, id delivery.WelcomeID, ref mls.KeyPackageRef, as settlement) (int, error) {
+	c := &settling{settlement: as, name: name, id: id, ref: ref}
+	err := s.doAs(ctx, caller, &Event{Look: c.look, Run: c.apply})
+	return c.settled, err
+}
+
+func (c *settling) look(t *Txn) (changes bool, err error) {
+	*c = settling{settlement: c.settlement, name: c.name, id: c.id, ref: c.ref}
+	d, mails, err := t.received(c.name, c.id)
+	if err != nil {
+		return false, err
+	}
+	found, undelivered := 0, 0
+	for _, m := range mails {
+		if c.ref != "" && !t.isFor(d, m, c.ref) {
+			continue
+		}
+		found++
+		rec := m.rec
+		if changed, err := rec.Settle(c.state, t.now); err != nil {
+			undelivered++
+		} else if changed {
+			c.keys = append(c.keys, m.mailKey)
+			if k := t.keyPackage(d, m.kp); c.withdraws(k) && c.mails == nil {
+				c.mails = t.openMails(d)
+			}
+		}
+	}
+	switch {
+	case found == 0:
+		return false, delivery.ErrNotFound
+	case undelivered == found:
+		return false, delivery.ErrNotDelivered
+	}
+	c.device = d
+	return len(c.keys) > 0, nil
+}
+
+// isFor reports whether a mail is for the KeyPackage with that ref.
+func (t *Txn) isFor(d *device, m *mail, ref mls.KeyPackageRef) bool {
+	if r := t.recipient(m.mailKey); !r.lost {
+		return r.ref == ref
+	}
+	k := t.keyPackage(d, m.kp)
+	return k != nil && k.rec.Ref == ref
+}
+
+// withdraws reports whether the device says that it has no key for what others may
+// still use.
+func (s settlement) withdraws(k *keyPackage) bool {
+	return s.reason == delivery.ReasonNoMatchingKeyPackage && k != nil && k.rec.LastResort
+}
+
+func (c *settling) apply(t *Txn) error {
+	d := t.sameDevice(c.device, c.name)
+	if d == nil || d.number != c.device.number {
+		return ErrMoved
+	}
+	c.settled = 0
+	var those []*mail
+	for _, key := range c.keys {
+		m := t.mail(d, key)
+		if m == nil {
+			return ErrMoved
+		}
+		rec := m.rec
+		if changed, _ := rec.Settle(c.state, t.now); !changed {
+			return ErrMoved
+		}
+		if k := t.keyPackage(d, m.kp); c.withdraws(k) && !t.knows(c.mails, d, k) {
+			return ErrMoved
+		}
+		those = append(those, m)
+	}
+	for _, m := range those {
+		open := m.rec.State == delivery.Delivered
+		_, _ = m.rec.Settle(c.state, t.now)
+		t.applySettlement(d, m, open, c)
+		c.settled++
+	}
+	return nil
+}
+
+// applySettlement writes a mail that has just been settled. open says that it
+// was not ended before.
+func (t *Txn) applySettlement(d *device, m *mail, open bool, c *settling) {
+	m.rec.Reason, m.rec.Detail = c.reason, c.detail
+	if !open {
+		t.saveMail(d, m) // a late acknowledgement: all else has ended already
+		return
+	}
+	t.closeMail(d, m)
+	if k := t.keyPackage(d, m.kp); c.withdraws(k) {
+		t.withdrawWith(d, k, t.current(c.mails, d, k))
+	}
+}

@@ -1,0 +1,55 @@
+package store
+
+import (
+	"encoding/binary"
+	"hash/crc32"
+	"math"
+)
+
+// A checksum stands behind what it is for: the CRC-32C (Castagnoli) of the key of the
+// row and of that. It notices flipped bits and rows that lie where they do not belong.
+// It says nothing against somebody who can write the file.
+const sumBytes = 4
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+func checksum(key, part []byte) uint32 {
+	return crc32.Update(crc32.Checksum(key, castagnoli), castagnoli, part)
+}
+
+// appendSum appends the checksum of row[from:], which is in the row with that key.
+func appendSum(row, key []byte, from int) []byte {
+	return binary.BigEndian.AppendUint32(row, checksum(key, row[from:]))
+}
+
+// cutSum takes the checksum off the end of a part of a row, and reports whether it is
+// that of the rest.
+func cutSum(key, part []byte) (rest []byte, ok bool) {
+	if len(part) < sumBytes {
+		return nil, false
+	}
+	rest = part[: len(part)-sumBytes : len(part)-sumBytes]
+	return rest, binary.BigEndian.Uint32(part[len(rest):]) == checksum(key, rest)
+}
+
+// keySummedFrom is the number of the first Welcome whose rows have checksums.
+var keySummedFrom = []byte("summed_from")
+
+// encodeSummedFrom has a checksum of its own: where it is wrong, every row would look
+// damaged.
+func encodeSummedFrom(number uint64) []byte { return appendSum(numberKey(number), keySummedFrom, 0) }
+
+// decodeSummedFrom reads it. Rows of formats 3 and 4 have no checksums.
+func decodeSummedFrom(row []byte, format uint32) (uint64, error) {
+	if format < FormatVersion {
+		return math.MaxUint64, nil
+	}
+	number, ok := cutSum(keySummedFrom, row)
+	if !ok || len(number) != numberBytes {
+		return 0, ErrCorrupt
+	}
+	return readNumber(number), nil
+}
+
+// summed reports whether the rows of a Welcome have checksums.
+func (t *Txn) summed(welcome uint64) bool { return welcome >= t.store.meta.summedFrom }

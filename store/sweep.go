@@ -1,0 +1,522 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"welcomed/delivery"
+)
+
+const (
+	// These bound how long a sweep keeps the writer from the others. A Welcome
+	// may have thousands of recipients.
+	sweepTimers   = 500
+	sweepWelcomes = 10
+	sweepWrites   = 1000 // rows
+	// sweepReads is how many rows are looked at before some are swept.
+	sweepReads = 100_000
+	// sweepTombstones is how many of a device are put away at a time.
+	sweepTombstones = 2000
+	// sweepLooks is how often a sweep looks outside the writer at what changes meanwhile.
+	sweepLooks = 3
+	// seenEvery is how often an idle server notes the time in the file.
+	seenEvery = time.Hour
+)
+
+// Sweep implements delivery.Store. What cannot be swept does not keep the rest
+// from it; the error then says what could not.
+func (s *Store) Sweep(ctx context.Context) (result delivery.SweepResult, err error) {
+	if err := s.guard.Look().Doubt(); err != nil {
+		return result, err
+	}
+	errs := []error{s.noteTime(ctx)}
+	for _, w := range sweepers {
+		errs = append(errs, s.sweepAll(ctx, w, &result))
+	}
+	errs = append(errs, s.sweepIdle(ctx, &result))
+	return result, errors.Join(errs...)
+}
+
+// A sweeper acts on the timers of one kind, at most batch of them in one
+// transaction. fire finds out by itself whether a timer is stale.
+//
+// A device may have tens of thousands of rows of which few are due. look finds them
+// outside the writer, and returns what fire would do, unless fire reads little; that
+// reports false, and has written nothing, if the device has changed since.
+type sweeper struct {
+	kind  byte
+	batch int
+	fire  func(*Txn, timer, *delivery.SweepResult)
+	look  func(*Txn, timer) firing // nil: fire reads little
+}
+
+// A firing is what a timer does.
+type firing func(*Txn, *delivery.SweepResult) (fired bool)
+
+// In this order, so that what one of them ends the next can put away.
+var sweepers = []sweeper{
+	{timerDevice, sweepTimers, (*Txn).fireDevice, (*Txn).lookAtDevice},
+	{timerTombstones, sweepTimers, (*Txn).fireTombstones, (*Txn).lookAtTombstones},
+	{timerHold, sweepTimers, (*Txn).fireHold, nil},
+	{timerEnded, sweepWelcomes, (*Txn).fireEnded, nil},
+	{timerForget, sweepWelcomes, (*Txn).fireForget, nil},
+	{timerIdempotency, sweepTimers, (*Txn).fireIdempotency, nil},
+	{timerToken, sweepTimers, (*Txn).fireToken, nil},
+}
+
+// sweepAll fires the timers of a kind that are due. On a full disk it goes on
+// with fewer at a time, which need fewer pages; a timer whose row cannot be read
+// is dropped, so that it does not stand before the others for ever.
+func (s *Store) sweepAll(ctx context.Context, w sweeper, result *delivery.SweepResult) error {
+	var dropped []error
+	moved := 0 // devices changed between look and fire, so often one after the other
+	for size := w.batch; ; {
+		before := moved
+		more, passed, err := s.sweepBatch(ctx, w, size, &moved, result)
+		if moved == before || moved > sweepLooks {
+			moved = 0
+		}
+		if passed > 0 {
+			dropped = append(dropped, fmt.Errorf("%w: %d rows were passed over", ErrCorrupt, passed))
+		}
+		switch {
+		case err == nil && !more:
+			return errors.Join(dropped...)
+		case err == nil:
+		case cannotGoOn(ctx, err), size == 1 && errors.Is(err, delivery.ErrFull):
+			return errors.Join(append(dropped, err)...)
+		case errors.Is(err, delivery.ErrFull):
+			size /= 2
+		case size > 1:
+			size = 1
+		default:
+			dropped = append(dropped, err)
+			if err := s.dropTimer(ctx, w); err != nil {
+				return errors.Join(append(dropped, err)...)
+			}
+			size = w.batch
+		}
+	}
+}
+
+func cannotGoOn(ctx context.Context, err error) bool {
+	return ctx.Err() != nil || errors.Is(err, delivery.ErrClosed) || errors.Is(err, delivery.ErrOutcomeUnknown) || errors.Is(err, delivery.ErrUnavailable)
+}
+
+// sweepBatch fires at most size timers, fewer if they have much to do, and
+// reports whether there may be more: what one has ended may be due again. It counts the
+// rows that it has passed over because they cannot be read, and in moved if something
+// has changed since it looked; after a few times it looks in the writer.
+func (s *Store) sweepBatch(ctx context.Context, w sweeper, size int, moved *int, result *delivery.SweepResult) (more bool, passed int, err error) {
+	var swept delivery.SweepResult
+	// A look outside the writer, so that a sweep with nothing to do takes
+	// nobody's turn.
+	var due []timer
+	var firings []firing
+	looked := 0 // rows that looking has passed over
+	err = s.engine.View(ctx, func(t *Txn) error {
+		if w.look == nil || *moved >= sweepLooks {
+			more = len(t.dueTimers(w.kind, 1)) > 0
+			return nil
+		}
+		due = t.dueTimers(w.kind, size)
+		more = len(due) > 0
+		before, unread := t.reads, t.passed
+		for _, timer := range due {
+			if t.reads-before > sweepReads {
+				break
+			}
+			firings = append(firings, w.look(t, timer))
+		}
+		looked = t.passed - unread
+		return nil
+	})
+	if err != nil || !more {
+		return false, 0, err
+	}
+	changed := false
+	err = s.run(ctx, func(t *Txn) error {
+		swept, changed = delivery.SweepResult{}, false
+		before, unread := t.writes, t.passed
+		for i, fire := range firings {
+			if t.writes-before > sweepWrites {
+				break
+			}
+			if !fire(t, &swept) {
+				changed = true
+				continue
+			}
+			t.del(kindTimers, due[i].key)
+		}
+		if firings != nil {
+			passed = looked + t.passed - unread
+			return nil
+		}
+		for _, timer := range t.dueTimers(w.kind, size) {
+			if t.writes-before > sweepWrites {
+				break
+			}
+			t.del(kindTimers, timer.key)
+			w.fire(t, timer, &swept)
+		}
+		passed = t.passed - unread
+		return nil
+	})
+	if err != nil {
+		return more, 0, err
+	}
+	if changed {
+		*moved++
+	}
+	result.Add(swept)
+	return more, passed, nil
+}
+
+// dropTimer removes the first timer of a kind that is due.
+func (s *Store) dropTimer(ctx context.Context, w sweeper) error {
+	return s.run(ctx, func(t *Txn) error {
+		for _, timer := range t.dueTimers(w.kind, 1) {
+			t.del(kindTimers, timer.key)
+		}
+		return nil
+	})
+}
+
+// noteTime has an idle server keep the time that has come, and soon if it was set back.
+func (s *Store) noteTime(ctx context.Context) error {
+	due := false
+	err := s.engine.Peek(ctx, func(t *Txn) error {
+		due = t.clock.Sure.Sub(t.seen) >= seenEvery || t.setBack()
+		return nil
+	})
+	if err != nil || !due {
+		return err
+	}
+	return s.run(ctx, func(t *Txn) error {
+		t.writes++ // every commit writes the time
+		return nil
+	})
+}
+
+// fireDevice ends what a device has on the shelf, in use and in the mail and
+// whose time has come.
+func (t *Txn) fireDevice(timer timer, r *delivery.SweepResult) { t.lookAtDevice(timer)(t, r) }
+
+// stillFires is a timer of a device that may be stale, or about what is no longer so.
+func (t *Txn) stillFires(timer timer, d *device, of func(*device) *alarm, fire func(*Txn, *device, *delivery.SweepResult)) firing {
+	looked := t.sure
+	return func(t *Txn, r *delivery.SweepResult) bool {
+		now := t.deviceByNumber(readNumber(timer.row))
+		if now == nil || !of(now).set.Equal(timer.due) {
+			return true // stale
+		}
+		if d == nil || fire == nil || now.changes != d.changes || !now.endedAt.Equal(d.endedAt) || t.sure.Before(looked) {
+			return false
+		}
+		of(now).ring(timer.due)
+		t.changed(now) // the alarm is set anew
+		fire(t, now, r)
+		return true
+	}
+}
+
+func (d *device) liveAlarm() *alarm      { return &d.live }
+func (d *device) tombstoneAlarm() *alarm { return &d.tombstones }
+
+func (t *Txn) lookAtDevice(timer timer) firing {
+	d := t.deviceByNumber(readNumber(timer.row))
+	if d == nil || !d.live.set.Equal(timer.due) {
+		return t.stillFires(timer, d, (*device).liveAlarm, nil)
+	}
+	if !d.endedAt.IsZero() {
+		return t.stillFires(timer, d, (*device).liveAlarm, (*Txn).sweepGone)
+	}
+	var keyPackages []keyPackage
+	var mails []mail
+	var next alarm
+	// most bounds what is due; the rest is swept in another transaction.
+	most := func(due time.Time) bool {
+		if due.IsZero() || due.After(t.sure) {
+			next.at(due)
+			return false
+		}
+		if len(keyPackages)+len(mails) >= sweepWrites {
+			next.at(t.sure)
+			return false
+		}
+		return true
+	}
+	for _, k := range t.liveKeyPackages(d) {
+		if most(k.nextDue(t.limits)) {
+			keyPackages = append(keyPackages, *k)
+		}
+	}
+	for _, kind := range openKinds {
+		for _, m := range t.mails(d, kind) {
+			if most(m.nextDue()) {
+				mails = append(mails, *m)
+			}
+		}
+	}
+	return t.stillFires(timer, d, (*device).liveAlarm, func(t *Txn, d *device, r *delivery.SweepResult) {
+		d.live.at(next.due)
+		for _, k := range keyPackages {
+			t.ageKeyPackage(d, &k, r)
+		}
+		for _, m := range mails {
+			t.ageMail(d, &m, r)
+		}
+	})
+}
+
+// sweepGone writes what has ended with a device that was removed: its Welcomes, and then
+// its KeyPackages. What is written lies elsewhere, so that the next sweep begins with
+// the rest.
+func (t *Txn) sweepGone(d *device, r *delivery.SweepResult) {
+	before := t.writes
+	enough := func() bool {
+		if t.writes-before > sweepWrites {
+			d.live.at(atOnce)
+			return true
+		}
+		return false
+	}
+	for _, kind := range openKinds {
+		for _, key := range t.keys(kindDevices, d.key(kind), sweepWrites) {
+			if enough() {
+				return
+			}
+			t.endMailOf(d, decodeMail(readMailKey(key[numberBytes+1:]), t.get(kindDevices, key)), r)
+		}
+	}
+	live := t.keys(kindDevices, d.key(rowKeyPackage), sweepWrites)
+	for key := range t.scan(kindDevices, numberKey(d.number), d.key(rowShelf)) {
+		if len(live) >= sweepWrites || key[numberBytes]&^byte(lastShelf) != rowShelf {
+			break
+		}
+		live = append(live, cloneBytes(key))
+	}
+	for _, key := range live {
+		if enough() {
+			return
+		}
+		k := keyPackageAt(key, t.get(kindDevices, key))
+		if d.end(k); !k.rec.State.Ended() {
+			k.rec.End(delivery.Expired, k.rec.MatchableUntil)
+			r.Expired++
+		}
+		t.saveKeyPackage(d, k)
+	}
+	if len(live) >= sweepWrites {
+		d.live.at(atOnce)
+		return
+	}
+	t.purge(d)
+}
+
+func (t *Txn) endMailOf(d *device, m *mail, r *delivery.SweepResult) {
+	if d.endMail(m); m.rec.State == delivery.WelcomeExpired {
+		r.ExpiredUnclaimed++
+	}
+	t.saveMail(d, m)
+	t.settled(m)
+	k := t.written(d, m.kp)
+	if k == nil {
+		panic(ErrCorrupt)
+	}
+	if k.rec.Open--; k.rec.State == delivery.Matched {
+		k.rec.End(delivery.Withdrawn, d.endedAt)
+	}
+	if k.rec.State.Ended() && k.rec.Open == 0 {
+		k.closed = d.endedAt
+	}
+	t.saveKeyPackage(d, k)
+}
+
+// written is a KeyPackage of a device that was removed, as its row says.
+func (t *Txn) written(d *device, key keyPackageKey) *keyPackage {
+	raw := t.raw
+	t.raw = true
+	defer func() { t.raw = raw }()
+	return t.keyPackage(d, key)
+}
+
+func (t *Txn) ageKeyPackage(d *device, k *keyPackage, r *delivery.SweepResult) {
+	switch state := k.rec.StateAt(t.sure); {
+	case state == delivery.Expired && k.rec.State != delivery.Expired:
+		k.rec.End(delivery.Expired, k.rec.MatchableUntil)
+		r.Expired++
+	case state == delivery.Retired && k.rec.State == delivery.Available:
+		k.rec.State = delivery.Retired
+		r.Retired++
+	case state == delivery.Available:
+		k.rec.Early = false // its lifetime has begun
+	case state == delivery.Reserved:
+		k.rec.Abandoned = true
+		r.Abandoned++
+	}
+	t.saveKeyPackage(d, k)
+}
+
+func (t *Txn) ageMail(d *device, m *mail, r *delivery.SweepResult) {
+	switch m.rec.StateAt(t.sure) {
+	case delivery.WelcomeExpired:
+		m.rec.End(delivery.WelcomeExpired, m.rec.Until)
+		r.ExpiredUnclaimed++
+	case delivery.Lapsed:
+		m.rec.End(delivery.Lapsed, m.rec.Until)
+		r.Lapsed++
+	default:
+		d.live.at(m.nextDue())
+		return
+	}
+	t.closeMail(d, m)
+}
+
+// fireTombstones drops the bytes of a device's tombstones, and then those.
+func (t *Txn) fireTombstones(timer timer, r *delivery.SweepResult) { t.lookAtTombstones(timer)(t, r) }
+
+func (t *Txn) lookAtTombstones(timer timer) firing {
+	d := t.deviceByNumber(readNumber(timer.row))
+	if d == nil || !d.tombstones.set.Equal(timer.due) {
+		return t.stillFires(timer, d, (*device).tombstoneAlarm, nil)
+	}
+	var due []keyPackage
+	var next alarm
+	for key, row := range t.scan(kindDevices, d.key(rowTombstone), nil) {
+		k := decodeKeyPackage(rowTombstone, readNumber(key[numberBytes+1:]), row)
+		if at := k.nextDue(t.limits); at.After(t.sure) {
+			next.at(at)
+			continue
+		}
+		if len(due) == sweepTombstones {
+			next.at(t.sure) // the rest in another transaction
+			break
+		}
+		due = append(due, *k)
+	}
+	return t.stillFires(timer, d, (*device).tombstoneAlarm, func(t *Txn, d *device, r *delivery.SweepResult) {
+		d.tombstones.at(next.due)
+		t.endTombstones(d, due, r)
+	})
+}
+
+func (t *Txn) endTombstones(d *device, due []keyPackage, r *delivery.SweepResult) {
+	var forgotten []uint64
+	for _, k := range due {
+		if k.payload {
+			t.del(kindKeyPackages, numberKey(k.number))
+			k.payload = false
+			t.saveKeyPackage(d, &k)
+			continue
+		}
+		t.forgetKeyPackage(d, &k)
+		forgotten = append(forgotten, k.number)
+	}
+	if len(forgotten) > 0 {
+		t.forgetInitKeys(d, forgotten)
+		r.ForgottenKeyPackage += len(forgotten)
+	}
+	t.purge(d)
+}
+
+// forgetKeyPackage removes a tombstone.
+func (t *Txn) forgetKeyPackage(d *device, k *keyPackage) {
+	t.findByReservation(d, k, [2]delivery.ReservationID{})
+	t.del(kindDevices, d.rowOf(k))
+	t.del(kindRefs, []byte(k.rec.Ref[:refPrefix]))
+	t.counted.keyPackages[k.was]--
+}
+
+func (t *Txn) fireHold(timer timer, _ *delivery.SweepResult) {
+	w := t.welcome(readNumber(timer.row))
+	if w == nil || !w.held() || w.holdCounted || !w.endedAt.IsZero() {
+		return
+	}
+	w.holdCounted = true
+	t.counted.holdsOver++
+	t.saveWelcome(w)
+}
+
+// fireEnded puts a Welcome's payload away once its last recipient has ended:
+// the header and the refs are kept for its poster.
+func (t *Txn) fireEnded(timer timer, _ *delivery.SweepResult) {
+	number := readNumber(timer.row)
+	w := t.welcome(number)
+	if w == nil {
+		t.forgetLost(number)
+		return
+	}
+	if w.endedAt.IsZero() {
+		return
+	}
+	w.groupInfo, w.apart, w.infoSize, w.noContext = nil, false, 0, w.noContext || w.damaged
+	t.putHeader(w)
+	t.delPayload(w.number, partGroupInfo)
+	t.delPayload(w.number, partTree)
+	matched := make(map[mailKey]*recipient)
+	t.eachRecipient(number, func(key mailKey, r *recipient) bool {
+		if len(r.secret) > 0 || r.damaged {
+			r.secret, r.damaged, matched[key] = nil, false, r
+		}
+		return true
+	})
+	for key, r := range matched {
+		t.putRecipient(key, r)
+	}
+	t.setTimer(timerForget, w.endedAt.Add(t.limits.OutcomesKept), numberKey(w.number))
+}
+
+// fireForget removes a Welcome and its outcomes.
+func (t *Txn) fireForget(timer timer, r *delivery.SweepResult) {
+	number := readNumber(timer.row)
+	w := t.header(number)
+	if w == nil {
+		t.forgetLost(number)
+		return
+	}
+	t.del(kindWelcomeIDs, w.id[:welcomeIDPrefix])
+	t.forgetWelcome(number)
+	r.ForgottenWelcomes++
+}
+
+// forgetLost forgets a Welcome that cannot be read, once it has ended: its poster cannot
+// ask for it.
+func (t *Txn) forgetLost(number uint64) {
+	if w := t.fate(number); w == nil || w.open > 0 {
+		return
+	}
+	// The start of its row may be its id, by which it is found.
+	if row := t.get(kindWelcomes, partKey(number, partHeader)); len(row) > welcomeIDPrefix {
+		id := cloneBytes(row[1 : 1+welcomeIDPrefix])
+		if v := t.get(kindWelcomeIDs, id); v != nil && readNumber(v) == number {
+			t.del(kindWelcomeIDs, id)
+		}
+	}
+	t.forgetWelcome(number)
+}
+
+// forgetWelcome removes all of a Welcome but its id.
+func (t *Txn) forgetWelcome(number uint64) {
+	t.eachMail(number, func(d *device, m *mail) {
+		t.del(kindDevices, d.mailRow(mailKind(m.was), m.mailKey))
+		t.counted.welcomes[m.was]--
+		t.purge(d)
+	})
+	for _, key := range t.keys(kindWelcomes, numberKey(number), 0) {
+		t.del(kindWelcomes, key)
+	}
+	t.del(kindPosted, numberKey(number))
+}
+
+func (t *Txn) fireIdempotency(timer timer, _ *delivery.SweepResult) {
+	row := t.get(kindIdempotency, timer.row)
+	if row == nil {
+		return
+	}
+	if d := decoder(row); d.time().Equal(timer.due) {
+		t.del(kindIdempotency, timer.row)
+	}
+}

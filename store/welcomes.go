@@ -1,0 +1,461 @@
+package store
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"slices"
+	"time"
+
+	"welcomed/delivery"
+	"welcomed/mls"
+)
+
+// A welcome is a posted Welcome: the header, which never changes, and what
+// becomes of it.
+type welcome struct {
+	number     uint64
+	id         delivery.WelcomeID
+	poster     string // Caller.ID
+	suite      mls.CipherSuite
+	recipients int // in secrets[], matched or not
+	hold       bool
+	requireAll bool
+	postedAt   time.Time
+	treeSize   int
+	treeHash   []byte // kept for longer than the tree
+	context    []byte
+	noContext  bool   // it was damaged when the payload was put away
+	groupInfo  []byte // encrypted_group_info; none after the end
+	apart      bool   // groupInfo is in pieces of its own
+	infoSize   int    // of groupInfo that is apart; 0 if the row does not say
+	damaged    bool   // context and groupInfo are not what was posted
+	fate
+}
+
+// A fate is what becomes of a Welcome.
+type fate struct {
+	open        int // recipients that have not ended
+	holdCounted bool
+	releasedAt  time.Time
+	cancelledAt time.Time
+	lastEnd     time.Time // of a recipient so far
+	endedAt     time.Time // of its last recipient
+}
+
+const welcomeIDPrefix = 16
+
+// The parts of a Welcome in the welcomes bucket.
+const (
+	partHeader    = 0
+	partTree      = 1
+	partRecipient = 2
+	partGroupInfo = 3 // if it is larger than a piece
+)
+
+// payloadPiece lets two pieces of a payload fill a page of a file: larger rows would need
+// pages that lie side by side, which are hard to find in a file in use.
+const payloadPiece = (4096-16)/2 - 16 - numberBytes - 1 - indexBytes - sumBytes
+
+// putPayload writes a part of a Welcome in pieces.
+func (t *Txn) putPayload(number uint64, part byte, payload []byte) {
+	piece := uint32(0)
+	for data := range slices.Chunk(payload, payloadPiece) {
+		t.putPiece(number, part, piece, data)
+		piece++
+	}
+}
+
+func (t *Txn) putPiece(number uint64, part byte, piece uint32, data []byte) {
+	key := appendIndex(partKey(number, part), piece)
+	row := append(make([]byte, 0, len(data)+sumBytes), data...)
+	t.put(kindWelcomes, key, appendSum(row, key, 0))
+}
+
+// payload returns what putPayload wrote; nil if there is nothing. ok is false if a piece
+// is missing in front of the last, or damaged.
+func (t *Txn) payload(number uint64, part byte) (payload []byte, ok bool) {
+	var pieces [][]byte
+	ok = true
+	t.eachPiece(number, part, func(data []byte, sound bool) bool {
+		pieces, ok = append(pieces, data), sound
+		return ok
+	})
+	if !ok {
+		return nil, false
+	}
+	return slices.Concat(pieces...), true
+}
+
+// eachPiece yields the pieces of a part until yield returns false.
+func (t *Txn) eachPiece(number uint64, part byte, yield func(data []byte, sound bool) bool) {
+	next, prefix, summed := uint32(0), partKey(number, part), t.summed(number)
+	var place [16]byte
+	for key, data := range t.scan(kindWelcomes, prefix, nil) {
+		sound := bytes.Equal(key, appendIndex(append(place[:0], prefix...), next))
+		if summed {
+			var same bool
+			data, same = cutSum(key, data)
+			sound = sound && same
+		}
+		if next++; !yield(data, sound) {
+			return
+		}
+	}
+}
+
+func (t *Txn) delPayload(number uint64, part byte) {
+	for _, key := range t.keys(kindWelcomes, partKey(number, part), 0) {
+		t.del(kindWelcomes, key)
+	}
+}
+
+func partKey(number uint64, part byte) []byte { return append(numberKey(number), part) }
+
+func recipientKey(key mailKey) []byte {
+	return appendIndex(partKey(key.welcome, partRecipient), key.index)
+}
+
+func (t *Txn) welcomeByID(id delivery.WelcomeID) *welcome {
+	number := t.get(kindWelcomeIDs, id[:welcomeIDPrefix])
+	if number == nil {
+		return nil
+	}
+	w := t.welcome(readNumber(number))
+	if w == nil || w.id != id {
+		return nil // one that cannot be read is nobody's
+	}
+	return w
+}
+
+// welcomeNumber returns the number of the Welcome with that id, also of one that cannot
+// be read; 0 if there is none.
+func (t *Txn) welcomeNumber(id delivery.WelcomeID) uint64 {
+	number := t.get(kindWelcomeIDs, id[:welcomeIDPrefix])
+	if number == nil {
+		return 0
+	}
+	if w := t.header(readNumber(number)); w != nil && w.id != id {
+		return 0
+	}
+	return readNumber(number)
+}
+
+func (t *Txn) welcome(number uint64) *welcome {
+	w := t.header(number)
+	if w == nil {
+		return nil
+	}
+	of := t.fate(number)
+	if of == nil {
+		return nil
+	}
+	w.fate = of.fate
+	return w
+}
+
+// fate returns a Welcome with nothing but what has become of it; nil if that is missing
+// or cannot be read.
+func (t *Txn) fate(number uint64) (w *welcome) {
+	row := t.get(kindPosted, numberKey(number))
+	ok := readable(func() {
+		w = &welcome{number: number}
+		d := decoder(row)
+		w.open = int(d.number())
+		d.flags(&w.holdCounted)
+		d.times(&w.releasedAt, &w.cancelledAt, &w.lastEnd, &w.endedAt)
+	})
+	if !ok {
+		return nil
+	}
+	return w
+}
+
+// header returns a Welcome without what has become of it; nil if there is none, or if
+// it cannot be read. Its bytes are valid until the next write.
+func (t *Txn) header(number uint64) (w *welcome) {
+	key := partKey(number, partHeader)
+	row := t.get(kindWelcomes, key)
+	if row == nil || !readable(func() { w = decodeHeader(number, key, row, t.summed(number)) }) {
+		return nil
+	}
+	return w
+}
+
+// decodeHeader reads a row of two parts, each with a checksum: what says whose the
+// Welcome is, and what its recipients are given.
+func decodeHeader(number uint64, key, row []byte, summed bool) *welcome {
+	w, d := &welcome{number: number}, decoder(row)
+	copy(w.id[:], d.bytes())
+	w.poster = d.string()
+	w.suite, w.recipients = mls.CipherSuite(d.number()), int(d.number())
+	d.flags(&w.hold, &w.requireAll, &w.apart, &w.noContext)
+	w.postedAt = d.time()
+	w.treeSize, w.treeHash = int(d.number()), d.bytes()
+	if summed {
+		if w.apart {
+			w.infoSize = int(d.number())
+		}
+		head := row[:len(row)-len(d)+min(sumBytes, len(d))]
+		if _, ok := cutSum(key, head); !ok {
+			panic(ErrCorrupt)
+		}
+		d = d[sumBytes:]
+		rest, ok := cutSum(key, d)
+		if w.damaged = !ok; w.damaged {
+			return w
+		}
+		d = rest
+	}
+	w.context, w.groupInfo = d.bytes(), d
+	return w
+}
+
+func (t *Txn) putHeader(w *welcome) {
+	key := partKey(w.number, partHeader)
+	e := make(encoder, 0, 128+len(w.context)+len(w.groupInfo))
+	e.bytes(w.id[:])
+	e.string(w.poster)
+	e.number(uint64(w.suite))
+	e.number(uint64(w.recipients))
+	e.flags(w.hold, w.requireAll, w.apart, w.noContext)
+	e.time(w.postedAt)
+	e.number(uint64(w.treeSize))
+	e.bytes(w.treeHash)
+	if !t.summed(w.number) {
+		e.bytes(w.context)
+		t.put(kindWelcomes, key, append(e, w.groupInfo...))
+		return
+	}
+	if w.apart {
+		e.number(uint64(w.infoSize))
+	}
+	e = appendSum(e, key, 0)
+	head := len(e)
+	e.bytes(w.context)
+	t.put(kindWelcomes, key, appendSum(append(e, w.groupInfo...), key, head))
+}
+
+// saveWelcome writes what has become of the Welcome.
+func (t *Txn) saveWelcome(w *welcome) {
+	e := make(encoder, 0, 32)
+	e.number(uint64(w.open))
+	e.flags(w.holdCounted)
+	e.times(w.releasedAt, w.cancelledAt, w.lastEnd, w.endedAt)
+	t.put(kindPosted, numberKey(w.number), e)
+}
+
+// held reports whether the Welcome waits for its release.
+func (w *welcome) held() bool {
+	return w.hold && w.releasedAt.IsZero() && w.cancelledAt.IsZero()
+}
+
+// uncountHold takes a Welcome that is held no longer out of the overdue holds.
+func (t *Txn) uncountHold(w *welcome) {
+	if w.holdCounted {
+		w.holdCounted = false
+		t.counted.holdsOver--
+	}
+}
+
+// matching is the Welcome that matched a KeyPackage last; nil if none has, or
+// if it is forgotten.
+func (t *Txn) matching(k *keyPackage) *welcome {
+	if k.mail == (mailKey{}) {
+		return nil
+	}
+	return t.header(k.mail.welcome)
+}
+
+func treeHash(tree []byte) []byte {
+	if tree == nil {
+		return nil
+	}
+	sum := sha256.Sum256(tree)
+	return sum[:]
+}
+
+// A recipient is the row of one entry of secrets[]: the verdict when it was
+// posted, and what only that recipient is given.
+type recipient struct {
+	verdict delivery.Status // empty if it matched
+	ref     mls.KeyPackageRef
+	device  uint64             // 0 if the poster may not know it
+	by      delivery.WelcomeID // that took the KeyPackage, if the poster's own
+	secret  []byte             // what follows the ref in EncryptedGroupSecrets; nil unless matched
+	damaged bool               // the secret is not what was posted
+	lost    bool               // nothing of the row can be read
+}
+
+// encoded returns the EncryptedGroupSecrets as the poster sent it. A ref is a
+// vector of at most 64 bytes (RFC 9420 §2.1.2).
+func (r *recipient) encoded() []byte {
+	b := make([]byte, 0, 2+len(r.ref)+len(r.secret))
+	if n := len(r.ref); n < 1<<6 {
+		b = append(b, byte(n))
+	} else {
+		b = append(b, 1<<6|byte(n>>8), byte(n))
+	}
+	b = append(b, r.ref...)
+	return append(b, r.secret...)
+}
+
+// afterRef is what follows the ref in an EncryptedGroupSecrets.
+func afterRef(s mls.EncryptedGroupSecrets) []byte {
+	head := &recipient{ref: s.NewMember}
+	return s.Bytes()[len(head.encoded()):]
+}
+
+func (t *Txn) putRecipient(key mailKey, r *recipient) {
+	e := make(encoder, 0, len(r.secret)+96)
+	e.string(string(r.verdict))
+	e.string(string(r.ref))
+	e.number(r.device)
+	if r.by == (delivery.WelcomeID{}) {
+		e.bytes(nil)
+	} else {
+		e.bytes(r.by[:])
+	}
+	place := recipientKey(key)
+	if !t.summed(key.welcome) {
+		t.put(kindWelcomes, place, append(e, r.secret...))
+		return
+	}
+	e = appendSum(e, place, 0)
+	head := len(e)
+	t.put(kindWelcomes, place, appendSum(append(e, r.secret...), place, head))
+}
+
+// recipient returns one that is lost if the row is missing or cannot be read.
+func (t *Txn) recipient(key mailKey) *recipient {
+	place := recipientKey(key)
+	return readRecipient(place, t.get(kindWelcomes, place), t.summed(key.welcome))
+}
+
+func readRecipient(key, row []byte, summed bool) (r *recipient) {
+	if row == nil || !readable(func() { r = decodeRecipient(key, row, summed) }) {
+		return &recipient{lost: true}
+	}
+	return r
+}
+
+// decodeRecipient reads a row of two parts, each with a checksum, as decodeHeader does.
+func decodeRecipient(key, row []byte, summed bool) *recipient {
+	d := decoder(row)
+	r := &recipient{verdict: delivery.Status(d.string()), ref: mls.KeyPackageRef(d.string()), device: d.number()}
+	copy(r.by[:], d.bytes())
+	if !summed {
+		r.secret = d
+		return r
+	}
+	head := row[:len(row)-len(d)+min(sumBytes, len(d))]
+	if _, ok := cutSum(key, head); !ok {
+		panic(ErrCorrupt)
+	}
+	secret, ok := cutSum(key, d[sumBytes:])
+	if r.damaged = !ok; ok {
+		r.secret = secret
+	}
+	return r
+}
+
+// eachRecipient calls yield for every entry of secrets[] of a Welcome, until it returns
+// false.
+func (t *Txn) eachRecipient(welcome uint64, yield func(mailKey, *recipient) bool) {
+	summed := t.summed(welcome)
+	for key, row := range t.scan(kindWelcomes, partKey(welcome, partRecipient), nil) {
+		if len(key) != numberBytes+1+indexBytes {
+			continue
+		}
+		index := key[numberBytes+1:]
+		if !yield(readMailKey(append(numberKey(welcome), index...)), readRecipient(key, row, summed)) {
+			return
+		}
+	}
+}
+
+// outcome reads what became of a Welcome.
+func (t *Txn) outcome(w *welcome) delivery.Outcome {
+	o := delivery.Outcome{
+		ID: w.id, PostedAt: w.postedAt, Hold: w.hold, RequireAll: w.requireAll, Cancelled: !w.cancelledAt.IsZero(),
+		Recipients: make([]delivery.Recipient, 0, w.recipients),
+	}
+	t.eachRecipient(w.number, func(key mailKey, r *recipient) bool {
+		o.Recipients = append(o.Recipients, t.describe(key, r))
+		return true
+	})
+	return o
+}
+
+// describe says of what cannot be read that it is damaged.
+func (t *Txn) describe(key mailKey, r *recipient) delivery.Recipient {
+	answer := delivery.Recipient{Ref: r.ref, Status: r.verdict}
+	d := t.readDevice(r.device)
+	if d != nil {
+		answer.Device = &d.id
+	}
+	if r.by != (delivery.WelcomeID{}) {
+		answer.By = &r.by
+	}
+	if r.verdict != "" {
+		return answer
+	}
+	answer.Matched, answer.Status = true, delivery.StatusDamaged
+	if d == nil {
+		return answer
+	}
+	m := t.mail(d, key)
+	if m == nil {
+		return answer
+	}
+	rec := m.rec
+	answer.Status = rec.State.Status()
+	answer.ReleasedAt, answer.DeliveredAt, answer.WithheldAt, answer.EndedAt = rec.ReleasedAt, rec.DeliveredAt, rec.WithheldAt, rec.EndedAt
+	answer.Reason, answer.Detail = rec.Reason, rec.Detail
+	return answer
+}
+
+// A mailPlace is where the row of a recipient that matched lies.
+type mailPlace struct {
+	device uint64
+	key    mailKey
+}
+
+// mailPlaces returns where those lie that are in a state that is wanted. What cannot be
+// read is left out.
+func (t *Txn) mailPlaces(welcome uint64, wanted func(delivery.WelcomeState) bool) (places []mailPlace) {
+	for _, p := range t.matchedPlaces(welcome) {
+		if _, m := t.mailAt(p); m != nil && wanted(m.rec.State) {
+			places = append(places, p)
+		}
+	}
+	return places
+}
+
+// matchedPlaces returns where the recipients that matched have their rows.
+func (t *Txn) matchedPlaces(welcome uint64) (places []mailPlace) {
+	t.eachRecipient(welcome, func(key mailKey, r *recipient) bool {
+		if r.verdict == "" && !r.lost {
+			places = append(places, mailPlace{r.device, key})
+		}
+		return true
+	})
+	return places
+}
+
+// mailAt returns nil for what is not there or cannot be read.
+func (t *Txn) mailAt(p mailPlace) (*device, *mail) {
+	d := t.readDevice(p.device)
+	if d == nil {
+		return nil, nil
+	}
+	return d, t.mail(d, p.key)
+}
+
+// eachMail calls fn for every recipient that matched, as far as it can be read.
+func (t *Txn) eachMail(welcome uint64, fn func(*device, *mail)) {
+	for _, p := range t.matchedPlaces(welcome) {
+		if d, m := t.mailAt(p); m != nil {
+			fn(d, m)
+		}
+	}
+}
