@@ -1,6 +1,8 @@
 package store
 
 import (
+	"fmt"
+	"math/rand/v2"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -10,15 +12,25 @@ import (
 	"welcomed/delivery/storetest/model"
 )
 
-// Every promise holds over rows in memory.
+// Every promise holds over rows in memory, for one process and for several.
 func TestStore(t *testing.T) {
+	for _, processes := range []int{1, 2} {
+		t.Run(fmt.Sprintf("processes=%d", processes), func(t *testing.T) { runSuite(t, processes) })
+	}
+}
+
+func runSuite(t *testing.T, processes int) {
 	storetest.Run(t, func(t *testing.T) storetest.Fixture {
 		m := NewMemory()
 		return storetest.Fixture{
 			Open: func(t *testing.T, clock delivery.Clock, limits delivery.Limits) delivery.Store {
-				s, err := m.Open(clock, false, Options{Limits: limits})
-				must(t, err)
-				return s
+				var all []delivery.Store
+				for range processes {
+					s, err := m.Open(clock, false, Options{Limits: limits})
+					must(t, err)
+					all = append(all, s)
+				}
+				return storetest.Processes(rand.IntN, all...)
 			},
 			Commits:      m.Commits,
 			MarkRestored: func(t *testing.T) { m.Change(NoteRestored) },
