@@ -240,4 +240,4 @@ ci:
 	.ci/run
 
 clean:
-	rm -rf build clients/typescript/dist clients/typescript/node_modules trials/interop/node_modules trials/statuspage/node_modules
+	rm -rf build clients/typescript/build clients/typescript/dist clients/typescript/node_modules trials/interop/node_modules trials/statuspage/node_modules

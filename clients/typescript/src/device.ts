@@ -72,7 +72,8 @@ export interface DeviceOptions<Secret> {
   onWithdrawn?(refs: KeyPackageRef[], fresh: number): void;
 }
 
-const day = 24 * 60 * 60 * 1000;
+const minute = 60_000;
+const day = 24 * 60 * minute;
 
 /** The functions of one device. Its methods may be called again at any time, in any order. */
 export class Device<Secret> {
@@ -126,18 +127,17 @@ export class Device<Secret> {
         if (signal.aborted) return;
         this.#report(error);
         wait = shorter(wait, waits, (this.#around.now() - begun) / 1000, error);
-        await this.#pause(error, failures++, signal);
+        await this.#around.sleep(this.#pauseAfter(error, failures++), signal).catch(() => {});
         continue;
       }
       if (this.#around.now() < this.#upkeepAt) continue;
       try {
-        await this.reconcile(call);
+        await this.reconcile({ ...call, patience: 0 }); // Welcomes do not wait for what may wait
         this.#upkeepFailures = 0;
       } catch (error) {
         if (signal.aborted) return;
         this.#report(error);
-        const pause = 10 * pauseAfter(error, this.#upkeepFailures++, this.#around.random());
-        this.#upkeepAt = this.#around.now() + pause;
+        this.#upkeepAt = this.#around.now() + this.#pauseAfter(error, 4 + this.#upkeepFailures++, 30 * minute);
       }
     }
   }
@@ -217,7 +217,7 @@ export class Device<Secret> {
   }
 
   #postpone(id: string): void {
-    const delay = Math.min(10 * 60_000, 2 * (this.#postponed.get(id)?.delay ?? 2_500));
+    const delay = Math.min(10 * minute, 2 * (this.#postponed.get(id)?.delay ?? 2_500));
     this.#postponed.set(id, { until: this.#around.now() + delay, delay });
   }
 
@@ -386,8 +386,11 @@ export class Device<Secret> {
     this.#options.onError(error);
   }
 
-  async #pause(error: unknown, failures: number, signal: AbortSignal): Promise<void> {
-    await this.#around.sleep(pauseAfter(error, failures, this.#around.random()), signal).catch(() => {});
+  /** At least as long as the server asks for, and not for all devices alike. */
+  #pauseAfter(error: unknown, failures: number, most = minute): number {
+    const backoff = Math.min(most, 500 * 2 ** failures) * (0.5 + this.#around.random() / 2);
+    const asked = error instanceof Problem ? (error.retryAfter ?? 0) : 0;
+    return asked * 1000 + backoff;
   }
 }
 
@@ -397,13 +400,6 @@ const invalid = (refused: Problem) => new Map(refused.body.invalid?.map(({ index
 function allowed(keyPackages: OwnKeyPackage[], refused: Problem): OwnKeyPackage[] {
   if (refused.code === "stock_full") return keyPackages.slice(0, refused.body.room);
   return keyPackages.filter((_, i) => !invalid(refused).has(i));
-}
-
-/** At least as long as the server asks for. */
-function pauseAfter(error: unknown, failures: number, random: number): number {
-  const backoff = Math.min(60_000, 500 * 2 ** Math.min(failures, 10)) * (0.5 + random / 2);
-  const asked = error instanceof Problem ? (error.retryAfter ?? 0) : 0;
-  return asked * 1000 + backoff;
 }
 
 /** How long a claim is to wait after one of these was cut off on the way. */

@@ -330,46 +330,37 @@ export interface ProblemBody {
   title: string;
   status: number;
   code: ProblemCode;
-  detail: string;
+  detail?: string;
   request_id: string;
-  invalid: { index: number; ref?: KeyPackageRef; code: string; detail: string }[];
-  room: number;
-  recipients: Recipient[];
+  invalid?: { index: number; ref?: KeyPackageRef; code: Open<KnownKeyPackageCode>; detail: string }[];
+  room?: number;
+  recipients?: Recipient[];
 }
 
-/** The codes of docs/lifecycle.md. */
-export type ProblemCode = Open<
+/** What to tell refusals apart by. Empty if a proxy has answered. */
+export type ProblemCode = Open<KnownProblemCode | "">;
+
+/** What each means, and what to do, is in docs/lifecycle.md. */
+export type KnownProblemCode =
   | "auth_unavailable"
-  | "bad_certificate"
   | "bad_encrypted_group_info"
   | "bad_encrypted_group_secrets"
-  | "bad_encryption_key"
   | "bad_identifier"
-  | "bad_init_key"
   | "bad_kem_output"
-  | "bad_leaf_signature"
-  | "bad_lifetime"
   | "bad_new_member"
   | "bad_request"
-  | "bad_signature"
-  | "bad_signature_key"
   | "bad_subject"
   | "caller_budget"
   | "cancelled"
-  | "certificate_key_mismatch"
   | "clock_not_trusted"
   | "consumed"
-  | "credential_not_listed"
   | "damaged"
   | "device_limit"
   | "device_removed"
-  | "duplicate_extension"
   | "duplicate_recipient"
   | "empty_refs"
-  | "extension_not_listed"
   | "forbidden"
   | "idempotency_key_reused"
-  | "init_key_is_encryption_key"
   | "init_key_reused"
   | "internal"
   | "invalid_key_package"
@@ -416,7 +407,34 @@ export type ProblemCode = Open<
   | "unsupported_cipher_suite"
   | "unsupported_media_type"
   | "unsupported_version"
+  | "wrong_message_type"
+  | "wrong_suite";
+
+/** Why a KeyPackage of a publication is refused. */
+export type KnownKeyPackageCode =
+  | "bad_certificate"
+  | "bad_encryption_key"
+  | "bad_init_key"
+  | "bad_leaf_signature"
+  | "bad_lifetime"
+  | "bad_signature"
+  | "bad_signature_key"
+  | "certificate_key_mismatch"
+  | "credential_not_listed"
+  | "duplicate_extension"
+  | "expired"
+  | "extension_not_listed"
+  | "init_key_is_encryption_key"
+  | "init_key_reused"
+  | "lifetime_too_long"
+  | "malformed_message"
+  | "not_yet_valid"
+  | "not_yours"
+  | "spent"
+  | "too_large"
+  | "unsupported_cipher_suite"
+  | "unsupported_version"
+  | "wrong_identity"
   | "wrong_leaf_source"
   | "wrong_message_type"
-  | "wrong_suite"
->;
+  | "wrong_suite";

@@ -266,6 +266,16 @@ test("a server that was put back to a backup gets what it has lost, and new ones
     assert.ok(!lost.some(({ ref }) => inventory.last_resort[0].ref === ref));
     assert.equal((await shelf(alice)).available, 4);
     assert.ok(await inSync(alice));
+
+    const whole = join(own.directory, "whole.db");
+    await own.command("backup", "-o", whole);
+    await own.halt();
+    await own.command("restore", "--force", whole);
+    await own.resume();
+    alice.asked.length = 0;
+    await alice.runs.reconcile();
+    assert.equal(alice.asked.filter((request) => request.startsWith("POST D/key-packages?")).length, 2, "the second has the new epoch");
+    assert.equal((await shelf(alice)).available, 4);
   } finally {
     await own.remove();
   }

@@ -153,14 +153,6 @@ test("a refusal has what the server says about it", async () => {
   });
 });
 
-test("the codes in the types are those of the documentation", async () => {
-  const types = await readFile(new URL("../src/types.ts", import.meta.url), "utf8");
-  const documented = await readFile(join(repository, "docs/lifecycle.md"), "utf8");
-  const listed = [...types.slice(types.indexOf("type ProblemCode")).matchAll(/"(\w+)"/g)].map(([, code]) => code);
-  const rows = [...documented.matchAll(/^\| \d{3} (`[^|]*`) \|/gm)].flatMap(([, cell]) => [...cell.matchAll(/`(\w+)`/g)]).map(([, code]) => code);
-  assert.deepEqual(listed.sort(), [...new Set([...rows, "internal"])].sort());
-});
-
 test("the licence is called what the Debian package calls it", async () => {
   const { license } = JSON.parse(await readFile(new URL("../package.json", import.meta.url), "utf8"));
   const copyright = await readFile(join(repository, "deploy/debian/copyright"), "utf8");
