@@ -115,17 +115,18 @@ export class Device<Secret> {
   async run(signal: AbortSignal): Promise<void> {
     const call = { signal };
     let { wait } = this.#options;
-    let first = true;
+    let atOnce = true; // what was given in an answer that got lost is given again
     for (let failures = 0; !signal.aborted; ) {
       const begun = this.#around.now();
-      const waits = first ? 0 : this.#untilPostponed(wait);
+      const waits = atOnce ? 0 : this.#untilPostponed(wait);
       try {
         await this.receive({ ...call, wait: waits });
         failures = 0;
-        first = false;
+        atOnce = false;
       } catch (error) {
         if (signal.aborted) return;
         this.#report(error);
+        atOnce = true;
         wait = shorter(wait, waits, (this.#around.now() - begun) / 1000, error);
         await this.#around.sleep(this.#pauseAfter(error, failures++), signal).catch(() => {});
         continue;
