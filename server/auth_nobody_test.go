@@ -41,11 +41,11 @@ func TestNoAuthIsNotAsked(t *testing.T) {
 }
 
 // public are the routes that need no token.
-var public = []string{"/v1", "/v1/openapi.json", "/v1/openapi.yaml"}
+var public = []string{"/v1", "/v1/openapi.json", "/v1/openapi.yaml", "/v1/docs", "/v1/errors", "/v1/errors/:code"}
 
 func refusesEveryRoute(t *testing.T, s *service, authorization, logged string) {
 	t.Helper()
-	paths := strings.NewReplacer(":user", "alice", ":device", "phone", ":ref", strings.Repeat("0", 64), ":id", strings.Repeat("0", 64), ":token", "none")
+	paths := strings.NewReplacer(":user", "alice", ":device", "phone", ":ref", strings.Repeat("0", 64), ":id", strings.Repeat("0", 64), ":token", "none", ":code", "not_found")
 	for _, route := range server.Routes() {
 		method, pattern, _ := strings.Cut(route, " ")
 		r := s.call(method, paths.Replace(pattern), mlstest.Welcome(1), "Authorization", authorization)

@@ -114,6 +114,9 @@ route                      none bad alice phone tablet reads bob carol service f
 GET /v1                    200  200 200   200   200    200   200 200   200     200   200   200   200
 GET /v1/openapi.json       200  200 200   200   200    200   200 200   200     200   200   200   200
 GET /v1/openapi.yaml       200  200 200   200   200    200   200 200   200     200   200   200   200
+GET /v1/docs               200  200 200   200   200    200   200 200   200     200   200   200   200
+GET /v1/errors             200  200 200   200   200    200   200 200   200     200   200   200   200
+GET /v1/errors/C           200  200 200   200   200    200   200 200   200     200   200   200   200
 POST D/key-packages        401  401 201   201   403    403   403 403   201     201   403   403   403
 PUT D/key-packages         401  401 200   200   403    403   403 403   200     200   403   403   403
 GET D/key-packages         401  401 200   200   403    200   403 403   200     200   403   403   403
@@ -147,7 +150,7 @@ func (c *scene) backend() delivery.TokenOwner {
 
 func (c *scene) path(pattern string) string {
 	full := strings.NewReplacer("D/", c.phone+"/", "U/", "/v1/users/"+c.alice+"/", "/A", "/"+refOf(c.available), "/R", "/"+refOf(c.reserved),
-		"/W", "/"+c.held, "/M/", "/"+c.delivered+"/", "/T", "/none")
+		"/W", "/"+c.held, "/M/", "/"+c.delivered+"/", "/T", "/none", "/C", "/not_found")
 	switch pattern {
 	case "D":
 		return c.phone
@@ -180,7 +183,7 @@ func (c *scene) body(route string) any {
 func TestWhoMay(t *testing.T) {
 	s, scenes := startWithTokens(t), 0
 	patterns := strings.NewReplacer("D/", "/v1/users/:user/devices/:device/", "U/", "/v1/users/:user/", "/A", "/:ref", "/R", "/:ref",
-		"/W", "/:id", "/M/", "/:id/", "/T", "/:token")
+		"/W", "/:id", "/M/", "/:id/", "/T", "/:token", "/C", "/:code")
 	var seen []string
 	rows := strings.Split(strings.TrimSpace(whoMay), "\n")
 	for _, row := range rows[1:] {

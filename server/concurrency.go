@@ -22,6 +22,9 @@ var concurrencyOf = map[string]concurrency{
 	"GET /v1":              fewRows,
 	"GET /v1/openapi.json": fewRows,
 	"GET /v1/openapi.yaml": fewRows,
+	"GET /v1/docs":         fewRows,
+	"GET /v1/errors":       fewRows,
+	"GET /v1/errors/:code": fewRows,
 
 	"POST " + shelfPath:             boundElsewhere,
 	"PUT " + shelfPath:              boundElsewhere,

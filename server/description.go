@@ -1,15 +1,25 @@
 package server
 
 import (
+	"cmp"
+	"fmt"
 	"net/http"
+	"slices"
+	"sync"
 
+	"welcomed/operator/codes"
 	"welcomed/server/openapi"
 )
+
+const errorsPath = "/v1/errors"
 
 // documents are routes for people and their tools. No client has methods for them.
 var documents = []route{
 	{"GET", "/v1/openapi.json", anyone, (*Server).describedInJSON, nil, ""},
 	{"GET", "/v1/openapi.yaml", anyone, (*Server).describedInYAML, nil, ""},
+	{"GET", "/v1/docs", anyone, (*Server).docs, nil, ""},
+	{"GET", errorsPath, anyone, (*Server).allErrors, nil, ""},
+	{"GET", errorsPath + "/:code", anyone, (*Server).oneError, nil, ""},
 }
 
 // describedInJSON handles GET /v1/openapi.json.
@@ -22,4 +32,80 @@ func (s *Server) describedInJSON(w http.ResponseWriter, _ *request) error {
 func (s *Server) describedInYAML(w http.ResponseWriter, _ *request) error {
 	writeBody(w, http.StatusOK, "application/yaml", openapi.YAML())
 	return nil
+}
+
+// docs handles GET /v1/docs.
+func (s *Server) docs(w http.ResponseWriter, _ *request) error {
+	page, err := openapi.DocsPage()
+	return writeDocument(w, page, err)
+}
+
+func writeDocument(w http.ResponseWriter, page []byte, err error) error {
+	if err != nil {
+		return fmt.Errorf("make a page: %w", err)
+	}
+	w.Header().Set("Content-Security-Policy", openapi.PagePolicy)
+	writeBody(w, http.StatusOK, mediaHTML+"; charset=utf-8", page)
+	return nil
+}
+
+type errorJSON struct {
+	Code   string       `json:"code"`
+	Status int          `json:"status,omitzero"`
+	Means  string       `json:"means"`
+	Repeat codes.Repeat `json:"repeat"`
+	Do     string       `json:"do"`
+}
+
+func newError(e openapi.Error) errorJSON {
+	return errorJSON{e.Code, e.Status, e.Means, e.Repeat, e.Do}
+}
+
+// knownErrors are all codes, by name.
+var knownErrors = sync.OnceValue(func() (all []openapi.Error) {
+	statuses := make(map[string]int)
+	for _, k := range ProblemKinds() {
+		statuses[k.Code] = k.Status
+	}
+	for code, refusal := range codes.Refusals {
+		all = append(all, openapi.Error{Code: code, Status: statuses[code], Refusal: refusal})
+	}
+	slices.SortFunc(all, func(a, b openapi.Error) int { return cmp.Compare(a.Code, b.Code) })
+	return all
+})
+
+// allErrors handles GET /v1/errors.
+func (s *Server) allErrors(w http.ResponseWriter, r *request) error {
+	w.Header().Add("Vary", "Accept")
+	if wantsPage(r) {
+		page, err := openapi.ErrorsPage(knownErrors())
+		return writeDocument(w, page, err)
+	}
+	list := make([]errorJSON, len(knownErrors()))
+	for i, e := range knownErrors() {
+		list[i] = newError(e)
+	}
+	return answer(w, http.StatusOK, struct {
+		Errors []errorJSON `json:"errors"`
+	}{list})
+}
+
+// oneError handles GET /v1/errors/:code.
+func (s *Server) oneError(w http.ResponseWriter, r *request) error {
+	i := slices.IndexFunc(knownErrors(), func(e openapi.Error) bool { return e.Code == r.code })
+	if i < 0 {
+		return fmt.Errorf("%w: there is no code %q", errNotServed, r.code)
+	}
+	w.Header().Add("Vary", "Accept")
+	if wantsPage(r) {
+		page, err := openapi.ErrorPage(knownErrors()[i])
+		return writeDocument(w, page, err)
+	}
+	return answer(w, http.StatusOK, newError(knownErrors()[i]))
+}
+
+// wantsPage reports whether a client rather has a page than JSON, as browsers do.
+func wantsPage(r *request) bool {
+	quality := accepted(r.Header)
+	return quality[mediaHTML] > quality[mediaJSON]
 }

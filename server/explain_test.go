@@ -16,6 +16,7 @@ import (
 	"welcomed/bolt"
 	"welcomed/delivery"
 	"welcomed/mls/mlstest"
+	"welcomed/operator/codes"
 	"welcomed/operator/explain"
 	"welcomed/server"
 )
@@ -445,7 +446,7 @@ func TestTheAdderIsToldWhatWasRefused(t *testing.T) {
 	e := s.because("user=bob", explain.AdderRefused)
 	text := strings.Join(strings.Fields(e.Text()), " ")
 	if !strings.Contains(text, "POST /v1/key-packages/reserve") || !strings.Contains(text, "429 pair_budget") || !strings.Contains(text, "3 times") ||
-		!strings.Contains(text, server.Advice()["pair_budget"]) {
+		!strings.Contains(text, codes.Refusals["pair_budget"].Do) {
 		t.Errorf("it says %s", e.Text())
 	}
 	if text := s.explained("user=alice").Text(); strings.Contains(text, "pair_budget") {

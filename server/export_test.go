@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"welcomed/operator/codes"
 	"welcomed/server/admission"
 )
 
@@ -81,9 +80,6 @@ func Concurrency() (classes map[string]string, all []string) {
 	}
 	return classes, all
 }
-
-// Advice is what is said to be done about each code.
-func Advice() map[string]string { return codes.Advice }
 
 // ReadWait returns how long a claim with this query waits.
 func (s *Server) ReadWait(query string) (time.Duration, error) {

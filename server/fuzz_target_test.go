@@ -253,7 +253,7 @@ func wrongWithProblem(w *httptest.ResponseRecorder) (problems []string) {
 	if err := json.Unmarshal(w.Body.Bytes(), &p); err != nil || w.Header().Get("Content-Type") != "application/problem+json" {
 		return []string{fmt.Sprintf("it is no problem: %v", err)}
 	}
-	if p.Status != w.Code || p.Title != http.StatusText(w.Code) || p.Type != "about:blank" || p.RequestID != w.Header().Get("Request-Id") {
+	if p.Status != w.Code || p.Title != http.StatusText(w.Code) || p.Type != "/v1/errors/"+p.Code || p.RequestID != w.Header().Get("Request-Id") {
 		problems = append(problems, "the problem is not whole")
 	}
 	if statusOf(p.Code) != w.Code {

@@ -205,8 +205,8 @@ func (s *Server) fail(w *response, r *request, err error) {
 
 func problemOf(err error) problem {
 	p := classify(err)
-	p.Type, p.Title = "about:blank", http.StatusText(p.Status)
-	if do := codes.Advice[p.Code]; do != "" {
+	p.Type, p.Title = errorsPath+"/"+p.Code, http.StatusText(p.Status)
+	if do := codes.Refusals[p.Code].Do; p.Status < 500 {
 		p.Detail += ": " + do
 	}
 	if refused, ok := errors.AsType[*delivery.PublishError](err); ok {

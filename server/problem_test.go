@@ -1,10 +1,11 @@
 package server_test
 
 import (
-	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"regexp"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"testing"
 
 	"welcomed/delivery"
+	"welcomed/operator/codes"
 	"welcomed/server"
 )
 
@@ -134,45 +136,57 @@ func TestEveryKindOfProblemIsKnownBeforeItHappens(t *testing.T) {
 	same(t, "codes with two statuses", len(slices.CompactFunc(kinds, func(a, b server.ProblemKind) bool { return a.Code == b.Code })), len(server.ProblemKinds()))
 }
 
-// TestWhatToDoStandsWithEachCode: of what a client can cause the detail says it, and the
-// guide for developers has the same words, in a row for each code.
-func TestWhatToDoStandsWithEachCode(t *testing.T) {
-	guide, err := os.ReadFile("../docs/lifecycle.md")
-	must(t, err)
-	_, table, _ := bytes.Cut(guide, []byte("## When a request is refused\n"))
-	table, _, _ = bytes.Cut(table, []byte("\n## "))
-	rows := make(map[string]string)
-	for _, row := range regexp.MustCompile("(?m)^\\| (4\\d\\d `\\w+`) \\| (.*) \\|$").FindAllSubmatch(table, -1) {
-		rows[string(row[1])] = string(row[2])
+// TestEachCodeIsExplained: each code that an answer or a KeyPackage of one may have, and no
+// other, and docs/errors.md has what the server says of it.
+func TestEachCodeIsExplained(t *testing.T) {
+	known, document := make(map[string]int), new(strings.Builder)
+	for code := range itemCodes {
+		known[code] = 0
 	}
-	known := make(map[string]bool)
 	for _, k := range server.ProblemKinds() {
-		known[k.Code] = true
-		if k.Status >= 500 {
-			if k.Code != "internal" && !bytes.Contains(table, []byte("`"+k.Code+"`")) {
-				t.Errorf("docs/lifecycle.md has nothing about %d %s", k.Status, k.Code)
-			}
-			continue
-		}
-		do := server.Advice()[k.Code]
-		if do == "" {
-			t.Errorf("%d %s does not say what to do", k.Status, k.Code)
-		}
-		name := fmt.Sprintf("%d `%s`", k.Status, k.Code)
-		if want := inTable.Replace(do); rows[name] != want {
-			t.Errorf("docs/lifecycle.md: want the row\n| %s | %s |\nand it has %q", name, want, rows[name])
-		}
-		delete(rows, name)
+		known[k.Code] = k.Status
 	}
-	for name := range rows {
-		t.Errorf("docs/lifecycle.md has %s, which there is not", name)
-	}
-	for code := range server.Advice() {
-		if !known[code] {
+	for code := range codes.Refusals {
+		if _, ok := known[code]; !ok {
 			t.Errorf("there is no code %s", code)
 		}
 	}
+	document.WriteString(errorsHead)
+	for _, code := range slices.SortedFunc(maps.Keys(known), func(a, b string) int {
+		return cmp.Or(cmp.Compare(known[a], known[b]), cmp.Compare(a, b))
+	}) {
+		r := codes.Refusals[code]
+		if r.Do == "" {
+			t.Errorf("%d %s is not explained", known[code], code)
+		}
+		status := strings.TrimPrefix(fmt.Sprint(known[code]), "0")
+		fmt.Fprintf(document, "| %s | `%s` | %s | %s | %s |\n", status, code, r.Means, r.Repeat, inTable.Replace(r.Do))
+	}
+	const name = "../docs/errors.md"
+	if *update {
+		must(t, os.WriteFile(name, []byte(document.String()), 0o644))
+	}
+	if is, err := os.ReadFile(name); err != nil || string(is) != document.String() {
+		t.Errorf("docs/errors.md is not of these codes (%v): go test ./server -run EachCodeIsExplained -args -update", err)
+	}
 }
+
+const errorsHead = `# Codes of refusals
+
+Every refusal has a stable ` + "`code`" + `, and ` + "`GET /v1/errors/{code}`" + ` says the same as this table: as
+JSON, or in a browser as a page. The ` + "`detail`" + ` of a refusal says what is wrong, and ends with what to
+do. A code without a status is of a KeyPackage in ` + "`invalid`" + `. This file is made of operator/codes.
+
+| repeat | can the very same request succeed when it is sent again? |
+|---|---|
+| no | it is refused again |
+| now | yes, at once |
+| later | yes, after as many seconds as ` + "`Retry-After`" + ` says; without it, in some minutes |
+| less | as later; a request for less can succeed at once |
+
+| status | code | what it means | repeat | what to do |
+|---|---|---|---|---|
+`
 
 // inTable writes what Markdown would take for something else in a table.
 var inTable = strings.NewReplacer("<", "&lt;", "`", "&#96;")
@@ -193,7 +207,7 @@ func TestARefusalSaysWhatToDo(t *testing.T) {
 		{"GET", "/v1/users/alice/key-packages?cipher_suite=99", nil, 422, "unsupported_cipher_suite"},
 	} {
 		detail := s.call(row.method, row.path, row.body).refused(row.status, row.code).text("detail")
-		if do := server.Advice()[row.code]; !strings.HasSuffix(detail, ": "+do) || strings.Count(detail, do) != 1 {
+		if do := codes.Refusals[row.code].Do; !strings.HasSuffix(detail, ": "+do) || strings.Count(detail, do) != 1 {
 			t.Errorf("%s: %s", row.code, detail)
 		}
 	}

@@ -51,7 +51,7 @@ func (r *request) refusal(err error) explain.Refusal {
 		item = refused.Items[0].Code
 	}
 	return explain.Refusal{
-		Who: r.caller.ID(), Request: r.route.name(), Status: p.Status, Code: p.Code, Item: item, Advice: codes.Advice[p.Code],
+		Who: r.caller.ID(), Request: r.route.name(), Status: p.Status, Code: p.Code, Item: item, Advice: codes.Refusals[p.Code].Do,
 		Detail: strings.TrimPrefix(p.Detail, strings.ReplaceAll(p.Code, "_", " ")+": "),
 	}
 }

@@ -47,6 +47,7 @@ type request struct {
 	welcome delivery.WelcomeID
 	ref     mls.KeyPackageRef
 	token   string // its id
+	code    string // of a refusal
 
 	query url.Values // only parameters that the route has
 
@@ -125,6 +126,8 @@ func (r *request) readParam(key, value string) (err error) {
 		r.welcome, err = delivery.ParseWelcomeID(value)
 	case "token":
 		r.token = value
+	case "code":
+		r.code = value
 	case "ref":
 		if r.ref, err = mls.ParseKeyPackageRef(value); err != nil {
 			err = fmt.Errorf("%w: %q is not the ref of a KeyPackage", errNotServed, value)

@@ -29,6 +29,13 @@ func TestEveryRouteDoesWhatItSays(t *testing.T) {
 	same(t, "as JSON", bytes.Equal(s.call("GET", "/v1/openapi.json", nil).body, openapi.JSON()), true)
 	same(t, "as YAML", bytes.Equal(s.call("GET", "/v1/openapi.yaml", nil).body, openapi.YAML()), true)
 
+	page := s.call("GET", "/v1/docs", nil)
+	page.want(200)
+	same(t, "page", strings.Contains(string(page.body), "<section id=\"giveBack\">"), true)
+	same(t, "codes", len(s.call("GET", "/v1/errors", nil).want(200).list("errors")) > 80, true)
+	code := s.call("GET", "/v1/errors/pair_budget", nil).want(200)
+	same(t, "code", words(code.at("code"), code.at("status"), code.at("repeat")), "pair_budget 429 less")
+
 	kps := newKeyPackages(4)
 	published := s.call("POST", shelf, publication{kps}).want(201)
 	same(t, "ref", published.text("key_packages", 0, "ref"), refOf(kps[0]))

@@ -272,7 +272,7 @@ func (r reply) check(method string) {
 	if err := json.Unmarshal(r.body, &p); err != nil || r.header.Get("Content-Type") != "application/problem+json" {
 		r.t.Errorf("%s: answer %d is no problem: %s", r.what, r.status, r.body)
 	}
-	if p.Type != "about:blank" || p.Title != http.StatusText(r.status) || p.Status != r.status || p.Code == "" || p.RequestID != r.header.Get("Request-Id") {
+	if p.Type != "/v1/errors/"+p.Code || p.Title != http.StatusText(r.status) || p.Status != r.status || p.Code == "" || p.RequestID != r.header.Get("Request-Id") {
 		r.t.Errorf("%s: answer %d is not whole: %s", r.what, r.status, r.body)
 	}
 }

@@ -24,9 +24,12 @@ func TestEveryCodeHasWords(t *testing.T) {
 			t.Errorf("the reason %s has none", r)
 		}
 	}
-	for code, do := range Advice {
-		if do == "" || strings.HasSuffix(do, ".") {
-			t.Errorf("%s: %q is no advice to stand behind a detail", code, do)
+	for code, r := range Refusals {
+		if r.Do == "" || strings.HasSuffix(r.Do, ".") {
+			t.Errorf("%s: %q is no advice to stand behind a detail", code, r.Do)
+		}
+		if !strings.HasSuffix(r.Means, ".") || r.Repeat == "" {
+			t.Errorf("%s: %q is no sentence, or it does not say whether a repeat helps", code, r.Means)
 		}
 	}
 }

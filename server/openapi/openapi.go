@@ -6,6 +6,7 @@ package openapi
 import _ "embed"
 
 //go:generate go test . -run TestGenerated -args -update
+//go:generate go test . -run TestReference -args -update
 
 var (
 	//go:embed openapi.yaml
