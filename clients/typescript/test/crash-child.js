@@ -78,7 +78,7 @@ const phone = new Device({
   make: maker(device),
   join: joinGroup,
   joined: async ({ id }) => ids("group").includes(id),
-  low: 2,
+  low: 4, // so that each life publishes
   high: 4,
   onError: (error) => {
     throw error;
