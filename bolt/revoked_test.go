@@ -297,6 +297,33 @@ func TestCredentialsOfADeviceThatTheBackupDoesNotKnow(t *testing.T) {
 	}
 }
 
+// A device was made again and removed again, and all that was known of it is forgotten, but
+// not of the one before it, whose KeyPackages never end. Then its removal is not carried
+// out again, which would end a token that was issued since.
+func TestARemovalThatIsForgottenBeforeTheOneBefore(t *testing.T) {
+	r := newRevoking(t)
+	r.made(alicePhone)
+	r.remove(alicePhone)
+	ends := uint64(r.clock.Now().Add(31 * 24 * time.Hour).Unix())
+	kp, err := mls.ParseKeyPackage(mlstest.NewSigner(1, "alice").KeyPackage(mlstest.WithLifetime(0, ends)))
+	must(t, err)
+	_, err = r.s.Publish(t.Context(), nobody, alicePhone, []delivery.NewKeyPackage{delivery.Publication(kp)})
+	must(t, err)
+	r.remove(alicePhone)
+	for range 8 {
+		r.clock.Advance(10 * 24 * time.Hour)
+		_, err := r.s.Sweep(t.Context())
+		must(t, err)
+	}
+	r.token("new", delivery.TokenOwner{User: "alice", Device: "phone"})
+	r.close()
+	r.open()
+	r.is("after another opening", "new")
+	if n := r.s.Commits(); n != 0 {
+		t.Errorf("what is forgotten is carried out again: %d commits", n)
+	}
+}
+
 // The removal of a user counts from when it was, also of a device that was removed
 // before it and after the backup.
 func TestARemovedUserIsRemovedAfterItsDevices(t *testing.T) {

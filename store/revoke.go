@@ -206,13 +206,15 @@ func (t *Txn) isOpen(r Revocation) bool {
 	}
 	d := t.lastOf(r.Device())
 	switch {
+	case d != nil && !d.removed:
+		return d.number < r.Order
+	case !t.sure.Before(r.At.Add(t.limits.TombstoneKept)):
+		return false // it is forgotten, although one before it may not be
 	case d == nil:
-		return t.sure.Before(r.At.Add(t.limits.TombstoneKept)) // it would be forgotten otherwise
-	case d.removed:
-		_, number := t.lastRemovalOf(d)
-		return number < r.Order
+		return true
 	}
-	return d.number < r.Order
+	_, number := t.lastRemovalOf(d)
+	return number < r.Order
 }
 
 // isOpenOfUser is isOpen of the removal of a user. It concerns devices, too, of which
