@@ -81,8 +81,9 @@ var (
 	ErrDiskFull = fmt.Errorf("%w: its disk has too little room", ErrFull)
 	// ErrSizeLimit: the store has reached the size that its operator allows.
 	ErrSizeLimit = fmt.Errorf("%w: it has reached its size limit (--max-size)", ErrFull)
-	// ErrOutcomeUnknown: the commit failed half-way; whether it survives is
-	// known only after a restart. Repeating the event is safe.
+	// ErrOutcomeUnknown: the commit failed half-way, and the store could not find out in
+	// the time that the caller gives whether it survives. Repeating the event is safe. A
+	// store that can only know it after a restart has failed, see Store.
 	ErrOutcomeUnknown = errors.New("outcome unknown")
 	// ErrUnavailable: the store takes no changes as long as something is wrong
 	// with it that can be mended while it runs. Nothing was changed.

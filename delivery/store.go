@@ -18,10 +18,12 @@ import (
 // answer that was lost. A method that reports an earlier effect returns only
 // after that effect is durable, and one that changes nothing writes nothing.
 //
-// There may be one writer or many. Every transition is a compare-and-set on the
-// state row of one KeyPackage or of one (Welcome, ref), so limits may be
-// overshot by the number of concurrent callers, but a KeyPackage never has two
-// takers.
+// There may be one writer or many, in one process or in several that serve one database.
+// Every transition is a compare-and-set on the state row of one KeyPackage or of one
+// (Welcome, ref), so a KeyPackage never has two takers. Limits on one device are exact.
+// Those on a user, a poster or an owner of tokens may be overshot by the number of
+// concurrent callers. "Oldest first" and "least recently given first" are so for each
+// device, among events of which one had ended before the other began.
 //
 // The caller comes with every event. Whether it may use a path at all is
 // decided in front of the store; the store binds reservations and Welcomes to
@@ -159,10 +161,10 @@ type Store interface {
 	// are returned again, least recently given first.
 	Claim(ctx context.Context, caller Caller, device DeviceID, opts ClaimOptions) (ClaimResult, error)
 
-	// Watch returns a channel that receives after each commit, in whatever
-	// process it was made, that may have given device a new Welcome, has removed
-	// it, or has revoked a token of exactly owner (zero: nobody's). It may receive
-	// without a reason, and does not when a token expires. To wait without
+	// Watch returns a channel that receives after each commit of this process that
+	// may have given device a new Welcome, has removed it, or has revoked a token of
+	// exactly owner (zero: nobody's), and within a few seconds after one of another
+	// process. It may receive without a reason, and does not when a token expires. To wait without
 	// missing anything: Watch, then Claim, then receive and look at everything
 	// again. The channel is never closed; stop ends the watch.
 	Watch(device DeviceID, owner TokenOwner) (wake <-chan struct{}, stop func())
@@ -213,7 +215,8 @@ type Store interface {
 	// ForgetDevicesAfter and need no private key any more; of very many it looks at
 	// some. It counts apart those that were not seen for [IdleApart].
 	// It refuses with ErrClock while the clock
-	// cannot be trusted.
+	// cannot be trusted. It returns what this call has ended; another process may sweep
+	// at the same time.
 	Sweep(ctx context.Context) (SweepResult, error)
 
 	// Stats returns what the store holds. Its cost does not grow with that.
@@ -630,7 +633,7 @@ func (r *SweepResult) Add(o SweepResult) {
 	r.ForgottenDevices += o.ForgottenDevices
 }
 
-// Stats are what a store holds. Counts are of rows as written: what has had
+// Stats are what the database holds, whichever process is asked. Counts are of rows as written: what has had
 // its time, or was of a device that was removed, is counted where it was until it is
 // swept.
 type Stats struct {
@@ -651,9 +654,9 @@ type Stats struct {
 	HoldsOverdue  int       // Welcomes held for longer than HoldOverdue
 	OldestPending time.Time // when it was posted; zero if none is pending
 	UsedBytes     int64
-	FreeBytes     int64 // inside the file, reusable
+	FreeBytes     int64 // inside the file, reusable; 0 where there is no file
 	LimitBytes    int64 // 0: none
-	OpenReads     int   // read transactions
+	OpenReads     int   // read transactions of this process
 
 	// Shelves is what could be handed out, by suite; suites that have nothing on
 	// a shelf are left out.
