@@ -158,7 +158,8 @@ func (c *memoryCursor) Close() { c.rows.Release() }
 // owner returns whom the row at a place belonged to when the transaction began; false if
 // nobody, or somebody that the transaction has made.
 func (r *memoryRows) owner(place Place) (Place, bool) {
-	owner, owned := OwnerOf(place.Kind, []byte(place.Key))
+	row, _ := r.was[place.Kind].Get(memoryRow{key: place.Key})
+	owner, owned := OwnerOf(place.Kind, []byte(place.Key), row.value)
 	if owned {
 		_, owned = r.was[owner.Kind].Get(memoryRow{key: owner.Key})
 	}
@@ -204,32 +205,48 @@ var _ delivery.Store = (*MemoryStore)(nil)
 // Open serves the database. A nil clock is that of the machine; it is taken as it is with
 // trust, see delivery.ClockGuard. Guard and Meta of the options are not used.
 func (m *Memory) Open(clock delivery.Clock, trust bool, o Options) (*MemoryStore, error) {
-	if clock == nil {
-		clock = delivery.SystemClock()
-	}
-	r := m.begin()
-	meta, err := ReadMeta(r)
+	all, err := m.OpenProcesses(1, clock, trust, o)
 	if err != nil {
 		return nil, err
 	}
-	s := &MemoryStore{memory: m, failed: make(chan struct{})}
-	o.Meta, o.Guard = meta, delivery.NewClockGuard(clock, m.known(clock), trust)
-	s.Store = New(s, o)
-	if err := s.Start(context.Background(), meta.Restored); err != nil {
+	return all[0], nil
+}
+
+// OpenProcesses is Open for n processes that start at the same time.
+func (m *Memory) OpenProcesses(n int, clock delivery.Clock, trust bool, o Options) ([]*MemoryStore, error) {
+	if clock == nil {
+		clock = delivery.SystemClock()
+	}
+	meta, err := ReadMeta(m.begin())
+	if err != nil {
 		return nil, err
+	}
+	all, known := make([]*MemoryStore, n), m.known(clock)
+	for i := range all {
+		s := &MemoryStore{memory: m, failed: make(chan struct{})}
+		o.Meta, o.Guard = meta, delivery.NewClockGuard(clock, known, trust)
+		s.Store = New(s, o)
+		all[i] = s
+	}
+	for i, s := range all {
+		if err := s.Start(context.Background(), meta.Restored && i == 0); err != nil {
+			return nil, err
+		}
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.stores[s] = true
-	return s, nil
+	for _, s := range all {
+		m.stores[s] = true
+	}
+	return all, nil
 }
 
-// known is the latest time that the database has seen; zero if those who serve it are the
-// first: what their clock said a moment ago is no knowledge.
+// known is the latest time that the database has seen; zero if it is new: what the clock
+// says now is known at the next opening.
 func (m *Memory) known(clock delivery.Clock) time.Time {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.seen.IsZero() || m.commits == 0 && len(m.stores) > 0 {
+	if m.seen.IsZero() {
 		m.seen = clock.Now()
 		return time.Time{}
 	}
@@ -377,13 +394,16 @@ func (m *Memory) commit(t *Txn, r *memoryRows) error {
 		row := memoryRow{key: place.Key}
 		was, had := r.was[place.Kind].Get(row)
 		is, has := m.rows[place.Kind].Get(row)
-		if had == has && bytes.Equal(was.value, is.value) {
-			continue
-		}
-		if _, owned := r.owner(place); owned {
+		now, kept := r.now[place.Kind].Get(row)
+		_, owned := r.owner(place)
+		switch same := had == has && bytes.Equal(was.value, is.value); {
+		case owned && !same:
 			panic(fmt.Sprintf("row %x of %s was changed by who did not hold its owner", place.Key, place.Kind.Name))
+		case !owned && had && kept && !bytes.Equal(was.value, now.value):
+			panic(fmt.Sprintf("row %x of %s has no owner, and was changed", place.Key, place.Kind.Name))
+		case !same:
+			return ErrMoved
 		}
-		return ErrMoved
 	}
 	for place := range r.changed {
 		row := memoryRow{key: place.Key}

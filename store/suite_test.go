@@ -3,6 +3,7 @@ package store
 import (
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -24,19 +25,28 @@ func runSuite(t *testing.T, processes int) {
 		m := NewMemory()
 		return storetest.Fixture{
 			Open: func(t *testing.T, clock delivery.Clock, limits delivery.Limits) delivery.Store {
-				var all []delivery.Store
-				for range processes {
-					s, err := m.Open(clock, false, Options{Limits: limits})
-					must(t, err)
-					all = append(all, s)
-				}
-				return storetest.Processes(rand.IntN, all...)
+				s, err := openProcesses(m, processes, rand.IntN, clock, false, limits)
+				must(t, err)
+				return s
 			},
 			Commits:      m.Commits,
 			MarkRestored: func(t *testing.T) { m.Change(NoteRestored) },
 			Damage:       m.damage,
 		}
 	})
+}
+
+// openProcesses opens a database as processes that start at the same time.
+func openProcesses(m *Memory, n int, pick func(n int) int, clock delivery.Clock, trust bool, limits delivery.Limits) (delivery.Store, error) {
+	opened, err := m.OpenProcesses(n, clock, trust, Options{Limits: limits})
+	if err != nil {
+		return nil, err
+	}
+	all := make([]delivery.Store, n)
+	for i, s := range opened {
+		all[i] = s
+	}
+	return storetest.Processes(pick, all...), nil
 }
 
 // damage is a storetest.Fixture's.
@@ -48,17 +58,18 @@ func (m *Memory) damage(t *testing.T, d storetest.Damage) {
 	})
 }
 
-// Random sequences of events find the store and the reference in agreement.
+// Random sequences of events find the store and the reference in agreement, whichever
+// process decides which event.
 func TestModel(t *testing.T) {
-	model.Check(t, func(*rapid.T) model.Fixture {
+	model.Check(t, func(rt *rapid.T) model.Fixture {
 		m := NewMemory()
 		closed, damaged := 0, false
-		var last *MemoryStore
+		processes, pick := rapid.IntRange(1, 2).Draw(rt, "processes"), picker(rapid.Uint64().Draw(rt, "which"))
+		var last delivery.Store
 		return model.Fixture{
-			Open: func(clock delivery.Clock, limits delivery.Limits, trust bool) (delivery.Store, error) {
-				s, err := m.Open(clock, trust, Options{Limits: limits})
-				last = s
-				return s, err
+			Open: func(clock delivery.Clock, limits delivery.Limits, trust bool) (_ delivery.Store, err error) {
+				last, err = openProcesses(m, processes, pick, clock, trust, limits)
+				return last, err
 			},
 			Commits: func() int { return closed + m.Commits() },
 			Damage:  func(d storetest.Damage) { damaged = true; m.damage(t, d) },
@@ -82,4 +93,15 @@ func TestModel(t *testing.T) {
 			},
 		}
 	})
+}
+
+// picker returns a function that returns the same indices for the same seed.
+func picker(seed uint64) func(n int) int {
+	var mu sync.Mutex
+	r := rand.New(rand.NewPCG(seed, 0))
+	return func(n int) int {
+		mu.Lock()
+		defer mu.Unlock()
+		return r.IntN(n)
+	}
 }
