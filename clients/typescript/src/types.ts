@@ -340,7 +340,7 @@ export interface ProblemBody {
 /** What to tell refusals apart by. Empty if a proxy has answered. */
 export type ProblemCode = Open<KnownProblemCode | "">;
 
-/** What each means, and what to do, is in docs/lifecycle.md. */
+/** What each means, and what to do, is in docs/errors.md, and at `type` of the refusal. */
 export type KnownProblemCode =
   | "auth_unavailable"
   | "bad_encrypted_group_info"
