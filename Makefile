@@ -6,7 +6,7 @@ BINARY := build/welcomed
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null)
 
-.PHONY: dependencies build man completion test race vet fuzz bad-input model-test typescript typescript-browser interop bench bench-compare bench-growth simulation footprint kill-test disk-test connections-test drain-test s3-test image-test compose-check proxy-test status-test status-screenshot observe-test demo readme release release-check package-test operate-test arm-test ci clean
+.PHONY: dependencies build man completion test race vet fuzz bad-input model-test typescript typescript-browser openapi-lint interop bench bench-compare bench-growth simulation footprint kill-test disk-test connections-test drain-test s3-test image-test compose-check proxy-test status-test status-screenshot observe-test demo readme release release-check package-test operate-test arm-test ci clean
 
 build: $(BINARY)
 
@@ -76,6 +76,11 @@ node-modules:
 	@command -v npm >/dev/null || { echo "this needs Node 20 with npm, which is not installed"; exit 1; }
 	cd clients/typescript && npm ci --no-audit --no-fund --silent && npm run --silent build
 	cd trials/interop && npm ci --no-audit --no-fund --silent
+
+# The description of the API, by the rules of Redocly.
+openapi-lint:
+	@command -v npm >/dev/null || { echo "make openapi-lint needs Node 20 with npm, which is not installed"; exit 1; }
+	cd trials/openapi && npm ci --no-audit --no-fund --silent && REDOCLY_TELEMETRY=off npm run --silent lint
 
 # Real MLS clients (ts-mls) against the real binary.
 interop: $(BINARY) node-modules
@@ -240,4 +245,4 @@ ci:
 	.ci/run
 
 clean:
-	rm -rf build clients/typescript/build clients/typescript/dist clients/typescript/node_modules trials/interop/node_modules trials/statuspage/node_modules
+	rm -rf build clients/typescript/build clients/typescript/dist clients/typescript/node_modules trials/interop/node_modules trials/openapi/node_modules trials/statuspage/node_modules
