@@ -217,7 +217,7 @@ func (s *service) try(method, path string, body any, headers ...string) (reply, 
 	if err != nil {
 		return reply{}, err
 	}
-	setBody(req, body)
+	sent := setBody(req, body)
 	for i := 0; i < len(headers); i += 2 {
 		switch headers[i] {
 		case "Host":
@@ -234,15 +234,18 @@ func (s *service) try(method, path string, body any, headers ...string) (reply, 
 	r := reply{t: s.t, what: method + " " + path, status: resp.StatusCode, header: resp.Header}
 	if r.body, err = io.ReadAll(resp.Body); err == nil {
 		r.check(method)
+		_, stored := s.store.Store.(*bolt.Store)
+		r.conforms(req, sent, !stored)
 	}
 	return r, err
 }
 
-func setBody(req *http.Request, body any) {
+// setBody returns what is sent.
+func setBody(req *http.Request, body any) []byte {
 	var b []byte
 	switch body := body.(type) {
 	case nil:
-		return
+		return nil
 	case []byte:
 		b = body
 		req.Header.Set("Content-Type", "message/mls")
@@ -254,6 +257,7 @@ func setBody(req *http.Request, body any) {
 		req.Header.Set("Content-Type", "application/json; charset=utf-8")
 	}
 	req.Body, req.ContentLength = io.NopCloser(bytes.NewReader(b)), int64(len(b))
+	return b
 }
 
 // check holds for every answer of the API.

@@ -21,7 +21,7 @@ func list(t *testing.T, args ...string) []string {
 
 // fixtures are packages that the program has no use for. mls/mlstest is none of them: it
 // makes the objects of welcomed bench and welcomed demo.
-var fixtures = []string{"welcomed/trials/", "welcomed/delivery/storetest", "welcomed/mls/mlstest/", "testing"}
+var fixtures = []string{"welcomed/trials/", "welcomed/delivery/storetest", "welcomed/mls/mlstest/", "github.com/pb33f/", "testing"}
 
 func TestTheProgramHasNoFixtures(t *testing.T) {
 	for _, name := range list(t, "-deps", "welcomed") {
