@@ -20,6 +20,7 @@ type Ledger struct {
 	mu          sync.Mutex
 	keyPackages map[ref]published
 	welcomes    map[welcomeID]delivery.Caller
+	users       map[delivery.UserID]bool // who had a KeyPackage, also if it was given to another
 }
 
 type published struct {
@@ -29,7 +30,7 @@ type published struct {
 
 // NewLedger returns a ledger of a store in which nothing is yet.
 func NewLedger(store delivery.Store) *Ledger {
-	return &Ledger{Store: store, keyPackages: map[ref]published{}, welcomes: map[welcomeID]delivery.Caller{}}
+	return &Ledger{Store: store, keyPackages: map[ref]published{}, welcomes: map[welcomeID]delivery.Caller{}, users: map[delivery.UserID]bool{}}
 }
 
 // Publish implements delivery.Store.
@@ -51,7 +52,7 @@ func (l *Ledger) publishes(d deviceID, items []kp, err error) {
 	defer l.mu.Unlock()
 	for _, k := range items {
 		if err == nil {
-			l.keyPackages[k.Ref] = published{d, k}
+			l.keyPackages[k.Ref], l.users[d.User] = published{d, k}, true
 		}
 	}
 }
@@ -62,7 +63,7 @@ func (l *Ledger) Give(ctx context.Context, caller delivery.Caller, d deviceID, r
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if given, known := l.keyPackages[r]; known && err == nil {
-		l.keyPackages[r] = published{d, given.item}
+		l.keyPackages[r], l.users[d.User] = published{d, given.item}, true
 	}
 	return err
 }
@@ -72,6 +73,7 @@ func (l *Ledger) Post(ctx context.Context, caller delivery.Caller, p delivery.Po
 	o, err := l.Store.Post(ctx, caller, p)
 	if err == nil && !p.DryRun {
 		l.mu.Lock()
+		caller.Bound = time.Time{} // the recount asks, also when the device was removed
 		l.welcomes[o.ID] = caller
 		l.mu.Unlock()
 	}
@@ -181,13 +183,9 @@ func (c *recount) keyPackages(limits delivery.Limits, now time.Time) {
 }
 
 func (c *recount) devices(limits delivery.Limits, stock map[deviceID]int, now time.Time) {
-	users := map[delivery.UserID]bool{}
-	for _, p := range c.Ledger.keyPackages {
-		users[p.device.User] = true
-	}
 	const none = "devices without others than last resorts"
 	c.counted[none], c.counted["devices low"], c.counted["devices ok"], c.counted["devices idle"] = 0, 0, 0, 0
-	for user := range users {
+	for user := range c.Ledger.users {
 		devices, err := c.Devices(c.ctx, delivery.Caller{User: user}, user)
 		if c.failed(err) {
 			continue
