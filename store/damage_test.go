@@ -14,7 +14,7 @@ type harm struct {
 	do         func(t *Txn)
 }
 
-// rowsWhere returns the rows of a bucket that are as said.
+// rowsWhere returns the rows of a kind that are as said.
 func (t *Txn) rowsWhere(b *Kind, prefix []byte, is func(k, v []byte) bool) (keys, rows [][]byte) {
 	for k, v := range t.scan(b, prefix, nil) {
 		if is == nil || is(k, v) {

@@ -9,7 +9,7 @@ import (
 	"welcomed/delivery"
 )
 
-// The kinds of rows in a device's part of the rows bucket, in their order: what
+// The rows of a device, by what their keys have behind its number, in their order: what
 // a claim changes lies together, and what only grows or shrinks behind it.
 const (
 	rowDevice     = 0x00
@@ -58,7 +58,7 @@ type device struct {
 	tombstones   alarm
 
 	dirty bool
-	level stockLevel // as last counted in the state row
+	level stockLevel // as last counted in the Totals
 	was   int        // overdue as last counted
 }
 

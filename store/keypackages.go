@@ -9,7 +9,7 @@ import (
 	"welcomed/mls"
 )
 
-// refPrefix is how many bytes of a ref are in the key of the refs bucket. That
+// refPrefix is how many bytes of a ref are in the key of a row of refs. That
 // two refs share them does not happen by chance; the second one is refused.
 const refPrefix = 8
 

@@ -61,7 +61,7 @@ func (c *Totals) onShelves() map[mls.CipherSuite]delivery.Shelf {
 	return all
 }
 
-// noted is a time in the meta bucket; zero if it is not there.
+// noted is a time in a row of meta; zero if it is not there.
 func (t *Txn) noted(key []byte) time.Time {
 	at := t.get(KindMeta, key)
 	if at == nil {

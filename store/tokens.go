@@ -10,7 +10,7 @@ import (
 	"welcomed/delivery"
 )
 
-// ownerKey is where an owner's tokens begin in the owners bucket: those of a
+// ownerKey is where an owner's tokens begin among the rows of owners: those of a
 // user, of which the devices' are a part, or of one owner alone. No name has a
 // zero byte in it, and none begins with a slash.
 func ownerKey(o delivery.TokenOwner, alone bool) []byte {

@@ -44,7 +44,7 @@ type fate struct {
 
 const welcomeIDPrefix = 16
 
-// The parts of a Welcome in the welcomes bucket.
+// The parts of a Welcome, behind its number in the keys of its rows.
 const (
 	partHeader    = 0
 	partTree      = 1
