@@ -79,7 +79,7 @@ func newCommitter(s *Store, durable uint64, log *changeLog, rows *rowMap) *commi
 	return c
 }
 
-// do runs an event, see Event, and returns after its transaction is durable.
+// do runs an event, see [store.Event], and returns after its transaction is durable.
 func (c *committer) do(ctx context.Context, cost int, run func(*store.Txn) error) error {
 	if err := ctx.Err(); err != nil {
 		return err

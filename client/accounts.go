@@ -57,7 +57,7 @@ type Proxy struct {
 	HeaderBytes     int   `json:"header_bytes"`
 }
 
-// Limits are those that a client can run into. docs/lifecycle.md says what each bounds.
+// Limits are those that a client can run into. docs/reference.md says what each bounds.
 type Limits struct {
 	KeyPackagesPerPublish int   `json:"key_packages_per_publish"`
 	PublicationBytes      int   `json:"publication_bytes"`

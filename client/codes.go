@@ -1,7 +1,7 @@
 package client
 
 // A Code says why the server refused something. Codes are stable, and a newer server may
-// have others. The Detail of an [Error] says what to do about it, and docs/lifecycle.md has
+// have others. The Detail of an [Error] says what to do about it, and docs/errors.md has
 // all of them in a table.
 type Code string
 
