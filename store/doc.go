@@ -34,11 +34,12 @@
 //	                which version 5 has, and a checksum of that; a later one than those
 //	                that a migration has found
 //	key_packages    kp → the bare KeyPackage
-//	welcomes        welcome 0x00 → header, checksum; context, encrypted_group_info, checksum
+//	welcomes        welcome 0x00 → header with its length in front, checksum; context,
+//	                encrypted_group_info, checksum
 //	                welcome 0x01 piece(3) → ratchet tree, in pieces of half a page, each with
 //	                its checksum
-//	                welcome 0x02 index → verdict, ref, device, checksum; what follows the ref
-//	                in EncryptedGroupSecrets, checksum
+//	                welcome 0x02 index → verdict, ref, device with their length in front,
+//	                checksum; what follows the ref in EncryptedGroupSecrets, checksum
 //	                welcome 0x03 piece(3) → encrypted_group_info, if it is larger than a
 //	                piece, likewise; then the header ends with its size
 //	names n         user 0x00 device → number of the device that exists
@@ -78,7 +79,8 @@
 //
 // A checksum is the CRC-32C (Castagnoli) of the key of the row and of what stands in
 // front of it, since the one before. The bytes of a KeyPackage need none: its ref is their
-// hash. What they are for is in delivery.Store.
+// hash. What they are for is in delivery.Store. Rows that were written before version 5 have
+// neither checksums nor lengths in front.
 //
 // Rows are sequences of unsigned varints, of byte strings with their length in
 // front, and of times in milliseconds since 1970, or in days after the time in

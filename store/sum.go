@@ -32,6 +32,28 @@ func cutSum(key, part []byte) (rest []byte, ok bool) {
 	return rest, binary.BigEndian.Uint32(part[len(rest):]) == checksum(key, rest)
 }
 
+// appendHead appends the head of a row that goes on behind it: its length, so that fields
+// can be added at its end, and its checksum.
+func appendHead(row encoder, key, head []byte) encoder {
+	row.bytes(head)
+	return appendSum(row, key, 0)
+}
+
+// cutHead takes a head off the front of a row. It panics with ErrCorrupt if it is not what
+// was written.
+func cutHead(key, row []byte) (head decoder, rest []byte) {
+	d := decoder(row)
+	head = d.bytes()
+	if len(d) < sumBytes {
+		panic(ErrCorrupt)
+	}
+	at := len(row) - len(d) + sumBytes
+	if _, ok := cutSum(key, row[:at]); !ok {
+		panic(ErrCorrupt)
+	}
+	return head, row[at:]
+}
+
 // keySummedFrom is the number of the first Welcome whose rows have checksums.
 var keySummedFrom = []byte("summed_from")
 

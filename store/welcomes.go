@@ -184,7 +184,10 @@ func (t *Txn) header(number uint64) (w *welcome) {
 // decodeHeader reads a row of two parts, each with a checksum: what says whose the
 // Welcome is, and what its recipients are given.
 func decodeHeader(number uint64, key, row []byte, summed bool) *welcome {
-	w, d := &welcome{number: number}, decoder(row)
+	w, d, rest := &welcome{number: number}, decoder(row), []byte(nil)
+	if summed {
+		d, rest = cutHead(key, row)
+	}
 	copy(w.id[:], d.bytes())
 	w.poster = d.string()
 	w.suite, w.recipients = mls.CipherSuite(d.number()), int(d.number())
@@ -195,16 +198,11 @@ func decodeHeader(number uint64, key, row []byte, summed bool) *welcome {
 		if w.apart {
 			w.infoSize = int(d.number())
 		}
-		head := row[:len(row)-len(d)+min(sumBytes, len(d))]
-		if _, ok := cutSum(key, head); !ok {
-			panic(ErrCorrupt)
-		}
-		d = d[sumBytes:]
-		rest, ok := cutSum(key, d)
-		if w.damaged = !ok; w.damaged {
+		var ok bool
+		if d, ok = cutSum(key, rest); !ok {
+			w.damaged = true
 			return w
 		}
-		d = rest
 	}
 	w.context, w.groupInfo = d.bytes(), d
 	return w
@@ -212,7 +210,7 @@ func decodeHeader(number uint64, key, row []byte, summed bool) *welcome {
 
 func (t *Txn) putHeader(w *welcome) {
 	key := partKey(w.number, partHeader)
-	e := make(encoder, 0, 128+len(w.context)+len(w.groupInfo))
+	e := make(encoder, 0, 128)
 	e.bytes(w.id[:])
 	e.string(w.poster)
 	e.number(uint64(w.suite))
@@ -229,10 +227,10 @@ func (t *Txn) putHeader(w *welcome) {
 	if w.apart {
 		e.number(uint64(w.infoSize))
 	}
-	e = appendSum(e, key, 0)
-	head := len(e)
-	e.bytes(w.context)
-	t.put(kindWelcomes, key, appendSum(append(e, w.groupInfo...), key, head))
+	row := appendHead(make(encoder, 0, len(e)+len(w.context)+len(w.groupInfo)+32), key, e)
+	head := len(row)
+	row.bytes(w.context)
+	t.put(kindWelcomes, key, appendSum(append(row, w.groupInfo...), key, head))
 }
 
 // saveWelcome writes what has become of the Welcome.
@@ -306,7 +304,7 @@ func afterRef(s mls.EncryptedGroupSecrets) []byte {
 }
 
 func (t *Txn) putRecipient(key mailKey, r *recipient) {
-	e := make(encoder, 0, len(r.secret)+96)
+	e := make(encoder, 0, 96)
 	e.string(string(r.verdict))
 	e.string(string(r.ref))
 	e.number(r.device)
@@ -320,9 +318,9 @@ func (t *Txn) putRecipient(key mailKey, r *recipient) {
 		t.put(kindWelcomes, place, append(e, r.secret...))
 		return
 	}
-	e = appendSum(e, place, 0)
-	head := len(e)
-	t.put(kindWelcomes, place, appendSum(append(e, r.secret...), place, head))
+	row := appendHead(make(encoder, 0, len(e)+len(r.secret)+16), place, e)
+	head := len(row)
+	t.put(kindWelcomes, place, appendSum(append(row, r.secret...), place, head))
 }
 
 // recipient returns one that is lost if the row is missing or cannot be read.
@@ -340,18 +338,17 @@ func readRecipient(key, row []byte, summed bool) (r *recipient) {
 
 // decodeRecipient reads a row of two parts, each with a checksum, as decodeHeader does.
 func decodeRecipient(key, row []byte, summed bool) *recipient {
-	d := decoder(row)
+	d, rest := decoder(row), []byte(nil)
+	if summed {
+		d, rest = cutHead(key, row)
+	}
 	r := &recipient{verdict: delivery.Status(d.string()), ref: mls.KeyPackageRef(d.string()), device: d.number()}
 	copy(r.by[:], d.bytes())
 	if !summed {
 		r.secret = d
 		return r
 	}
-	head := row[:len(row)-len(d)+min(sumBytes, len(d))]
-	if _, ok := cutSum(key, head); !ok {
-		panic(ErrCorrupt)
-	}
-	secret, ok := cutSum(key, d[sumBytes:])
+	secret, ok := cutSum(key, rest)
 	if r.damaged = !ok; ok {
 		r.secret = secret
 	}
