@@ -113,6 +113,93 @@ func (d *decoder) flags(set ...*bool) {
 	}
 }
 
+// A coder writes the fields of a row, or reads them, so that they are listed once.
+type coder struct {
+	row   []byte // what was written, or what is left to be read
+	reads bool
+}
+
+// goesOn reports whether there are more fields: when they are written, if there is what
+// they say; when they are read, if the row has not ended.
+func (c *coder) goesOn(more bool) bool {
+	if c.reads {
+		return len(c.row) > 0
+	}
+	return more
+}
+
+func (c *coder) byte(b *byte) {
+	if c.reads {
+		*b = (*decoder)(&c.row).byte()
+	} else {
+		(*encoder)(&c.row).byte(*b)
+	}
+}
+
+func (c *coder) numbers(all ...*uint64) {
+	for _, n := range all {
+		if c.reads {
+			*n = (*decoder)(&c.row).number()
+		} else {
+			(*encoder)(&c.row).number(*n)
+		}
+	}
+}
+
+func (c *coder) int64(n *int64) {
+	u := uint64(*n)
+	c.numbers(&u)
+	*n = int64(u)
+}
+
+func (c *coder) ints(all ...*int) {
+	for _, n := range all {
+		u := uint64(*n)
+		c.numbers(&u)
+		*n = int(u)
+	}
+}
+
+func (c *coder) string(s *string) {
+	if c.reads {
+		*s = (*decoder)(&c.row).string()
+	} else {
+		(*encoder)(&c.row).string(*s)
+	}
+}
+
+func (c *coder) time(t *time.Time) {
+	if c.reads {
+		*t = (*decoder)(&c.row).time()
+	} else {
+		(*encoder)(&c.row).time(*t)
+	}
+}
+
+func (c *coder) times(all ...*time.Time) {
+	if c.reads {
+		(*decoder)(&c.row).times(all...)
+		return
+	}
+	var values [8]time.Time
+	for i, t := range all {
+		values[i] = *t
+	}
+	(*encoder)(&c.row).times(values[:len(all)]...)
+}
+
+func (c *coder) flags(all ...*bool) {
+	if c.reads {
+		(*decoder)(&c.row).flags(all...)
+		return
+	}
+	var values [8]bool
+	for i, set := range all {
+		values[i] = *set
+	}
+	(*encoder)(&c.row).flags(values[:len(all)]...)
+}
+
 // Millis and FromMillis keep times as milliseconds since 1970; 0 is no time.
 func Millis(t time.Time) uint64 {
 	if t.IsZero() || t.UnixMilli() < 0 {

@@ -262,29 +262,7 @@ func (t *Txn) deviceByNumber(number uint64) *device {
 	if row == nil {
 		return nil
 	}
-	dec, lastResorts, early := decoder(row), false, false
-	dec.flags(&d.removed, &lastResorts, &early, &d.idle)
-	d.id = delivery.DeviceID{User: delivery.UserID(dec.string()), Name: dec.string()}
-	d.seenAt, d.shelfUntil = dec.time(), dec.time()
-	d.available, d.waiting, d.pending, d.delivered = int(dec.number()), int(dec.number()), int(dec.number()), int(dec.number())
-	d.retired = int(dec.number())
-	d.waitingBytes, d.overdue, d.claimed, d.changes = int64(dec.number()), int(dec.number()), dec.number(), dec.number()
-	d.level = stockLevel(dec.number()) - 1
-	dec.times(&d.live.set, &d.tombstones.set, &d.removedAt, &d.validFrom)
-	if lastResorts {
-		d.lastResorts = int(dec.number())
-		dec.times(&d.onlySince)
-	}
-	if early {
-		d.early = int(dec.number())
-	}
-	if len(dec) > 0 {
-		d.life, d.removedNo = dec.number(), dec.number()
-		dec.times(&d.endedAt)
-	}
-	for len(dec) > 0 {
-		d.replaced[dec.byte()&7] = dec.number()
-	}
+	d.fields(&coder{row: row, reads: true})
 	d.live.due, d.tombstones.due = d.live.set, d.tombstones.set
 	d.was = d.late()
 	t.keep(d)
@@ -361,43 +339,45 @@ func (t *Txn) flushDevice(d *device) {
 }
 
 func (d *device) encode() []byte {
-	lastResorts := d.lastResorts > 0 || !d.onlySince.IsZero()
-	e := make(encoder, 0, 128)
-	e.flags(d.removed, lastResorts, d.early > 0, d.idle)
-	e.string(string(d.id.User))
-	e.string(d.id.Name)
-	e.time(d.seenAt)
-	e.time(d.shelfUntil)
-	e.number(uint64(d.available))
-	e.number(uint64(d.waiting))
-	e.number(uint64(d.pending))
-	e.number(uint64(d.delivered))
-	e.number(uint64(d.retired))
-	e.number(uint64(d.waitingBytes))
-	e.number(uint64(d.overdue))
-	e.number(d.claimed)
-	e.number(d.changes)
-	e.number(uint64(d.level + 1))
-	e.times(d.live.set, d.tombstones.set, d.removedAt, d.validFrom)
+	c := coder{row: make([]byte, 0, 128)}
+	d.fields(&c)
+	return c.row
+}
+
+// fields writes the fields of the row, or reads them.
+func (d *device) fields(c *coder) {
+	lastResorts, early := d.lastResorts > 0 || !d.onlySince.IsZero(), d.early > 0
+	c.flags(&d.removed, &lastResorts, &early, &d.idle)
+	c.string((*string)(&d.id.User))
+	c.string(&d.id.Name)
+	c.time(&d.seenAt)
+	c.time(&d.shelfUntil)
+	c.ints(&d.available, &d.waiting, &d.pending, &d.delivered, &d.retired)
+	c.int64(&d.waitingBytes)
+	c.ints(&d.overdue)
+	c.numbers(&d.claimed, &d.changes)
+	level := uint64(d.level + 1)
+	c.numbers(&level)
+	d.level = stockLevel(level) - 1
+	c.times(&d.live.set, &d.tombstones.set, &d.removedAt, &d.validFrom)
 	if lastResorts {
-		e.number(uint64(d.lastResorts))
-		e.times(d.onlySince)
+		c.ints(&d.lastResorts)
+		c.times(&d.onlySince)
 	}
-	if d.early > 0 {
-		e.number(uint64(d.early))
+	if early {
+		c.ints(&d.early)
 	}
-	if d.life > 0 || d.removedNo > 0 || !d.endedAt.IsZero() || d.replaced != [8]uint64{} {
-		e.number(d.life)
-		e.number(d.removedNo)
-		e.times(d.endedAt)
+	if c.goesOn(d.life > 0 || d.removedNo > 0 || !d.endedAt.IsZero() || d.replaced != [8]uint64{}) {
+		c.numbers(&d.life, &d.removedNo)
+		c.times(&d.endedAt)
 	}
-	for suite, number := range d.replaced {
-		if number != 0 {
-			e.byte(byte(suite))
-			e.number(number)
+	for suite := range d.replaced {
+		if c.goesOn(d.replaced[suite] != 0) {
+			at := byte(suite)
+			c.byte(&at)
+			c.numbers(&d.replaced[at&7])
 		}
 	}
-	return e
 }
 
 // userDevices returns the user's devices by name.
