@@ -130,6 +130,9 @@ type Recipient struct {
 	// Device is set only where the Welcome matched, or where the poster had
 	// reserved the KeyPackage.
 	Device *DeviceID
+	// Owner is whose KeyPackage did not match, as far as that is known: for who runs the
+	// server, and not for the poster. Only Post says it.
+	Owner  *DeviceID
 	Status Status
 	// Matched tells a state from a mismatch of the same name.
 	Matched bool

@@ -70,26 +70,24 @@ func (rt *route) name() string {
 	return rt.method + " " + strings.Replace(rt.path, devicePath, "…", 1)
 }
 
-// mismatchesNoted is how many recipients of one Welcome are looked up.
+// mismatchesNoted is for how many recipients of one Welcome a note is made.
 const mismatchesNoted = 16
 
 // rememberMismatches notes for whose devices a Welcome did not match.
 func (s *Server) rememberMismatches(r *request, recipients []delivery.Recipient) {
-	looked := 0
+	noted := 0
 	for _, to := range recipients {
 		if to.Matched {
 			continue
 		}
-		if looked++; looked > mismatchesNoted {
+		if noted++; noted > mismatchesNoted {
 			return
 		}
 		refusal := explain.Refusal{Who: r.caller.ID(), Code: string(to.Status), Ref: to.Ref}
-		k, err := s.store.KeyPackage(r.Context(), delivery.Operator(), to.Ref)
-		switch {
-		case err == nil:
-			s.refusals.Unmatched(r.party(k.Device.User), k.Device, refusal)
-		case errors.Is(err, delivery.ErrNotFound):
+		if to.Owner == nil {
 			s.refusals.Unknown(r.party(""), refusal)
+		} else {
+			s.refusals.Unmatched(r.party(to.Owner.User), *to.Owner, refusal)
 		}
 	}
 }

@@ -105,7 +105,11 @@ func (v *verdict) answer(hold bool) delivery.Recipient {
 		by := v.by
 		r.By = &by
 	}
-	if v.status == "" {
+	switch {
+	case v.status != "" && v.device != nil:
+		owner := v.device.id
+		r.Owner = &owner
+	case v.status == "":
 		r.Matched, r.Status = true, delivery.StatusPending
 		if hold {
 			r.Status = delivery.StatusHeld

@@ -22,7 +22,7 @@ func (b *book) post(caller delivery.Caller, p delivery.Posting) (delivery.Outcom
 	entries, matched := b.judge(caller, p)
 	o := delivery.Outcome{ID: id, PostedAt: b.now, Hold: p.Hold, RequireAll: p.RequireAll}
 	for _, e := range entries {
-		o.Recipients = append(o.Recipients, e.verdictFor(p.Hold))
+		o.Recipients = append(o.Recipients, b.verdictFor(e, p.Hold))
 	}
 	switch {
 	case matched == 0, p.RequireAll && matched < len(entries):
@@ -37,7 +37,12 @@ func (b *book) post(caller delivery.Caller, p delivery.Posting) (delivery.Outcom
 			b.match(l, e)
 		}
 	}
-	return b.outcome(l), nil
+	was := o.Recipients
+	o = b.outcome(l)
+	for i := range o.Recipients {
+		o.Recipients[i].Owner = was[i].Owner
+	}
+	return o, nil
 }
 
 func (b *book) postAgain(l *letter, p delivery.Posting) (delivery.Outcome, error) {
@@ -152,14 +157,16 @@ func sortOwners(o []delivery.Owner) {
 	slices.SortFunc(o, func(x, y delivery.Owner) int { return cmp.Compare(text(x), text(y)) })
 }
 
-// verdictFor is what a poster is told of a decision.
-func (e *entry) verdictFor(hold bool) delivery.Recipient {
+// verdictFor is what a poster is told of a decision, and who runs the server.
+func (b *book) verdictFor(e *entry, hold bool) delivery.Recipient {
 	r := delivery.Recipient{Ref: e.ref, Device: e.device, Status: e.verdict, By: e.by}
 	if e.verdict == "" {
 		r.Matched, r.Status = true, delivery.StatusPending
 		if hold {
 			r.Status = delivery.StatusHeld
 		}
+	} else if k := b.find(e.ref); k != nil {
+		r.Owner = &k.owner
 	}
 	return r
 }
