@@ -12,13 +12,14 @@ import (
 	"welcomed/store"
 )
 
-// Every promise holds, also when each commit merges a part of the log, and
-// when the file is compacted whenever it is closed.
+// Every promise holds, also when each commit merges a part of the log, and when the file
+// is checked and compacted whenever it is closed.
 func TestStore(t *testing.T) {
 	t.Run("as it is", func(t *testing.T) { runSuite(t, bolt.Options{}, nil) })
 	t.Run("merging all the time", func(t *testing.T) { runSuite(t, bolt.Options{LogSize: 1}, nil) })
-	t.Run("compacted", func(t *testing.T) { runSuite(t, bolt.Options{LogSize: 4096}, compact) })
-	t.Run("checked", func(t *testing.T) { runSuite(t, bolt.Options{LogSize: 16 << 10}, check) })
+	t.Run("checked and compacted", func(t *testing.T) {
+		runSuite(t, bolt.Options{LogSize: 4096}, func(t *testing.T, path string) { check(t, path); compact(t, path) })
+	})
 }
 
 // runSuite runs the suite on stores with these options; between says what is
