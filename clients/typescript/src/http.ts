@@ -230,13 +230,10 @@ function retryAfter(headers: Headers): number | undefined {
   return Number.isNaN(date) ? undefined : Math.max(0, (date - Date.now()) / 1000);
 }
 
-/** Used up are shares in others: who asks for less, or in another way, need not wait. */
-const askForLess: ReadonlySet<ProblemCode> = new Set(["pair_budget", "target_budget", "list_budget"]);
-
 function helpsToRepeat(error: unknown, repeatable: boolean): boolean {
   if (error instanceof Unreachable) return repeatable;
   if (!(error instanceof Problem)) return false;
-  if (error.status === 429) return !askForLess.has(error.code);
+  if (error.status === 429) return error.code !== "pair_budget"; // others of the request need not wait
   return repeatable && [408, 500, 502, 503, 504].includes(error.status);
 }
 

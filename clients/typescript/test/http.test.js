@@ -53,6 +53,14 @@ test("Retry-After is obeyed, with something on top that differs from client to c
   assert.deepEqual(pauses, [22_500]);
 });
 
+for (const code of ["target_budget", "list_budget"]) {
+  test(`429 ${code} is asked for again, if that is soon`, async () => {
+    const { client, requests } = scripted([problem(429, code, { "Retry-After": "5" }), reserved]);
+    await client.reserve({ users: ["bob"] });
+    assert.equal(requests.length, 2);
+  });
+}
+
 test("without Retry-After the pauses grow", async () => {
   const { client, pauses } = scripted([broken, broken, broken, ok()]);
   await client.about();
@@ -84,8 +92,6 @@ for (const [status, code] of [
   [412, "inventory_changed"],
   [422, "too_many"],
   [429, "pair_budget"],
-  [429, "target_budget"],
-  [429, "list_budget"],
   [507, "store_full"],
 ]) {
   test(`${status} ${code} is a decision and not asked for twice`, async () => {
