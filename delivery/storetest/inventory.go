@@ -196,6 +196,35 @@ var inventoryPromises = []promise{
 			w.t.Fatalf("seen %v ago", age)
 		}
 	}},
+	{"a sync can drop an expired last resort that a Welcome waits for", func(w *world) {
+		last := w.one(phone, mlstest.LastResort(), w.lasting(-day, 3*day))
+		id := w.send(bob, last)
+		w.clock.Advance(4 * day)
+		w.sync(phone)
+		w.needs(phone)
+		w.became(bob, id, delivery.StatusWithdrawn)
+	}},
+	{"an inventory lists no suite in which nothing is", bothWays(func(w *world, passes func(time.Duration)) {
+		w.one(phone, w.lasting(-day, 2*day))
+		passes(3 * day)
+		w.sweep()
+		same(w, "counts", w.inventory(phone).Counts, []delivery.SuiteCounts{})
+		same(w, "counts", w.devices("alice")[0].Counts, []delivery.SuiteCounts{})
+	})},
+	{"what is no longer delivered is not pending", func(w *world) {
+		w.send(bob, w.one(phone))
+		same(w, "pending", w.devices("alice")[0].Pending, 1)
+		w.clock.Advance(31 * day)
+		w.sweep()
+		same(w, "pending", w.devices("alice")[0].Pending, 0)
+	}},
+	{"a sync lists what it withdrew, not what was withdrawn before", func(w *world) {
+		last, k := w.one(phone, mlstest.LastResort()), w.one(phone)
+		w.first(phone, w.send(bob, last))
+		sameRefs(w, "withdrawn", w.sync(phone, k).Withdrawn, last)
+		w.needs(phone, last, k)
+		sameRefs(w, "withdrawn again", w.sync(phone, k).Withdrawn)
+	}},
 }
 
 var removePromises = []promise{
@@ -346,6 +375,21 @@ var removePromises = []promise{
 		w.must(w.store.RemoveDevice(w.ctx, self(phone), phone))
 		w.states(delivery.Available, d)
 		same(w, "listed", w.listed("alice"), refsOf(d))
+	}},
+	{"removing a device ends the Welcomes of an expired last resort", func(w *world) {
+		last := w.one(phone, mlstest.LastResort(), w.lasting(-day, 3*day))
+		id := w.send(bob, last)
+		w.clock.Advance(4 * day)
+		w.must(w.store.RemoveDevice(w.ctx, self(phone), phone))
+		w.became(bob, id, delivery.StatusWithdrawn)
+	}},
+	{"a device made anew is not given what waited for an expired last resort of the old one", func(w *world) {
+		last := w.one(phone, mlstest.LastResort(), w.lasting(-day, 3*day))
+		w.send(bob, last)
+		w.clock.Advance(4 * day)
+		w.must(w.store.RemoveDevice(w.ctx, self(phone), phone))
+		w.one(phone)
+		w.nothing(phone)
 	}},
 }
 

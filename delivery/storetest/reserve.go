@@ -326,6 +326,15 @@ var reservePromises = []promise{
 		w.reserveOne(bob, phone, b)
 		w.first(phone, w.send(carol, a), w.send(nobody, b))
 	}},
+	{"a reservation repeats its bytes although the KeyPackage was withdrawn", func(w *world) {
+		k := w.one(phone)
+		r := w.reserve(bob, delivery.ReserveRequest{Devices: []deviceID{phone}, IdempotencyKey: "x"})
+		w.withdraw(phone, k)
+		w.clock.Advance(day - time.Second)
+		w.sweep()
+		r2 := w.reserve(bob, delivery.ReserveRequest{Devices: []deviceID{phone}, IdempotencyKey: "x"})
+		same(w, "bytes", len(r2.Users[0].Devices[0].KeyPackage.Bytes), len(r.Users[0].Devices[0].KeyPackage.Bytes))
+	}},
 }
 
 var lastResortPromises = []promise{
@@ -434,6 +443,41 @@ var lastResortPromises = []promise{
 		w.ack(phone, given)
 		w.needs(phone)
 	}},
+	{"a Welcome for a last resort that has expired since is given", func(w *world) {
+		last := w.one(phone, mlstest.LastResort(), w.lasting(-day, 3*day))
+		id := w.send(bob, last)
+		w.clock.Advance(4 * day)
+		w.sweep()
+		w.states(delivery.Expired, last)
+		w.first(phone, id)
+	}},
+	{"a Welcome for an expired last resort does not stand before the others", func(w *world) {
+		last := w.one(phone, mlstest.LastResort(), w.lasting(-day, 3*day))
+		w.send(bob, last)
+		w.clock.Advance(4 * day)
+		w.sweep()
+		k := w.one(phone)
+		id := w.send(bob, k)
+		r, err := w.store.Claim(w.ctx, self(phone), phone, claimOptions(holding(k)))
+		w.must(err)
+		w.given(r, id)
+	}},
+	{"a newer last resort does not revive one that has expired", bothWays(func(w *world, passes func(time.Duration)) {
+		last := w.one(phone, mlstest.LastResort())
+		passes(w.limits.ShelfAge + w.limits.RetiredFor + time.Hour)
+		w.one(phone, mlstest.LastResort())
+		w.mismatch(bob, last, delivery.StatusExpired)
+		w.sweep()
+		w.states(delivery.Expired, last)
+		w.mismatch(bob, last, delivery.StatusExpired)
+	})},
+	{"a newer last resort gives one that has aged no more time", bothWays(func(w *world, passes func(time.Duration)) {
+		last := w.one(phone, mlstest.LastResort())
+		passes(w.limits.ShelfAge + w.limits.RetiredFor - time.Hour)
+		w.one(phone, mlstest.LastResort())
+		passes(2 * time.Hour)
+		w.mismatch(bob, last, delivery.StatusExpired)
+	})},
 }
 
 // first2 expects new Welcomes and after them those that come again.

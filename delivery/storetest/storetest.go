@@ -25,8 +25,8 @@ type Fixture struct {
 	// MarkRestored makes the store, which is closed, one that was put back to a
 	// backup. It may be nil.
 	MarkRestored func(t *testing.T)
-	// Damage flips a bit of the store, which is closed. It may be nil: then it is not
-	// tried what becomes of damage.
+	// Damage flips a bit of the store, which is closed. It may be nil: then the tests of
+	// damage are skipped.
 	Damage func(t *testing.T, d Damage)
 }
 
@@ -77,8 +77,6 @@ var chapters = []struct {
 	{"Concurrency", concurrencyPromises},
 	{"Sweeping", sweepingPromises},
 	{"Damage", damagePromises},
-	{"Mended", mendedPromises},
-	{"Modelled", modelledPromises},
 }
 
 // Run tests the stores that are kept in the fixtures of newFixture, of which
