@@ -197,3 +197,67 @@ func TestTheLogStaysWithinItsBounds(t *testing.T) {
 		}
 	}
 }
+
+// The log keeps to its limit when every row is new. Each new device has a higher number than
+// all devices before it, so a round of the merge must not follow the new rows for ever.
+func TestTheLogStaysWithinItsBoundsWhenAllRowsAreNew(t *testing.T) {
+	const limit = 512 << 10
+	s, err := Open(filepath.Join(t.TempDir(), "welcomed.db"), Options{Limits: delivery.DefaultLimits(), LogSize: limit, idleAfter: time.Hour})
+	must(t, err)
+	defer s.Close()
+	s.db.NoSync = true
+	share(400*60, 60, func(n int) {
+		id := delivery.DeviceID{User: delivery.UserID(fmt.Sprintf("u%08x", uint32(n)*2654435761)), Name: "phone"}
+		items := []delivery.NewKeyPackage{unsigned(3 * n), unsigned(3*n + 1), unsigned(3*n + 2)}
+		if _, err := s.Publish(t.Context(), delivery.Unauthenticated(), id, items); err != nil {
+			t.Error(err)
+		}
+	})
+	if waiting := s.writer.log.bytes; waiting > limit {
+		t.Errorf("%d bytes wait to be merged, the limit is %d", waiting, limit)
+	}
+}
+
+// A file can be opened after some commits have failed. A failed commit leaves no slots in the
+// memory of the log that the file does not have.
+func TestAFileOpensAfterCommitsThatFailed(t *testing.T) {
+	for seed := range uint64(10) {
+		r := rand.New(rand.NewPCG(seed, 1))
+		path := filepath.Join(t.TempDir(), "welcomed.db")
+		opts := Options{Limits: delivery.DefaultLimits(), LogSize: 64 << 10, idleAfter: time.Hour}
+		s, err := Open(path, opts)
+		must(t, err)
+		s.db.NoSync = true
+		for range 200 {
+			if r.IntN(20) == 0 {
+				failWhileFull(t, s)
+			}
+			must(t, s.writer.do(t.Context(), 0, func(x *store.Txn) error {
+				for j := range 1 + r.IntN(30) {
+					x.Rows().Put(kindNames, fmt.Append(nil, r.IntN(1000)+j), make([]byte, r.IntN(400)))
+				}
+				return nil
+			}))
+		}
+		must(t, s.db.Sync())
+		crash(t, s)
+		s, err = Open(path, opts)
+		must(t, err)
+		must(t, s.Close())
+	}
+}
+
+// failWhileFull makes one commit fail because the file has no room.
+func failWhileFull(t *testing.T, s *Store) {
+	t.Helper()
+	s.db.MaxSize = 1
+	err := s.writer.do(t.Context(), 0, func(x *store.Txn) error {
+		x.Rows().Put(kindNames, []byte("full"), make([]byte, 10000))
+		x.Rows().Put(kindKeyPackages, numberKey(1<<40), make([]byte, 16<<20))
+		return nil
+	})
+	s.db.MaxSize = 0
+	if !errors.Is(err, delivery.ErrFull) {
+		t.Fatal(err)
+	}
+}
