@@ -15,14 +15,14 @@ import (
 	"welcomed/trials/harness"
 )
 
-// A fate is what became of a connection that misbehaved.
-type fate string
+// An ending says how a connection that misbehaved ended.
+type ending string
 
 const (
-	cut       fate = "cut off"      // without an answer, or in the middle of one
-	told      fate = "refused"      // with an answer that says why
-	answered  fate = "answered"     // which is what a claim that waited has to be
-	unreached fate = "not accepted" // in time
+	cut       ending = "cut off"      // without an answer, or in the middle of one
+	refused   ending = "refused"      // with an answer that says why
+	answered  ending = "answered"     // which is what a claim that waited has to be
+	unreached ending = "not accepted" // in time
 )
 
 // figures are what a run has seen.
@@ -30,7 +30,7 @@ type figures struct {
 	open atomic.Int64
 
 	mu       sync.Mutex
-	fates    map[kind]map[fate]int
+	endings  map[kind]map[ending]int
 	times    []time.Duration // of good requests
 	failures []error         // of good requests and of the admin listener
 	resident []int64
@@ -42,19 +42,20 @@ type figures struct {
 }
 
 func newFigures() *figures {
-	f := &figures{fates: map[kind]map[fate]int{}, retries: map[int]int{}}
+	f := &figures{endings: map[kind]map[ending]int{}, retries: map[int]int{}}
 	for _, k := range kinds {
-		f.fates[k] = map[fate]int{}
+		f.endings[k] = map[ending]int{}
 	}
 	return f
 }
 
-// count notes a fate; in the end everybody is cut off, which does not count.
-func (f *figures) count(ctx context.Context, k kind, what fate) {
+// count counts an ending. At the end of a run the trial cuts all connections, which
+// does not count.
+func (f *figures) count(ctx context.Context, k kind, what ending) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if ctx.Err() == nil {
-		f.fates[k][what]++
+		f.endings[k][what]++
 	}
 }
 
@@ -119,8 +120,8 @@ func (f *figures) print(out io.Writer, c *config, before, after usage) {
 	fmt.Fprintln(out)
 	for _, k := range kinds {
 		fmt.Fprintf(out, "  %-22s", k)
-		for _, what := range []fate{cut, told, answered, unreached} {
-			fmt.Fprintf(out, " %6d %s", f.fates[k][what], what)
+		for _, what := range []ending{cut, refused, answered, unreached} {
+			fmt.Fprintf(out, " %6d %s", f.endings[k][what], what)
 		}
 		fmt.Fprintln(out)
 	}
@@ -178,7 +179,7 @@ func bound(c *config) int64 {
 // refused stay away for a while.
 func enough(c *config) int64 { return int64(c.connections) / 2 }
 
-func (f *figures) gathered(c *config) bool {
+func (f *figures) enoughOpen(c *config) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.most >= enough(c)
@@ -200,7 +201,7 @@ func (f *figures) check(c *config, after usage) error {
 		wrong = append(wrong, fmt.Errorf("only %d connections were open at a time", f.most))
 	}
 	for _, k := range []kind{idle, slowHeader, slowBody, slowReader} {
-		if f.fates[k][cut]+f.fates[k][told] == 0 {
+		if f.endings[k][cut]+f.endings[k][refused] == 0 {
 			wrong = append(wrong, fmt.Errorf("no connection was ended by the server: %s", k))
 		}
 	}

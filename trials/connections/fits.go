@@ -43,7 +43,7 @@ func line(ctx context.Context, c *config, out io.Writer) error {
 		return err
 	}
 	c.waiting, c.connections = true, lets.connections-reserve
-	f := s.crowded(ctx, c)
+	f := s.overload(ctx, c)
 	fmt.Fprintf(out, "| %s | %d | %s | %d | %d | %s / %s | %s |\n", mib(c.memory), f.most+int64(c.posters+c.good), lets.bodies, c.posters, len(f.large),
 		percentile(f.times, 50), percentile(f.times, 99), mib(f.own))
 	switch {

@@ -99,7 +99,7 @@ func (c *config) Run(ctx context.Context, out io.Writer) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	figures := s.crowded(ctx, c)
+	figures := s.overload(ctx, c)
 	after, left := s.settled(ctx, before)
 	figures.print(out, c, before, after)
 	wrong := errors.Join(left, s.Terminate(), figures.check(c, after))
@@ -109,26 +109,26 @@ func (c *config) Run(ctx context.Context, out io.Writer) (string, error) {
 	return fmt.Sprintf("%d connections at a time, %d good requests", figures.most, len(figures.times)), wrong
 }
 
-// gathering is how long the connections may take to be open, all at a time.
-const gathering = time.Minute
+// opening is how long the connections may take to be open, all at a time.
+const opening = time.Minute
 
-// crowded has everybody at the server for the duration.
-func (s *server) crowded(ctx context.Context, c *config) *figures {
+// overload opens the connections, keeps them for the duration, and measures meanwhile.
+func (s *server) overload(ctx context.Context, c *config) *figures {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	f := newFigures()
 	done := make(chan struct{})
 	go func() { defer close(done); f.sample(ctx, s) }()
-	crowd := s.gather(ctx, c, f)
+	misbehaving := s.openAll(ctx, c, f)
 	good, posters := s.behave(ctx, c.good, f), s.post(ctx, c.posters, f)
-	for began := time.Now(); ctx.Err() == nil && !f.gathered(c) && time.Since(began) < gathering; {
+	for began := time.Now(); ctx.Err() == nil && !f.enoughOpen(c) && time.Since(began) < opening; {
 		pause(ctx, 100*time.Millisecond)
 	}
 	pause(ctx, c.duration)
 	cancel()
 	good.Wait()
 	posters.Wait()
-	crowd.Wait()
+	misbehaving.Wait()
 	<-done
 	slices.Sort(f.times)
 	if s.limit != nil {

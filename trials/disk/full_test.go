@@ -95,7 +95,7 @@ func fillUp(t *testing.T, s *harness.Server) (waiting []*errand) {
 					refused++
 					break
 				}
-				if e.doubt || status < 200 {
+				if e.unknown || status < 200 {
 					t.Fatalf("step %d is answered %d", e.done, status)
 				}
 			}

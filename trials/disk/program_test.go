@@ -90,8 +90,8 @@ type errand struct {
 	ref  mls.KeyPackageRef
 	w    *mls.Welcome
 	done int
-	// doubt: about the next step, because the answer was 503 or none.
-	doubt bool
+	// unknown says that the next step may have happened: the answer was 503, or there was none.
+	unknown bool
 }
 
 // errandSteps are what is asked for and what then becomes of the Welcome.
@@ -143,7 +143,7 @@ func (e *errand) next(s *harness.Server) int {
 	case a.Good():
 		e.done++
 	case a.Status != http.StatusInsufficientStorage:
-		e.doubt = true
+		e.unknown = true
 	}
 	return a.Status
 }
@@ -191,10 +191,10 @@ func (e *errand) check(s *harness.Server) error {
 	if err != nil {
 		return err
 	}
-	if got != e.done && !(e.doubt && got == e.done+1) {
-		return fmt.Errorf("%d steps are there, %d were acknowledged, in doubt: %v", got, e.done, e.doubt)
+	if got != e.done && !(e.unknown && got == e.done+1) {
+		return fmt.Errorf("%d steps are there, %d were acknowledged, the next is unknown: %v", got, e.done, e.unknown)
 	}
-	for e.doubt = false; e.done < len(errandSteps); {
+	for e.unknown = false; e.done < len(errandSteps); {
 		if status := e.next(s); status < 200 || status >= 300 {
 			return fmt.Errorf("step %d is answered %d after the restart", e.done, status)
 		}
@@ -215,7 +215,7 @@ func runProgram(t *testing.T, d *disk.Disk, fault disk.Fault) (ops int, answers 
 		var mu sync.Mutex
 		for _, e := range errands {
 			together.Go(func() {
-				if s.API() == "" || e.doubt {
+				if s.API() == "" || e.unknown {
 					return
 				}
 				status := e.next(s)

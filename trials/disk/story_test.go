@@ -108,7 +108,7 @@ type play struct {
 	kps     []delivery.NewKeyPackage
 	welcome *mls.Welcome
 	done    int  // steps acknowledged
-	doubt   bool // about the next one
+	unknown bool // whether the next one happened
 	given   []bool
 	err     error // that no store may answer
 }
@@ -263,7 +263,7 @@ func (p *play) expected() []string {
 	if p.done > 0 {
 		want = p.steps[p.done-1].then
 	}
-	if p.doubt {
+	if p.unknown {
 		want += "|" + p.steps[p.done].then
 	}
 	return strings.Split(want, "|")
@@ -273,7 +273,7 @@ func (p *play) expected() []string {
 // may have been under way.
 func (p *play) at(done int) *play {
 	q := *p
-	q.done, q.doubt, q.err = done, done < len(p.steps), nil
+	q.done, q.unknown, q.err = done, done < len(p.steps), nil
 	q.given = make([]bool, len(p.given))
 	claims := 0
 	for _, s := range p.steps[:done] {
@@ -288,7 +288,7 @@ func (p *play) at(done int) *play {
 // next takes the next step. A store may answer that it is full or is not sure;
 // anything else goes to err.
 func (p *play) next() {
-	if p.done == len(p.steps) || p.doubt {
+	if p.done == len(p.steps) || p.unknown {
 		return
 	}
 	switch err := p.steps[p.done].run(p); {
@@ -296,14 +296,14 @@ func (p *play) next() {
 		p.done++
 	case errors.Is(err, delivery.ErrFull):
 	case errors.Is(err, delivery.ErrOutcomeUnknown):
-		p.doubt = true
+		p.unknown = true
 	default:
 		p.err = fmt.Errorf("%s: %s: %w", p.name, p.steps[p.done].does, err)
 	}
 }
 
-// check compares what is there with what was acknowledged, and takes the play to
-// its end: the step in doubt may be repeated, and gives the answer that was lost.
+// check compares what is there with what was acknowledged, and takes the remaining
+// steps. A step that may have happened is repeated, and gives the answer that was lost.
 func (p *play) check() error {
 	got, err := p.seen()
 	if err != nil {
@@ -317,7 +317,7 @@ func (p *play) check() error {
 			return fmt.Errorf("%s: claim again: %w", p.name, err)
 		}
 	}
-	for p.doubt = false; p.done < len(p.steps); {
+	for p.unknown = false; p.done < len(p.steps); {
 		s := p.steps[p.done]
 		if err := s.run(p); err != nil {
 			return fmt.Errorf("%s: %s, after a restart: %w", p.name, s.does, err)

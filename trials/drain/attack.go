@@ -54,29 +54,29 @@ func (a attack) flags() []string {
 	return []string{"--budgets", "caller=0,pair=0,target=0"}
 }
 
-// A horde is the attackers of one attack.
-type horde struct {
+// An attackRun is one attack under way: what its attackers share.
+type attackRun struct {
 	began             time.Time
 	requests, refused atomic.Int64
 	lastTaken         atomic.Int64 // since began
-	marks             *marks
+	targets           *targets
 }
 
-// siege has the server attacked while the one user goes on.
-func (s *server) siege(ctx context.Context, c *config, people *population, a attack) (result, error) {
+// runAttack attacks the server. The user who is drained goes on meanwhile.
+func (s *server) runAttack(ctx context.Context, c *config, people *population, a attack) (result, error) {
 	o, err := s.newOwner(ctx)
 	if err != nil {
 		return result{}, err
 	}
 	clients := make([]*harness.Client, a.attackers)
 	for i := range clients {
-		if clients[i], err = s.signUp(ctx, harness.Device{User: fmt.Sprintf("mallory%d", i), Name: phone}); err != nil {
+		if clients[i], err = s.signUp(ctx, harness.Device{User: fmt.Sprintf("attacker%d", i), Name: phone}); err != nil {
 			return result{}, err
 		}
 	}
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
-	h := &horde{began: time.Now(), marks: newMarks(people.users)}
+	h := &attackRun{began: time.Now(), targets: newTargets(people.users)}
 	over := make(chan struct{})
 	time.AfterFunc(c.duration, func() { close(over) })
 	var all sync.WaitGroup
@@ -97,16 +97,16 @@ func (s *server) siege(ctx context.Context, c *config, people *population, a att
 		lastTaken: time.Duration(h.lastTaken.Load()), joined: o.done, longest: o.longest, slowest: o.slowest}, context.Cause(ctx)
 }
 
-// attack is one connection of an attacker.
-func (h *horde) attack(ctx context.Context, over <-chan struct{}, a attack, client *harness.Client) error {
-	m := &mallory{horde: h, client: client, most: usersAtOnce}
+// attack asks over one connection of an attacker until the attack is over.
+func (h *attackRun) attack(ctx context.Context, over <-chan struct{}, a attack, client *harness.Client) error {
+	m := &attacker{attackRun: h, client: client, most: usersAtOnce}
 	act := map[way]func(context.Context) error{reserveAll: m.reserveSome, listAndPost: m.takeListed, reserveOne: m.reserveOne}[a.way]
 	for {
 		select {
 		case <-over:
 			return nil
 		case <-ctx.Done():
-			return nil // the cause is another's
+			return nil // another goroutine has failed and reports it
 		default:
 		}
 		if err := act(ctx); err != nil {
@@ -115,9 +115,9 @@ func (h *horde) attack(ctx context.Context, over <-chan struct{}, a attack, clie
 	}
 }
 
-// A mallory has one connection and asks again and again.
-type mallory struct {
-	*horde
+// An attacker has one connection and asks again and again.
+type attacker struct {
+	*attackRun
 	client *harness.Client
 	most   int // users in a reservation
 	posts  int
@@ -127,8 +127,8 @@ type mallory struct {
 // charged, also if it is refused because of one of them.
 const usersAtOnce = 8
 
-// ask counts. A refusal is an answer.
-func (m *mallory) ask(ctx context.Context, method, path string, body any) (harness.Answer, error) {
+// ask asks, and counts requests and refusals. A refusal is no error.
+func (m *attacker) ask(ctx context.Context, method, path string, body any) (harness.Answer, error) {
 	a, err := m.client.Ask(ctx, method, path, body)
 	m.requests.Add(1)
 	if a.Status >= 400 {
@@ -140,7 +140,7 @@ func (m *mallory) ask(ctx context.Context, method, path string, body any) (harne
 	return a, err
 }
 
-func (h *horde) took() { h.lastTaken.Store(int64(time.Since(h.began))) }
+func (h *attackRun) took() { h.lastTaken.Store(int64(time.Since(h.began))) }
 
 // refsOf are those of the KeyPackages that were handed out with a status.
 func refsOf(r client.Reservation, status client.DeviceStatus) (refs []mls.KeyPackageRef) {
@@ -162,13 +162,13 @@ func refsOf(r client.Reservation, status client.DeviceStatus) (refs []mls.KeyPac
 var notThePhone = []client.DeviceID{phoneID.ID()}
 
 // reserveOne reserves of the one user.
-func (m *mallory) reserveOne(ctx context.Context) error {
+func (m *attacker) reserveOne(ctx context.Context) error {
 	_, err := m.tryReserve(ctx, []string{victim})
 	return err
 }
 
 // tryReserve reserves of users and says what came of it.
-func (m *mallory) tryReserve(ctx context.Context, users []string) (a harness.Answer, err error) {
+func (m *attacker) tryReserve(ctx context.Context, users []string) (a harness.Answer, err error) {
 	a, err = m.ask(ctx, "POST", harness.Reserve, client.Reserving{Users: users, Except: notThePhone})
 	if err != nil || !a.Good() {
 		return a, err
@@ -183,20 +183,20 @@ func (m *mallory) tryReserve(ctx context.Context, users []string) (a harness.Ans
 	for _, u := range r.Users {
 		for _, d := range u.Devices {
 			if d.Status != "reserved" {
-				m.marks.rest(u.User, aWhile)
+				m.targets.leaveAlone(u.User, aWhile)
 			}
 		}
 	}
 	return a, nil
 }
 
-// aWhile is how long somebody is left alone of whom there was nothing to be had.
+// aWhile is how long attackers leave a user alone who had nothing left.
 const aWhile = time.Second
 
-// reserveSome reserves of some users of whom there may be something left.
-func (m *mallory) reserveSome(ctx context.Context) error {
-	users, _ := m.marks.choose(m.most)
-	defer m.marks.leave(users)
+// reserveSome reserves KeyPackages of some users who may have some left.
+func (m *attacker) reserveSome(ctx context.Context) error {
+	users, _ := m.targets.choose(m.most)
+	defer m.targets.release(users)
 	a, err := m.tryReserve(ctx, users)
 	problem := a.Problem()
 	switch problem.Code {
@@ -205,7 +205,7 @@ func (m *mallory) reserveSome(ctx context.Context) error {
 	case "pair_budget":
 		for _, user := range users {
 			if strings.HasSuffix(problem.Detail, " "+user) {
-				m.marks.rest(user, cmp.Or(a.RetryAfter(), aWhile))
+				m.targets.leaveAlone(user, cmp.Or(a.RetryAfter(), aWhile))
 			}
 		}
 	}

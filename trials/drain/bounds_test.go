@@ -74,8 +74,8 @@ func TestLastResortsAreNoStock(t *testing.T) {
 }
 
 func TestNobodyIsChosenTwiceAtATime(t *testing.T) {
-	m := newMarks([]string{"alice", "bob"})
-	m.rest("bob", time.Hour)
+	m := newTargets([]string{"alice", "bob"})
+	m.leaveAlone("bob", time.Hour)
 	first, free := m.choose(2)
 	if !free || !slices.Equal(first, []string{"alice"}) {
 		t.Errorf("chose %v", first)

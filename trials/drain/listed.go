@@ -16,24 +16,24 @@ import (
 const probeEvery = 8
 
 // takeListed lists some KeyPackages of a user and posts a Welcome for them.
-func (m *mallory) takeListed(ctx context.Context) error {
-	users, free := m.marks.choose(1)
-	defer m.marks.leave(users)
+func (m *attacker) takeListed(ctx context.Context) error {
+	users, free := m.targets.choose(1)
+	defer m.targets.release(users)
 	user := users[0]
-	most := m.marks.batch(user)
+	most := m.targets.batch(user)
 	a, err := m.ask(ctx, "GET", fmt.Sprintf("%s?limit=%d", harness.ListPath(user), most), nil)
 	if err != nil {
 		return err
 	}
 	if a.Problem().Code == "pair_budget" {
-		m.marks.rest(user, a.RetryAfter())
+		m.targets.leaveAlone(user, a.RetryAfter())
 	}
 	if !a.Good() {
 		return nil
 	}
 	refs, err := readListed(a.Body)
 	if err != nil || len(refs) == 0 {
-		m.marks.rest(user, aWhile)
+		m.targets.leaveAlone(user, aWhile)
 		return err
 	}
 	if m.posts++; m.posts%probeEvery == 0 {
@@ -69,7 +69,7 @@ func readListed(body []byte) (refs []mls.KeyPackageRef, err error) {
 
 // post posts a Welcome for what was listed. Where that is more than may be taken,
 // there will be fewer in the next.
-func (m *mallory) post(ctx context.Context, user string, refs []mls.KeyPackageRef) error {
+func (m *attacker) post(ctx context.Context, user string, refs []mls.KeyPackageRef) error {
 	a, err := m.ask(ctx, "POST", harness.AllWelcomes, welcomeFor(refs...))
 	if err != nil {
 		return err
@@ -78,9 +78,9 @@ func (m *mallory) post(ctx context.Context, user string, refs []mls.KeyPackageRe
 	case a.Status == http.StatusCreated:
 		m.took()
 	case code == "pair_budget" && len(refs) == 1:
-		m.marks.rest(user, a.RetryAfter())
+		m.targets.leaveAlone(user, a.RetryAfter())
 	case code == "pair_budget":
-		m.marks.halve(user)
+		m.targets.halve(user)
 	}
 	return err
 }

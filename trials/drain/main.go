@@ -66,7 +66,7 @@ func (c *config) Run(ctx context.Context, out io.Writer) (string, error) {
 	}
 	var results []result
 	for _, a := range attacks(c) {
-		r, err := play(ctx, c, people, a)
+		r, err := measure(ctx, c, people, a)
 		if err != nil {
 			return "", fmt.Errorf("%s: %w", a, err)
 		}
@@ -91,8 +91,8 @@ func attacks(c *config) (list []attack) {
 		connections: c.connections / c.attackers, devices: c.devices})
 }
 
-// play has a new server attacked.
-func play(ctx context.Context, c *config, people *population, a attack) (r result, err error) {
+// measure starts a new server, attacks it, and counts what is gone.
+func measure(ctx context.Context, c *config, people *population, a attack) (r result, err error) {
 	s, err := start(ctx, c, a.flags())
 	if err != nil {
 		return r, err
@@ -105,7 +105,7 @@ func play(ctx context.Context, c *config, people *population, a attack) (r resul
 	if err != nil {
 		return r, err
 	}
-	if r, err = s.siege(ctx, c, people, a); err != nil {
+	if r, err = s.runAttack(ctx, c, people, a); err != nil {
 		return r, err
 	}
 	after, err := people.stock(ctx, s)

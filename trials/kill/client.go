@@ -46,7 +46,7 @@ func (r *run) newClient(name string) *client {
 // live acts until the run is over.
 func (c *client) live(act func() error) {
 	defer c.conn.close()
-	for c.run.gate.pass() {
+	for c.run.control.wait() {
 		if err := act(); err != nil {
 			c.run.fail(fmt.Errorf("%s: %w", c.name, err))
 			return

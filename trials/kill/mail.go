@@ -18,13 +18,13 @@ func posted(r *record) {
 			kp.life.add(r, nil, func(s state) []state { return postedToLastResort(r, s, r.mails[kp]) })
 		}
 	}
-	mayBe := func(f fate) []fate {
-		if f == absent {
-			f = there
+	mayBe := func(s welcomeState) []welcomeState {
+		if s == absent {
+			s = there
 		}
-		return []fate{f}
+		return []welcomeState{s}
 	}
-	w.life.add(r, mayBe, func(f fate) []fate { return postFate(r, f) })
+	w.life.add(r, mayBe, func(s welcomeState) []welcomeState { return postWelcome(r, s) })
 }
 
 // postLost is the step of a post whose answer was lost.
@@ -99,16 +99,16 @@ func postedToLastResort(r *record, s state, told mail) []state {
 	return []state{s}
 }
 
-func postFate(r *record, f fate) []fate {
+func postWelcome(r *record, s welcomeState) []welcomeState {
 	switch {
 	case r.status == 201:
-		return only(there, f == absent)
+		return only(there, s == absent)
 	case r.status == 200:
-		return only(f, f == there)
+		return only(s, s == there)
 	case r.code == "cancelled":
-		return only(f, f == cancelled)
+		return only(s, s == cancelled)
 	}
-	return only(f, f == absent)
+	return only(s, s == absent)
 }
 
 // released: what was held is pending.
@@ -118,12 +118,12 @@ func released(r *record) {
 			return mail{true, delivery.StatusPending}, m.status == delivery.StatusHeld
 		})
 	}
-	same := func(f fate) []fate { return []fate{f} }
-	r.welcome.life.add(r, same, func(f fate) []fate {
+	same := func(s welcomeState) []welcomeState { return []welcomeState{s} }
+	r.welcome.life.add(r, same, func(s welcomeState) []welcomeState {
 		if r.good() {
-			return only(f, f == there)
+			return only(s, s == there)
 		}
-		return only(f, r.code == "cancelled" && f == cancelled || r.code == "not_found" && f == absent)
+		return only(s, r.code == "cancelled" && s == cancelled || r.code == "not_found" && s == absent)
 	})
 }
 
@@ -133,17 +133,17 @@ func cancelledBy(r *record) {
 	for _, kp := range r.welcome.recipients {
 		acted(r, kp, func(m mail) (mail, bool) { return mail{true, delivery.StatusCancelled}, m.waits() })
 	}
-	gone := func(f fate) []fate {
-		if f == there {
-			f = cancelled
+	gone := func(s welcomeState) []welcomeState {
+		if s == there {
+			s = cancelled
 		}
-		return []fate{f}
+		return []welcomeState{s}
 	}
-	r.welcome.life.add(r, gone, func(f fate) []fate {
+	r.welcome.life.add(r, gone, func(s welcomeState) []welcomeState {
 		if r.good() {
-			return only(cancelled, f != absent)
+			return only(cancelled, s != absent)
 		}
-		return only(f, f == absent)
+		return only(s, s == absent)
 	})
 }
 
@@ -189,14 +189,14 @@ func outcomeRead(r *record) {
 			return ok && m == r.mails[kp]
 		})
 	}
-	r.welcome.life.add(r, nil, func(f fate) []fate {
+	r.welcome.life.add(r, nil, func(s welcomeState) []welcomeState {
 		switch {
 		case !r.good():
-			return only(f, f == absent)
+			return only(s, s == absent)
 		case r.wholly:
-			return only(f, f == cancelled)
+			return only(s, s == cancelled)
 		}
-		return only(f, f == there)
+		return only(s, s == there)
 	})
 }
 

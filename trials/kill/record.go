@@ -170,13 +170,13 @@ type device struct {
 	warm        []*keyPackage // those that may still change, or have records that were not looked at
 }
 
-// What becomes of a Welcome as a whole.
-type fate string
+// A welcomeState is what became of a Welcome as a whole.
+type welcomeState string
 
 const (
-	absent    fate = "not there"
-	there     fate = "there"
-	cancelled fate = "cancelled"
+	absent    welcomeState = "not there"
+	there     welcomeState = "there"
+	cancelled welcomeState = "cancelled"
 )
 
 // A welcome is one that a client has made.
@@ -190,7 +190,7 @@ type welcome struct {
 	context    []byte
 	hold       bool
 	requireAll bool
-	life       life[fate]
+	life       life[welcomeState]
 }
 
 // Books are what the clients have made and were told.
@@ -281,7 +281,7 @@ func (b *books) addWelcome(bare []byte, recipients []*keyPackage) *welcome {
 	defer b.mu.Unlock()
 	b.byNumber = append(b.byNumber, w)
 	w.number = uint32(len(b.byNumber))
-	w.life = life[fate]{name: fmt.Sprintf("Welcome %d (%s)", w.number, w.id), states: []fate{absent}}
+	w.life = life[welcomeState]{name: fmt.Sprintf("Welcome %d (%s)", w.number, w.id), states: []welcomeState{absent}}
 	b.welcomes[w.id] = w
 	return w
 }

@@ -14,7 +14,7 @@ import (
 type backup struct {
 	path        string
 	keyPackages map[*life[state]]state
-	welcomes    map[*welcome]fate
+	welcomes    map[*welcome]welcomeState
 	devices     map[*device]bool
 	reserved    map[string]*keptReservation
 }
@@ -43,7 +43,7 @@ func (r *run) backups() error {
 func (r *run) keepBackup() error {
 	b := &backup{
 		path:        filepath.Join(filepath.Dir(r.host.how.DB), "backup.db"),
-		keyPackages: make(map[*life[state]]state), welcomes: make(map[*welcome]fate), devices: make(map[*device]bool),
+		keyPackages: make(map[*life[state]]state), welcomes: make(map[*welcome]welcomeState), devices: make(map[*device]bool),
 		reserved: maps.Clone(r.books.reserved),
 	}
 	for _, d := range r.devices {

@@ -45,7 +45,7 @@ func (r *run) round(n int) error {
 		if err := r.host.start(); err != nil {
 			return err
 		}
-		r.gate.open()
+		r.control.resume()
 		moment := r.moment()
 		if err := r.reach(moment); err != nil {
 			return err
@@ -70,11 +70,11 @@ func (r *run) reach(moment string) error {
 	}
 	switch moment {
 	case bursting:
-		r.gate.close()
+		r.control.pause()
 		if err := r.wait(30*time.Millisecond + r.upTo(60*time.Millisecond)); err != nil {
 			return err
 		}
-		r.gate.open()
+		r.control.resume()
 		return r.wait(r.upTo(30 * time.Millisecond))
 	case sweeping:
 		begun := time.Duration(r.rng.IntN(2)) * sweepEvery
@@ -83,7 +83,7 @@ func (r *run) reach(moment string) error {
 		if err := r.wait(r.upTo(r.config.up)); err != nil {
 			return err
 		}
-		r.gate.close()
+		r.control.pause()
 		return r.wait(200*time.Millisecond + r.upTo(100*time.Millisecond))
 	case twice:
 		if err := r.wait(r.upTo(r.config.up)); err != nil {

@@ -20,7 +20,7 @@ type run struct {
 	books   *books
 	checker *checker
 	backup  *backup // nil: none is kept
-	gate    *gate
+	control *control
 	rng     *rand.Rand
 	users   []delivery.UserID
 	devices []*device
@@ -53,7 +53,7 @@ func newRun(ctx context.Context, c config, dir string) (*run, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &run{config: c, host: h, books: newBooks(), gate: newGate(), rng: rand.New(rand.NewPCG(c.seed, 0)),
+	r := &run{config: c, host: h, books: newBooks(), control: newControl(), rng: rand.New(rand.NewPCG(c.seed, 0)),
 		suites: []mls.CipherSuite{1, 2}, kills: newTally(moments), done: newTally(changing)}
 	r.checker = &checker{books: r.books}
 	r.ctx, r.cancel = context.WithCancelCause(ctx)
@@ -64,9 +64,9 @@ func newRun(ctx context.Context, c config, dir string) (*run, error) {
 	return r, nil
 }
 
-// people makes the users with their devices and the adders, and sets them to work
-// as soon as the gate opens.
-func (r *run) people() {
+// startClients makes the users with their devices and the adders. Their clients begin
+// when control lets them go on.
+func (r *run) startClients() {
 	for u := range r.config.users {
 		user := delivery.UserID(fmt.Sprintf("user-%d", u))
 		r.users = append(r.users, user)
@@ -97,15 +97,15 @@ func (r *run) work(c *client, act func() error) {
 // fail ends the run with the first error.
 func (r *run) fail(err error) {
 	r.cancel(err)
-	r.gate.end()
+	r.control.stop()
 }
 
 func (r *run) over() bool { return r.ctx.Err() != nil }
 
-// rest has everybody wait, with every request answered.
-func (r *run) rest() error {
-	r.gate.close()
-	r.gate.await(r.clients)
+// pauseClients makes all clients wait. It returns when all their requests are answered.
+func (r *run) pauseClients() error {
+	r.control.pause()
+	r.control.awaitPaused(r.clients)
 	return context.Cause(r.ctx)
 }
 
@@ -131,7 +131,7 @@ func (r *run) live() error {
 		r.fail(errOver)
 		r.working.Wait()
 	}()
-	r.people()
+	r.startClients()
 	for n := 1; n <= r.config.kills; n++ {
 		if err := r.round(n); err != nil {
 			return err
@@ -157,8 +157,8 @@ func (r *run) halt(final bool) error {
 	if err := r.host.server.Ready(r.ctx); err != nil {
 		return err
 	}
-	r.gate.open()
-	if err := r.rest(); err != nil {
+	r.control.resume()
+	if err := r.pauseClients(); err != nil {
 		return err
 	}
 	return r.audit(r.ctx, final)

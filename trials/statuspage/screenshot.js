@@ -8,7 +8,7 @@ import { promisify } from "node:util";
 import { launch, Look } from "./browser.js";
 import { pause, repository } from "../harness/server.js";
 import { Watched } from "./server.js";
-import { some, Town } from "./town.js";
+import { some, Traffic } from "./traffic.js";
 
 const minutes = Number(process.env.MINUTES ?? 8);
 const picture = process.env.PICTURE ?? join(repository, "build/statuspage/status-page.png");
@@ -19,31 +19,32 @@ const every = Math.ceil((minutes * 60) / shown); // so that a column is one samp
 const server = await Watched.start("--test-times", `plots=${every}s`);
 try {
   const end = Date.now() + shown * every * 1000;
-  const town = new Town(server.api);
-  for (const [suite, count] of [[1, 30], [2, 10], [3, 6]]) await town.settle(count, suite, 25);
-  const asleep = await town.settle(4, 1, 25);
-  town.people = town.people.filter(({ device }) => !asleep.includes(device));
+  const traffic = new Traffic(server.api);
+  for (const [suite, count] of [[1, 30], [2, 10], [3, 6]]) await traffic.addDevices(count, suite, 25);
+  const offline = await traffic.addDevices(4, 1, 25);
+  traffic.devices = traffic.devices.filter(({ device }) => !offline.includes(device));
   await server.backUp();
-  await live(town, asleep, end);
+  await generate(traffic, offline, end);
   await shoot(server.adminURL);
 } finally {
   await server.remove();
 }
 
-/** Some hours are busier than others; some phones are off; once somebody makes a mistake. */
-async function live(town, asleep, end) {
+/** Makes groups until end, more at some times than at others. The devices in offline do not
+ *  claim, and once two adders use one KeyPackage. */
+async function generate(traffic, offline, end) {
   const begin = Date.now();
-  let mistaken = false;
+  let reused = false;
   for (let now = begin; now < end; now = Date.now()) {
     const passed = (now - begin) / (end - begin);
     const busy = 1 + Math.sin(passed * 9) * 0.8;
-    const { suite } = some(town.people, 1)[0];
-    const neighbours = town.people.filter((person) => person.suite === suite).map(({ device }) => device);
-    const joiners = some(neighbours, 1 + Math.floor(Math.random() ** 2 * 7 * busy));
-    await town.gather(joiners, suite, { hold: Math.random() < 0.5, late: Math.random() < 0.06 });
-    for (const device of joiners) if (Math.random() < 0.12) await town.refill(device, suite, 10);
-    if (Math.random() < 0.05) await town.gather([some(asleep, 1)[0]], 1, { claim: false });
-    if (!mistaken && passed > 0.6) mistaken = (await town.mistake(neighbours[0], suite), true);
+    const { suite } = some(traffic.devices, 1)[0];
+    const sameSuite = traffic.devices.filter((other) => other.suite === suite).map(({ device }) => device);
+    const joiners = some(sameSuite, 1 + Math.floor(Math.random() ** 2 * 7 * busy));
+    await traffic.addToGroup(joiners, suite, { hold: Math.random() < 0.5, late: Math.random() < 0.06 });
+    for (const device of joiners) if (Math.random() < 0.12) await traffic.publishMore(device, suite, 10);
+    if (Math.random() < 0.05) await traffic.addToGroup([some(offline, 1)[0]], 1, { claim: false });
+    if (!reused && passed > 0.6) reused = (await traffic.reuseKeyPackage(sameSuite[0], suite), true);
     await pause((-Math.log(Math.random()) * 700) / busy);
   }
 }

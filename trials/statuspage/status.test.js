@@ -8,7 +8,7 @@ import { claimOne, newDevice, prepareGroup, publish } from "../interop/scenario.
 import { launch, Look, screens } from "./browser.js";
 import { pause } from "../harness/server.js";
 import { Watched } from "./server.js";
-import { some, Town } from "./town.js";
+import { some, Traffic } from "./traffic.js";
 
 let browser;
 const servers = [];
@@ -46,17 +46,17 @@ let busy;
 async function busyServer() {
   if (busy) return busy;
   const server = await start("--test-times", "plots=1s");
-  const town = new Town(server.api);
+  const traffic = new Traffic(server.api);
   for (const [suite, count] of [[1, 12], [2, 4], [3, 3]]) {
-    const residents = await town.settle(count, suite, 12);
+    const devices = await traffic.addDevices(count, suite, 12);
     for (let i = 0; i < 6; i++) {
-      await town.gather(some(residents, 1 + (i % 3)), suite, { hold: i % 2 === 0, late: i === 3 });
+      await traffic.addToGroup(some(devices, 1 + (i % 3)), suite, { hold: i % 2 === 0, late: i === 3 });
     }
-    await town.gather(some(residents.slice(1), 1), suite, { claim: false }); // the first has nothing that waits
+    await traffic.addToGroup(some(devices.slice(1), 1), suite, { claim: false }); // the first has nothing that waits
   }
   await server.backUp();
   await pause(2_500); // of samples
-  busy = { server, town };
+  busy = { server, traffic };
   return busy;
 }
 
@@ -160,32 +160,32 @@ function about([text], ...bytes) {
 test("a server in trouble says what is wrong, worst first, and what to do", async () => {
   const server = await start("--test-times", "plots=1s,sweep=1s,hold-overdue=1s", "--max-size", "4MiB");
   const { api } = server;
-  const town = new Town(api);
-  const [careless] = await town.settle(1, 1, 1);
-  for (let i = 0; i < 6; i++) await town.mistake(careless, 1);
+  const traffic = new Traffic(api);
+  const [careless] = await traffic.addDevices(1, 1, 1);
+  for (let i = 0; i < 6; i++) await traffic.reuseKeyPackage(careless, 1);
   const { added: nowhere } = await prepareGroup(newDevice("adder"), 1, [(await newDevice("nobody").newKeyPackage(1)).bare]);
-  await town.refused(nowhere.wrappedWelcome);
+  await traffic.assertRefused(nowhere.wrappedWelcome);
 
   // One has nothing left, and is asked for.
-  const [poor] = await town.settle(1, 2, 1, { lastResort: false });
-  await town.gather([poor], 2);
+  const [poor] = await traffic.addDevices(1, 2, 1, { lastResort: false });
+  await traffic.addToGroup([poor], 2);
   const none = await api.reserve({ users: [poor.user], cipher_suites: [2] });
   assert.equal(none.users[0].status, "exhausted");
 
   // One claims, but not what waits for it; one cannot open what it got.
-  const [partial, unlucky] = await town.settle(2, 1, 2);
-  await town.gather([partial], 1, { claim: false });
+  const [partial, unlucky] = await traffic.addDevices(2, 1, 2);
+  await traffic.addToGroup([partial], 1, { claim: false });
   await api.claim(partial, { refs: [] });
-  await town.gather([unlucky], 1, { claim: false });
+  await traffic.addToGroup([unlucky], 1, { claim: false });
   const delivery = await claimOne(api, unlucky);
   await api.reject(unlucky, delivery.id, "undecryptable");
 
   // A poster went away before its Commit.
-  const [waiting] = await town.settle(1, 1, 30);
-  await town.gather([waiting], 1, { claim: false, hold: true });
+  const [waiting] = await traffic.addDevices(1, 1, 30);
+  await traffic.addToGroup([waiting], 1, { claim: false, hold: true });
   // And large groups are made.
   const ratchetTree = new Uint8Array(100 << 10);
-  while (!(await server.status()).problems.some(({ code }) => code === "limit_near")) await town.gather([waiting], 1, { claim: false, ratchetTree });
+  while (!(await server.status()).problems.some(({ code }) => code === "limit_near")) await traffic.addToGroup([waiting], 1, { claim: false, ratchetTree });
 
   const expected = ["joiners_turned_away", "nothing_to_hand_out", "limit_near", "welcomes_overdue", "holds_overdue", "devices_empty", "backup_never"];
   const status = await server.until("all the trouble", ({ problems }) => expected.every((code) => problems.some((p) => p.code === code)));
@@ -209,8 +209,8 @@ test("a server in trouble says what is wrong, worst first, and what to do", asyn
 
 test("a page that is open follows the server, keeps what is typed, and does not chatter", async () => {
   const server = await start("--test-times", "plots=1s");
-  const town = new Town(server.api);
-  const [device] = await town.settle(1, 1, 12);
+  const traffic = new Traffic(server.api);
+  const [device] = await traffic.addDevices(1, 1, 12);
   await server.backUp();
   const look = await Look.at(browser, server.adminURL);
   assert.match(await look.text("#verdict"), well);
@@ -235,7 +235,7 @@ test("a page that is open follows the server, keeps what is typed, and does not 
 
   const probe = async () => {
     const { added } = await prepareGroup(newDevice("adder"), 1, [(await newDevice("nobody").newKeyPackage(1)).bare]);
-    await town.refused(added.wrappedWelcome);
+    await traffic.assertRefused(added.wrappedWelcome);
   };
   await probe();
   await look.page.locator("#problems").filter({ hasText: "Somebody was turned away." }).waitFor({ timeout: 15_000 });
@@ -322,23 +322,23 @@ test("the page is for who has the admin token, and a browser is asked for it", a
 });
 
 test("the form explains a user, and a Welcome in a file", async () => {
-  const { server, town } = await busyServer();
-  const [resident] = town.people;
+  const { server, traffic } = await busyServer();
+  const [known] = traffic.devices;
   for (const screen of screens) {
     const look = await Look.at(browser, server.adminURL, screen);
-    await look.page.fill("#q", resident.device.user);
+    await look.page.fill("#q", known.device.user);
     await Promise.all([look.page.waitForNavigation(), look.page.click("text=Explain >> nth=0")]);
-    assert.equal(await look.text(".evidence h2"), `${resident.device.user}/${resident.device.device}`, "an id keeps its case");
+    assert.equal(await look.text(".evidence h2"), `${known.device.user}/${known.device.device}`, "an id keeps its case");
     await look.check("explain-user");
     await look.close();
   }
-  const { added } = await town.gather([resident.device], 1);
+  const { added } = await traffic.addToGroup([known.device], 1);
   const file = join(server.directory, "welcome.mls");
   await writeFile(file, added.wrappedWelcome);
   const look = await Look.at(browser, server.adminURL);
   await look.page.setInputFiles("#welcome", file);
   await Promise.all([look.page.waitForNavigation(), look.page.click("text=Explain the file")]);
-  assert.match(await look.text("main"), new RegExp(resident.device.user));
+  assert.match(await look.text("main"), new RegExp(known.device.user));
   await look.check("explain-welcome");
   await look.close();
 });

@@ -41,7 +41,7 @@ const (
 	done
 )
 
-// A group is one that somebody makes, up to the fate of its Welcome.
+// A group is made by an adder. It is followed until its Welcome is settled.
 type group struct {
 	adder   *device
 	members []delivery.UserID // the adder's own other devices are added too

@@ -6,35 +6,34 @@ import (
 	"time"
 )
 
-// marks are the users of whom something may be had. Two connections do not try
-// the same one at a time, because both would be charged.
-type marks struct {
+// targets are the users and what an attacker knows of each. Two connections do not ask
+// for the same user at a time, because both would be charged.
+type targets struct {
 	mu     sync.Mutex
 	users  []string
-	byUser map[string]*mark
+	byUser map[string]*target
 }
 
-type mark struct {
+type target struct {
 	busy  int
-	until time.Time // nothing can be had before
+	until time.Time // attackers leave the user alone until then
 	batch int       // KeyPackages that are listed and named at once
 }
 
 // firstBatch is a quarter of what one may take of another at once.
 const firstBatch = 25
 
-func newMarks(users []string) *marks {
-	m := &marks{users: users, byUser: make(map[string]*mark, len(users))}
+func newTargets(users []string) *targets {
+	m := &targets{users: users, byUser: make(map[string]*target, len(users))}
 	for _, user := range users {
-		m.byUser[user] = &mark{batch: firstBatch}
+		m.byUser[user] = &target{batch: firstBatch}
 	}
 	return m
 }
 
-// choose returns up to n users, who are busy until they are left. If there is
-// nothing to be had of anybody, it is somebody whom one can at least ask, and free
-// is false.
-func (m *marks) choose(n int) (chosen []string, free bool) {
+// choose returns up to n users who may have KeyPackages left. They are busy until
+// release. If there is no such user, choose returns any one, and free is false.
+func (m *targets) choose(n int) (chosen []string, free bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now, first := time.Now(), rand.IntN(len(m.users))
@@ -53,7 +52,7 @@ func (m *marks) choose(n int) (chosen []string, free bool) {
 	return chosen, free
 }
 
-func (m *marks) leave(users []string) {
+func (m *targets) release(users []string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, user := range users {
@@ -61,8 +60,8 @@ func (m *marks) leave(users []string) {
 	}
 }
 
-// rest leaves a user alone for a time.
-func (m *marks) rest(user string, d time.Duration) {
+// leaveAlone keeps choose from returning a user for a time.
+func (m *targets) leaveAlone(user string, d time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if until := time.Now().Add(d); until.After(m.byUser[user].until) {
@@ -70,13 +69,13 @@ func (m *marks) rest(user string, d time.Duration) {
 	}
 }
 
-func (m *marks) batch(user string) int {
+func (m *targets) batch(user string) int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.byUser[user].batch
 }
 
-func (m *marks) halve(user string) {
+func (m *targets) halve(user string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	k := m.byUser[user]

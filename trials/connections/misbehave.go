@@ -26,21 +26,21 @@ const (
 
 var kinds = []kind{idle, slowHeader, slowBody, slowReader, waiting}
 
-// away is how long somebody stays away then.
-var away = map[fate]time.Duration{cut: time.Second, answered: time.Second, told: 10 * time.Second, unreached: time.Second}
+// pauseAfter is how long a client waits after its connection ended, before the next.
+var pauseAfter = map[ending]time.Duration{cut: time.Second, answered: time.Second, refused: 10 * time.Second, unreached: time.Second}
 
-// gather opens the connections, as many of each kind. Whoever is cut off or
-// refused comes again.
-func (s *server) gather(ctx context.Context, c *config, f *figures) *sync.WaitGroup {
+// openAll opens the connections, the same number of each kind. A client whose
+// connection ended opens another.
+func (s *server) openAll(ctx context.Context, c *config, f *figures) *sync.WaitGroup {
 	var all sync.WaitGroup
 	dialing := make(chan struct{}, 64)
 	for i := range c.connections {
 		k := c.kind(i)
 		all.Go(func() {
 			for ctx.Err() == nil {
-				what := s.visit(ctx, i, k, dialing, f)
+				what := s.connect(ctx, i, k, dialing, f)
 				f.count(ctx, k, what)
-				pause(ctx, away[what])
+				pause(ctx, pauseAfter[what])
 			}
 		})
 	}
@@ -55,8 +55,8 @@ func (c *config) kind(i int) kind {
 	return kinds[i%len(kinds)]
 }
 
-// visit is one connection, until the server has had enough of it.
-func (s *server) visit(ctx context.Context, i int, k kind, dialing chan struct{}, f *figures) fate {
+// connect opens one connection, misbehaves until the server ends it, and says how it ended.
+func (s *server) connect(ctx context.Context, i int, k kind, dialing chan struct{}, f *figures) ending {
 	dialing <- struct{}{}
 	c, err := s.dial(ctx)
 	<-dialing
@@ -76,7 +76,7 @@ func (s *server) visit(ctx context.Context, i int, k kind, dialing chan struct{}
 	<-ended
 	switch {
 	case status >= 400:
-		return told
+		return refused
 	case status == 0 || k == slowReader && n < wholeAnswer:
 		return cut
 	}
