@@ -16,10 +16,10 @@ import (
 	"welcomed/store"
 )
 
-// oneVillage is a file of this format, closed.
-func oneVillage(t *testing.T) (path string, v village) {
+// sampleFile makes a file of this format and closes it.
+func sampleFile(t *testing.T) (path string, v sample) {
 	t.Helper()
-	path, v = oldVillage(t, 3)
+	path, v = oldSample(t, 3)
 	must(t, v.open(t, path).Close())
 	must(t, os.Remove(copyOf(path)))
 	return path, v
@@ -35,7 +35,7 @@ type fileDamage struct {
 	do         func(rows, welcomes *bbolt.Bucket) error
 }
 
-// damages are done to what oneVillage returns. Its Welcomes are of an older format, in
+// damages are done to what sampleFile returns. Its Welcomes are of an older format, in
 // which rows have no checksums.
 var damages = []fileDamage{
 	{"a name is gone", "is not found by its name", true, false, func(rows, _ *bbolt.Bucket) error {
@@ -124,7 +124,7 @@ func TestADamagedFileIsRepaired(t *testing.T) {
 }
 
 func findAndRepair(t *testing.T, d fileDamage) {
-	path, v := oneVillage(t)
+	path, v := sampleFile(t)
 	doTo(t, path, d)
 	found, err := bolt.Examine(t.Context(), path, store.CheckOptions{})
 	must(t, err)
@@ -181,7 +181,7 @@ func requireCopy(t *testing.T, copied, path string, damaged []byte) {
 
 // What is found is counted, and shown up to a number.
 func TestAReportIsBounded(t *testing.T) {
-	path, _ := oneVillage(t)
+	path, _ := sampleFile(t)
 	doTo(t, path, damages[:6]...)
 	r, err := bolt.Examine(t.Context(), path, store.CheckOptions{Most: 2})
 	must(t, err)
@@ -192,7 +192,7 @@ func TestAReportIsBounded(t *testing.T) {
 
 // A sound file is not touched, by a check or by a repair.
 func TestASoundFileIsNotTouched(t *testing.T) {
-	path, _ := oneVillage(t)
+	path, _ := sampleFile(t)
 	before, err := os.ReadFile(path)
 	must(t, err)
 	for _, examine := range []func() (*store.Report, error){
@@ -215,7 +215,7 @@ func TestASoundFileIsNotTouched(t *testing.T) {
 
 // A file is compacted in its place, and nothing else is left.
 func TestAFileIsCompactedInPlace(t *testing.T) {
-	path, v := oneVillage(t)
+	path, v := sampleFile(t)
 	before := size(t, path)
 	must(t, os.WriteFile(path+".compact.part", []byte("of a compaction that was killed"), 0o600))
 	must(t, bolt.CompactInPlace(t.Context(), path, nil))
@@ -225,7 +225,7 @@ func TestAFileIsCompactedInPlace(t *testing.T) {
 	requireFiles(t, filepath.Dir(path), "welcomed.db", "welcomed.db.revoked")
 	storetest.SameAnswers(t, v.Ask(t, v.open(t, path)), v.Answers)
 
-	path, v = oneVillage(t)
+	path, v = sampleFile(t)
 	doTo(t, path, damages[0])
 	damaged, err := os.ReadFile(path)
 	must(t, err)

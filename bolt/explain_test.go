@@ -136,7 +136,7 @@ func digestOfFile(t *testing.T, path string) [32]byte {
 
 // A file of an older format can be read, and is not brought to this one by that.
 func TestAFileOfFormat3IsReadAsItIs(t *testing.T) {
-	path, _ := oldVillage(t, 3)
+	path, _ := oldSample(t, 3)
 	before := digestOfFile(t, path)
 	h, err := bolt.OpenHistory(path, bolt.Options{Limits: delivery.DefaultLimits()})
 	must(t, err)

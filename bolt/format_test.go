@@ -17,35 +17,35 @@ import (
 
 var makeFormat = flag.String("make-format", "", "keep a file of this format, and what is answered of it, in this directory")
 
-// A village is one whose store is in a file.
-type village struct{ storetest.Village }
+// A sample is a storetest.Sample in a file.
+type sample struct{ storetest.Sample }
 
-func (v *village) open(t *testing.T, path string) *bolt.Store {
+func (v *sample) open(t *testing.T, path string) *bolt.Store {
 	clock := storetest.NewClock()
 	clock.Advance(storetest.NewClock().Now().AddDate(0, 0, v.Days).Sub(clock.Now()))
 	return open(t, path, bolt.Options{Clock: clock, LogSize: 8 << 10})
 }
 
-// What a file answers after a crash, it answers when it was not closed. With
-// -make-format, both are kept: see testdata/README.md.
-func TestAVillageIsTheSameAfterACrash(t *testing.T) {
+// A file that was not closed gives the answers that its store gave before the crash. With
+// -make-format, the file and the answers are kept: see testdata/README.md.
+func TestASampleIsTheSameAfterACrash(t *testing.T) {
 	path, clock := filepath.Join(t.TempDir(), "welcomed.db"), storetest.NewClock()
 	s := open(t, path, bolt.Options{Clock: clock, LogSize: 8 << 10})
-	v := village{storetest.LiveVillage(t, s, clock)}
+	v := sample{storetest.MakeSample(t, s, clock)}
 	file, err := os.ReadFile(path)
 	must(t, err)
 	v.Answers = v.Ask(t, s)
 	crashed := filepath.Join(t.TempDir(), "welcomed.db")
 	must(t, os.WriteFile(crashed, file, 0o600))
 	if *makeFormat != "" {
-		keepVillage(t, *makeFormat, file, v)
+		keepSample(t, *makeFormat, file, v)
 	}
 	storetest.SameAnswers(t, v.Ask(t, v.open(t, crashed)), v.Answers)
 }
 
-func keepVillage(t *testing.T, dir string, file []byte, v village) {
+func keepSample(t *testing.T, dir string, file []byte, v sample) {
 	t.Helper()
-	answers, err := json.MarshalIndent(v.Village, "", "\t")
+	answers, err := json.MarshalIndent(v.Sample, "", "\t")
 	must(t, err)
 	for name, content := range map[string][]byte{"welcomed.db.gz": file, "answers.json.gz": answers} {
 		var b bytes.Buffer

@@ -47,7 +47,7 @@ func twinOf(t *testing.T, path string) string {
 
 // A life is what has happened to a store, and what is to be done again.
 type life struct {
-	storetest.Villager
+	storetest.SampleMaker
 	s     *bolt.Store
 	path  string
 	spent delivery.NewKeyPackage
@@ -57,9 +57,9 @@ type life struct {
 
 // lived returns a store, closed, to which everything has happened.
 func lived(t *testing.T) *life {
-	l := &life{Villager: storetest.Villager{T: t, Clock: storetest.NewClock()}, path: filepath.Join(t.TempDir(), "welcomed.db")}
+	l := &life{SampleMaker: storetest.SampleMaker{T: t, Clock: storetest.NewClock()}, path: filepath.Join(t.TempDir(), "welcomed.db")}
 	l.reopen()
-	l.Live()
+	l.Make()
 	l.restore()
 	l.removed(delivery.DeviceID{User: "frank", Name: "phone"})
 	l.grow()
@@ -121,7 +121,7 @@ func (l *life) damaged(id delivery.DeviceID) {
 
 // grow does what live does not.
 func (l *life) grow() {
-	t, ctx, id := l.T, l.T.Context(), storetest.VillageDevices[0]
+	t, ctx, id := l.T, l.T.Context(), storetest.SampleDevices[0]
 	self := delivery.Caller{User: id.User, Device: id.Name}
 	last := l.Publish(id, mlstest.LastResort())
 	for range 3 {
@@ -151,8 +151,8 @@ func (l *life) grow() {
 	must(t, ignoreDeliveries(l.s.Claim(ctx, self, id, delivery.ClaimOptions{Refs: []mls.KeyPackageRef{}}))) // withheld, overdue
 	_, err = l.s.Post(ctx, delivery.Caller{User: "eve"}, l.posting(l.Publish(id), l.spent))                 // a mismatch
 	must(t, err)
-	must(t, ignoreReservation(l.s.Reserve(ctx, delivery.Caller{User: "ann"}, delivery.ReserveRequest{Devices: []delivery.DeviceID{storetest.VillageDevices[2]}, IdempotencyKey: "again"})))
-	l.waits(storetest.VillageDevices[1])
+	must(t, ignoreReservation(l.s.Reserve(ctx, delivery.Caller{User: "ann"}, delivery.ReserveRequest{Devices: []delivery.DeviceID{storetest.SampleDevices[2]}, IdempotencyKey: "again"})))
+	l.waits(storetest.SampleDevices[1])
 	for _, o := range []delivery.TokenOwner{{User: "alice"}, {Service: "app"}} {
 		_, err = l.s.AddToken(ctx, delivery.Token{ID: "of-" + strings.ReplaceAll(o.String(), " ", "-"), Hash: [32]byte{1}, Owner: o, ReadOnly: o.Service != ""})
 		must(t, err)
@@ -205,7 +205,7 @@ func (l *life) sweep(s *bolt.Store) delivery.SweepResult {
 // goOn asks for everything, repeats what was done before and lets time pass, and
 // says what is answered.
 func (l *life) goOn(s *bolt.Store) (answers []string) {
-	ctx, id := l.T.Context(), storetest.VillageDevices[0]
+	ctx, id := l.T.Context(), storetest.SampleDevices[0]
 	self := delivery.Caller{User: id.User, Device: id.Name}
 	say := func(format string, args ...any) { answers = append(answers, fmt.Sprintf(format, args...)) }
 	_, err := s.Publish(ctx, self, id, []delivery.NewKeyPackage{l.spent})
@@ -213,14 +213,14 @@ func (l *life) goOn(s *bolt.Store) (answers []string) {
 	reused := newKeyPackage(l.T, mlstest.NewSigner(l.spent.Suite, "alice"), mlstest.WithInitKey(l.init))
 	_, err = s.Publish(ctx, self, id, []delivery.NewKeyPackage{reused})
 	say("the same init_key: %v", err)
-	p, err := s.Publish(ctx, delivery.Unauthenticated(), storetest.VillageDevices[1], []delivery.NewKeyPackage{l.later})
+	p, err := s.Publish(ctx, delivery.Unauthenticated(), storetest.SampleDevices[1], []delivery.NewKeyPackage{l.later})
 	must(l.T, err)
 	k, err := s.KeyPackage(ctx, delivery.Unauthenticated(), l.later.Ref)
 	say("not after the restore: %v %v %v", p.Items[0].Status, k.State, err)
-	_, err = s.Publish(ctx, delivery.Caller{User: "dave", Device: "gone", Bound: storetest.NewClock().Now()}, storetest.VillageDevices[4], []delivery.NewKeyPackage{l.later})
+	_, err = s.Publish(ctx, delivery.Caller{User: "dave", Device: "gone", Bound: storetest.NewClock().Now()}, storetest.SampleDevices[4], []delivery.NewKeyPackage{l.later})
 	say("credentials that were outlived: %v", err)
 	for _, key := range []string{"again", "other"} {
-		r, err := s.Reserve(ctx, delivery.Caller{User: "ann"}, delivery.ReserveRequest{Devices: []delivery.DeviceID{storetest.VillageDevices[2]}, IdempotencyKey: key})
+		r, err := s.Reserve(ctx, delivery.Caller{User: "ann"}, delivery.ReserveRequest{Devices: []delivery.DeviceID{storetest.SampleDevices[2]}, IdempotencyKey: key})
 		say("reserved: %v %v %v", r.Repeated, r.Users[0].Status, err)
 	}
 	_, err = s.Reserve(ctx, delivery.Caller{User: "ann"}, delivery.ReserveRequest{Users: []delivery.UserID{"bob"}, IdempotencyKey: "again"})
@@ -386,7 +386,7 @@ func TestAnExportThatFailsMarksNothing(t *testing.T) {
 // A file of an older format is exported as it is, but not for good: a server of that
 // time would not know the mark.
 func TestAFileOfFormat3IsExported(t *testing.T) {
-	path, v := oldVillage(t, 3)
+	path, v := oldSample(t, 3)
 	text := export(t, path, false)
 	err := (&bolt.File{Path: path, Final: true}).Export(t.Context(), func(archive.Record) error { return nil })
 	if err == nil || !strings.Contains(err.Error(), "would not see that it has moved") {

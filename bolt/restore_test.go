@@ -15,21 +15,22 @@ import (
 	"welcomed/mls/mlstest"
 )
 
-// A town has devices, adders and a store, and remembers what none of them may
-// forget when the store is put back to an earlier state.
-type town struct {
+// A world has devices, adders and a store. When the store is put back to an earlier state,
+// the world still knows what was handed out and posted before.
+type world struct {
 	t      *testing.T
 	rand   *rand.Rand
 	path   string
 	s      *bolt.Store
-	phones []*ownPhone
+	phones []*ownDevice
 	given  map[mls.KeyPackageRef]delivery.Caller // who reserved it
 	posted map[mls.KeyPackageRef]bool            // a Welcome for it was accepted
 	opts   bolt.Options
 }
 
-// An ownPhone holds private keys, until it has joined or dropped them.
-type ownPhone struct {
+// An ownDevice holds private keys. It deletes one when it has joined with it, or when a
+// sync says that it is spent.
+type ownDevice struct {
 	id     delivery.DeviceID
 	signer *mlstest.Signer
 	keys   map[mls.KeyPackageRef]delivery.NewKeyPackage
@@ -37,25 +38,25 @@ type ownPhone struct {
 
 var adders = []delivery.Caller{{User: "ann"}, {User: "ben"}, {User: "cem"}}
 
-func newTown(t *testing.T, seed uint64, opts bolt.Options) *town {
-	w := &town{t: t, rand: rand.New(rand.NewPCG(seed, 7)), path: filepath.Join(t.TempDir(), "welcomed.db"), opts: opts,
+func newWorld(t *testing.T, seed uint64, opts bolt.Options) *world {
+	w := &world{t: t, rand: rand.New(rand.NewPCG(seed, 7)), path: filepath.Join(t.TempDir(), "welcomed.db"), opts: opts,
 		given: map[mls.KeyPackageRef]delivery.Caller{}, posted: map[mls.KeyPackageRef]bool{}}
 	w.s = open(t, w.path, opts)
 	for _, id := range []delivery.DeviceID{{User: "u1", Name: "a"}, {User: "u1", Name: "b"}, {User: "u2", Name: "a"}, {User: "u3", Name: "a"}} {
-		p := &ownPhone{id, mlstest.NewSigner(1, string(id.User)), map[mls.KeyPackageRef]delivery.NewKeyPackage{}}
+		p := &ownDevice{id, mlstest.NewSigner(1, string(id.User)), map[mls.KeyPackageRef]delivery.NewKeyPackage{}}
 		w.phones = append(w.phones, p)
 		w.publish(p, 1+w.rand.IntN(5))
 	}
 	return w
 }
 
-func (w *town) phone() *ownPhone        { return w.phones[w.rand.IntN(len(w.phones))] }
-func (w *town) adder() delivery.Caller  { return adders[w.rand.IntN(len(adders))] }
-func (w *town) self(p *ownPhone) caller { return caller{User: p.id.User, Device: p.id.Name} }
+func (w *world) phone() *ownDevice        { return w.phones[w.rand.IntN(len(w.phones))] }
+func (w *world) adder() delivery.Caller   { return adders[w.rand.IntN(len(adders))] }
+func (w *world) self(p *ownDevice) caller { return caller{User: p.id.User, Device: p.id.Name} }
 
 type caller = delivery.Caller
 
-func (w *town) publish(p *ownPhone, n int) {
+func (w *world) publish(p *ownDevice, n int) {
 	w.t.Helper()
 	inv, err := w.s.Inventory(w.t.Context(), w.self(p), p.id)
 	must(w.t, err)
@@ -74,8 +75,9 @@ func (w *town) publish(p *ownPhone, n int) {
 	must(w.t, err)
 }
 
-// publishAll is what a client does that does not ask what is there.
-func (w *town) publishAll(p *ownPhone) {
+// publishAll publishes all keys of a device again, as a client does that does not ask which
+// are there.
+func (w *world) publishAll(p *ownDevice) {
 	w.t.Helper()
 	for _, item := range p.keys {
 		_, err := w.s.Publish(w.t.Context(), w.self(p), p.id, []delivery.NewKeyPackage{item})
@@ -87,7 +89,7 @@ func (w *town) publishAll(p *ownPhone) {
 
 // reserve has somebody reserve from all devices, and returns what was handed
 // out, last-resort ones left out.
-func (w *town) reserve(by delivery.Caller) (refs []mls.KeyPackageRef) {
+func (w *world) reserve(by delivery.Caller) (refs []mls.KeyPackageRef) {
 	w.t.Helper()
 	r, err := w.s.Reserve(w.t.Context(), by, delivery.ReserveRequest{Users: []delivery.UserID{"u1", "u2", "u3"}})
 	must(w.t, err)
@@ -107,7 +109,7 @@ func (w *town) reserve(by delivery.Caller) (refs []mls.KeyPackageRef) {
 	return refs
 }
 
-func (w *town) post(by delivery.Caller, ref mls.KeyPackageRef) delivery.Status {
+func (w *world) post(by delivery.Caller, ref mls.KeyPackageRef) delivery.Status {
 	w.t.Helper()
 	m, err := mls.ParseWelcome(mlstest.Welcome(1, ref))
 	must(w.t, err)
@@ -121,7 +123,7 @@ func (w *town) post(by delivery.Caller, ref mls.KeyPackageRef) delivery.Status {
 }
 
 // join has a device claim and acknowledge all that it can open.
-func (w *town) join(p *ownPhone) (refs []mls.KeyPackageRef) {
+func (w *world) join(p *ownDevice) (refs []mls.KeyPackageRef) {
 	w.t.Helper()
 	r, err := w.s.Claim(w.t.Context(), w.self(p), p.id, delivery.ClaimOptions{})
 	must(w.t, err)
@@ -136,9 +138,9 @@ func (w *town) join(p *ownPhone) (refs []mls.KeyPackageRef) {
 	return refs
 }
 
-// sync is what clients do: tell which keys there are, and publish what is not
-// known.
-func (w *town) sync(p *ownPhone) delivery.SyncResult {
+// sync does what clients do: the device says which keys it has, and publishes those that
+// the store does not know.
+func (w *world) sync(p *ownDevice) delivery.SyncResult {
 	w.t.Helper()
 	inv, err := w.s.Inventory(w.t.Context(), w.self(p), p.id)
 	must(w.t, err)
@@ -162,8 +164,8 @@ func (w *town) sync(p *ownPhone) delivery.SyncResult {
 	return r
 }
 
-// live does something at random.
-func (w *town) live() {
+// act lets a random device or adder do something.
+func (w *world) act() {
 	w.t.Helper()
 	switch w.rand.IntN(6) {
 	case 0, 1:
@@ -184,7 +186,7 @@ func (w *town) live() {
 }
 
 // onShelves is what a list shows, last-resort ones left out.
-func (w *town) onShelves() map[mls.KeyPackageRef]bool {
+func (w *world) onShelves() map[mls.KeyPackageRef]bool {
 	w.t.Helper()
 	all := map[mls.KeyPackageRef]bool{}
 	for _, user := range []delivery.UserID{"u1", "u2", "u3"} {
@@ -201,8 +203,8 @@ func (w *town) onShelves() map[mls.KeyPackageRef]bool {
 	return all
 }
 
-// crash leaves the store as it is and goes on with the copy.
-func (w *town) crash(restored string) {
+// crash closes the store and goes on with the copy.
+func (w *world) crash(restored string) {
 	w.t.Helper()
 	must(w.t, w.s.Close())
 	w.path = restored
@@ -213,30 +215,30 @@ func (w *town) crash(restored string) {
 // handed out after a restore if it was before; what was reserved is matched all
 // the same, and a device that publishes has something to be handed out.
 func TestNothingIsHandedOutAgainAfterARestore(t *testing.T) {
-	for name, copy := range map[string]func(w *town, to string){
-		"from a backup":              (*town).backUp,
-		"from a file that is marked": (*town).copyByHand,
-		"from a backup of a file":    (*town).backUpFile,
+	for name, copy := range map[string]func(w *world, to string){
+		"from a backup":              (*world).backUp,
+		"from a file that is marked": (*world).copyByHand,
+		"from a backup of a file":    (*world).backUpFile,
 	} {
 		t.Run(name, func(t *testing.T) {
 			for seed := range uint64(25) {
-				testRestore(newTown(t, seed, bolt.Options{LogSize: 1 << (8 + seed%12)}), copy)
+				testRestore(newWorld(t, seed, bolt.Options{LogSize: 1 << (8 + seed%12)}), copy)
 			}
 		})
 	}
 }
 
-func testRestore(w *town, copy func(*town, string)) {
+func testRestore(w *world, copy func(*world, string)) {
 	w.t.Helper()
 	for range w.rand.IntN(30) {
-		w.live()
+		w.act()
 	}
 	reservedBefore := w.reserve(adders[0])
 	shelved := w.onShelves()
 	restored := filepath.Join(w.t.TempDir(), "restored.db")
 	copy(w, restored)
 	for range w.rand.IntN(30) {
-		w.live()
+		w.act()
 	}
 	lost := w.reserve(adders[1])
 	w.crash(restored)
@@ -279,7 +281,7 @@ func testRestore(w *town, copy func(*town, string)) {
 
 // never checks that nothing on a shelf was there at the time of the copy, or was
 // handed out since.
-func (w *town) never(shelved map[mls.KeyPackageRef]bool, when string) {
+func (w *world) never(shelved map[mls.KeyPackageRef]bool, when string) {
 	w.t.Helper()
 	for ref := range w.onShelves() {
 		if by, given := w.given[ref]; given || shelved[ref] {
@@ -288,18 +290,18 @@ func (w *town) never(shelved map[mls.KeyPackageRef]bool, when string) {
 	}
 }
 
-func (w *town) held(ref mls.KeyPackageRef) bool {
-	return slices.ContainsFunc(w.phones, func(p *ownPhone) bool { _, ok := p.keys[ref]; return ok })
+func (w *world) held(ref mls.KeyPackageRef) bool {
+	return slices.ContainsFunc(w.phones, func(p *ownDevice) bool { _, ok := p.keys[ref]; return ok })
 }
 
-func (w *town) backUp(to string) {
+func (w *world) backUp(to string) {
 	w.t.Helper()
 	f, err := w.s.Backup(w.t.Context())
 	must(w.t, err)
 	w.save(f, to)
 }
 
-func (w *town) backUpFile(to string) {
+func (w *world) backUpFile(to string) {
 	w.t.Helper()
 	must(w.t, w.s.Close())
 	f, err := bolt.BackupFile(w.t.Context(), w.path)
@@ -308,7 +310,7 @@ func (w *town) backUpFile(to string) {
 	w.s = open(w.t, w.path, w.opts)
 }
 
-func (w *town) save(f *os.File, to string) {
+func (w *world) save(f *os.File, to string) {
 	w.t.Helper()
 	defer f.Close()
 	b, err := io.ReadAll(f)
@@ -320,7 +322,7 @@ func (w *town) save(f *os.File, to string) {
 }
 
 // copyByHand copies a file that nobody writes to, as after a crash, and marks it.
-func (w *town) copyByHand(to string) {
+func (w *world) copyByHand(to string) {
 	w.t.Helper()
 	must(w.t, w.s.Close())
 	b, err := os.ReadFile(w.path)
@@ -365,7 +367,7 @@ func TestWhatWasHandedOutIsKnownHoweverMuchItWas(t *testing.T) {
 		}
 	}
 	make(1)
-	w := &town{t: t, s: s, path: path}
+	w := &world{t: t, s: s, path: path}
 	restored := filepath.Join(t.TempDir(), "restored.db")
 	f, err := s.Backup(t.Context())
 	must(t, err)

@@ -53,7 +53,7 @@ func requireEncoding(t *testing.T, s *bolt.Store) {
 
 // A database from before there was a choice has users that are named as they are.
 func TestAnOlderDatabaseHasPlainUsers(t *testing.T) {
-	path, v := oldVillage(t, 4)
+	path, v := oldSample(t, 4)
 	s := v.open(t, path)
 	must(t, s.UseUserEncoding(t.Context(), ""))
 	err := s.UseUserEncoding(t.Context(), "base64url")

@@ -31,13 +31,13 @@ func eachOldFormat(t *testing.T, test func(t *testing.T, format int)) {
 	}
 }
 
-// oldVillage puts a file of an older format into a directory of its own.
-func oldVillage(t *testing.T, format int) (path string, v village) {
+// oldSample copies a file of an older format into a directory of its own.
+func oldSample(t *testing.T, format int) (path string, v sample) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "welcomed.db")
 	kept := fmt.Sprintf("testdata/format%d/", format)
 	must(t, os.WriteFile(path, unzipped(t, kept+"welcomed.db.gz"), 0o600))
-	must(t, json.Unmarshal(unzipped(t, kept+"answers.json.gz"), &v.Village))
+	must(t, json.Unmarshal(unzipped(t, kept+"answers.json.gz"), &v.Sample))
 	return path, v
 }
 
@@ -50,7 +50,7 @@ func TestAFileOfAnOlderFormatIsBroughtToThisOne(t *testing.T) {
 }
 
 func requireUpgrade(t *testing.T, format int) {
-	path, v := oldVillage(t, format)
+	path, v := oldSample(t, format)
 	s := v.open(t, path)
 	up, ok := s.Upgraded()
 	if want := (bolt.Upgrade{From: format, To: 5, Copy: copyOf(path)}); !ok || up != want {
@@ -75,7 +75,7 @@ func requireShelves(t *testing.T, s *bolt.Store) {
 	stats, err := s.Stats(t.Context())
 	must(t, err)
 	want, n := map[mls.CipherSuite]delivery.Shelf{}, 0
-	for _, id := range append(storetest.VillageDevices, storetest.Newcomer) {
+	for _, id := range append(storetest.SampleDevices, storetest.LastDevice) {
 		inv, err := s.Inventory(t.Context(), delivery.Unauthenticated(), id)
 		must(t, err)
 		for _, c := range inv.Counts {
@@ -98,7 +98,7 @@ func requireShelves(t *testing.T, s *bolt.Store) {
 // A start that is interrupted begins again: a copy that it has made is kept once,
 // one that it has half made is made anew, and another's is not written over.
 func TestACopyBeforeAnUpgradeIsKeptOnce(t *testing.T) {
-	path, v := oldVillage(t, 3)
+	path, v := oldSample(t, 3)
 	old, err := os.ReadFile(path)
 	must(t, err)
 	must(t, os.WriteFile(copyOf(path)+".part", old[:5000], 0o600))
@@ -161,7 +161,7 @@ func TestAnUpgradeThatFailsLeavesTheFile(t *testing.T) {
 		}, "corrupt"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			path, _ := oldVillage(t, 3)
+			path, _ := oldSample(t, 3)
 			row.spoil(t, path)
 			before, err := os.ReadFile(path)
 			must(t, err)
@@ -190,7 +190,7 @@ func TestABackupOfAnOlderFormatIsRestored(t *testing.T) {
 }
 
 func requireRestore(t *testing.T, format int) {
-	path, v := oldVillage(t, format)
+	path, v := oldSample(t, format)
 	must(t, bolt.Check(t.Context(), path))
 	must(t, bolt.MarkRestored(t.Context(), path))
 	s := v.open(t, path)
@@ -214,7 +214,7 @@ func TestAFileOfAnOlderFormatIsCompacted(t *testing.T) {
 }
 
 func requireCompaction(t *testing.T, format int) {
-	path, v := oldVillage(t, format)
+	path, v := oldSample(t, format)
 	small := filepath.Join(t.TempDir(), "small.db")
 	must(t, bolt.Compact(t.Context(), path, small, nil))
 	s := v.open(t, small)
@@ -229,7 +229,7 @@ func requireCompaction(t *testing.T, format int) {
 
 // When a backup was safe is known after a restart.
 func TestANotedBackupIsKept(t *testing.T) {
-	path, v := oldVillage(t, 3)
+	path, v := oldSample(t, 3)
 	s := v.open(t, path)
 	stats, err := s.Stats(t.Context())
 	must(t, err)
@@ -251,7 +251,7 @@ func TestANotedBackupIsKept(t *testing.T) {
 // A file of format 4 that was restored has rows, merged and in the log, that format 5
 // has no more.
 func TestRowsOfDoubtsAreRemoved(t *testing.T) {
-	path, v := oldVillage(t, 4)
+	path, v := oldSample(t, 4)
 	damage(t, path, func(tx *bbolt.Tx) error {
 		rows, log := tx.Bucket([]byte("rows")), tx.Bucket([]byte("log"))
 		var keys [][]byte // of two devices

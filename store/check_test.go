@@ -9,12 +9,12 @@ import (
 	"welcomed/delivery/storetest"
 )
 
-// liveVillage makes a village.
-func liveVillage(t *testing.T) (*Memory, storetest.Village) {
+// makeSample fills a store in memory, and notes its answers.
+func makeSample(t *testing.T) (*Memory, storetest.Sample) {
 	t.Helper()
 	clock, m := storetest.NewClock(), NewMemory()
-	v := storetest.LiveVillage(t, openMemory(t, m, clock), clock)
-	v.Answers = askVillage(t, m.Copy(), v)
+	v := storetest.MakeSample(t, openMemory(t, m, clock), clock)
+	v.Answers = askSample(t, m.Copy(), v)
 	return m, v
 }
 
@@ -53,8 +53,8 @@ func openMemory(t *testing.T, m *Memory, clock delivery.Clock) *MemoryStore {
 	return s
 }
 
-// askVillage asks what changes a village, too.
-func askVillage(t *testing.T, m *Memory, v storetest.Village) []string {
+// askSample asks a copy or a repaired store. Some questions change the store.
+func askSample(t *testing.T, m *Memory, v storetest.Sample) []string {
 	t.Helper()
 	clock := storetest.NewClock()
 	clock.Advance(clock.Now().AddDate(0, 0, v.Days).Sub(clock.Now()))
@@ -64,7 +64,7 @@ func askVillage(t *testing.T, m *Memory, v storetest.Village) []string {
 // Everything that can be wrong is found, and nothing else; what can be repaired is,
 // and then the database answers as it did before.
 func TestHarmIsFoundAndRepaired(t *testing.T) {
-	m, v := liveVillage(t)
+	m, v := makeSample(t)
 	sound(t, m)
 	older := m.Copy()
 	withoutSums(t, older)
@@ -78,7 +78,7 @@ func TestHarmIsFoundAndRepaired(t *testing.T) {
 	}
 }
 
-func findAndRepair(t *testing.T, m *Memory, v storetest.Village, h harm) {
+func findAndRepair(t *testing.T, m *Memory, v storetest.Sample, h harm) {
 	must(t, m.change(h.do))
 	found, _ := examine(t, m)
 	requireFinding(t, found, h)
@@ -96,7 +96,7 @@ func findAndRepair(t *testing.T, m *Memory, v storetest.Village, h harm) {
 		t.Fatalf("after a repair: %+v", repaired)
 	}
 	if !h.differs {
-		storetest.SameAnswers(t, askVillage(t, m, v), v.Answers)
+		storetest.SameAnswers(t, askSample(t, m, v), v.Answers)
 	}
 }
 

@@ -29,7 +29,7 @@ type book struct {
 	keyPackages []*keyPackage                   // in the order of publication
 	letters     []*letter                       // in the order of posting
 	repeats     map[string]*repeat              // by caller and idempotency key
-	turns       int                             // how often a Welcome was given
+	gives       int                             // how often a Welcome was given
 	lives       int                             // how many devices there were
 	removed     map[delivery.DeviceID]time.Time // when they were, last; they may be back
 	maybe       map[delivery.DeviceID]time.Time // a later removal, which may not be known
@@ -114,7 +114,7 @@ type entry struct {
 	reason                                       delivery.Reason
 	detail                                       string
 	damaged                                      bool // its secret
-	turn                                         int  // when it was given last
+	lastGiven                                    int  // which of book.gives that was; orders redelivery
 	overdue                                      bool // its device has claimed since it waits
 }
 

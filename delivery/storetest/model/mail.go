@@ -277,8 +277,8 @@ func (b *book) parcels(id delivery.DeviceID, state delivery.WelcomeState) (found
 	return found
 }
 
-// claim is Claim. When all that was given before is given again, nobody's turn
-// changes: order is of use only where some have no room.
+// claim is Claim. When all that was given before is given again, the order of the next
+// redelivery stays: order matters only if some have no room.
 func (b *book) claim(id delivery.DeviceID, opts delivery.ClaimOptions) (r delivery.ClaimResult) {
 	for b.findDamage(id, opts) {
 	}
@@ -326,7 +326,7 @@ func (b *book) claimSound(id delivery.DeviceID, opts delivery.ClaimOptions) (r d
 	r.Exists = true
 	fresh := b.wanted(b.parcels(id, delivery.Pending), opts, &r)
 	again := b.parcels(id, delivery.Delivered)
-	slices.SortStableFunc(again, func(x, y parcel) int { return cmp.Compare(x.turn, y.turn) })
+	slices.SortStableFunc(again, func(x, y parcel) int { return cmp.Compare(x.lastGiven, y.lastGiven) })
 	again = b.wanted(again, opts, &r)
 	newOnly := opts.NewOnly && len(fresh) == 0
 	room := len(fresh) + len(again)
@@ -352,8 +352,8 @@ func (b *book) claimSound(id delivery.DeviceID, opts delivery.ClaimOptions) (r d
 	}
 	for _, p := range again { // none if newOnly
 		if len(again) < left {
-			b.turns++
-			p.turn = b.turns
+			b.gives++
+			p.lastGiven = b.gives
 		}
 		r.Deliveries = append(r.Deliveries, b.deliver(p, true))
 	}
@@ -384,8 +384,8 @@ func (b *book) wanted(all []parcel, opts delivery.ClaimOptions, r *delivery.Clai
 
 // give consumes the KeyPackage.
 func (b *book) give(e *entry) {
-	b.turns++
-	e.state, e.delivered, e.until, e.turn, e.overdue = delivery.Delivered, b.now, b.now.Add(b.limits.Redelivery), b.turns, false
+	b.gives++
+	e.state, e.delivered, e.until, e.lastGiven, e.overdue = delivery.Delivered, b.now, b.now.Add(b.limits.Redelivery), b.gives, false
 	if k := b.find(e.ref); !k.item.LastResort {
 		b.finish(k, delivery.Consumed, b.now)
 	}

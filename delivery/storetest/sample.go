@@ -13,39 +13,40 @@ import (
 	"welcomed/mls/mlstest"
 )
 
-// A Village is what is asked about a store, and what was answered when it was made.
-type Village struct {
+// A Sample describes the contents that a SampleMaker has put into a store: what can be
+// asked about them, and what the store answered when they were made.
+type Sample struct {
 	Days     int // since the clock of the tests began
 	Refs     []string
 	Welcomes []string
 	Answers  []string
 }
 
-// A Villager makes a Village: everything that can become of a KeyPackage and of a
-// Welcome happens to some.
-type Villager struct {
+// A SampleMaker fills a store with a Sample: some KeyPackages and Welcomes for each
+// state that one can be in.
+type SampleMaker struct {
 	T     *testing.T
 	Store delivery.Store
 	Clock *Clock
-	Village
+	Sample
 }
 
-// LiveVillage makes a Village in a store that is empty. Nothing is answered yet.
-func LiveVillage(t *testing.T, s delivery.Store, clock *Clock) Village {
-	v := &Villager{T: t, Store: s, Clock: clock}
-	v.Live()
-	return v.Village
+// MakeSample fills an empty store. The Sample has no answers yet: Ask returns them.
+func MakeSample(t *testing.T, s delivery.Store, clock *Clock) Sample {
+	v := &SampleMaker{T: t, Store: s, Clock: clock}
+	v.Make()
+	return v.Sample
 }
 
-// VillageDevices are those that live in a Village from the beginning; the last one is
+// SampleDevices are the devices that publish at the beginning. The last of them is
 // removed.
-var VillageDevices = []delivery.DeviceID{{User: "alice", Name: "phone"}, {User: "alice", Name: "tablet"}, {User: "bob", Name: "phone"}, {User: "carol", Name: "laptop"}, {User: "dave", Name: "gone"}}
+var SampleDevices = []delivery.DeviceID{{User: "alice", Name: "phone"}, {User: "alice", Name: "tablet"}, {User: "bob", Name: "phone"}, {User: "carol", Name: "laptop"}, {User: "dave", Name: "gone"}}
 
-// Newcomer is the device that comes to a Village last.
-var Newcomer = delivery.DeviceID{User: "erin", Name: "phone"}
+// LastDevice is the device that publishes at the end.
+var LastDevice = delivery.DeviceID{User: "erin", Name: "phone"}
 
 // Publish publishes a KeyPackage of a new signer, and a minute passes.
-func (v *Villager) Publish(id delivery.DeviceID, options ...mlstest.Option) delivery.NewKeyPackage {
+func (v *SampleMaker) Publish(id delivery.DeviceID, options ...mlstest.Option) delivery.NewKeyPackage {
 	v.T.Helper()
 	k, err := mls.ParseKeyPackage(mlstest.NewSigner(mls.CipherSuite(1+len(v.Refs)%2), string(id.User)).KeyPackage(options...))
 	v.must(err)
@@ -61,7 +62,7 @@ func (v *Villager) Publish(id delivery.DeviceID, options ...mlstest.Option) deli
 }
 
 // Post posts a Welcome of ann for these KeyPackages, and a minute passes.
-func (v *Villager) Post(hold bool, items ...delivery.NewKeyPackage) delivery.WelcomeID {
+func (v *SampleMaker) Post(hold bool, items ...delivery.NewKeyPackage) delivery.WelcomeID {
 	v.T.Helper()
 	var refs []mls.KeyPackageRef
 	for _, item := range items {
@@ -76,10 +77,10 @@ func (v *Villager) Post(hold bool, items ...delivery.NewKeyPackage) delivery.Wel
 	return o.ID
 }
 
-// Live has all of it happen, and stops the Clock 25 days after it began.
-func (v *Villager) Live() {
+// Make fills the store. At its end the Clock stands 25 days after its start.
+func (v *SampleMaker) Make() {
 	ctx, ann := v.T.Context(), delivery.Caller{User: "ann"}
-	for _, id := range VillageDevices {
+	for _, id := range SampleDevices {
 		self := delivery.Caller{User: id.User, Device: id.Name}
 		var items []delivery.NewKeyPackage
 		for range 14 {
@@ -103,7 +104,7 @@ func (v *Villager) Live() {
 		_, err = v.Store.Reserve(ctx, ann, delivery.ReserveRequest{Devices: []delivery.DeviceID{id}, IdempotencyKey: id.String()})
 		v.must(err)
 	}
-	v.must(v.Store.RemoveDevice(ctx, nobody, VillageDevices[4]))
+	v.must(v.Store.RemoveDevice(ctx, nobody, SampleDevices[4]))
 	for _, id := range []string{"one", "two"} {
 		_, err := v.Store.AddToken(ctx, delivery.Token{ID: id, Owner: delivery.TokenOwner{User: "alice", Device: "phone"}, Expires: v.Clock.Now().Add(9000 * time.Hour)})
 		v.must(err)
@@ -111,28 +112,28 @@ func (v *Villager) Live() {
 	v.Clock.Advance(20 * 24 * time.Hour)
 	_, err := v.Store.Sweep(ctx)
 	v.must(err)
-	v.Publish(Newcomer)
-	v.Post(false, v.Publish(Newcomer))
+	v.Publish(LastDevice)
+	v.Post(false, v.Publish(LastDevice))
 	v.Days = 25
 	v.Clock.Advance(NewClock().Now().AddDate(0, 0, v.Days).Sub(v.Clock.Now()))
 }
 
 // Claim claims one Welcome, and a minute passes.
-func (v *Villager) Claim(id delivery.DeviceID) {
+func (v *SampleMaker) Claim(id delivery.DeviceID) {
 	_, err := v.Store.Claim(v.T.Context(), delivery.Caller{User: id.User, Device: id.Name}, id, delivery.ClaimOptions{Max: 1})
 	v.must(err)
 	v.Clock.Advance(time.Minute)
 }
 
-func (v *Villager) must(err error) {
+func (v *SampleMaker) must(err error) {
 	v.T.Helper()
 	if err != nil {
 		v.T.Fatal(err)
 	}
 }
 
-// Ask asks everything that can be asked, what changes something last.
-func (v *Village) Ask(t *testing.T, s delivery.Store) (answers []string) {
+// Ask asks everything that can be asked. The questions that change something come last.
+func (v *Sample) Ask(t *testing.T, s delivery.Store) (answers []string) {
 	t.Helper()
 	must := func(err error) {
 		t.Helper()
@@ -170,7 +171,7 @@ func (v *Village) Ask(t *testing.T, s delivery.Store) (answers []string) {
 	say("Stats %v %v %d %d %d %d %d %s", stats.KeyPackages, stats.Welcomes, stats.DevicesOK, stats.DevicesLow, stats.DevicesEmpty, stats.Overdue, stats.HoldsOverdue, at(stats.OldestPending))
 	tokens, err := s.Tokens(ctx, delivery.TokenOwner{})
 	say("Tokens %v %v", tokens, err)
-	for _, id := range append(VillageDevices, Newcomer) {
+	for _, id := range append(SampleDevices, LastDevice) {
 		infos, err := s.Devices(ctx, nobody, id.User)
 		say("Devices %v %v", devicesAsKept(infos), err)
 		inv, err := s.Inventory(ctx, nobody, id)
@@ -230,8 +231,7 @@ func devicesAsKept(infos []delivery.DeviceInfo) (kept []deviceKept) {
 	return kept
 }
 
-// SameAnswers compares what Ask has returned with what it should return, or lines with
-// others.
+// SameAnswers compares the lines that Ask has returned with those that it should return.
 func SameAnswers(t *testing.T, got, want []string) {
 	t.Helper()
 	if len(got) != len(want) {
