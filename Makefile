@@ -43,8 +43,8 @@ fuzz:
 	@set -e; for target in $(FUZZ); do \
 		case $$target in FuzzReader) package=./delivery/archive;; FuzzRead*) package=./mls;; FuzzAuthenticate|FuzzClaims) package=./auth;; FuzzFile|FuzzImport|FuzzRevoked) package=./bolt;; FuzzPlain) package=./backup;; *) package=./server;; esac; \
 		echo "$$target in $$package"; \
-		$(GO) test $$package -list "^$$target\$$" | grep -qx $$target || { echo "there is no $$target in $$package"; exit 1; }; \
-		$(GO) test $$package -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x; \
+		$(GO) test -tags fuzz $$package -list "^$$target\$$" | grep -qx $$target || { echo "there is no $$target in $$package"; exit 1; }; \
+		$(GO) test -tags fuzz $$package -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x; \
 	done
 
 # Bad requests and bad connections for BADTIME, with how many there were.

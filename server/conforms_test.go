@@ -1,3 +1,5 @@
+//go:build !race && !fuzz
+
 package server_test
 
 import (
