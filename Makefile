@@ -53,8 +53,8 @@ bad-input:
 	WELCOMED_BAD_INPUT=$(BADTIME) $(GO) test ./server -run '^TestBadInput$$' -count 1 -timeout 0 -v
 
 # Random sequences of events against the reference, MODEL_CHECKS of about a hundred
-# events each, over rows in memory and over a file. The last lines say how many were tried, or the shortest sequence
-# that fails. They are others each time; MODEL='-rapid.seed 7' has them be the same.
+# events each, over rows in memory and over a file. The last lines say how many were
+# tried, or the shortest sequence that fails. They are others each time; MODEL='-rapid.seed 7' has them be the same.
 MODEL_CHECKS ?= 5000
 MODEL ?=
 model-test:

@@ -64,7 +64,7 @@ type Store struct {
 	pendingFrom uint64 // where oldestPending starts
 }
 
-// Options are what Store go by.
+// Options are what a Store goes by.
 type Options struct {
 	Name   string // of the database, for the operator
 	Limits delivery.Limits
