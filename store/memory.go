@@ -339,6 +339,9 @@ func (s *MemoryStore) try(e *Event, owners map[Place]bool) error {
 		looked = t.Reads()
 		return e.Run(t)
 	})
+	if err != nil && len(r.changed) > 0 && !IsDamage(err) {
+		panic(fmt.Sprintf("an event failed after it had written: %v", err))
+	}
 	if err != nil || t.Writes() == 0 {
 		return err
 	}
