@@ -74,7 +74,7 @@ type DeviceHistory struct {
 
 	KeyPackages     []KeyPackageRecord
 	MoreKeyPackages int // left out
-	Welcomes        []MailHistory
+	Welcomes        []RecipientHistory
 	MoreWelcomes    int // left out
 }
 
@@ -83,13 +83,13 @@ type KeyPackageHistory struct {
 	At     time.Time
 	Device DeviceID // whose it is
 	KeyPackageRecord
-	Welcomes     []MailHistory // that matched it, as in a DeviceHistory
+	Welcomes     []RecipientHistory // that matched it, as in a DeviceHistory
 	MoreWelcomes int
 }
 
-// A MailHistory is what became of a Welcome for one KeyPackage that it matched.
-type MailHistory struct {
-	MailRecord
+// A RecipientHistory is what became of a Welcome for one KeyPackage that it matched.
+type RecipientHistory struct {
+	RecipientRecord
 	ID       WelcomeID
 	Ref      mls.KeyPackageRef
 	PostedBy string // Caller.ID

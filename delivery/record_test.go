@@ -194,15 +194,15 @@ func TestKeyPackageRecordForgetAt(t *testing.T) {
 	}
 }
 
-func TestMailRecordStateAt(t *testing.T) {
+func TestRecipientRecordStateAt(t *testing.T) {
 	l := DefaultLimits()
-	at := func(m MailRecord, after time.Duration, want WelcomeState) {
+	at := func(m RecipientRecord, after time.Duration, want WelcomeState) {
 		t.Helper()
 		if got := m.StateAt(testNow.Add(after)); got != want {
 			t.Errorf("after %v: %v, want %v", after, got, want)
 		}
 	}
-	m := l.NewMailRecord(true, testNow)
+	m := l.NewRecipientRecord(true, testNow)
 	at(m, 30*day-1, Held)
 	at(m, 30*day, WelcomeExpired)
 	m.Release(testNow.Add(day))
@@ -213,12 +213,12 @@ func TestMailRecordStateAt(t *testing.T) {
 	at(m, 43*day, Lapsed)
 	m.End(Acknowledged, testNow.Add(30*day))
 	at(m, 99*day, Acknowledged)
-	if m = l.NewMailRecord(false, testNow); m.State != Pending || !m.ReleasedAt.Equal(testNow) {
+	if m = l.NewRecipientRecord(false, testNow); m.State != Pending || !m.ReleasedAt.Equal(testNow) {
 		t.Errorf("without a hold: %v, released at %v", m.State, m.ReleasedAt)
 	}
 }
 
-func TestMailRecordSettle(t *testing.T) {
+func TestRecipientRecordSettle(t *testing.T) {
 	l, lapsed := DefaultLimits(), 15*day
 	for _, test := range []struct {
 		name    string
@@ -244,7 +244,7 @@ func TestMailRecordSettle(t *testing.T) {
 		{"reject what was not given", false, nil, 0, Rejected, Pending, false, ErrNotDelivered},
 		{"acknowledge what was cancelled", false, []WelcomeState{Cancelled}, 0, Acknowledged, Cancelled, false, ErrNotDelivered},
 	} {
-		m := l.NewMailRecord(false, testNow)
+		m := l.NewRecipientRecord(false, testNow)
 		if test.given {
 			m.Deliver(l, testNow)
 		}

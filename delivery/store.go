@@ -181,7 +181,7 @@ type Store interface {
 
 	// Reject settles a delivered Welcome: device could not join. It refuses as
 	// Acknowledge does; repeating it, or rejecting after an acknowledgement,
-	// changes nothing. It returns how many entries it has settled.
+	// changes nothing. It returns how many recipients it has settled.
 	// ReasonNoMatchingKeyPackage withdraws a last-resort KeyPackage.
 	Reject(ctx context.Context, caller Caller, device DeviceID, id WelcomeID, ref mls.KeyPackageRef, reason Reason, detail string) (settled int, err error)
 

@@ -148,9 +148,9 @@ type Recipient struct {
 	Detail     string // the device's words, untrusted
 }
 
-// A MailRecord is the state row of one (Welcome, ref). Its methods decide every
+// A RecipientRecord is the state row of one (Welcome, ref). Its methods decide every
 // transition; a store only keeps the result.
-type MailRecord struct {
+type RecipientRecord struct {
 	State       WelcomeState // as last written
 	PostedAt    time.Time
 	ReleasedAt  time.Time
@@ -162,9 +162,9 @@ type MailRecord struct {
 	Detail      string
 }
 
-// NewMailRecord returns the row of a recipient whose Welcome is posted at now.
-func (l Limits) NewMailRecord(hold bool, now time.Time) MailRecord {
-	m := MailRecord{State: Held, PostedAt: now, Until: now.Add(l.WelcomeKept)}
+// NewRecipientRecord returns the row of a recipient whose Welcome is posted at now.
+func (l Limits) NewRecipientRecord(hold bool, now time.Time) RecipientRecord {
+	m := RecipientRecord{State: Held, PostedAt: now, Until: now.Add(l.WelcomeKept)}
 	if !hold {
 		m.Release(now)
 	}
@@ -174,7 +174,7 @@ func (l Limits) NewMailRecord(hold bool, now time.Time) MailRecord {
 // StateAt returns the state that a sweep at now writes. Nothing else ends a
 // recipient's part by time: until then it is given to its device and can be
 // released, cancelled and settled.
-func (m *MailRecord) StateAt(now time.Time) WelcomeState {
+func (m *RecipientRecord) StateAt(now time.Time) WelcomeState {
 	if now.Before(m.Until) {
 		return m.State
 	}
@@ -188,20 +188,20 @@ func (m *MailRecord) StateAt(now time.Time) WelcomeState {
 }
 
 // Release ends the hold.
-func (m *MailRecord) Release(now time.Time) { m.State, m.ReleasedAt = Pending, now }
+func (m *RecipientRecord) Release(now time.Time) { m.State, m.ReleasedAt = Pending, now }
 
 // Deliver records the claim that consumes the KeyPackage.
-func (m *MailRecord) Deliver(l Limits, now time.Time) {
+func (m *RecipientRecord) Deliver(l Limits, now time.Time) {
 	m.State, m.DeliveredAt, m.Until = Delivered, now, now.Add(l.Redelivery)
 }
 
 // End moves the recipient to a state that has Ended.
-func (m *MailRecord) End(s WelcomeState, now time.Time) { m.State, m.EndedAt = s, now }
+func (m *RecipientRecord) End(s WelcomeState, now time.Time) { m.State, m.EndedAt = s, now }
 
 // Settle applies an acknowledgement or a rejection at now: s is Acknowledged or
 // Rejected. It reports whether anything changed, and returns [ErrNotDelivered]
 // for a recipient that was never given the Welcome.
-func (m *MailRecord) Settle(s WelcomeState, now time.Time) (changed bool, err error) {
+func (m *RecipientRecord) Settle(s WelcomeState, now time.Time) (changed bool, err error) {
 	switch {
 	case m.DeliveredAt.IsZero():
 		return false, ErrNotDelivered

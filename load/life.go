@@ -18,7 +18,7 @@ import (
 // their Welcomes in long-polls, the others look for them a while later. All
 // acknowledge and refill their shelves. Most devices just lie there.
 type Life struct {
-	Callers    int // that create a group each in a burst; as many look for mail
+	Callers    int // that create a group each in a burst; as many claim
 	Bursts     int
 	Every      time.Duration // from one burst to the next; later if the one before takes longer
 	LongPolls  int           // devices that wait

@@ -144,11 +144,11 @@ func (d *Driver) invite(o *object) {
 	o.slice = o.welcome
 }
 
-// A mailbox knows the Welcomes that may come back, by ref in hexadecimal.
-type mailbox map[string]*object
+// expected are the objects whose Welcomes may come back, by ref in hexadecimal.
+type expected map[string]*object
 
-func newMailbox(objects []*object) mailbox {
-	m := make(mailbox, len(objects))
+func newExpected(objects []*object) expected {
+	m := make(expected, len(objects))
 	for _, o := range objects {
 		m[o.ref.String()] = o
 	}
@@ -157,7 +157,7 @@ func newMailbox(objects []*object) mailbox {
 
 // receive checks that what was claimed is a Welcome for the device, as it was
 // posted, and for the first time.
-func (m mailbox) receive(a answer, owner *device) (*object, error) {
+func (m expected) receive(a answer, owner *device) (*object, error) {
 	if err := a.expect(http.StatusOK); err != nil {
 		return nil, err
 	}

@@ -199,7 +199,7 @@ func (d *Driver) postPhase(ctx context.Context, p Phases, objects []*object) (Me
 // claimPhase claims as often for a device as there are Welcomes for it. Which
 // one is given first is not asked; what was claimed comes first afterwards.
 func (d *Driver) claimPhase(ctx context.Context, p Phases, objects []*object) (Measure, error) {
-	posted := newMailbox(objects)
+	posted := newExpected(objects)
 	m, err := d.onEach(ctx, claim, p, objects,
 		func(o *object) []byte { return d.claiming(o.device, 0) },
 		func(o *object, a answer) error {

@@ -48,9 +48,9 @@ var concurrencyOf = map[string]concurrency{
 	"DELETE " + welcomePath:            boundElsewhere,
 
 	"POST " + devicePath + "/claim":           inItsHandler,
-	"GET " + mailPath + "/ratchet-tree":       twoForTheUser,
-	"POST " + mailPath + "/ack":               boundElsewhere,
-	"POST " + mailPath + "/reject":            boundElsewhere,
+	"GET " + recipientPath + "/ratchet-tree":  twoForTheUser,
+	"POST " + recipientPath + "/ack":          boundElsewhere,
+	"POST " + recipientPath + "/reject":       boundElsewhere,
 	"POST " + devicePath + "/tokens":          boundElsewhere,
 	"GET " + devicePath + "/tokens":           fewRows,
 	"DELETE " + devicePath + "/tokens/:token": boundElsewhere,

@@ -14,11 +14,11 @@ import (
 )
 
 const (
-	userPath    = "/v1/users/:user"
-	devicePath  = userPath + "/devices/:device"
-	shelfPath   = devicePath + "/key-packages"
-	welcomePath = "/v1/welcomes/:id"
-	mailPath    = devicePath + "/welcomes/:id"
+	userPath      = "/v1/users/:user"
+	devicePath    = userPath + "/devices/:device"
+	shelfPath     = devicePath + "/key-packages"
+	welcomePath   = "/v1/welcomes/:id"
+	recipientPath = devicePath + "/welcomes/:id"
 )
 
 // A route is a line of the API table. A path that has GET has HEAD too.
@@ -55,9 +55,9 @@ var routes = slices.Concat(documents, []route{
 	{"DELETE", welcomePath, anyCaller, (*Server).cancel, nil, ""},
 
 	{"POST", devicePath + "/claim", theDevice, (*Server).claim, smallBody, "wait framing"},
-	{"GET", mailPath + "/ratchet-tree", theDevice, (*Server).ratchetTree, nil, ""},
-	{"POST", mailPath + "/ack", theDevice, (*Server).acknowledge, smallBody, ""},
-	{"POST", mailPath + "/reject", theDevice, (*Server).reject, smallBody, ""},
+	{"GET", recipientPath + "/ratchet-tree", theDevice, (*Server).ratchetTree, nil, ""},
+	{"POST", recipientPath + "/ack", theDevice, (*Server).acknowledge, smallBody, ""},
+	{"POST", recipientPath + "/reject", theDevice, (*Server).reject, smallBody, ""},
 
 	{"POST", devicePath + "/tokens", aService, (*Server).createToken, smallBody, ""},
 	{"GET", devicePath + "/tokens", aService, (*Server).tokens, nil, ""},

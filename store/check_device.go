@@ -50,14 +50,14 @@ func (c *checker) deviceRow(key, v []byte) {
 	}
 	switch {
 	case kind == rowPending, kind == rowDelivered, kind == rowHeld, kind == rowEnded:
-		place := mailPlace{number, readMailKey(rest)}
-		m := readMail(place.key, v)
+		place := recipientPlace{number, readRecipientKey(rest)}
+		m := readRecipient(place.key, v)
 		if m == nil {
 			c.unreadable++
-			c.damaged(endMail(place), "row %x cannot be read, with what device %s got in Welcome number %d", key, c.d.id, place.key.welcome)
+			c.damaged(endRecipient(place), "row %x cannot be read, with what device %s got in Welcome number %d", key, c.d.id, place.key.welcome)
 			return
 		}
-		c.mailRow(kind, m)
+		c.recipientRow(kind, m)
 	case kind == rowInitKeys:
 		c.initKeys = append(c.initKeys, decodeInitKeys(key, v)...)
 	case kind == rowDoubts && c.store.meta.Format < FormatVersion:
@@ -79,27 +79,27 @@ func misplaced(from, to, row []byte) func(*Txn) {
 	}
 }
 
-func (c *checker) mailRow(kind byte, m *mail) {
+func (c *checker) recipientRow(kind byte, m *recipient) {
 	d, s := c.d, m.rec.State
-	c.addMail(&c.own, s, m.size, 1)
+	c.countIn(&c.own, s, m.size, 1)
 	c.numbered(m.order)
 	if s == delivery.Pending && m.order <= d.claimed {
 		c.own.overdue++
 	}
-	if is := mailKind(s); is != kind {
-		c.placed(d.mailRow(kind, m.mailKey), d.mailRow(is, m.mailKey), m.encode(), "what device %s got in Welcome number %d lies where it is not looked for", d.id, m.welcome)
+	if is := recipientKind(s); is != kind {
+		c.placed(d.recipientRow(kind, m.recipientKey), d.recipientRow(is, m.recipientKey), m.encode(), "what device %s got in Welcome number %d lies where it is not looked for", d.id, m.welcome)
 	}
-	place := mailPlace{d.number, m.mailKey}
+	place := recipientPlace{d.number, m.recipientKey}
 	w := c.header(m.welcome)
 	if w == nil {
 		c.countOpen(m)
-		c.damaged(func(t *Txn) { t.dropMail(place) }, "device %s has a state of Welcome number %d, which is missing or cannot be read", d.id, m.welcome)
+		c.damaged(func(t *Txn) { t.dropRecipient(place) }, "device %s has a state of Welcome number %d, which is missing or cannot be read", d.id, m.welcome)
 		return
 	}
-	r := c.recipient(m.mailKey)
+	r := c.postedRecipient(m.recipientKey)
 	if r.lost {
 		c.countOpen(m)
-		c.damaged(endMail(place), "recipient %d of Welcome %s is missing or cannot be read, and device %s has its state", m.index, w.id, d.id)
+		c.damaged(endRecipient(place), "recipient %d of Welcome %s is missing or cannot be read, and device %s has its state", m.index, w.id, d.id)
 		return
 	}
 	if r.verdict != "" || r.device != d.number {
@@ -108,37 +108,37 @@ func (c *checker) mailRow(kind byte, m *mail) {
 	}
 	if !s.Ended() {
 		c.own.live.at(m.rec.Until)
-		c.openMail(w, r, m)
+		c.openRecipient(w, r, m)
 	}
 }
 
-// endMail ends what a device got in a damaged Welcome.
-func endMail(p mailPlace) func(*Txn) {
-	return func(t *Txn) { t.repairMail(p) }
+// endRecipient ends what a device got in a damaged Welcome.
+func endRecipient(p recipientPlace) func(*Txn) {
+	return func(t *Txn) { t.repairRecipient(p) }
 }
 
-// repairMail ends what a device got in a damaged Welcome, or writes that it has ended with
+// repairRecipient ends what a device got in a damaged Welcome, or writes that it has ended with
 // its device, and makes the row of the recipient one that can be read.
-func (t *Txn) repairMail(p mailPlace) {
+func (t *Txn) repairRecipient(p recipientPlace) {
 	if d := t.readDevice(p.device); d != nil && !d.endedAt.IsZero() {
 		t.raw = true
-		m := t.mail(d, p.key)
+		m := t.recipient(d, p.key)
 		t.raw = false
 		if m != nil && !m.rec.State.Ended() && t.written(d, m.kp) != nil {
-			t.endMailOf(d, m, new(delivery.SweepResult))
+			t.sweepRecipient(d, m, new(delivery.SweepResult))
 		}
 	}
-	t.endDamagedMail(p)
-	if d, m := t.mailAt(p); m != nil {
-		t.mendRecipient(d, p.key, t.keyPackage(d, m.kp))
+	t.endDamagedRecipient(p)
+	if d, m := t.recipientAt(p); m != nil {
+		t.mendPostedRecipient(d, p.key, t.keyPackage(d, m.kp))
 	}
 }
 
-// dropMail ends and removes the state of a recipient whose Welcome is not there.
-func (t *Txn) dropMail(p mailPlace) {
-	t.repairMail(p)
-	if d, m := t.mailAt(p); m != nil {
-		t.del(kindDevices, d.mailRow(mailKind(m.was), p.key))
+// dropRecipient ends and removes the state of a recipient whose Welcome is not there.
+func (t *Txn) dropRecipient(p recipientPlace) {
+	t.repairRecipient(p)
+	if d, m := t.recipientAt(p); m != nil {
+		t.del(kindDevices, d.recipientRow(recipientKind(m.was), p.key))
 		t.counted.welcomes[m.was]--
 		t.changed(d)
 	}
@@ -154,19 +154,19 @@ func (c *checker) placed(from, to, row []byte, format string, args ...any) {
 }
 
 // countOpen counts the Welcomes that a KeyPackage waits for.
-func (c *checker) countOpen(m *mail) {
+func (c *checker) countOpen(m *recipient) {
 	if !m.rec.State.Ended() {
 		c.open[m.kp.number]++
 	}
 }
 
-// openMail checks a Welcome that has not ended against its KeyPackage, and against
+// openRecipient checks a Welcome that has not ended against its KeyPackage, and against
 // what has become of the whole Welcome.
-func (c *checker) openMail(w *welcome, r *recipient, m *mail) {
+func (c *checker) openRecipient(w *welcome, r *postedRecipient, m *recipient) {
 	d, s := c.d, m.rec.State
 	c.countOpen(m)
 	if len(r.secret) == 0 && !r.damaged {
-		c.damaged(endMail(mailPlace{d.number, m.mailKey}), "the secret of recipient %s of Welcome %s is missing, which device %s may claim", r.ref, w.id, d.id)
+		c.damaged(endRecipient(recipientPlace{d.number, m.recipientKey}), "the secret of recipient %s of Welcome %s is missing, which device %s may claim", r.ref, w.id, d.id)
 	}
 	k := c.keyPackage(d, m.kp)
 	if k == nil {
@@ -395,7 +395,7 @@ func (c *checker) waitedFor(d *device) {
 			c.wrong("KeyPackage %s of device %s is matched, and %d Welcomes wait for it", r.Ref, d.id, n)
 		case !r.LastResort && n > 1:
 			c.wrong("%d Welcomes wait for KeyPackage %s of device %s", n, r.Ref, d.id)
-		case n != r.Open && n > 0 && k.mail == mailKey{}:
+		case n != r.Open && n > 0 && k.recipient == recipientKey{}:
 			c.wrong("KeyPackage %s of device %s was matched by nothing, and a Welcome waits for it", r.Ref, d.id)
 		case n != r.Open:
 			of, key := d.number, k.keyPackageKey

@@ -31,9 +31,9 @@ func withoutSums(t *testing.T, m *Memory) {
 				w := t.header(number)
 				write = append(write, func() { t.putHeader(w) })
 			case partRecipient:
-				of := readMailKey(append(key[:numberBytes:numberBytes], key[numberBytes+1:]...))
-				r := t.recipient(of)
-				write = append(write, func() { t.putRecipient(of, r) })
+				of := readRecipientKey(append(key[:numberBytes:numberBytes], key[numberBytes+1:]...))
+				r := t.postedRecipient(of)
+				write = append(write, func() { t.putPostedRecipient(of, r) })
 			default:
 				write = append(write, func() { t.put(kindWelcomes, key, row[:len(row)-sumBytes]) })
 			}

@@ -73,7 +73,7 @@ func (c *checker) posted(number uint64) {
 	}
 	n, open, lost, unread, claimable := 0, 0, 0, 0, false
 	var lastEnd time.Time
-	c.eachRecipient(number, func(key mailKey, r *recipient) bool {
+	c.eachPostedRecipient(number, func(key recipientKey, r *postedRecipient) bool {
 		if n++; r.lost {
 			unread++
 		}
@@ -82,9 +82,9 @@ func (c *checker) posted(number uint64) {
 		}
 		d := c.deviceByNumber(r.device)
 		c.devices = nil
-		var m *mail
+		var m *recipient
 		if d != nil {
-			m = c.mail(d, key)
+			m = c.recipient(d, key)
 		}
 		switch {
 		case m == nil:
@@ -147,7 +147,7 @@ func (c *checker) parts(w *welcome) {
 		c.damaged(func(t *Txn) {
 			for _, p := range t.matchedPlaces(number) {
 				if f.shared || p.key == f.of {
-					t.repairMail(p)
+					t.repairRecipient(p)
 				}
 			}
 		}, "%v", f.error)
@@ -157,8 +157,8 @@ func (c *checker) parts(w *welcome) {
 // A fault is a damaged part of a Welcome.
 type fault struct {
 	error
-	shared bool    // all recipients have it in common
-	of     mailKey // else
+	shared bool         // all recipients have it in common
+	of     recipientKey // else
 }
 
 // faultsOf looks at the checksums of the parts of a Welcome, and at its id, which is
@@ -166,15 +166,15 @@ type fault struct {
 // that have ended. Then the id says nothing.
 func (t *Txn) faultsOf(w *welcome) (faults []fault) {
 	secrets, whole := []byte(nil), true
-	t.eachRecipient(w.number, func(key mailKey, r *recipient) bool {
-		if _, m := t.mailAt(mailPlace{r.device, key}); r.damaged && (m == nil || !m.rec.State.Ended()) {
+	t.eachPostedRecipient(w.number, func(key recipientKey, r *postedRecipient) bool {
+		if _, m := t.recipientAt(recipientPlace{r.device, key}); r.damaged && (m == nil || !m.rec.State.Ended()) {
 			faults = append(faults, fault{fmt.Errorf("the secret of recipient %s of Welcome %s is damaged", r.ref, w.id), false, key})
 		}
 		secrets, whole = append(secrets, r.encoded()...), whole && len(r.secret) > 0
 		return true
 	})
 	shared := func(format string, args ...any) {
-		faults = append(faults, fault{fmt.Errorf(format, args...), true, mailKey{}})
+		faults = append(faults, fault{fmt.Errorf(format, args...), true, recipientKey{}})
 	}
 	loaded := t.loadGroupInfo(w)
 	switch {
@@ -194,7 +194,7 @@ func (t *Txn) faultsOf(w *welcome) (faults []fault) {
 // endLost ends a Welcome that cannot be read, and forgets it.
 func (t *Txn) endLost(number uint64) {
 	for _, p := range t.matchedPlaces(number) {
-		t.repairMail(p)
+		t.repairRecipient(p)
 	}
 	t.forgetWelcome(number)
 }

@@ -52,8 +52,8 @@ type claim struct {
 	room    func(int) error
 	looked  claimPlan // outside the writer
 	plan    claimPlan
-	fetched map[mailKey]delivery.Delivery
-	found   []damagedMail // in the last look
+	fetched map[recipientKey]delivery.Delivery
+	found   []damagedRecipient // in the last look
 }
 
 // look finds out what the claim would do. What is damaged is found, and the plan is made
@@ -80,11 +80,11 @@ func (c *claim) planFor(t *Txn, d *device) {
 	}
 }
 
-// foundDamage has a mail left out from now on.
-func (c *claim) foundDamage(key mailKey, shared bool) {
-	c.found = append(c.found, damagedMail{mailPlace{c.plan.device.number, key}, shared})
+// foundDamage notes a damaged recipient: plans leave it out from now on.
+func (c *claim) foundDamage(key recipientKey, shared bool) {
+	c.found = append(c.found, damagedRecipient{recipientPlace{c.plan.device.number, key}, shared})
 	if c.filter.damaged == nil {
-		c.filter.damaged = make(map[mailKey]bool)
+		c.filter.damaged = make(map[recipientKey]bool)
 	}
 	c.filter.damaged[key] = true
 }
@@ -116,9 +116,9 @@ func (t *Txn) sameDevice(known *device, id delivery.DeviceID) *device {
 func (c *claim) fetch(t *Txn) (sound bool, err error) {
 	given := c.plan.given()
 	if c.fetched == nil {
-		c.fetched = make(map[mailKey]delivery.Delivery, len(given))
+		c.fetched = make(map[recipientKey]delivery.Delivery, len(given))
 	}
-	missing := slices.DeleteFunc(slices.Clone(given), func(m *mail) bool { _, ok := c.fetched[m.mailKey]; return ok })
+	missing := slices.DeleteFunc(slices.Clone(given), func(m *recipient) bool { _, ok := c.fetched[m.recipientKey]; return ok })
 	size := int64(0)
 	for _, m := range missing {
 		size += m.size
@@ -132,11 +132,11 @@ func (c *claim) fetch(t *Txn) (sound bool, err error) {
 	for _, m := range missing {
 		d, damage := t.delivery(m)
 		if damage != none {
-			c.foundDamage(m.mailKey, damage == ofAll)
+			c.foundDamage(m.recipientKey, damage == ofAll)
 			sound = false
 			continue
 		}
-		c.fetched[m.mailKey] = d
+		c.fetched[m.recipientKey] = d
 	}
 	return sound, nil
 }
@@ -146,7 +146,7 @@ func (c *claim) result() delivery.ClaimResult {
 	p := &c.plan
 	r := delivery.ClaimResult{More: p.more, Withheld: len(p.withheld), NewlyWithheld: len(p.noted), Stock: p.stock, Unsettled: p.unsettled, Exists: p.device != nil}
 	for i, m := range p.given() {
-		if d, ok := c.fetched[m.mailKey]; ok {
+		if d, ok := c.fetched[m.recipientKey]; ok {
 			d.RedeliveredUntil, d.Redelivered = m.rec.Until, i >= len(p.fresh)
 			r.Deliveries = append(r.Deliveries, d)
 		}
@@ -163,7 +163,7 @@ type claimFilter struct {
 	bytes int64
 
 	newOnly bool
-	damaged map[mailKey]bool // found so far: neither given nor counted
+	damaged map[recipientKey]bool // found so far: neither given nor counted
 }
 
 func newClaimFilter(opts delivery.ClaimOptions) claimFilter {
@@ -191,13 +191,13 @@ const notesAtOnce = 250
 // A claimPlan is what a claim will do, decided before anything is written.
 type claimPlan struct {
 	device   *device
-	fresh    []*mail // given for the first time
-	again    []*mail // given before, not settled
-	withheld []*mail // the device holds no key for
+	fresh    []*recipient // given for the first time
+	again    []*recipient // given before, not settled
+	withheld []*recipient // the device holds no key for
 	// unsettled names what would have been given again.
 	unsettled []delivery.Unsettled
-	noted     []*mail   // withheld that never were before, at most notesAtOnce of them
-	broken    []mailKey // their states cannot be read, or their KeyPackages cannot be consumed
+	noted     []*recipient   // withheld that never were before, at most notesAtOnce of them
+	broken    []recipientKey // their states cannot be read, or their KeyPackages cannot be consumed
 	more      bool
 	reorder   bool // some of those given before had no room: the next claim begins with them
 	overdue   int  // left pending
@@ -208,21 +208,21 @@ type claimPlan struct {
 // copyFor returns the plan with its own copy of what it will change.
 func (p claimPlan) copyFor(d *device) claimPlan {
 	p.device = d
-	p.fresh, p.again, p.noted = copyMails(p.fresh), copyMails(p.again), copyMails(p.noted)
+	p.fresh, p.again, p.noted = copyRecipients(p.fresh), copyRecipients(p.again), copyRecipients(p.noted)
 	return p
 }
 
-func copyMails(mails []*mail) []*mail {
-	copies := make([]*mail, len(mails))
-	for i, m := range mails {
+func copyRecipients(recipients []*recipient) []*recipient {
+	copies := make([]*recipient, len(recipients))
+	for i, m := range recipients {
 		own := *m
 		copies[i] = &own
 	}
 	return copies
 }
 
-// given are the mails that are delivered, new ones first.
-func (p *claimPlan) given() []*mail {
+// given returns the recipients that the claim delivers, new ones first.
+func (p *claimPlan) given() []*recipient {
 	if len(p.again) == 0 {
 		return p.fresh
 	}
@@ -235,7 +235,7 @@ func (t *Txn) planClaim(d *device, f claimFilter) (plan claimPlan) {
 		return plan
 	}
 	plan.device, plan.stock = d, t.stock(d)
-	room := claimRoom{mails: f.max, bytes: f.bytes}
+	room := claimRoom{recipients: f.max, bytes: f.bytes}
 	for _, m := range t.claimable(d, rowPending, f, &plan) {
 		if t.wanted(d, m, f, &plan) {
 			plan.fresh = appendIfRoom(plan.fresh, m, &room)
@@ -270,37 +270,37 @@ func (t *Txn) seenLong(d *device) bool {
 	return since < 0 || since >= seenExact
 }
 
-// claimable returns the device's mails of a kind without those that were found damaged.
+// claimable returns the device's recipients of a kind without those that were found damaged.
 // A row that cannot be read ends, and so does a Welcome whose KeyPackage is not there to
 // be consumed: the device gets the others.
-func (t *Txn) claimable(d *device, kind byte, f claimFilter, plan *claimPlan) []*mail {
-	mails, unreadable := t.readMails(d, kind)
+func (t *Txn) claimable(d *device, kind byte, f claimFilter, plan *claimPlan) []*recipient {
+	recipients, unreadable := t.readRecipients(d, kind)
 	for _, key := range unreadable {
 		if !f.damaged[key] {
 			plan.broken = append(plan.broken, key)
 		}
 	}
-	return slices.DeleteFunc(mails, func(m *mail) bool {
-		if f.damaged[m.mailKey] {
+	return slices.DeleteFunc(recipients, func(m *recipient) bool {
+		if f.damaged[m.recipientKey] {
 			return true
 		}
 		if t.opens(d, m) {
 			return false
 		}
-		plan.broken = append(plan.broken, m.mailKey)
+		plan.broken = append(plan.broken, m.recipientKey)
 		return true
 	})
 }
 
-// opens reports whether the mail's KeyPackage is there to be consumed, or was consumed by
+// opens reports whether the recipient's KeyPackage is there to be consumed, or was consumed by
 // it. It always is, but in a damaged file.
-func (t *Txn) opens(d *device, m *mail) bool {
+func (t *Txn) opens(d *device, m *recipient) bool {
 	k := t.keyPackage(d, m.kp)
 	return k != nil && (k.rec.LastResort || m.rec.State == delivery.Delivered || k.rec.State == delivery.Matched)
 }
 
 // wanted applies the filters of a claim and notes what the device cannot open.
-func (t *Txn) wanted(d *device, m *mail, f claimFilter, plan *claimPlan) bool {
+func (t *Txn) wanted(d *device, m *recipient, f claimFilter, plan *claimPlan) bool {
 	if len(f.skip) > 0 {
 		if w := t.header(m.welcome); w != nil && f.skip[w.id] {
 			return false
@@ -316,7 +316,7 @@ func (t *Txn) wanted(d *device, m *mail, f claimFilter, plan *claimPlan) bool {
 	return false
 }
 
-func (t *Txn) refOf(d *device, m *mail) mls.KeyPackageRef {
+func (t *Txn) refOf(d *device, m *recipient) mls.KeyPackageRef {
 	k := t.keyPackage(d, m.kp)
 	if k == nil {
 		panic(ErrCorrupt)
@@ -326,10 +326,10 @@ func (t *Txn) refOf(d *device, m *mail) mls.KeyPackageRef {
 
 // A claimRoom is how much more an answer takes. One Welcome always fits.
 type claimRoom struct {
-	mails   int
-	bytes   int64
-	used    bool
-	refused bool
+	recipients int
+	bytes      int64
+	used       bool
+	refused    bool
 }
 
 func orUnlimited(n int) int {
@@ -339,15 +339,15 @@ func orUnlimited(n int) int {
 	return n
 }
 
-func appendIfRoom(mails []*mail, m *mail, room *claimRoom) []*mail {
-	if room.refused || room.mails == 0 || room.used && m.size > room.bytes {
+func appendIfRoom(recipients []*recipient, m *recipient, room *claimRoom) []*recipient {
+	if room.refused || room.recipients == 0 || room.used && m.size > room.bytes {
 		room.refused = true
-		return mails
+		return recipients
 	}
 	room.used = true
-	room.mails--
+	room.recipients--
 	room.bytes -= m.size
-	return append(mails, m)
+	return append(recipients, m)
 }
 
 // claim carries out a plan: match and consume.
@@ -363,17 +363,17 @@ func (t *Txn) claim(plan claimPlan) {
 		}
 		m.rec.Deliver(*t.limits, t.now)
 		m.order = t.next()
-		t.saveMail(d, m)
+		t.saveRecipient(d, m)
 	}
 	if plan.reorder {
 		for _, m := range plan.again {
 			m.order = t.next()
-			t.saveMail(d, m)
+			t.saveRecipient(d, m)
 		}
 	}
 	for _, m := range plan.noted {
 		m.rec.WithheldAt = t.now
-		t.saveMail(d, m)
+		t.saveRecipient(d, m)
 	}
 	d.overdue, d.claimed = plan.overdue, t.rows.Last()
 	t.touch(d)
@@ -388,13 +388,13 @@ const (
 	ofAll        // who have the Welcome in common
 )
 
-// delivery is a mail as its device gets it, if none of it is damaged.
-func (t *Txn) delivery(m *mail) (d delivery.Delivery, found damage) {
+// delivery returns what the device gets of a recipient, unless a part of it is damaged.
+func (t *Txn) delivery(m *recipient) (d delivery.Delivery, found damage) {
 	w := t.header(m.welcome)
 	if w == nil || !t.loadGroupInfo(w) {
 		return d, ofAll
 	}
-	r := t.recipient(m.mailKey)
+	r := t.postedRecipient(m.recipientKey)
 	if r.lost || r.damaged || len(r.secret) == 0 {
 		return d, ofOne
 	}
@@ -437,17 +437,17 @@ func (t *Txn) tree(w *welcome) []byte {
 
 // RatchetTree implements delivery.Store.
 func (s *Store) RatchetTree(ctx context.Context, caller delivery.Caller, id delivery.DeviceID, welcome delivery.WelcomeID) (tree []byte, err error) {
-	var found damagedMail
+	var found damagedRecipient
 	err = s.viewAs(ctx, caller, func(t *Txn) error {
-		d, mails, err := t.received(id, welcome)
+		d, recipients, err := t.received(id, welcome)
 		if err != nil {
 			return err
 		}
-		given := slices.IndexFunc(mails, func(m *mail) bool { return !m.rec.DeliveredAt.IsZero() })
+		given := slices.IndexFunc(recipients, func(m *recipient) bool { return !m.rec.DeliveredAt.IsZero() })
 		if given < 0 {
 			return delivery.ErrNotDelivered
 		}
-		w := t.welcome(mails[0].welcome)
+		w := t.welcome(recipients[0].welcome)
 		if w != nil && (w.treeSize == 0 || !t.hasPayload(w)) {
 			return delivery.ErrNotFound
 		}
@@ -455,7 +455,7 @@ func (s *Store) RatchetTree(ctx context.Context, caller delivery.Caller, id deli
 			tree = t.tree(w)
 		}
 		if tree == nil {
-			found = damagedMail{mailPlace{d.number, mails[given].mailKey}, true}
+			found = damagedRecipient{recipientPlace{d.number, recipients[given].recipientKey}, true}
 			return delivery.ErrDamaged
 		}
 		return nil
@@ -471,15 +471,15 @@ func (t *Txn) hasPayload(w *welcome) bool {
 	return w.open > 0 || w.apart || len(w.groupInfo) > 0 || w.damaged
 }
 
-// received returns the device and its part of a Welcome, at least one mail.
-func (t *Txn) received(id delivery.DeviceID, welcome delivery.WelcomeID) (*device, []*mail, error) {
+// received returns a device and its recipients of one Welcome, at least one.
+func (t *Txn) received(id delivery.DeviceID, welcome delivery.WelcomeID) (*device, []*recipient, error) {
 	d, number := t.device(id), t.welcomeNumber(welcome)
 	if d == nil || number == 0 {
 		return nil, nil, delivery.ErrNotFound
 	}
-	mails := t.mailsOf(d, number)
-	if len(mails) == 0 {
+	recipients := t.recipientsOf(d, number)
+	if len(recipients) == 0 {
 		return nil, nil, delivery.ErrNotFound
 	}
-	return d, mails, nil
+	return d, recipients, nil
 }

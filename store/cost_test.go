@@ -43,8 +43,8 @@ func TestAnEventReadsWhatItChanges(t *testing.T) {
 		return err
 	}))
 	// And Welcomes: as many that wait as are given, so that either are left by a claim.
-	mails := randomItems(2 * waiting)
-	_, err := s.Publish(ctx, self, id, mails)
+	recipients := randomItems(2 * waiting)
+	_, err := s.Publish(ctx, self, id, recipients)
 	must(t, err)
 	var sent []delivery.WelcomeID
 	send := func(items []delivery.NewKeyPackage) {
@@ -64,12 +64,12 @@ func TestAnEventReadsWhatItChanges(t *testing.T) {
 			sent = append(sent, delivery.IDOf(ann, w.Bytes()))
 		}
 	}
-	send(mails[:waiting])
+	send(recipients[:waiting])
 	for range waiting / 100 {
 		_, err = s.Claim(ctx, self, id, delivery.ClaimOptions{Max: 100, Skip: sent[:0]})
 		must(t, err)
 	}
-	send(mails[waiting:])
+	send(recipients[waiting:])
 	held := delivery.Posting{Welcome: parsedWelcome(t, items[0].Ref, items[1].Ref, items[39].Ref), Hold: true}
 	names := make([]delivery.DeviceID, 500)
 	for n := range names {
@@ -96,14 +96,14 @@ func TestAnEventReadsWhatItChanges(t *testing.T) {
 			return err
 		}},
 		{"a claim by a device that holds few keys", func() error { // all others are withheld
-			r, err := s.Claim(ctx, self, id, delivery.ClaimOptions{Max: 10, Refs: refsOf(mails[waiting+10:])})
+			r, err := s.Claim(ctx, self, id, delivery.ClaimOptions{Max: 10, Refs: refsOf(recipients[waiting+10:])})
 			if err == nil && r.NewlyWithheld == 0 {
 				err = fmt.Errorf("nothing is withheld")
 			}
 			return err
 		}},
 		{"a claim when they are withheld", func() error {
-			_, err := s.Claim(ctx, self, id, delivery.ClaimOptions{Max: 1, Refs: refsOf(mails[waiting+20:])})
+			_, err := s.Claim(ctx, self, id, delivery.ClaimOptions{Max: 1, Refs: refsOf(recipients[waiting+20:])})
 			return err
 		}},
 		{"an acknowledgement", func() error { return s.Acknowledge(ctx, self, id, sent[0], "") }},

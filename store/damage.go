@@ -88,17 +88,16 @@ func (s *Store) tellDamage(part delivery.DamagedPart) {
 	}
 }
 
-// A damagedMail is a part of a Welcome that was found damaged when the mail at place was
-// to be given.
-type damagedMail struct {
-	place  mailPlace
+// A damagedRecipient is one that a claim was to give, and of which it found a part damaged.
+type damagedRecipient struct {
+	place  recipientPlace
 	shared bool // all recipients have it in common
 }
 
 // endDamaged ends a Welcome for those whom the damage concerns.
-func (s *Store) endDamaged(ctx context.Context, f damagedMail) error {
+func (s *Store) endDamaged(ctx context.Context, f damagedRecipient) error {
 	ctx = context.WithoutCancel(ctx) // the next caller would find it again
-	var places []mailPlace
+	var places []recipientPlace
 	name := ""
 	err := s.engine.Peek(ctx, func(t *Txn) error {
 		places, name = t.concerned(f), t.nameOf(f.place.key.welcome)
@@ -113,7 +112,7 @@ func (s *Store) endDamaged(ctx context.Context, f damagedMail) error {
 		err = s.run(ctx, func(t *Txn) error {
 			next, ended = from, 0 // it may run again
 			for before := t.writes; next < len(places) && t.writes-before < sweepWrites; next++ {
-				if t.endDamagedMail(places[next]) {
+				if t.endDamagedRecipient(places[next]) {
 					ended++
 				}
 			}
@@ -130,8 +129,8 @@ func (s *Store) endDamaged(ctx context.Context, f damagedMail) error {
 }
 
 // concerned returns where those are for whom the Welcome ends.
-func (t *Txn) concerned(f damagedMail) []mailPlace {
-	places := []mailPlace{f.place} // also where the row of the recipient is lost
+func (t *Txn) concerned(f damagedRecipient) []recipientPlace {
+	places := []recipientPlace{f.place} // also where the row of the recipient is lost
 	if !f.shared {
 		return places
 	}
@@ -151,18 +150,18 @@ func (t *Txn) nameOf(welcome uint64) string {
 	return fmt.Sprintf("number %d", welcome)
 }
 
-// endDamagedMail ends what a recipient has of a damaged Welcome, and reports whether it
+// endDamagedRecipient ends what a recipient has of a damaged Welcome, and reports whether it
 // had not ended. Its KeyPackage becomes reserved by the poster, who may post for it
 // again. Where the poster cannot be read, who had reserved it is the poster; where
 // nobody had, it is retired.
-func (t *Txn) endDamagedMail(p mailPlace) bool {
+func (t *Txn) endDamagedRecipient(p recipientPlace) bool {
 	d := t.readDevice(p.device)
 	if d == nil {
 		return false
 	}
-	m := t.mail(d, p.key)
+	m := t.recipient(d, p.key)
 	if m == nil {
-		m = t.rebuildMail(d, p.key)
+		m = t.rebuildRecipient(d, p.key)
 	}
 	if m == nil || m.rec.State.Ended() {
 		return false
@@ -172,10 +171,10 @@ func (t *Txn) endDamagedMail(p mailPlace) bool {
 		state = delivery.Lapsed
 	}
 	m.rec.End(state, t.now)
-	t.saveMail(d, m)
+	t.saveRecipient(d, m)
 	t.settled(m)
 	k := t.keyPackage(d, m.kp)
-	t.mendRecipient(d, p.key, k)
+	t.mendPostedRecipient(d, p.key, k)
 	if k == nil {
 		return true
 	}
@@ -198,35 +197,35 @@ func (t *Txn) takeBack(k *keyPackage, w *welcome) {
 	}
 }
 
-// mendRecipient writes the damaged row of a recipient anew, without its secret, so that
+// mendPostedRecipient writes the damaged row of a recipient anew, without its secret, so that
 // its poster is told what became of it.
-func (t *Txn) mendRecipient(d *device, key mailKey, k *keyPackage) {
-	r := t.recipient(key)
+func (t *Txn) mendPostedRecipient(d *device, key recipientKey, k *keyPackage) {
+	r := t.postedRecipient(key)
 	switch {
 	case r.lost && k != nil:
-		t.putRecipient(key, &recipient{ref: k.rec.Ref, device: d.number})
+		t.putPostedRecipient(key, &postedRecipient{ref: k.rec.Ref, device: d.number})
 	case r.damaged:
-		t.putRecipient(key, r)
+		t.putPostedRecipient(key, r)
 	}
 }
 
-// rebuildMail makes up the row of a mail that cannot be read, from what lies around it;
+// rebuildRecipient makes up the row of a recipient that cannot be read, from what lies around it;
 // nil if there is none.
-func (t *Txn) rebuildMail(d *device, key mailKey) *mail {
+func (t *Txn) rebuildRecipient(d *device, key recipientKey) *recipient {
 	state := delivery.WelcomeState(0)
 	for _, s := range []delivery.WelcomeState{delivery.Pending, delivery.Delivered, delivery.Held} {
-		if t.get(kindDevices, d.mailRow(mailKind(s), key)) != nil {
+		if t.get(kindDevices, d.recipientRow(recipientKind(s), key)) != nil {
 			state = s
 		}
 	}
 	if state == 0 || !d.endedAt.IsZero() {
 		return nil
 	}
-	m := &mail{mailKey: key, rec: delivery.MailRecord{State: state, Until: t.now}, size: 1, order: d.claimed + 1, stored: true}
+	m := &recipient{recipientKey: key, rec: delivery.RecipientRecord{State: state, Until: t.now}, size: 1, order: d.claimed + 1, stored: true}
 	if state == delivery.Delivered {
 		m.rec.DeliveredAt = t.now
 	}
-	if r := t.recipient(key); !r.lost {
+	if r := t.postedRecipient(key); !r.lost {
 		if owner, k := t.refOwner(r.ref); k != nil && owner.number == d.number {
 			m.kp = k.keyPackageKey
 		}
@@ -236,8 +235,8 @@ func (t *Txn) rebuildMail(d *device, key mailKey) *mail {
 	return m
 }
 
-// sizeOf is the size of a mail as it was counted when it was posted.
-func (t *Txn) sizeOf(welcome uint64, r *recipient) int64 {
+// sizeOf is the size of a recipient as it was counted when it was posted.
+func (t *Txn) sizeOf(welcome uint64, r *postedRecipient) int64 {
 	w := t.header(welcome)
 	if w == nil {
 		return 1
@@ -268,9 +267,9 @@ func (t *Txn) Place(part string, ref mls.KeyPackageRef, id delivery.WelcomeID) (
 	case part == "ratchet_tree":
 		return kindWelcomes, appendIndex(partKey(number, partTree), 2), 100
 	}
-	t.eachRecipient(number, func(of mailKey, r *recipient) bool {
+	t.eachPostedRecipient(number, func(of recipientKey, r *postedRecipient) bool {
 		if r.ref == ref {
-			key = recipientKey(of)
+			key = postedRecipientKey(of)
 		}
 		return key == nil
 	})

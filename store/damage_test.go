@@ -66,10 +66,10 @@ func (t *Txn) someReserved() (*device, *keyPackage) {
 	return d, k
 }
 
-// someMail is the first of a kind.
-func (t *Txn) someMail(kind byte) (*device, *mail) {
+// someRecipient is the first of a kind.
+func (t *Txn) someRecipient(kind byte) (*device, *recipient) {
 	key, row := t.first(kindDevices, ofKind(kind))
-	return t.deviceByNumber(readNumber(key)), decodeMail(readMailKey(key[numberBytes+1:]), row)
+	return t.deviceByNumber(readNumber(key)), decodeRecipient(readRecipientKey(key[numberBytes+1:]), row)
 }
 
 func (t *Txn) putKeyPackage(d *device, k *keyPackage) {
@@ -95,7 +95,7 @@ func timerOf(kind byte) func(k, v []byte) bool {
 // part is a part of a Welcome that somebody may still claim.
 func openPart(part byte) func(t *Txn) {
 	return func(t *Txn) {
-		_, m := t.someMail(rowPending)
+		_, m := t.someRecipient(rowPending)
 		t.del(kindWelcomes, t.keys(kindWelcomes, partKey(m.welcome, part), 1)[0])
 	}
 }
@@ -106,7 +106,7 @@ func flipBit(part byte) func(t *Txn) { return flip(part, -1) }
 // flip damages the byte at a place, counted from the end if that is negative.
 func flip(part byte, at int) func(t *Txn) {
 	return func(t *Txn) {
-		_, m := t.someMail(rowPending)
+		_, m := t.someRecipient(rowPending)
 		key := t.keys(kindWelcomes, partKey(m.welcome, part), 1)[0]
 		row := cloneBytes(t.get(kindWelcomes, key))
 		row[(at+len(row))%len(row)] ^= 1
@@ -158,7 +158,7 @@ var harms = []harm{
 	{"tombstones have no timer", "has no timer", true, false, deleteTimersOf(timerTombstones)},
 	{"an ended Welcome has no timer", "would never be forgotten", true, false, deleteTimersOf(timerForget)},
 	{"a hold has no timer", "would never be overdue", true, true, func(t *Txn) {
-		_, m := t.someMail(rowHeld)
+		_, m := t.someRecipient(rowHeld)
 		w := t.fate(m.welcome)
 		w.holdCounted = false
 		t.saveWelcome(w)
@@ -199,17 +199,17 @@ var harms = []harm{
 	{"a number would be given again", "the next one to be given is 8", true, false, func(t *Txn) { t.rows.(*memoryRows).memory.number = 7 }},
 	{"a KeyPackage waits for more than there is", "waits for 0 Welcomes, and says 2", true, false, func(t *Txn) {
 		d, k := t.someKeyPackage(delivery.Withdrawn, false)
-		k.mail, k.rec.Open = mailKey{900000, 0}, 2
+		k.recipient, k.rec.Open = recipientKey{900000, 0}, 2
 		t.putKeyPackage(d, k)
 	}},
 	{"a Welcome says that more of it is open", "recipients have not ended, and it says 9", true, false, func(t *Txn) {
-		_, m := t.someMail(rowPending)
+		_, m := t.someRecipient(rowPending)
 		w := t.fate(m.welcome)
 		w.open = 9
 		t.saveWelcome(w)
 	}},
 	{"a Welcome that has ended is counted as held", "is counted as an overdue hold", true, false, func(t *Txn) {
-		_, m := t.someMail(rowPending)
+		_, m := t.someRecipient(rowPending)
 		w := t.fate(m.welcome)
 		w.holdCounted = true
 		t.saveWelcome(w)
@@ -220,9 +220,9 @@ var harms = []harm{
 		t.put(kindDevices, d.keyPackageRow(rowTombstone, k.number), k.encode())
 	}},
 	{"a Welcome's state lies elsewhere", "lies where it is not looked for", true, false, func(t *Txn) {
-		d, m := t.someMail(rowPending)
-		t.del(kindDevices, d.mailRow(rowPending, m.mailKey))
-		t.put(kindDevices, d.mailRow(rowEnded, m.mailKey), m.encode())
+		d, m := t.someRecipient(rowPending)
+		t.del(kindDevices, d.recipientRow(rowPending, m.recipientKey))
+		t.put(kindDevices, d.recipientRow(rowEnded, m.recipientKey), m.encode())
 	}},
 	{"an init_key is not remembered", "the init_keys that are remembered", true, false, func(t *Txn) {
 		d, k := t.someKeyPackage(delivery.Available, false)
@@ -308,17 +308,17 @@ var harms = []harm{
 	{"a removed device has a shelf", "was removed", false, false, changeDevice(func(d *device) { d.removed = true })},
 	{"a Welcome is gone", "is missing or cannot be read", true, true, openPart(partHeader)},
 	{"what has become of a Welcome is gone", "what has become of Welcome", false, false, func(t *Txn) {
-		_, m := t.someMail(rowPending)
+		_, m := t.someRecipient(rowPending)
 		t.del(kindPosted, numberKey(m.welcome))
 	}},
 	{"a recipient is gone", "is missing or cannot be read, and device", true, true, openPart(partRecipient)},
 	{"the state of a recipient is gone", "the state of 1 recipients", false, false, func(t *Txn) {
-		d, m := t.someMail(rowPending)
-		t.del(kindDevices, d.mailRow(rowPending, m.mailKey))
+		d, m := t.someRecipient(rowPending)
+		t.del(kindDevices, d.recipientRow(rowPending, m.recipientKey))
 	}},
 	{"a piece of a tree is gone", "the ratchet tree of Welcome", true, true, openPart(partTree)},
 	{"a Welcome has no encrypted_group_info", "the encrypted_group_info of Welcome", true, true, func(t *Txn) {
-		_, m := t.someMail(rowPending)
+		_, m := t.someRecipient(rowPending)
 		w := t.header(m.welcome)
 		w.groupInfo = nil
 		t.putHeader(w)
@@ -329,20 +329,20 @@ var harms = []harm{
 	{"a bit of a secret is flipped", "the secret of recipient", true, true, flipBit(partRecipient)},
 	{"the first bit of a recipient is flipped", "is missing or cannot be read", true, true, flip(partRecipient, 3)},
 	{"the state of a Welcome cannot be read", "cannot be read, with what device", true, true, func(t *Txn) {
-		d, m := t.someMail(rowPending)
-		t.put(kindDevices, d.mailRow(rowPending, m.mailKey), []byte{0xff})
+		d, m := t.someRecipient(rowPending)
+		t.put(kindDevices, d.recipientRow(rowPending, m.recipientKey), []byte{0xff})
 	}},
 	{"a Welcome is held that was released", "is held for device", false, false, func(t *Txn) {
-		d, m := t.someMail(rowPending)
-		t.del(kindDevices, d.mailRow(rowPending, m.mailKey))
+		d, m := t.someRecipient(rowPending)
+		t.del(kindDevices, d.recipientRow(rowPending, m.recipientKey))
 		m.rec.State = delivery.Held
-		t.put(kindDevices, d.mailRow(rowHeld, m.mailKey), m.encode())
+		t.put(kindDevices, d.recipientRow(rowHeld, m.recipientKey), m.encode())
 	}},
 	{"a Welcome is pending that is held", "is pending for device", false, false, func(t *Txn) {
-		d, m := t.someMail(rowHeld)
-		t.del(kindDevices, d.mailRow(rowHeld, m.mailKey))
+		d, m := t.someRecipient(rowHeld)
+		t.del(kindDevices, d.recipientRow(rowHeld, m.recipientKey))
 		m.rec.State = delivery.Pending
-		t.put(kindDevices, d.mailRow(rowPending, m.mailKey), m.encode())
+		t.put(kindDevices, d.recipientRow(rowPending, m.recipientKey), m.encode())
 	}},
 	{"a row cannot be read", "cannot be read", false, false, func(t *Txn) {
 		d, k := t.someKeyPackage(delivery.Available, false)

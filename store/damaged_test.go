@@ -159,7 +159,7 @@ func headOf1(x *Txn, number uint64) int {
 func TestARecipientWhoseRowIsDamagedEnds(t *testing.T) {
 	for _, at := range []int{0, 1, 2, 20, 34, 35, 36, 37, 38, 39, 60, -1} {
 		h := newHurt(t, false, func(x *Txn, number uint64) ([]byte, int) {
-			return x.get(kindWelcomes, recipientKey(mailKey{number, 0})), at
+			return x.get(kindWelcomes, postedRecipientKey(recipientKey{number, 0})), at
 		})
 		h.claims(phone, 0, 2)
 		h.outcome(delivery.StatusDamaged, delivery.StatusPending)
@@ -181,7 +181,7 @@ func TestARecipientWhoseRowIsDamagedEnds(t *testing.T) {
 func TestAStateThatCannotBeReadEnds(t *testing.T) {
 	h := newHurt(t, false, func(x *Txn, number uint64) ([]byte, int) {
 		d := x.device(phone)
-		return x.get(kindDevices, d.mailRow(rowPending, mailKey{number, 0})), 0
+		return x.get(kindDevices, d.recipientRow(rowPending, recipientKey{number, 0})), 0
 	})
 	h.outcome(delivery.StatusDamaged, delivery.StatusPending)
 	h.claims(phone, 0, 2)
@@ -205,7 +205,9 @@ func TestAKeyPackageWhoseStateCannotBeReadEndsItsWelcome(t *testing.T) {
 	}
 }
 
-func h1(x *Txn, number uint64) mls.KeyPackageRef { return x.recipient(mailKey{number, 0}).ref }
+func h1(x *Txn, number uint64) mls.KeyPackageRef {
+	return x.postedRecipient(recipientKey{number, 0}).ref
+}
 
 // What was posted before an upgrade has no checksums. Its ratchet tree has a hash.
 func TestRowsWithoutChecksumsAreRead(t *testing.T) {
@@ -228,7 +230,7 @@ func TestDamageOfARemovedDeviceIsRepaired(t *testing.T) {
 			return x.get(kindKeyPackages, numberKey(k.number)), 3
 		},
 		"a secret": func(x *Txn, number uint64) ([]byte, int) {
-			return x.get(kindWelcomes, recipientKey(mailKey{number, 0})), -9
+			return x.get(kindWelcomes, postedRecipientKey(recipientKey{number, 0})), -9
 		},
 		"the Welcome": func(x *Txn, number uint64) ([]byte, int) { return headerRow(x, number), -9 },
 		"its head":    func(x *Txn, number uint64) ([]byte, int) { return headerRow(x, number), 40 },

@@ -537,16 +537,16 @@ func (d *device) end(k *keyPackage) {
 	}
 }
 
-// goneMail does so with what the device got.
-func (t *Txn) goneMail(d *device, m *mail) *mail {
+// goneRecipient does so with a recipient.
+func (t *Txn) goneRecipient(d *device, m *recipient) *recipient {
 	if m == nil || t.raw || d.endedAt.IsZero() || m.rec.State.Ended() {
 		return m
 	}
-	d.endMail(m)
+	d.endRecipient(m)
 	return m
 }
 
-func (d *device) endMail(m *mail) {
+func (d *device) endRecipient(m *recipient) {
 	switch m.rec.State {
 	case delivery.Held, delivery.Pending:
 		m.rec.End(delivery.WelcomeWithdrawn, d.endedAt)

@@ -71,17 +71,17 @@ func (t *Txn) deviceHistory(id delivery.DeviceID, most int) (h delivery.DeviceHi
 	inventory := t.inventory(d)
 	h.Counts, h.LastResort = inventory.Counts, inventory.LastResort
 	h.KeyPackages, h.MoreKeyPackages = t.keyPackageRecords(d, most)
-	var mails []*mail
-	t.eachMailOf(d, func(m *mail) {
+	var recipients []*recipient
+	t.eachRecipientOf(d, func(m *recipient) {
 		t.countWaiting(&h, d, m)
-		mails = append(mails, m)
+		recipients = append(recipients, m)
 	})
-	h.Welcomes, h.MoreWelcomes = t.mailHistories(d, mails, most)
+	h.Welcomes, h.MoreWelcomes = t.recipientHistories(d, recipients, most)
 	return h, nil
 }
 
-// countWaiting counts a mail of the device in its history.
-func (t *Txn) countWaiting(h *delivery.DeviceHistory, d *device, m *mail) {
+// countWaiting counts a recipient of the device in its history.
+func (t *Txn) countWaiting(h *delivery.DeviceHistory, d *device, m *recipient) {
 	switch m.rec.State {
 	case delivery.Pending:
 		h.Pending++
@@ -129,41 +129,41 @@ func (t *Txn) told(k *keyPackage) delivery.KeyPackageRecord {
 	return r
 }
 
-// eachMailOf calls fn for every mail of a device.
-func (t *Txn) eachMailOf(d *device, fn func(*mail)) {
-	for _, kind := range mailKinds {
-		for _, m := range t.mails(d, kind) {
+// eachRecipientOf calls fn for every recipient of a device.
+func (t *Txn) eachRecipientOf(d *device, fn func(*recipient)) {
+	for _, kind := range recipientKinds {
+		for _, m := range t.recipients(d, kind) {
 			fn(m)
 		}
 	}
 }
 
-// mailHistories tells of mails of one device: first of those that wait, then of
-// those whose Welcomes were posted last.
-func (t *Txn) mailHistories(d *device, mails []*mail, most int) (told []delivery.MailHistory, more int) {
-	ended := func(m *mail) int {
+// recipientHistories tells of recipients of one device: first those that wait, then those
+// whose Welcomes were posted last.
+func (t *Txn) recipientHistories(d *device, recipients []*recipient, most int) (told []delivery.RecipientHistory, more int) {
+	ended := func(m *recipient) int {
 		if m.rec.State.Ended() {
 			return 1
 		}
 		return 0
 	}
-	slices.SortFunc(mails, func(a, b *mail) int {
+	slices.SortFunc(recipients, func(a, b *recipient) int {
 		return cmp.Or(cmp.Compare(ended(a), ended(b)), cmp.Compare(b.welcome, a.welcome), cmp.Compare(a.index, b.index))
 	})
-	mails, more = firstOf(mails, most)
-	for _, m := range mails {
-		told = append(told, t.mailHistory(d, m))
+	recipients, more = firstOf(recipients, most)
+	for _, m := range recipients {
+		told = append(told, t.recipientHistory(d, m))
 	}
 	return told, more
 }
 
-func (t *Txn) mailHistory(d *device, m *mail) delivery.MailHistory {
+func (t *Txn) recipientHistory(d *device, m *recipient) delivery.RecipientHistory {
 	w := t.header(m.welcome)
 	if w == nil { // it cannot be read
-		return delivery.MailHistory{MailRecord: m.rec, Ref: t.recipient(m.mailKey).ref, Size: m.size}
+		return delivery.RecipientHistory{RecipientRecord: m.rec, Ref: t.postedRecipient(m.recipientKey).ref, Size: m.size}
 	}
-	h := delivery.MailHistory{
-		MailRecord: m.rec, ID: w.id, Ref: t.recipient(m.mailKey).ref, PostedBy: w.poster, Hold: w.hold, Size: m.size,
+	h := delivery.RecipientHistory{
+		RecipientRecord: m.rec, ID: w.id, Ref: t.postedRecipient(m.recipientKey).ref, PostedBy: w.poster, Hold: w.hold, Size: m.size,
 	}
 	h.PostedAt = w.postedAt
 	h.Overdue = h.State == delivery.Pending && m.order <= d.claimed
@@ -176,13 +176,13 @@ func (t *Txn) keyPackageHistory(ref mls.KeyPackageRef, most int) (h delivery.Key
 		return h, delivery.ErrNotFound
 	}
 	h = delivery.KeyPackageHistory{At: t.sure, Device: d.id, KeyPackageRecord: t.told(k)}
-	var mails []*mail
-	t.eachMailOf(d, func(m *mail) {
+	var recipients []*recipient
+	t.eachRecipientOf(d, func(m *recipient) {
 		if m.kp.number == k.number {
-			mails = append(mails, m)
+			recipients = append(recipients, m)
 		}
 	})
-	h.Welcomes, h.MoreWelcomes = t.mailHistories(d, mails, most)
+	h.Welcomes, h.MoreWelcomes = t.recipientHistories(d, recipients, most)
 	return h, nil
 }
 
@@ -195,16 +195,16 @@ func (t *Txn) welcomeHistory(id delivery.WelcomeID, most int) (h delivery.Welcom
 		At: t.sure, PostedBy: w.poster, Suite: w.suite, ReleasedAt: w.releasedAt, CancelledAt: w.cancelledAt,
 		Outcome: delivery.Outcome{ID: w.id, PostedAt: w.postedAt, Hold: w.hold, RequireAll: w.requireAll, Cancelled: !w.cancelledAt.IsZero()},
 	}
-	t.eachRecipient(w.number, func(key mailKey, r *recipient) bool {
-		h.Recipients = append(h.Recipients, t.recipientHistory(key, r))
+	t.eachPostedRecipient(w.number, func(key recipientKey, r *postedRecipient) bool {
+		h.Recipients = append(h.Recipients, t.describeWithOwner(key, r))
 		return len(h.Recipients) < most
 	})
 	h.More = w.recipients - len(h.Recipients)
 	return h, nil
 }
 
-// recipientHistory is describe for one who may know whose every KeyPackage is.
-func (t *Txn) recipientHistory(key mailKey, r *recipient) delivery.Recipient {
+// describeWithOwner is describe for a reader who may know the owner of every KeyPackage.
+func (t *Txn) describeWithOwner(key recipientKey, r *postedRecipient) delivery.Recipient {
 	told := t.describe(key, r)
 	if told.Device == nil {
 		if owner, _ := t.refOwner(r.ref); owner != nil {

@@ -188,7 +188,7 @@ func (e *exporter) exportWelcome(number uint64) error {
 	open := 0
 	if w.open > 0 {
 		// What a device got has ended with it, whether or not a sweep has written it.
-		e.eachMail(number, func(_ *device, m *mail) {
+		e.eachRecipient(number, func(_ *device, m *recipient) {
 			if !m.rec.State.Ended() {
 				open++
 			} else if m.rec.EndedAt.After(r.EndedAt) {
@@ -212,7 +212,7 @@ func (e *exporter) exportWelcome(number uint64) error {
 		}
 	}
 	var err error
-	e.eachRecipient(number, func(key mailKey, r *recipient) bool {
+	e.eachPostedRecipient(number, func(key recipientKey, r *postedRecipient) bool {
 		if open == 0 {
 			r.secret = nil
 		}
@@ -262,7 +262,7 @@ func (e *exporter) pieces(number uint64, part byte, emit func([]byte) error) err
 	return emit(gathered)
 }
 
-func (e *exporter) exportRecipient(w *welcome, key mailKey, r *recipient) error {
+func (e *exporter) exportRecipient(w *welcome, key recipientKey, r *postedRecipient) error {
 	e.progress.Add(1)
 	record := &archive.Recipient{Welcome: archive.Hash(w.id), Index: int(key.index), Ref: archive.Ref(r.ref), Status: r.verdict, By: archive.Hash(r.by)}
 	d := e.deviceByNumber(r.device)
@@ -275,13 +275,13 @@ func (e *exporter) exportRecipient(w *welcome, key mailKey, r *recipient) error 
 	if d == nil {
 		return wrong("a recipient of Welcome %s has no device", w.id)
 	}
-	m := e.mail(d, key)
+	m := e.recipient(d, key)
 	if m == nil {
 		return wrong("a recipient of Welcome %s has no state", w.id)
 	}
 	record.Matched, record.Status, record.Secret = true, m.rec.State.Status(), cloneBytes(r.secret)
 	k := e.keyPackage(d, m.kp)
-	record.Forgotten, record.Last = k == nil, k != nil && k.mail == key
+	record.Forgotten, record.Last = k == nil, k != nil && k.recipient == key
 	record.Size, record.Order = m.size, m.order
 	record.ReleasedAt, record.DeliveredAt, record.WithheldAt = m.rec.ReleasedAt, m.rec.DeliveredAt, m.rec.WithheldAt
 	record.EndedAt, record.Until, record.Reason, record.Detail = m.rec.EndedAt, m.rec.Until, m.rec.Reason, m.rec.Detail

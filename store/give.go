@@ -60,12 +60,12 @@ func (t *Txn) endFor(d *device, key keyPackageKey) {
 		return
 	}
 	k := t.keyPackage(d, key)
-	mails := t.current(t.openMails(d), d, k)
-	t.withdrawWith(d, k, mails)
-	for _, m := range mails {
+	recipients := t.current(t.openRecipients(d), d, k)
+	t.withdrawWith(d, k, recipients)
+	for _, m := range recipients {
 		if m.rec.State == delivery.Delivered {
 			m.rec.End(delivery.Lapsed, t.now)
-			t.closeMail(d, m)
+			t.closeRecipient(d, m)
 		}
 	}
 	if k = t.keyPackage(d, key); !k.rec.State.Ended() { // one that has expired meanwhile
@@ -80,9 +80,9 @@ func (t *Txn) endGone(d *device, key keyPackageKey) {
 	var swept delivery.SweepResult
 	for _, kind := range openKinds {
 		for _, row := range t.keys(kindDevices, d.key(kind), 0) {
-			m := decodeMail(readMailKey(row[numberBytes+1:]), t.get(kindDevices, row))
+			m := decodeRecipient(readRecipientKey(row[numberBytes+1:]), t.get(kindDevices, row))
 			if m.kp.number == key.number {
-				t.endMailOf(d, m, &swept)
+				t.sweepRecipient(d, m, &swept)
 			}
 		}
 	}

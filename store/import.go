@@ -35,13 +35,13 @@ type Importer struct {
 // importing is how far an import has come. A transaction works on a copy, as it may
 // have to begin again.
 type importing struct {
-	owner  uint64        // of the KeyPackages that come
-	search initKeySearch // where its init_keys go
-	added  []initKey     // of this transaction, not written yet
-	letter welcome       // whose payload and recipients come
-	left   [2]int        // bytes of its encrypted_group_info and of its ratchet_tree
-	rest   []byte        // of a payload that is kept in pieces, less than one
-	piece  uint32
+	owner    uint64        // of the KeyPackages that come
+	search   initKeySearch // where its init_keys go
+	added    []initKey     // of this transaction, not written yet
+	arriving welcome       // whose payload and recipients come
+	left     [2]int        // bytes of its encrypted_group_info and of its ratchet_tree
+	rest     []byte        // of a payload that is kept in pieces, less than one
+	piece    uint32
 }
 
 // Import begins an import into a store that is new.
@@ -177,9 +177,9 @@ func later(a, b time.Time) time.Time {
 	return a
 }
 
-// mailToCome is in the row of a KeyPackage whose Welcome comes later. No Welcome has
+// recipientToCome is in the row of a KeyPackage whose Welcome comes later. No Welcome has
 // the number 0. It stays if the Welcome that matched last is forgotten.
-var mailToCome = mailKey{index: 1}
+var recipientToCome = recipientKey{index: 1}
 
 func (i *importTxn) addKeyPackage(r *archive.KeyPackage) error {
 	if !i.unchecked {
@@ -206,7 +206,7 @@ func (i *importTxn) addKeyPackage(r *archive.KeyPackage) error {
 		closed:  r.ClosedAt,
 	}
 	if r.Open > 0 {
-		k.mail = mailToCome
+		k.recipient = recipientToCome
 	}
 	if k.payload {
 		i.put(kindKeyPackages, numberKey(k.number), r.Bytes)
@@ -237,7 +237,7 @@ func (i *importTxn) beginWelcome(r *archive.Welcome) error {
 	if r.TreeHash != (archive.Hash{}) {
 		w.treeHash = r.TreeHash[:]
 	}
-	i.letter, i.left, i.rest, i.piece = w, [2]int{r.GroupInfo, r.Tree}, nil, 0
+	i.arriving, i.left, i.rest, i.piece = w, [2]int{r.GroupInfo, r.Tree}, nil, 0
 	i.put(kindWelcomeIDs, w.id[:welcomeIDPrefix], numberKey(w.number))
 	return nil
 }
@@ -249,8 +249,8 @@ func (i *importTxn) addData(r *archive.Data) {
 	if r.Of == archive.GroupInfo {
 		part, left = partGroupInfo, &i.left[0]
 	}
-	if part == partGroupInfo && !i.letter.apart {
-		i.letter.groupInfo = slices.Concat(i.letter.groupInfo, r.Bytes)
+	if part == partGroupInfo && !i.arriving.apart {
+		i.arriving.groupInfo = slices.Concat(i.arriving.groupInfo, r.Bytes)
 		return
 	}
 	i.rest = slices.Concat(i.rest, r.Bytes)
@@ -267,18 +267,18 @@ func (i *importTxn) addData(r *archive.Data) {
 }
 
 func (i *importTxn) putPiece(part byte, size int) {
-	i.Txn.putPiece(i.letter.number, part, i.piece, i.rest[:size:size])
+	i.Txn.putPiece(i.arriving.number, part, i.piece, i.rest[:size:size])
 	i.rest = i.rest[size:]
 	i.piece++
 }
 
 func (i *importTxn) addRecipient(r *archive.Recipient) error {
-	w := &i.letter
+	w := &i.arriving
 	if r.Index == 0 {
 		i.putHeader(w)
 	}
-	key := mailKey{w.number, uint32(r.Index)}
-	row := &recipient{verdict: r.Status, ref: mls.KeyPackageRef(r.Ref), by: delivery.WelcomeID(r.By), secret: r.Secret}
+	key := recipientKey{w.number, uint32(r.Index)}
+	row := &postedRecipient{verdict: r.Status, ref: mls.KeyPackageRef(r.Ref), by: delivery.WelcomeID(r.By), secret: r.Secret}
 	if r.Matched {
 		row.verdict = ""
 	}
@@ -289,41 +289,41 @@ func (i *importTxn) addRecipient(r *archive.Recipient) error {
 		}
 		row.device = d.number
 		if r.Matched {
-			if err := i.addMailOf(d, key, r); err != nil {
+			if err := i.addMatched(d, key, r); err != nil {
 				return err
 			}
 		}
 	}
-	i.putRecipient(key, row)
+	i.putPostedRecipient(key, row)
 	if r.Index == w.recipients-1 {
 		return i.endWelcome(w)
 	}
 	return nil
 }
 
-func (i *importTxn) addMailOf(d *device, key mailKey, r *archive.Recipient) error {
-	m := &mail{mailKey: key, size: r.Size, order: r.Order, rec: delivery.MailRecord{
+func (i *importTxn) addMatched(d *device, key recipientKey, r *archive.Recipient) error {
+	m := &recipient{recipientKey: key, size: r.Size, order: r.Order, rec: delivery.RecipientRecord{
 		State: r.State(), ReleasedAt: r.ReleasedAt, DeliveredAt: r.DeliveredAt, WithheldAt: r.WithheldAt, EndedAt: r.EndedAt,
 		Until: r.Until, Reason: r.Reason, Detail: r.Detail,
 	}}
 	if !m.rec.State.Ended() {
-		i.letter.open++
+		i.arriving.open++
 	}
 	if !r.Forgotten {
 		owner, k := i.refOwner(mls.KeyPackageRef(r.Ref))
 		if k == nil || owner.number != d.number {
-			return fmt.Errorf("recipient %d of Welcome %s: device %s has no KeyPackage %x", r.Index, i.letter.id, d.id, r.Ref)
+			return fmt.Errorf("recipient %d of Welcome %s: device %s has no KeyPackage %x", r.Index, i.arriving.id, d.id, r.Ref)
 		}
 		if !m.rec.State.Ended() && !k.rec.LastResort && !r.Last {
-			return fmt.Errorf("recipient %d of Welcome %s waits for KeyPackage %x, which another Welcome has matched since", r.Index, i.letter.id, r.Ref)
+			return fmt.Errorf("recipient %d of Welcome %s waits for KeyPackage %x, which another Welcome has matched since", r.Index, i.arriving.id, r.Ref)
 		}
 		m.kp = k.keyPackageKey
 		if r.Last {
-			k.mail = key
+			k.recipient = key
 			i.saveKeyPackage(d, k)
 		}
 	}
-	i.saveMail(d, m)
+	i.saveRecipient(d, m)
 	return nil
 }
 

@@ -21,7 +21,7 @@ func BenchmarkIntact(b *testing.B) {
 	_, err = s.Post(b.Context(), delivery.Unauthenticated(), delivery.Posting{Welcome: w})
 	must(b, err)
 	must(b, s.View(b.Context(), func(t *Txn) error {
-		_, m := t.someMail(rowPending)
+		_, m := t.someRecipient(rowPending)
 		rows := map[string][]byte{}
 		for _, key := range t.keys(kindWelcomes, numberKey(m.welcome), 0) {
 			rows[string(key)] = cloneBytes(t.get(kindWelcomes, key))

@@ -96,13 +96,13 @@ func (s *Store) Withdraw(ctx context.Context, caller delivery.Caller, id deliver
 		}
 		return owner, k, nil
 	}
-	var open openMails
+	var open openRecipients
 	return s.doAs(ctx, caller, &Event{Look: func(t *Txn) (changes bool, err error) {
 		d, k, err := find(t)
 		if err != nil {
 			return false, err
 		}
-		open = t.openMails(d)
+		open = t.openRecipients(d)
 		return t.withdrawable(k, t.current(open, d, k)), nil
 	}, Run: func(t *Txn) error {
 		d, k, err := find(t)

@@ -39,10 +39,10 @@ type keyPackageKey struct {
 // 0x20 while its device needs the private key for another reason, then 0x40.
 type keyPackage struct {
 	keyPackageKey
-	rec     delivery.KeyPackageRecord
-	mail    mailKey   // of the Welcome that matched it last; zero if none has
-	payload bool      // the bytes are still kept
-	closed  time.Time // when it became a tombstone
+	rec       delivery.KeyPackageRecord
+	recipient recipientKey // of the Welcome that matched it last; zero if none has
+	payload   bool         // the bytes are still kept
+	closed    time.Time    // when it became a tombstone
 
 	stored bool // a row exists, as the rest says
 	was    delivery.KeyPackageState
@@ -175,7 +175,7 @@ func decodeKeyPackage(kind byte, number uint64, row []byte) *keyPackage {
 		r.ReservedBy = d.string()
 	}
 	if matched {
-		k.mail = mailKey{d.number(), uint32(d.number())}
+		k.recipient = recipientKey{d.number(), uint32(d.number())}
 		r.Open = int(d.number())
 	}
 	if held {
@@ -198,7 +198,7 @@ func (k *keyPackage) encode() []byte {
 	e := make(encoder, 0, 128)
 	e.byte(byte(r.State))
 	e.byte(byte(k.shelf))
-	matched, reserved := k.mail != mailKey{}, r.ReservedBy != ""
+	matched, reserved := k.recipient != recipientKey{}, r.ReservedBy != ""
 	held, returned := r.Reservation != 0, r.Returned.Reservation != 0
 	e.flags(k.payload, r.Abandoned, matched, reserved, r.BeforeRestore, held, returned, r.Early)
 	e.string(string(r.Ref))
@@ -210,8 +210,8 @@ func (k *keyPackage) encode() []byte {
 		e.string(r.ReservedBy)
 	}
 	if matched {
-		e.number(k.mail.welcome)
-		e.number(uint64(k.mail.index))
+		e.number(k.recipient.welcome)
+		e.number(uint64(k.recipient.index))
 		e.number(uint64(r.Open))
 	}
 	if held {
@@ -410,28 +410,28 @@ func (t *Txn) keepKeyPackage(d *device, item delivery.NewKeyPackage, rec deliver
 	return k
 }
 
-// withdrawable reports whether a withdrawal would end the KeyPackage or one of its open mails.
-func (t *Txn) withdrawable(k *keyPackage, mails []*mail) bool {
+// withdrawable reports whether a withdrawal would end the KeyPackage or one of its open recipients.
+func (t *Txn) withdrawable(k *keyPackage, recipients []*recipient) bool {
 	if k.rec.State == delivery.Consumed {
 		return false
 	}
-	return !k.rec.State.Ended() || slices.ContainsFunc(mails, func(m *mail) bool {
+	return !k.rec.State.Ended() || slices.ContainsFunc(recipients, func(m *recipient) bool {
 		s := m.rec.State
 		return s == delivery.Held || s == delivery.Pending
 	})
 }
 
 // withdrawWith ends a KeyPackage at its owner's wish, and with it the Welcomes that
-// wait for it: of its open mails, which are given, those that were not delivered. One
+// wait for it: of its open recipients, which are given, those that were not delivered. One
 // that has ended, or is consumed, stays as it is. It reports whether anything has ended.
-func (t *Txn) withdrawWith(d *device, k *keyPackage, mails []*mail) (changed bool) {
+func (t *Txn) withdrawWith(d *device, k *keyPackage, recipients []*recipient) (changed bool) {
 	if k.rec.State == delivery.Consumed {
 		return false
 	}
-	for _, m := range mails {
+	for _, m := range recipients {
 		if s := m.rec.State; s == delivery.Held || s == delivery.Pending {
 			m.rec.End(delivery.WelcomeWithdrawn, t.now)
-			t.saveMail(d, m)
+			t.saveRecipient(d, m)
 			t.settled(m)
 			k.rec.Open--
 			changed = true

@@ -195,7 +195,7 @@ func (t *Txn) shareFull(caller delivery.Caller, box *mailbox, size int64, s *sha
 	}
 	share, known := s.of[d.number]
 	if !known && !s.counted {
-		for _, m := range slices.Concat(t.mails(d, rowPending), t.mails(d, rowHeld)) {
+		for _, m := range slices.Concat(t.recipients(d, rowPending), t.recipients(d, rowHeld)) {
 			if w := t.header(m.welcome); w == nil || w.poster == caller.ID() {
 				share.add(m.size)
 			}
@@ -242,27 +242,27 @@ func (t *Txn) addWelcome(w *welcome, p delivery.Posting) {
 
 // addRecipient returns when the recipient could be given the Welcome; zero if not yet.
 func (t *Txn) addRecipient(w *welcome, index int, v *verdict, p delivery.Posting) (releasedAt time.Time) {
-	key := mailKey{w.number, uint32(index)}
-	row := &recipient{verdict: v.status, ref: v.ref, by: v.by}
+	key := recipientKey{w.number, uint32(index)}
+	row := &postedRecipient{verdict: v.status, ref: v.ref, by: v.by}
 	if v.show {
 		row.device = v.device.number
 	}
 	if v.status == "" {
 		row.secret = afterRef(p.Welcome.Secrets[index])
-		releasedAt = t.addMailFor(w, key, v)
+		releasedAt = t.addMatched(w, key, v)
 	}
-	t.putRecipient(key, row)
+	t.putPostedRecipient(key, row)
 	return releasedAt
 }
 
-// addMailFor matches the KeyPackage: from here on both end together.
-func (t *Txn) addMailFor(w *welcome, key mailKey, v *verdict) (releasedAt time.Time) {
-	rec := t.limits.NewMailRecord(w.hold, t.now)
-	t.saveMail(v.device, &mail{mailKey: key, rec: rec, kp: v.kp.keyPackageKey, size: v.size, order: t.next()})
+// addMatched matches the KeyPackage: from here on both end together.
+func (t *Txn) addMatched(w *welcome, key recipientKey, v *verdict) (releasedAt time.Time) {
+	rec := t.limits.NewRecipientRecord(w.hold, t.now)
+	t.saveRecipient(v.device, &recipient{recipientKey: key, rec: rec, kp: v.kp.keyPackageKey, size: v.size, order: t.next()})
 	if !v.kp.rec.LastResort {
 		v.kp.rec.State = delivery.Matched
 	}
-	v.kp.mail = key
+	v.kp.recipient = key
 	v.kp.rec.Open++
 	t.saveKeyPackage(v.device, v.kp)
 	if !w.hold {
@@ -306,7 +306,7 @@ func (s *Store) Cancel(ctx context.Context, caller delivery.Caller, id delivery.
 type holdEnd struct {
 	due   func(*welcome) (bool, error)     // whether it changes the Welcome
 	of    func(delivery.WelcomeState) bool // the recipients that it is for, by their states
-	apply func(*Txn, *welcome, []mailPlace)
+	apply func(*Txn, *welcome, []recipientPlace)
 }
 
 var (
@@ -331,7 +331,7 @@ var (
 // Welcome may have thousands, and what became of it. No recipient ever becomes held
 // again, nor pending after it was neither: those that were so are all who may still be.
 func (s *Store) endHold(ctx context.Context, caller delivery.Caller, id delivery.WelcomeID, end holdEnd) (outcome delivery.Outcome, err error) {
-	var places []mailPlace
+	var places []recipientPlace
 	applied := false
 	err = s.doAs(ctx, caller, &Event{Look: func(t *Txn) (changes bool, err error) {
 		w, err := t.posted(caller, id)
@@ -339,7 +339,7 @@ func (s *Store) endHold(ctx context.Context, caller delivery.Caller, id delivery
 			return false, err
 		}
 		if changes, err = end.due(w); changes {
-			places = t.mailPlaces(w.number, end.of)
+			places = t.recipientPlaces(w.number, end.of)
 		} else if err == nil {
 			outcome = t.outcome(w)
 		}
@@ -368,33 +368,33 @@ func (s *Store) endHold(ctx context.Context, caller delivery.Caller, id delivery
 	return outcome, err
 }
 
-func (t *Txn) release(w *welcome, held []mailPlace) {
+func (t *Txn) release(w *welcome, held []recipientPlace) {
 	w.releasedAt = t.now
 	t.uncountHold(w)
 	t.saveWelcome(w)
 	for _, p := range held {
-		d, m := t.mailAt(p)
+		d, m := t.recipientAt(p)
 		if m == nil || m.rec.State != delivery.Held {
 			continue
 		}
 		m.rec.Release(t.now)
 		m.order = t.next()
-		t.saveMail(d, m)
+		t.saveRecipient(d, m)
 		t.woken = append(t.woken, d.id)
 	}
 }
 
-func (t *Txn) cancel(w *welcome, waiting []mailPlace) {
+func (t *Txn) cancel(w *welcome, waiting []recipientPlace) {
 	w.cancelledAt = t.now
 	t.uncountHold(w)
 	t.saveWelcome(w)
 	for _, p := range waiting {
-		d, m := t.mailAt(p)
+		d, m := t.recipientAt(p)
 		if m == nil || m.rec.State != delivery.Held && m.rec.State != delivery.Pending {
 			continue
 		}
 		m.rec.End(delivery.Cancelled, t.now)
-		t.saveMail(d, m)
+		t.saveRecipient(d, m)
 		t.settled(m)
 		k := t.keyPackage(d, m.kp)
 		if k == nil {

@@ -116,7 +116,7 @@ func BenchmarkLargeDevice(b *testing.B) {
 				d.tombstones.set = t.now
 				t.fireTombstones(timer{due: t.now, row: numberKey(d.number)}, new(delivery.SweepResult))
 			},
-			"open mails": func(t *Txn, d *device) { t.openMails(d) },
+			"open recipients": func(t *Txn, d *device) { t.openRecipients(d) },
 		} {
 			b.Run(fmt.Sprintf("%s/n=%d", name, n), func(b *testing.B) {
 				s, id := openRoomy(b), deviceNo(0)
@@ -154,9 +154,9 @@ func fillDevice(b *testing.B, s *MemoryStore, id delivery.DeviceID, n int) {
 					t.saveKeyPackage(d, k)
 					continue
 				}
-				m := &mail{mailKey: mailKey{welcome: k.number}, rec: t.limits.NewMailRecord(false, t.now), kp: k.keyPackageKey}
+				m := &recipient{recipientKey: recipientKey{welcome: k.number}, rec: t.limits.NewRecipientRecord(false, t.now), kp: k.keyPackageKey}
 				m.rec.End(delivery.Acknowledged, t.now)
-				t.saveMail(d, m)
+				t.saveRecipient(d, m)
 				k.rec.End(delivery.Withdrawn, t.now)
 				t.saveKeyPackage(d, k)
 			}

@@ -33,10 +33,10 @@ type settling struct {
 	id   delivery.WelcomeID
 	ref  mls.KeyPackageRef
 
-	device  *device
-	keys    []mailKey // of those that it changes
-	mails   openMails // of last resorts that it withdraws
-	settled int
+	device     *device
+	keys       []recipientKey // of those that it changes
+	recipients openRecipients // of last resorts that it withdraws
+	settled    int
 }
 
 func (s *Store) settle(ctx context.Context, caller delivery.Caller, name delivery.DeviceID, id delivery.WelcomeID, ref mls.KeyPackageRef, as settlement) (int, error) {
@@ -47,12 +47,12 @@ func (s *Store) settle(ctx context.Context, caller delivery.Caller, name deliver
 
 func (c *settling) look(t *Txn) (changes bool, err error) {
 	*c = settling{settlement: c.settlement, name: c.name, id: c.id, ref: c.ref}
-	d, mails, err := t.received(c.name, c.id)
+	d, recipients, err := t.received(c.name, c.id)
 	if err != nil {
 		return false, err
 	}
 	found, undelivered := 0, 0
-	for _, m := range mails {
+	for _, m := range recipients {
 		if c.ref != "" && !t.isFor(d, m, c.ref) {
 			continue
 		}
@@ -61,9 +61,9 @@ func (c *settling) look(t *Txn) (changes bool, err error) {
 		if changed, err := rec.Settle(c.state, t.now); err != nil {
 			undelivered++
 		} else if changed {
-			c.keys = append(c.keys, m.mailKey)
-			if k := t.keyPackage(d, m.kp); c.withdraws(k) && c.mails == nil {
-				c.mails = t.openMails(d)
+			c.keys = append(c.keys, m.recipientKey)
+			if k := t.keyPackage(d, m.kp); c.withdraws(k) && c.recipients == nil {
+				c.recipients = t.openRecipients(d)
 			}
 		}
 	}
@@ -77,9 +77,9 @@ func (c *settling) look(t *Txn) (changes bool, err error) {
 	return len(c.keys) > 0, nil
 }
 
-// isFor reports whether a mail is for the KeyPackage with that ref.
-func (t *Txn) isFor(d *device, m *mail, ref mls.KeyPackageRef) bool {
-	if r := t.recipient(m.mailKey); !r.lost {
+// isFor reports whether a recipient is for the KeyPackage with that ref.
+func (t *Txn) isFor(d *device, m *recipient, ref mls.KeyPackageRef) bool {
+	if r := t.postedRecipient(m.recipientKey); !r.lost {
 		return r.ref == ref
 	}
 	k := t.keyPackage(d, m.kp)
@@ -98,9 +98,9 @@ func (c *settling) apply(t *Txn) error {
 		return ErrMoved
 	}
 	c.settled = 0
-	var those []*mail
+	var those []*recipient
 	for _, key := range c.keys {
-		m := t.mail(d, key)
+		m := t.recipient(d, key)
 		if m == nil {
 			return ErrMoved
 		}
@@ -108,7 +108,7 @@ func (c *settling) apply(t *Txn) error {
 		if changed, _ := rec.Settle(c.state, t.now); !changed {
 			return ErrMoved
 		}
-		if k := t.keyPackage(d, m.kp); c.withdraws(k) && !t.knows(c.mails, d, k) {
+		if k := t.keyPackage(d, m.kp); c.withdraws(k) && !t.knows(c.recipients, d, k) {
 			return ErrMoved
 		}
 		those = append(those, m)
@@ -122,16 +122,16 @@ func (c *settling) apply(t *Txn) error {
 	return nil
 }
 
-// applySettlement writes a mail that has just been settled. open says that it
+// applySettlement writes a recipient that has just been settled. open says that it
 // was not ended before.
-func (t *Txn) applySettlement(d *device, m *mail, open bool, c *settling) {
+func (t *Txn) applySettlement(d *device, m *recipient, open bool, c *settling) {
 	m.rec.Reason, m.rec.Detail = c.reason, c.detail
 	if !open {
-		t.saveMail(d, m) // a late acknowledgement: all else has ended already
+		t.saveRecipient(d, m) // a late acknowledgement: all else has ended already
 		return
 	}
-	t.closeMail(d, m)
+	t.closeRecipient(d, m)
 	if k := t.keyPackage(d, m.kp); c.withdraws(k) {
-		t.withdrawWith(d, k, t.current(c.mails, d, k))
+		t.withdrawWith(d, k, t.current(c.recipients, d, k))
 	}
 }

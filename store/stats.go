@@ -173,7 +173,7 @@ func (t *Txn) waiting(number uint64) (held, pending bool) {
 	if w == nil || w.open == 0 {
 		return false, false
 	}
-	t.eachMail(number, func(_ *device, m *mail) {
+	t.eachRecipient(number, func(_ *device, m *recipient) {
 		held = held || m.rec.State == delivery.Held
 		pending = pending || m.rec.State == delivery.Pending
 	})

@@ -200,7 +200,7 @@ func (s *Store) noteTime(ctx context.Context) error {
 	})
 }
 
-// fireDevice ends what a device has on the shelf, in use and in the mail and
+// fireDevice ends what a device has on the shelf, in use and waiting and
 // whose time has come.
 func (t *Txn) fireDevice(timer timer, r *delivery.SweepResult) { t.lookAtDevice(timer)(t, r) }
 
@@ -234,7 +234,7 @@ func (t *Txn) lookAtDevice(timer timer) firing {
 		return t.stillFires(timer, d, (*device).liveAlarm, (*Txn).sweepGone)
 	}
 	var keyPackages []keyPackage
-	var mails []mail
+	var recipients []recipient
 	var next alarm
 	// most bounds what is due; the rest is swept in another transaction.
 	most := func(due time.Time) bool {
@@ -242,7 +242,7 @@ func (t *Txn) lookAtDevice(timer timer) firing {
 			next.at(due)
 			return false
 		}
-		if len(keyPackages)+len(mails) >= sweepWrites {
+		if len(keyPackages)+len(recipients) >= sweepWrites {
 			next.at(t.sure)
 			return false
 		}
@@ -254,9 +254,9 @@ func (t *Txn) lookAtDevice(timer timer) firing {
 		}
 	}
 	for _, kind := range openKinds {
-		for _, m := range t.mails(d, kind) {
+		for _, m := range t.recipients(d, kind) {
 			if most(m.nextDue()) {
-				mails = append(mails, *m)
+				recipients = append(recipients, *m)
 			}
 		}
 	}
@@ -265,8 +265,8 @@ func (t *Txn) lookAtDevice(timer timer) firing {
 		for _, k := range keyPackages {
 			t.ageKeyPackage(d, &k, r)
 		}
-		for _, m := range mails {
-			t.ageMail(d, &m, r)
+		for _, m := range recipients {
+			t.ageRecipient(d, &m, r)
 		}
 	})
 }
@@ -288,7 +288,7 @@ func (t *Txn) sweepGone(d *device, r *delivery.SweepResult) {
 			if enough() {
 				return
 			}
-			t.endMailOf(d, decodeMail(readMailKey(key[numberBytes+1:]), t.get(kindDevices, key)), r)
+			t.sweepRecipient(d, decodeRecipient(readRecipientKey(key[numberBytes+1:]), t.get(kindDevices, key)), r)
 		}
 	}
 	live := t.keys(kindDevices, d.key(rowKeyPackage), sweepWrites)
@@ -316,11 +316,11 @@ func (t *Txn) sweepGone(d *device, r *delivery.SweepResult) {
 	t.purge(d)
 }
 
-func (t *Txn) endMailOf(d *device, m *mail, r *delivery.SweepResult) {
-	if d.endMail(m); m.rec.State == delivery.WelcomeExpired {
+func (t *Txn) sweepRecipient(d *device, m *recipient, r *delivery.SweepResult) {
+	if d.endRecipient(m); m.rec.State == delivery.WelcomeExpired {
 		r.ExpiredUnclaimed++
 	}
-	t.saveMail(d, m)
+	t.saveRecipient(d, m)
 	t.settled(m)
 	k := t.written(d, m.kp)
 	if k == nil {
@@ -360,7 +360,7 @@ func (t *Txn) ageKeyPackage(d *device, k *keyPackage, r *delivery.SweepResult) {
 	t.saveKeyPackage(d, k)
 }
 
-func (t *Txn) ageMail(d *device, m *mail, r *delivery.SweepResult) {
+func (t *Txn) ageRecipient(d *device, m *recipient, r *delivery.SweepResult) {
 	switch m.rec.StateAt(t.sure) {
 	case delivery.WelcomeExpired:
 		m.rec.End(delivery.WelcomeExpired, m.rec.Until)
@@ -372,7 +372,7 @@ func (t *Txn) ageMail(d *device, m *mail, r *delivery.SweepResult) {
 		d.live.at(m.nextDue())
 		return
 	}
-	t.closeMail(d, m)
+	t.closeRecipient(d, m)
 }
 
 // fireTombstones drops the bytes of a device's tombstones, and then those.
@@ -456,15 +456,15 @@ func (t *Txn) fireEnded(timer timer, _ *delivery.SweepResult) {
 	t.putHeader(w)
 	t.delPayload(w.number, partGroupInfo)
 	t.delPayload(w.number, partTree)
-	matched := make(map[mailKey]*recipient)
-	t.eachRecipient(number, func(key mailKey, r *recipient) bool {
+	matched := make(map[recipientKey]*postedRecipient)
+	t.eachPostedRecipient(number, func(key recipientKey, r *postedRecipient) bool {
 		if len(r.secret) > 0 || r.damaged {
 			r.secret, r.damaged, matched[key] = nil, false, r
 		}
 		return true
 	})
 	for key, r := range matched {
-		t.putRecipient(key, r)
+		t.putPostedRecipient(key, r)
 	}
 	t.setTimer(timerForget, w.endedAt.Add(t.limits.OutcomesKept), numberKey(w.number))
 }
@@ -500,8 +500,8 @@ func (t *Txn) forgetLost(number uint64) {
 
 // forgetWelcome removes all of a Welcome but its id.
 func (t *Txn) forgetWelcome(number uint64) {
-	t.eachMail(number, func(d *device, m *mail) {
-		t.del(kindDevices, d.mailRow(mailKind(m.was), m.mailKey))
+	t.eachRecipient(number, func(d *device, m *recipient) {
+		t.del(kindDevices, d.recipientRow(recipientKind(m.was), m.recipientKey))
 		t.counted.welcomes[m.was]--
 		t.purge(d)
 	})

@@ -49,7 +49,7 @@ type deviceSync struct {
 	done            int                 // next, before this transaction
 	withdrawn       []mls.KeyPackageRef // before it
 	fresh           int                 // of those
-	open            openMails
+	open            openRecipients
 	result          delivery.SyncResult
 }
 
@@ -59,7 +59,7 @@ func (c *deviceSync) look(t *Txn) (changes bool, err error) {
 	*c = deviceSync{id: c.id, digest: c.digest, refs: c.refs}
 	var live []*keyPackage
 	if d != nil {
-		c.number, c.changes, c.open, live = d.number, d.changes, t.openMails(d), t.liveKeyPackages(d)
+		c.number, c.changes, c.open, live = d.number, d.changes, t.openRecipients(d), t.liveKeyPackages(d)
 	}
 	if c.result.Digest = digestOf(neededOf(live)); c.result.Digest != c.digest {
 		return false, delivery.ErrInventoryChanged
@@ -136,7 +136,7 @@ func (c *deviceSync) withdrawNext(t *Txn, d *device) {
 			continue
 		}
 		if !t.knows(c.open, d, k) {
-			c.open = t.openMails(d) // somebody has posted since
+			c.open = t.openRecipients(d) // somebody has posted since
 		}
 		fresh := k.rec.Fresh(t.sure, t.now)
 		if t.withdrawWith(d, k, t.current(c.open, d, k)) {

@@ -7,7 +7,7 @@ import (
 
 // Timers. What ends by itself has an entry here with its time. When the row
 // moves on, the entry stays until its time and is then found stale. A device
-// has one entry for all that it has on the shelf, in use and in the mail, and
+// has one entry for all that it has on the shelf, in use and waiting, and
 // one for its tombstones.
 const (
 	timerDevice      = 1 + iota // device

@@ -111,7 +111,7 @@ func (t *Txn) delPayload(number uint64, part byte) {
 
 func partKey(number uint64, part byte) []byte { return append(numberKey(number), part) }
 
-func recipientKey(key mailKey) []byte {
+func postedRecipientKey(key recipientKey) []byte {
 	return appendIndex(partKey(key.welcome, partRecipient), key.index)
 }
 
@@ -258,10 +258,10 @@ func (t *Txn) uncountHold(w *welcome) {
 // matching is the Welcome that matched a KeyPackage last; nil if none has, or
 // if it is forgotten.
 func (t *Txn) matching(k *keyPackage) *welcome {
-	if k.mail == (mailKey{}) {
+	if k.recipient == (recipientKey{}) {
 		return nil
 	}
-	return t.header(k.mail.welcome)
+	return t.header(k.recipient.welcome)
 }
 
 func treeHash(tree []byte) []byte {
@@ -272,9 +272,10 @@ func treeHash(tree []byte) []byte {
 	return sum[:]
 }
 
-// A recipient is the row of one entry of secrets[]: the verdict when it was
-// posted, and what only that recipient is given.
-type recipient struct {
+// A postedRecipient is what a post wrote of a recipient, in a row of the Welcome: the
+// verdict, and what only that recipient is given. What has become of it since is the
+// recipient, in a row of its device.
+type postedRecipient struct {
 	verdict delivery.Status // empty if it matched
 	ref     mls.KeyPackageRef
 	device  uint64             // 0 if the poster may not know it
@@ -286,7 +287,7 @@ type recipient struct {
 
 // encoded returns the EncryptedGroupSecrets as the poster sent it. A ref is a
 // vector of at most 64 bytes (RFC 9420 §2.1.2).
-func (r *recipient) encoded() []byte {
+func (r *postedRecipient) encoded() []byte {
 	b := make([]byte, 0, 2+len(r.ref)+len(r.secret))
 	if n := len(r.ref); n < 1<<6 {
 		b = append(b, byte(n))
@@ -299,11 +300,11 @@ func (r *recipient) encoded() []byte {
 
 // afterRef is what follows the ref in an EncryptedGroupSecrets.
 func afterRef(s mls.EncryptedGroupSecrets) []byte {
-	head := &recipient{ref: s.NewMember}
+	head := &postedRecipient{ref: s.NewMember}
 	return s.Bytes()[len(head.encoded()):]
 }
 
-func (t *Txn) putRecipient(key mailKey, r *recipient) {
+func (t *Txn) putPostedRecipient(key recipientKey, r *postedRecipient) {
 	e := make(encoder, 0, 96)
 	e.string(string(r.verdict))
 	e.string(string(r.ref))
@@ -313,7 +314,7 @@ func (t *Txn) putRecipient(key mailKey, r *recipient) {
 	} else {
 		e.bytes(r.by[:])
 	}
-	place := recipientKey(key)
+	place := postedRecipientKey(key)
 	if !t.summed(key.welcome) {
 		t.put(kindWelcomes, place, append(e, r.secret...))
 		return
@@ -324,25 +325,25 @@ func (t *Txn) putRecipient(key mailKey, r *recipient) {
 }
 
 // recipient returns one that is lost if the row is missing or cannot be read.
-func (t *Txn) recipient(key mailKey) *recipient {
-	place := recipientKey(key)
-	return readRecipient(place, t.get(kindWelcomes, place), t.summed(key.welcome))
+func (t *Txn) postedRecipient(key recipientKey) *postedRecipient {
+	place := postedRecipientKey(key)
+	return readPostedRecipient(place, t.get(kindWelcomes, place), t.summed(key.welcome))
 }
 
-func readRecipient(key, row []byte, summed bool) (r *recipient) {
-	if row == nil || !readable(func() { r = decodeRecipient(key, row, summed) }) {
-		return &recipient{lost: true}
+func readPostedRecipient(key, row []byte, summed bool) (r *postedRecipient) {
+	if row == nil || !readable(func() { r = decodePostedRecipient(key, row, summed) }) {
+		return &postedRecipient{lost: true}
 	}
 	return r
 }
 
-// decodeRecipient reads a row of two parts, each with a checksum, as decodeHeader does.
-func decodeRecipient(key, row []byte, summed bool) *recipient {
+// decodePostedRecipient reads a row of two parts, each with a checksum, as decodeHeader does.
+func decodePostedRecipient(key, row []byte, summed bool) *postedRecipient {
 	d, rest := decoder(row), []byte(nil)
 	if summed {
 		d, rest = cutHead(key, row)
 	}
-	r := &recipient{verdict: delivery.Status(d.string()), ref: mls.KeyPackageRef(d.string()), device: d.number()}
+	r := &postedRecipient{verdict: delivery.Status(d.string()), ref: mls.KeyPackageRef(d.string()), device: d.number()}
 	copy(r.by[:], d.bytes())
 	if !summed {
 		r.secret = d
@@ -355,16 +356,16 @@ func decodeRecipient(key, row []byte, summed bool) *recipient {
 	return r
 }
 
-// eachRecipient calls yield for every entry of secrets[] of a Welcome, until it returns
+// eachPostedRecipient calls yield for every entry of secrets[] of a Welcome, until it returns
 // false.
-func (t *Txn) eachRecipient(welcome uint64, yield func(mailKey, *recipient) bool) {
+func (t *Txn) eachPostedRecipient(welcome uint64, yield func(recipientKey, *postedRecipient) bool) {
 	summed := t.summed(welcome)
 	for key, row := range t.scan(kindWelcomes, partKey(welcome, partRecipient), nil) {
 		if len(key) != numberBytes+1+indexBytes {
 			continue
 		}
 		index := key[numberBytes+1:]
-		if !yield(readMailKey(append(numberKey(welcome), index...)), readRecipient(key, row, summed)) {
+		if !yield(readRecipientKey(append(numberKey(welcome), index...)), readPostedRecipient(key, row, summed)) {
 			return
 		}
 	}
@@ -376,15 +377,15 @@ func (t *Txn) outcome(w *welcome) delivery.Outcome {
 		ID: w.id, PostedAt: w.postedAt, Hold: w.hold, RequireAll: w.requireAll, Cancelled: !w.cancelledAt.IsZero(),
 		Recipients: make([]delivery.Recipient, 0, w.recipients),
 	}
-	t.eachRecipient(w.number, func(key mailKey, r *recipient) bool {
+	t.eachPostedRecipient(w.number, func(key recipientKey, r *postedRecipient) bool {
 		o.Recipients = append(o.Recipients, t.describe(key, r))
 		return true
 	})
 	return o
 }
 
-// describe says of what cannot be read that it is damaged.
-func (t *Txn) describe(key mailKey, r *recipient) delivery.Recipient {
+// describe tells the poster of a recipient. It says that one whose row cannot be read is damaged.
+func (t *Txn) describe(key recipientKey, r *postedRecipient) delivery.Recipient {
 	answer := delivery.Recipient{Ref: r.ref, Status: r.verdict}
 	d := t.readDevice(r.device)
 	if d != nil {
@@ -400,7 +401,7 @@ func (t *Txn) describe(key mailKey, r *recipient) delivery.Recipient {
 	if d == nil {
 		return answer
 	}
-	m := t.mail(d, key)
+	m := t.recipient(d, key)
 	if m == nil {
 		return answer
 	}
@@ -411,47 +412,48 @@ func (t *Txn) describe(key mailKey, r *recipient) delivery.Recipient {
 	return answer
 }
 
-// A mailPlace is where the row of a recipient that matched lies.
-type mailPlace struct {
+// A recipientPlace says where the row of a recipient lies: of which device, and under which key.
+type recipientPlace struct {
 	device uint64
-	key    mailKey
+	key    recipientKey
 }
 
-// mailPlaces returns where those lie that are in a state that is wanted. What cannot be
-// read is left out.
-func (t *Txn) mailPlaces(welcome uint64, wanted func(delivery.WelcomeState) bool) (places []mailPlace) {
+// recipientPlaces returns the places of the recipients whose states are wanted. It leaves out
+// rows that it cannot read.
+func (t *Txn) recipientPlaces(welcome uint64, wanted func(delivery.WelcomeState) bool) (places []recipientPlace) {
 	for _, p := range t.matchedPlaces(welcome) {
-		if _, m := t.mailAt(p); m != nil && wanted(m.rec.State) {
+		if _, m := t.recipientAt(p); m != nil && wanted(m.rec.State) {
 			places = append(places, p)
 		}
 	}
 	return places
 }
 
-// matchedPlaces returns where the recipients that matched have their rows.
-func (t *Txn) matchedPlaces(welcome uint64) (places []mailPlace) {
-	t.eachRecipient(welcome, func(key mailKey, r *recipient) bool {
+// matchedPlaces returns the places of all recipients of a Welcome that matched.
+func (t *Txn) matchedPlaces(welcome uint64) (places []recipientPlace) {
+	t.eachPostedRecipient(welcome, func(key recipientKey, r *postedRecipient) bool {
 		if r.verdict == "" && !r.lost {
-			places = append(places, mailPlace{r.device, key})
+			places = append(places, recipientPlace{r.device, key})
 		}
 		return true
 	})
 	return places
 }
 
-// mailAt returns nil for what is not there or cannot be read.
-func (t *Txn) mailAt(p mailPlace) (*device, *mail) {
+// recipientAt reads the recipient at a place. It returns nil if the row is missing or cannot be
+// read.
+func (t *Txn) recipientAt(p recipientPlace) (*device, *recipient) {
 	d := t.readDevice(p.device)
 	if d == nil {
 		return nil, nil
 	}
-	return d, t.mail(d, p.key)
+	return d, t.recipient(d, p.key)
 }
 
-// eachMail calls fn for every recipient that matched, as far as it can be read.
-func (t *Txn) eachMail(welcome uint64, fn func(*device, *mail)) {
+// eachRecipient calls fn for every recipient that matched and whose row can be read.
+func (t *Txn) eachRecipient(welcome uint64, fn func(*device, *recipient)) {
 	for _, p := range t.matchedPlaces(welcome) {
-		if d, m := t.mailAt(p); m != nil {
+		if d, m := t.recipientAt(p); m != nil {
 			fn(d, m)
 		}
 	}

@@ -19,17 +19,17 @@ func placeOf(name string) int {
 
 // A sequence follows the records of an archive and knows what may come next.
 type sequence struct {
-	begun  bool
-	place  int
-	header Header
-	device *delivery.DeviceID
-	letter letter
-	counts Counts
+	begun   bool
+	place   int
+	header  Header
+	device  *delivery.DeviceID
+	welcome openWelcome
+	counts  Counts
 }
 
-// A letter is the Welcome that the next records may belong to, and what is still to
+// An openWelcome is the Welcome that the next records may belong to, and what is still to
 // come of it.
-type letter struct {
+type openWelcome struct {
 	*Welcome
 	groupInfo, tree int
 	treeHash        hash.Hash
@@ -61,16 +61,16 @@ func (s *sequence) next(r Record) error {
 		return s.within(r.Reservation>>reservationBits, r.GivenBack>>reservationBits)
 	case *Welcome:
 		s.counts.Welcomes++
-		s.letter = letter{Welcome: r, groupInfo: r.GroupInfo, treeHash: sha256.New()}
+		s.welcome = openWelcome{Welcome: r, groupInfo: r.GroupInfo, treeHash: sha256.New()}
 		if r.GroupInfo > 0 {
-			s.letter.tree = r.Tree
+			s.welcome.tree = r.Tree
 		}
 	case *Data:
 		s.counts.Data++
-		return s.letter.data(r)
+		return s.welcome.data(r)
 	case *Recipient:
 		s.counts.Recipients++
-		if err := s.letter.recipient(r); err != nil {
+		if err := s.welcome.recipient(r); err != nil {
 			return err
 		}
 		return s.within(r.Order)
@@ -97,7 +97,7 @@ func (s *sequence) moveTo(r Record) error {
 	case *Data, *Recipient:
 		return nil
 	}
-	return s.letter.whole()
+	return s.welcome.whole()
 }
 
 func (s *sequence) within(orders ...uint64) error {
@@ -107,7 +107,7 @@ func (s *sequence) within(orders ...uint64) error {
 	return nil
 }
 
-func (l *letter) data(d *Data) error {
+func (l *openWelcome) data(d *Data) error {
 	if l.Welcome == nil || d.Welcome != l.ID || l.recipients > 0 {
 		return fmt.Errorf("data of Welcome %s that is not behind it", d.Welcome)
 	}
@@ -125,7 +125,7 @@ func (l *letter) data(d *Data) error {
 	return nil
 }
 
-func (l *letter) recipient(r *Recipient) error {
+func (l *openWelcome) recipient(r *Recipient) error {
 	switch {
 	case l.Welcome == nil || r.Welcome != l.ID:
 		return fmt.Errorf("a recipient of Welcome %s that is not behind it", r.Welcome)
@@ -148,7 +148,7 @@ func (l *letter) recipient(r *Recipient) error {
 }
 
 // whole returns what is missing of a Welcome when another record comes.
-func (l *letter) whole() error {
+func (l *openWelcome) whole() error {
 	switch {
 	case l.Welcome == nil:
 		return nil

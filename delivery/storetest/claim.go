@@ -352,7 +352,7 @@ var settlePromises = []promise{
 		w.became(bob, b, delivery.StatusAcknowledged)
 		w.nothing(phone)
 	}},
-	{"with a ref one entry is settled, without it all that were given", func(w *world) {
+	{"with a ref one recipient is settled, without it all that were given", func(w *world) {
 		items := w.shelf(phone, 4)
 		id := w.send(bob, items...)
 		w.given(w.claim(phone, holding(items[:3]...)), id, id, id)

@@ -208,7 +208,7 @@ var damagePromises = append([]promise{
 		id := w.send(bob, k)
 		w.damage(Damage{Part: PartGroupInfo, Welcome: id})
 		w.nothing(phone)
-		same(w, "state", w.mailOf(k).State, delivery.Damaged)
+		same(w, "state", w.recipientOf(k).State, delivery.Damaged)
 		same(w, "counted", w.stats().Welcomes[delivery.Damaged], 1)
 	}},
 }, eachShared("a damaged Welcome ends for all who were not given it, and its poster is told", func(w *world, post func(...kp) welcomeID, part Part) {

@@ -43,8 +43,8 @@ func (w *world) welcomeHistory(id welcomeID) delivery.WelcomeHistory {
 	return h
 }
 
-// mailOf returns what became of a Welcome for k, of which there is one.
-func (w *world) mailOf(k kp) delivery.MailHistory {
+// recipientOf returns what became of a Welcome for k, of which there is one.
+func (w *world) recipientOf(k kp) delivery.RecipientHistory {
 	w.t.Helper()
 	h := w.keyPackageHistory(k)
 	same(w, "Welcomes", len(h.Welcomes)+h.MoreWelcomes, 1)
@@ -52,9 +52,9 @@ func (w *world) mailOf(k kp) delivery.MailHistory {
 	return h.Welcomes[0]
 }
 
-func mailIDs(mails []delivery.MailHistory) []welcomeID {
+func welcomeIDsOf(recipients []delivery.RecipientHistory) []welcomeID {
 	ids := []welcomeID{}
-	for _, m := range mails {
+	for _, m := range recipients {
 		ids = append(ids, m.ID)
 	}
 	return ids
@@ -97,7 +97,7 @@ var historyPromises = []promise{
 		same(w, "reserved by", h.ReservedBy, "bob")
 		at(w, "published", h.PublishedAt, published)
 		at(w, "reserved", h.ReservedAt, reserved)
-		m := w.mailOf(k)
+		m := w.recipientOf(k)
 		same(w, "Welcome", m.ID, id)
 		same(w, "state", m.State, delivery.Held)
 		same(w, "hold", m.Hold, true)
@@ -107,42 +107,42 @@ var historyPromises = []promise{
 
 		w.clock.Advance(time.Minute)
 		w.release(bob, id)
-		m = w.mailOf(k)
+		m = w.recipientOf(k)
 		same(w, "state", m.State, delivery.Pending)
 		same(w, "overdue", m.Overdue, false)
 		at(w, "released", m.ReleasedAt, w.clock.Now())
 		w.clock.Advance(time.Minute)
 		w.first(phone, id)
-		at(w, "delivered", w.mailOf(k).DeliveredAt, w.clock.Now())
+		at(w, "delivered", w.recipientOf(k).DeliveredAt, w.clock.Now())
 		w.clock.Advance(time.Minute)
 		_, err := w.store.Reject(w.ctx, self(phone), phone, id, "", delivery.ReasonUndecryptable, "no such group")
 		w.must(err)
-		m = w.mailOf(k)
+		m = w.recipientOf(k)
 		same(w, "state", m.State, delivery.Rejected)
 		same(w, "reason", words(m.Reason, m.Detail), "undecryptable no such group")
 		at(w, "ended", m.EndedAt, w.clock.Now())
 		same(w, "state", w.keyPackageHistory(k).State, delivery.Consumed)
-		same(w, "told to the device's", w.deviceHistory(phone, plenty).Welcomes, []delivery.MailHistory{m})
+		same(w, "told to the device's", w.deviceHistory(phone, plenty).Welcomes, []delivery.RecipientHistory{m})
 	}},
 	{"no caller rule hides anything", func(w *world) {
 		robot := delivery.Caller{Service: "backend"}
 		k := w.one(phone)
 		id := w.send(robot, k)
-		same(w, "poster", w.mailOf(k).PostedBy, robot.ID())
+		same(w, "poster", w.recipientOf(k).PostedBy, robot.ID())
 		same(w, "poster", w.welcomeHistory(id).PostedBy, robot.ID())
 		k = w.one(phone)
 		w.send(nobody, k)
-		same(w, "poster", w.mailOf(k).PostedBy, "")
+		same(w, "poster", w.recipientOf(k).PostedBy, "")
 	}},
 	{"a device that claims and leaves a Welcome has it overdue", func(w *world) {
 		asked, asleep, other := w.one(phone), w.one(tablet), w.one(phone)
 		id := w.send(bob, asked, asleep)
-		same(w, "overdue", w.mailOf(asked).Overdue, false)
+		same(w, "overdue", w.recipientOf(asked).Overdue, false)
 		w.given(w.claim(phone, holding(other)))
-		m := w.mailOf(asked)
+		m := w.recipientOf(asked)
 		same(w, "overdue", m.Overdue, true)
 		at(w, "withheld", m.WithheldAt, w.clock.Now())
-		same(w, "overdue", w.mailOf(asleep).Overdue, false)
+		same(w, "overdue", w.recipientOf(asleep).Overdue, false)
 		h := w.deviceHistory(phone, plenty)
 		same(w, "counts", words(h.Pending, h.Overdue, h.Held, h.Delivered), "1 1 0 0")
 		at(w, "oldest", h.OldestPending, m.PostedAt)
@@ -150,7 +150,7 @@ var historyPromises = []promise{
 		same(w, "counts", words(h.Pending, h.Overdue), "1 0")
 		w.given(w.claim(phone, skip(id)))
 		w.first(phone, id)
-		same(w, "overdue", w.mailOf(asked).Overdue, false)
+		same(w, "overdue", w.recipientOf(asked).Overdue, false)
 		h = w.deviceHistory(phone, plenty)
 		same(w, "counts", words(h.Pending, h.Overdue, h.Held, h.Delivered), "0 0 0 1")
 	}},
@@ -175,10 +175,10 @@ var historyPromises = []promise{
 		u := w.keyPackageHistory(unused)
 		same(w, "state", u.State, delivery.Expired)
 		at(w, "ended", u.EndedAt, u.NotAfter())
-		same(w, "state", w.mailOf(k).State, delivery.WelcomeExpired)
-		at(w, "ended", w.mailOf(k).EndedAt, posted.Add(30*day))
-		same(w, "state", w.mailOf(given).State, delivery.Lapsed)
-		at(w, "ended", w.mailOf(given).EndedAt, w.mailOf(given).DeliveredAt.Add(14*day))
+		same(w, "state", w.recipientOf(k).State, delivery.WelcomeExpired)
+		at(w, "ended", w.recipientOf(k).EndedAt, posted.Add(30*day))
+		same(w, "state", w.recipientOf(given).State, delivery.Lapsed)
+		at(w, "ended", w.recipientOf(given).EndedAt, w.recipientOf(given).DeliveredAt.Add(14*day))
 		h = w.deviceHistory(phone, plenty)
 		same(w, "counts", words(h.Pending, h.Held, h.Delivered, h.Stock.Available), "0 0 0 0")
 		for _, r := range h.KeyPackages {
@@ -189,12 +189,12 @@ var historyPromises = []promise{
 		k := w.one(phone)
 		id := w.send(bob, k)
 		w.cancel(bob, id)
-		same(w, "state", w.mailOf(k).State, delivery.Cancelled)
+		same(w, "state", w.recipientOf(k).State, delivery.Cancelled)
 		h := w.keyPackageHistory(k)
 		same(w, "state", words(h.State, h.ReservedBy), "reserved bob")
 		at(w, "cancelled", w.welcomeHistory(id).CancelledAt, w.clock.Now())
 		again := w.send(bob, k)
-		same(w, "newest first", mailIDs(w.keyPackageHistory(k).Welcomes), []welcomeID{again, id})
+		same(w, "newest first", welcomeIDsOf(w.keyPackageHistory(k).Welcomes), []welcomeID{again, id})
 	}},
 	{"a last resort is told with every Welcome that it matched", func(w *world) {
 		last := w.one(phone, mlstest.LastResort())
@@ -203,7 +203,7 @@ var historyPromises = []promise{
 		w.ack(phone, a)
 		h := w.keyPackageHistory(last)
 		same(w, "state", h.State, delivery.Available)
-		same(w, "those that wait first", mailIDs(h.Welcomes), []welcomeID{b, a})
+		same(w, "those that wait first", welcomeIDsOf(h.Welcomes), []welcomeID{b, a})
 		d := w.deviceHistory(phone, plenty)
 		same(w, "last resorts", len(d.LastResort), 1)
 		same(w, "stock", words(d.Stock.Available, d.Stock.Low), "0 true")

@@ -146,7 +146,7 @@ func (x explainer) device(d Device) []finding {
 		return append(found, x.removed(d))
 	}
 	for _, m := range d.Welcomes {
-		found = append(found, x.mail(d, m))
+		found = append(found, x.matched(d, m))
 	}
 	found = append(found, x.mismatches(d)...)
 	found = append(found, x.shelf(d)...)
@@ -335,7 +335,7 @@ func taker(d Device, r Refusal) string {
 // postedSince reports whether the one who was refused has posted a Welcome for the
 // device since.
 func (x explainer) postedSince(d Device, r Refusal) bool {
-	return slices.ContainsFunc(d.Welcomes, func(m delivery.MailHistory) bool {
+	return slices.ContainsFunc(d.Welcomes, func(m delivery.RecipientHistory) bool {
 		return m.PostedBy == r.Who && m.PostedAt.After(r.Last)
 	})
 }

@@ -22,7 +22,7 @@ func (x explainer) part(d Device) Part {
 			l.keyPackage(r)
 		}
 		for _, m := range d.Welcomes {
-			l.mail(m)
+			l.recipient(m)
 		}
 		if d.Removed && !d.RemovedAt.IsZero() {
 			l.note(d.RemovedAt, "the device was removed", "", "")
@@ -99,7 +99,7 @@ func (x explainer) keyPackagePart(k KeyPackage) Part {
 		}
 		l.keyPackage(k.KeyPackageRecord)
 		for _, m := range k.Welcomes {
-			l.mail(m)
+			l.recipient(m)
 		}
 	}
 	for _, r := range k.Unmatched {
@@ -166,7 +166,7 @@ func (l *log) keyPackage(r delivery.KeyPackageRecord) {
 	}
 }
 
-func (l *log) mail(m delivery.MailHistory) {
+func (l *log) recipient(m delivery.RecipientHistory) {
 	ref, id, welcome := m.Ref.String(), shortWelcome(m.ID), m.ID.String()
 	posted := who(m.PostedBy) + " posted " + id + " for " + theRef
 	if m.Hold {

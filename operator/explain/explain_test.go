@@ -89,9 +89,9 @@ func atTheLimit(f *Facts) {
 func lastResort(r *delivery.KeyPackageRecord) { r.LastResort = true }
 
 // gets adds a Welcome of Bob's that was posted so long ago.
-func (l *life) gets(s delivery.WelcomeState, ago time.Duration, change ...func(*delivery.MailHistory)) *life {
+func (l *life) gets(s delivery.WelcomeState, ago time.Duration, change ...func(*delivery.RecipientHistory)) *life {
 	posted := now.Add(-ago)
-	m := delivery.MailHistory{ID: delivery.WelcomeID{byte(len(l.Welcomes) + 1)}, Ref: refOf('A'), PostedBy: "bob"}
+	m := delivery.RecipientHistory{ID: delivery.WelcomeID{byte(len(l.Welcomes) + 1)}, Ref: refOf('A'), PostedBy: "bob"}
 	m.State, m.PostedAt, m.ReleasedAt, m.Until = s, posted, posted, posted.Add(30*day)
 	switch s {
 	case delivery.Held:
@@ -111,7 +111,7 @@ func (l *life) gets(s delivery.WelcomeState, ago time.Duration, change ...func(*
 	for _, c := range change {
 		c(&m)
 	}
-	l.Welcomes = append([]delivery.MailHistory{m}, l.Welcomes...)
+	l.Welcomes = append([]delivery.RecipientHistory{m}, l.Welcomes...)
 	return l
 }
 
@@ -127,10 +127,10 @@ func back(reason delivery.GiveBackReason, ago time.Duration) func(*delivery.KeyP
 	}
 }
 
-func (l *life) overdue(m *delivery.MailHistory) { m.Overdue = true; l.Overdue++ }
-func withheld(m *delivery.MailHistory)          { m.WithheldAt = m.PostedAt.Add(time.Minute) }
-func rejected(r delivery.Reason, detail string) func(*delivery.MailHistory) {
-	return func(m *delivery.MailHistory) { m.Reason, m.Detail = r, detail }
+func (l *life) overdue(m *delivery.RecipientHistory) { m.Overdue = true; l.Overdue++ }
+func withheld(m *delivery.RecipientHistory)          { m.WithheldAt = m.PostedAt.Add(time.Minute) }
+func rejected(r delivery.Reason, detail string) func(*delivery.RecipientHistory) {
+	return func(m *delivery.RecipientHistory) { m.Reason, m.Detail = r, detail }
 }
 
 func again(times int, r Refusal) Refusal {
@@ -457,8 +457,8 @@ func check(t *testing.T, e Explanation) {
 func TestAStrangersTextTakesNoEffect(t *testing.T) {
 	const evil = "\x1b]0;owned\a\x1b[2J\u202egnp.exe\x00%s%d\r\nWhat to do\n\u0085\u200b<script>alert(1)</script>"
 	l := healthy().has(1, delivery.Reserved, time.Hour, func(r *delivery.KeyPackageRecord) { r.ReservedBy = evil })
-	l.gets(delivery.Rejected, time.Hour, rejected(evil, evil), func(m *delivery.MailHistory) { m.PostedBy = evil })
-	l.gets(delivery.Held, 2*time.Hour, func(m *delivery.MailHistory) { m.PostedBy = "service/" + evil })
+	l.gets(delivery.Rejected, time.Hour, rejected(evil, evil), func(m *delivery.RecipientHistory) { m.PostedBy = evil })
+	l.gets(delivery.Held, 2*time.Hour, func(m *delivery.RecipientHistory) { m.PostedBy = "service/" + evil })
 	l.with(func(d *Device) {
 		d.DeviceHistory.Device.Name = evil
 		bad := Refusal{First: now, Last: now, Count: 3, Who: evil, Request: evil, Status: 400, Code: evil, Detail: evil}

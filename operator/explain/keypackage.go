@@ -34,7 +34,7 @@ func (x explainer) keyPackageFindings(k KeyPackage) (found []finding) {
 	}
 	found = append(found, x.unmatched(k)...)
 	for _, m := range k.Welcomes {
-		found = append(found, x.mail(k.Owner, m))
+		found = append(found, x.matched(k.Owner, m))
 	}
 	if k.Owner.Removed {
 		f := x.removed(k.Owner)
@@ -130,7 +130,7 @@ func (x explainer) recipient(w Welcome, k KeyPackage) []finding {
 	}
 	for _, m := range k.Welcomes {
 		if m.ID == w.ID {
-			return []finding{x.mail(k.Owner, m)}
+			return []finding{x.matched(k.Owner, m)}
 		}
 	}
 	return x.keyPackageFindings(k)

@@ -93,7 +93,7 @@ func (x explainer) aged(at time.Time, r rank) rank { return older(r, x.days(at))
 
 // over is the rank of the end of a Welcome: if the device has joined with another one
 // since, it says less.
-func (x explainer) over(d Device, m delivery.MailHistory, r rank) rank {
+func (x explainer) over(d Device, m delivery.RecipientHistory, r rank) rank {
 	age := x.days(m.EndedAt)
 	for _, other := range d.Welcomes {
 		if other.State == delivery.Acknowledged && other.PostedAt.After(m.PostedAt) {

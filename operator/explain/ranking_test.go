@@ -13,9 +13,9 @@ func TestWhatIsOlderComesLater(t *testing.T) {
 	x := explainer{Facts{Now: time.Now()}}
 	hours := func(n int) time.Time { return x.Now.Add(-time.Duration(n) * time.Hour) }
 	joined := Device{}
-	joined.Welcomes = []delivery.MailHistory{{}}
+	joined.Welcomes = []delivery.RecipientHistory{{}}
 	joined.Welcomes[0].State, joined.Welcomes[0].PostedAt = delivery.Acknowledged, hours(1)
-	ended := func(at time.Time) (m delivery.MailHistory) {
+	ended := func(at time.Time) (m delivery.RecipientHistory) {
 		m.PostedAt, m.EndedAt = at, at
 		return m
 	}

@@ -9,7 +9,7 @@ const (
 	deviceBytes     = 512 // of a device, which may be new
 	keyPackageBytes = 352 // of a KeyPackage and its tombstone, reserved and given back meanwhile
 	welcomeBytes    = 768 // of a Welcome
-	mailBytes       = 640 // of a Welcome for one recipient, with what may be said when it is rejected
+	recipientBytes  = 640 // of a Welcome for one recipient, with what may be said when it is rejected
 	answerBytes     = 320 // of an answer that is remembered
 	rememberedBytes = 64  // of a user or a device in it
 )
@@ -66,7 +66,7 @@ func sizeOf(device delivery.DeviceID, items []delivery.NewKeyPackage, stored []b
 
 // PostingSize is what a Welcome takes.
 func PostingSize(p delivery.Posting, poster delivery.Caller) int {
-	return welcomeBytes + len(poster.ID()) + len(p.Welcome.Bytes()) + len(p.RatchetTree) + len(p.Context) + len(p.Welcome.Secrets)*mailBytes
+	return welcomeBytes + len(poster.ID()) + len(p.Welcome.Bytes()) + len(p.RatchetTree) + len(p.Context) + len(p.Welcome.Secrets)*recipientBytes
 }
 
 // NamedSize is what RememberedSize will be at least.

@@ -190,7 +190,7 @@ func (c *client) readRecipients(r *record, a answer) error {
 	if err := json.Unmarshal(a.body, &body); err != nil {
 		return differ("%s: the answer is no JSON: %v", r, err)
 	}
-	r.told, r.mails, r.wholly = make(map[*keyPackage]string), make(map[*keyPackage]mail), body.Cancelled
+	r.told, r.recipients, r.wholly = make(map[*keyPackage]string), make(map[*keyPackage]recipient), body.Cancelled
 	if !r.good() && r.code != "no_matching_key_package" {
 		return nil
 	}
@@ -203,8 +203,8 @@ func (c *client) readRecipients(r *record, a answer) error {
 			return differ("%s: recipient %d is %s of %s/%s, it was posted for %s of %s", r, i, told.Ref, told.User, told.Device, kp.ref, kp.device.id)
 		}
 		// Nobody is known to the server, so only who matches is named.
-		m := mail{told.User != "", delivery.Status(told.Status)}
-		r.told[kp], r.mails[kp] = m.String(), m
+		m := recipient{told.User != "", delivery.Status(told.Status)}
+		r.told[kp], r.recipients[kp] = m.String(), m
 	}
 	return nil
 }

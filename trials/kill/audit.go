@@ -76,7 +76,7 @@ func (r *run) claimRest(final bool) error {
 // held reports whether the Welcome may wait for its release.
 func held(w *welcome, kp *keyPackage) bool {
 	return slices.ContainsFunc(kp.with(w).states, func(s state) bool {
-		m, ok := s.mails.of(w.number)
+		m, ok := s.recipients.of(w.number)
 		return ok && m.matched && m.status == delivery.StatusHeld
 	})
 }
@@ -119,7 +119,7 @@ func (r *run) scope(final bool) (kps []*keyPackage, welcomes []*welcome) {
 		for _, kp := range list {
 			for _, l := range kp.lives() {
 				for _, s := range l.states {
-					for number := range s.mails.all {
+					for number := range s.recipients.all {
 						open[number] = true
 					}
 				}
@@ -389,7 +389,7 @@ func (c *checker) compareWelcome(ctx context.Context, store delivery.Store, w *w
 	}
 	for i, kp := range w.recipients {
 		l := kp.with(w)
-		m, _ := l.states[0].mails.of(w.number)
+		m, _ := l.states[0].recipients.of(w.number)
 		if got := outcome.Recipients[i]; got.Ref != kp.ref || got.Status != m.status || got.Matched != m.matched {
 			return &difference{fmt.Sprintf("in the file, %s is %s for %s, by the records %s", w.life.name, got.Status, kp.ref, m), l.tell()}
 		}

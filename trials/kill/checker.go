@@ -137,7 +137,7 @@ func (kp *keyPackage) mayChange() bool {
 	for _, l := range kp.lives() {
 		for _, s := range l.states {
 			// One that is not there may have been forgotten by a restore, and come again.
-			if s.kp == ofLastResort && s.mails.open() || s.kp != ofLastResort && (s.kp == 0 || s.needed()) {
+			if s.kp == ofLastResort && s.recipients.open() || s.kp != ofLastResort && (s.kp == 0 || s.needed()) {
 				return true
 			}
 		}
@@ -185,7 +185,7 @@ func (n *census) add(s state) {
 	if s.kp != 0 && s.kp != ofLastResort {
 		n.keyPackages[s.kp]++
 	}
-	for _, m := range s.mails.all {
+	for _, m := range s.recipients.all {
 		if m.matched {
 			n.welcomes[m.status]++
 		}

@@ -44,7 +44,7 @@ func where(l *life[state], r *record, ok func(state) bool) {
 // lives are those of a KeyPackage and, for a last resort, of each of its Welcomes.
 func (kp *keyPackage) lives() []*life[state] {
 	lives := []*life[state]{&kp.life}
-	for _, l := range kp.mails {
+	for _, l := range kp.recipients {
 		lives = append(lives, l)
 	}
 	return lives
@@ -55,10 +55,10 @@ func (kp *keyPackage) with(w *welcome) *life[state] {
 	if !kp.lastResort {
 		return &kp.life
 	}
-	l := kp.mails[w]
+	l := kp.recipients[w]
 	if l == nil {
 		l = &life[state]{name: "KeyPackage " + kp.ref.String() + " with " + w.life.name, kp: kp, states: []state{{kp: ofLastResort}}}
-		kp.mails[w] = l
+		kp.recipients[w] = l
 	}
 	return l
 }
@@ -156,9 +156,9 @@ func takeBack(s state) []state {
 	if s.kp == delivery.Consumed || s.kp == 0 {
 		return []state{s}
 	}
-	for number, m := range s.mails.all {
+	for number, m := range s.recipients.all {
 		if m.waits() {
-			s.mails = s.mails.with(number, mail{true, delivery.StatusWithdrawn})
+			s.recipients = s.recipients.with(number, recipient{true, delivery.StatusWithdrawn})
 		}
 	}
 	if !s.kp.Ended() && s.kp != ofLastResort {
@@ -187,7 +187,7 @@ func syncOther(told string, s state) []state {
 		return only(takeBack(s)[0], s.kp != delivery.Consumed && s.kp != 0)
 	}
 	if s.kp == ofLastResort {
-		return only(s, !s.mails.open())
+		return only(s, !s.recipients.open())
 	}
 	return only(s, s.kp == delivery.Consumed || !s.needed())
 }
@@ -232,9 +232,9 @@ func removed(r *record) {
 
 func removeAll(s state) []state {
 	s = takeBack(s)[0]
-	for number, m := range s.mails.all {
+	for number, m := range s.recipients.all {
 		if m.matched && m.status == delivery.StatusDelivered {
-			s.mails = s.mails.with(number, mail{true, delivery.StatusLapsed})
+			s.recipients = s.recipients.with(number, recipient{true, delivery.StatusLapsed})
 		}
 	}
 	return []state{s}
@@ -252,7 +252,7 @@ func inventoried(r *record) {
 			continue
 		}
 		for _, l := range kp.lives() {
-			where(l, r, func(s state) bool { return s.kp == ofLastResort && !s.mails.open() || !s.needed() })
+			where(l, r, func(s state) bool { return s.kp == ofLastResort && !s.recipients.open() || !s.needed() })
 		}
 	}
 }

@@ -45,27 +45,27 @@ type attempt struct {
 // A record is a request that was answered, after as many attempts as it took,
 // with what the last one was told.
 type record struct {
-	what     string
-	client   string
-	device   *device       // whose path it was; nil where there is none
-	user     string        // of a list
-	welcome  *welcome      // posted, or asked about
-	key      string        // Idempotency-Key
-	attempts []attempt     // the last one was answered
-	status   int           // of the answer
-	code     string        // of the answer, if it is a problem
-	sent     []*keyPackage // that the request names
-	suite    mls.CipherSuite
-	told     map[*keyPackage]string // what the answer says of each
-	mails    map[*keyPackage]mail   // what it says of each recipient
-	given    []given                // by a claim
-	skipped  []*welcome             // by a claim
-	epoch    string                 // that a publication names
-	shelved  bool                   // what a publication names was made after the last restore
-	complete bool                   // the answer would name what it does not name
-	filtered bool                   // by a claim: it gives only what is for sent
-	present  map[*device]bool       // in the answer to devices
-	wholly   bool                   // cancelled, by an outcome
+	what       string
+	client     string
+	device     *device       // whose path it was; nil where there is none
+	user       string        // of a list
+	welcome    *welcome      // posted, or asked about
+	key        string        // Idempotency-Key
+	attempts   []attempt     // the last one was answered
+	status     int           // of the answer
+	code       string        // of the answer, if it is a problem
+	sent       []*keyPackage // that the request names
+	suite      mls.CipherSuite
+	told       map[*keyPackage]string    // what the answer says of each
+	recipients map[*keyPackage]recipient // what it says of each recipient
+	given      []given                   // by a claim
+	skipped    []*welcome                // by a claim
+	epoch      string                    // that a publication names
+	shelved    bool                      // what a publication names was made after the last restore
+	complete   bool                      // the answer would name what it does not name
+	filtered   bool                      // by a claim: it gives only what is for sent
+	present    map[*device]bool          // in the answer to devices
+	wholly     bool                      // cancelled, by an outcome
 }
 
 // A given is one Welcome in the answer to a claim.
@@ -127,7 +127,7 @@ type life[S comparable] struct {
 	states  []S         // one of these, when the events begin
 	events  []event[S]
 	records []*record // all that ever had to do with it
-	mailed  bool      // a Welcome was posted for it
+	posted  bool      // a Welcome was posted for it
 }
 
 // add notes what a record means to the object: each attempt without an answer may
@@ -157,7 +157,7 @@ type keyPackage struct {
 	bytes      []byte
 	epoch      string // that the device knew when it was made
 	life       life[state]
-	mails      map[*welcome]*life[state] // of a last resort, for which any number of Welcomes may come
+	recipients map[*welcome]*life[state] // of a last resort, for which any number of Welcomes may come
 }
 
 // A device is one of a user.
@@ -257,7 +257,7 @@ func (b *books) addKeyPackage(d *device, bare []byte, lastResort bool) *keyPacka
 	kp := &keyPackage{ref: parsed.Ref(), device: d, suite: parsed.CipherSuite, lastResort: lastResort, bytes: bare}
 	kp.life = life[state]{name: "KeyPackage " + kp.ref.String(), kp: kp, states: []state{{}}}
 	if lastResort {
-		kp.mails = make(map[*welcome]*life[state])
+		kp.recipients = make(map[*welcome]*life[state])
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -16,8 +16,8 @@ const ofLastResort delivery.KeyPackageState = 100
 // A state is what a KeyPackage and the Welcomes for it are in. It is zero before
 // the KeyPackage is published.
 type state struct {
-	kp    delivery.KeyPackageState
-	mails mails
+	kp         delivery.KeyPackageState
+	recipients recipients
 }
 
 func (s state) String() string {
@@ -28,14 +28,14 @@ func (s state) String() string {
 	case ofLastResort:
 		kp = "last resort"
 	}
-	for number, m := range s.mails.all {
+	for number, m := range s.recipients.all {
 		kp += fmt.Sprintf(", Welcome %d %s", number, m)
 	}
 	return kp
 }
 
 // needed reports whether the device has to keep the private key.
-func (s state) needed() bool { return s.kp != 0 && (!s.kp.Ended() || s.mails.open()) }
+func (s state) needed() bool { return s.kp != 0 && (!s.kp.Ended() || s.recipients.open()) }
 
 // matchable reports whether a Welcome may name the KeyPackage.
 func (s state) matchable() bool {
@@ -59,24 +59,24 @@ func (s state) explains(verdict delivery.Status) bool {
 	return false
 }
 
-// A mail is what a poster is told of one recipient.
-type mail struct {
+// A recipient is what a poster is told of one.
+type recipient struct {
 	matched bool
 	status  delivery.Status
 }
 
 // open: it may still be given to the device.
-func (m mail) open() bool {
+func (m recipient) open() bool {
 	return m.matched && (m.waits() || m.status == delivery.StatusDelivered)
 }
 
 // waits: it has not been given to the device yet.
-func (m mail) waits() bool {
+func (m recipient) waits() bool {
 	return m.matched && (m.status == delivery.StatusHeld || m.status == delivery.StatusPending)
 }
 
 // given: it has been given to the device at some time.
-func (m mail) given() bool {
+func (m recipient) given() bool {
 	switch m.status {
 	case delivery.StatusDelivered, delivery.StatusAcknowledged, delivery.StatusRejected, delivery.StatusLapsed:
 		return m.matched
@@ -84,18 +84,18 @@ func (m mail) given() bool {
 	return false
 }
 
-func (m mail) String() string {
+func (m recipient) String() string {
 	if !m.matched {
 		return "refused as " + string(m.status)
 	}
 	return string(m.status)
 }
 
-// mails are what the Welcomes for one KeyPackage are in, by their numbers, in a
+// recipients are what the Welcomes for one KeyPackage are in, by their numbers, in a
 // form that can be compared.
-type mails string
+type recipients string
 
-const mailBytes = 6 // number(4), matched(1), status(1)
+const recipientBytes = 6 // number(4), matched(1), status(1)
 
 var statuses = []delivery.Status{
 	delivery.StatusHeld, delivery.StatusPending, delivery.StatusDelivered, delivery.StatusAcknowledged,
@@ -103,27 +103,27 @@ var statuses = []delivery.Status{
 	delivery.StatusUnknown, delivery.StatusConsumed, delivery.StatusTaken,
 }
 
-func (l mails) all(yield func(number uint32, m mail) bool) {
-	for i := 0; i < len(l); i += mailBytes {
-		one := []byte(l[i : i+mailBytes])
-		if !yield(binary.BigEndian.Uint32(one), mail{one[4] == 1, statuses[one[5]]}) {
+func (l recipients) all(yield func(number uint32, m recipient) bool) {
+	for i := 0; i < len(l); i += recipientBytes {
+		one := []byte(l[i : i+recipientBytes])
+		if !yield(binary.BigEndian.Uint32(one), recipient{one[4] == 1, statuses[one[5]]}) {
 			return
 		}
 	}
 }
 
 // of returns what the Welcome is in; false if it is not there.
-func (l mails) of(number uint32) (mail, bool) {
+func (l recipients) of(number uint32) (recipient, bool) {
 	for n, m := range l.all {
 		if n == number {
 			return m, true
 		}
 	}
-	return mail{}, false
+	return recipient{}, false
 }
 
-// with returns mails in which the Welcome is in m.
-func (l mails) with(number uint32, m mail) mails {
+// with returns recipients in which the Welcome is in m.
+func (l recipients) with(number uint32, m recipient) recipients {
 	one := binary.BigEndian.AppendUint32(nil, number)
 	matched := byte(0)
 	if m.matched {
@@ -131,16 +131,16 @@ func (l mails) with(number uint32, m mail) mails {
 	}
 	one = append(one, matched, byte(slices.Index(statuses, m.status)))
 	list := []string{string(one)}
-	for i := 0; i < len(l); i += mailBytes {
+	for i := 0; i < len(l); i += recipientBytes {
 		if string(l[i:i+4]) != string(one[:4]) {
-			list = append(list, string(l[i:i+mailBytes]))
+			list = append(list, string(l[i:i+recipientBytes]))
 		}
 	}
 	slices.Sort(list)
-	return mails(strings.Join(list, ""))
+	return recipients(strings.Join(list, ""))
 }
 
-func (l mails) open() bool {
+func (l recipients) open() bool {
 	for _, m := range l.all {
 		if m.open() {
 			return true

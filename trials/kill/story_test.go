@@ -71,30 +71,30 @@ func (s *story) make(recipients ...*keyPackage) *welcome {
 }
 
 // tells is what an answer says of the recipients of w.
-func (s *story) tells(what string, w *welcome, as ...mail) record {
-	r := record{what: what, welcome: w, sent: w.recipients, mails: make(map[*keyPackage]mail), told: make(map[*keyPackage]string)}
+func (s *story) tells(what string, w *welcome, as ...recipient) record {
+	r := record{what: what, welcome: w, sent: w.recipients, recipients: make(map[*keyPackage]recipient), told: make(map[*keyPackage]string)}
 	for i, m := range as {
-		r.mails[w.recipients[i]], r.told[w.recipients[i]] = m, m.String()
+		r.recipients[w.recipients[i]], r.told[w.recipients[i]] = m, m.String()
 	}
 	return r
 }
 
 var (
-	isHeld         = mail{true, delivery.StatusHeld}
-	isPending      = mail{true, delivery.StatusPending}
-	isDelivered    = mail{true, delivery.StatusDelivered}
-	isAcknowledged = mail{true, delivery.StatusAcknowledged}
-	isCancelled    = mail{true, delivery.StatusCancelled}
-	isTaken        = mail{false, delivery.StatusTaken}
+	isHeld         = recipient{true, delivery.StatusHeld}
+	isPending      = recipient{true, delivery.StatusPending}
+	isDelivered    = recipient{true, delivery.StatusDelivered}
+	isAcknowledged = recipient{true, delivery.StatusAcknowledged}
+	isCancelled    = recipient{true, delivery.StatusCancelled}
+	isTaken        = recipient{false, delivery.StatusTaken}
 )
 
-func (s *story) posts(w *welcome, as ...mail) *record {
+func (s *story) posts(w *welcome, as ...recipient) *record {
 	r := s.tells(post, w, as...)
 	r.status = 201
 	return s.happens(r)
 }
 
-func (s *story) asks(w *welcome, as ...mail) *record {
+func (s *story) asks(w *welcome, as ...recipient) *record {
 	return s.happens(s.tells(readOutcome, w, as...))
 }
 
@@ -190,7 +190,7 @@ var brokenPromises = map[string]func(s *story){
 	"a rejection that undoes an acknowledgement": func(s *story) {
 		g := s.joined()
 		s.settles(reject, g)
-		s.asks(g.welcome, mail{true, delivery.StatusRejected})
+		s.asks(g.welcome, recipient{true, delivery.StatusRejected})
 	},
 	"a Welcome that is gone": func(s *story) {
 		w, _ := s.sends()
@@ -360,7 +360,7 @@ var keptPromises = map[string]func(s *story){
 		s.owner(withdraw, 204, kp)
 		s.posts(w, isPending)
 		s.meanwhile(2)
-		s.asks(w, mail{true, delivery.StatusWithdrawn})
+		s.asks(w, recipient{true, delivery.StatusWithdrawn})
 	},
 	"a reservation that was made before its answer was lost": func(s *story) {
 		kp := s.shelf()

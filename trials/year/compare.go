@@ -119,7 +119,7 @@ func (y *year) countWelcomes(ctx context.Context, c *census, now time.Time) erro
 		kept = append(kept, w)
 		w.count(c, !ended || now.Before(forget))
 		if ended {
-			c.outcomes += len(w.mails)
+			c.outcomes += len(w.recipients)
 		}
 		if !ended {
 			c.welcomeBytes += w.size
@@ -134,7 +134,7 @@ func (y *year) countWelcomes(ctx context.Context, c *census, now time.Time) erro
 }
 
 func (w *welcome) count(c *census, certain bool) {
-	for _, m := range w.mails {
+	for _, m := range w.recipients {
 		c.mostW[m.rec.State]++
 		if certain {
 			c.leastW[m.rec.State]++
@@ -146,7 +146,7 @@ func (w *welcome) count(c *census, certain bool) {
 }
 
 func (w *welcome) heldTooLong(l delivery.Limits, now time.Time) bool {
-	for _, m := range w.mails {
+	for _, m := range w.recipients {
 		if !m.rec.ReleasedAt.IsZero() {
 			return false
 		}

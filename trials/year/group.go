@@ -289,7 +289,7 @@ func (y *year) posted(g *group, now time.Time) error {
 		}
 		k.matched(w, y.limits, now)
 	}
-	y.count("recipient", len(w.mails))
+	y.count("recipient", len(w.recipients))
 	y.welcomes = append(y.welcomes, w)
 	g.welcome = w
 	return nil

@@ -128,7 +128,7 @@ func (d *device) gone(now time.Time) {
 	for _, k := range d.keyPackages {
 		k.withdrawn(now)
 	}
-	for _, m := range d.mails {
+	for _, m := range d.recipients {
 		if m.rec.State == delivery.Delivered {
 			m.end(delivery.Lapsed, now, now)
 		}

@@ -30,26 +30,26 @@ type keyPackage struct {
 	closed time.Time // when it ended and its last Welcome had, too
 }
 
-// A mail is what one recipient gets of a Welcome that was accepted for it.
-type mail struct {
-	rec     delivery.MailRecord
+// A recipient is a KeyPackage that a Welcome matched, and what has become of the Welcome for it.
+type recipient struct {
+	rec     delivery.RecipientRecord
 	welcome *welcome
 	kp      *keyPackage
 }
 
 // A welcome is one that the store has accepted for at least one recipient.
 type welcome struct {
-	id        delivery.WelcomeID
-	poster    delivery.Caller
-	hold      bool
-	cancelled bool
-	postedAt  time.Time
-	size      int // with tree, as it was posted
-	groupInfo [sha256.Size]byte
-	mails     []*mail
+	id         delivery.WelcomeID
+	poster     delivery.Caller
+	hold       bool
+	cancelled  bool
+	postedAt   time.Time
+	size       int // with tree, as it was posted
+	groupInfo  [sha256.Size]byte
+	recipients []*recipient
 }
 
-// age does what time does to a KeyPackage that has no mail under way.
+// age does what time does to a KeyPackage for which no Welcome is under way.
 func (k *keyPackage) age(now time.Time) {
 	switch state := k.rec.StateAt(now); {
 	case state == k.rec.State:
@@ -68,15 +68,15 @@ func (k *keyPackage) close(now time.Time) {
 	}
 }
 
-// age does what time does to a mail.
-func (m *mail) age(now time.Time) {
+// age does what time does to a recipient.
+func (m *recipient) age(now time.Time) {
 	if state := m.rec.StateAt(now); state != m.rec.State {
 		m.end(state, m.rec.Until, now)
 	}
 }
 
-// end moves a mail that has not ended to its end, and its KeyPackage with it.
-func (m *mail) end(s delivery.WelcomeState, at, now time.Time) {
+// end moves a recipient that has not ended to its end, and its KeyPackage with it.
+func (m *recipient) end(s delivery.WelcomeState, at, now time.Time) {
 	m.rec.End(s, at)
 	m.kp.rec.Open--
 	if m.kp.rec.State == delivery.Matched {
@@ -87,9 +87,9 @@ func (m *mail) end(s delivery.WelcomeState, at, now time.Time) {
 
 // matched notes that the store has accepted a Welcome for k.
 func (k *keyPackage) matched(w *welcome, l delivery.Limits, now time.Time) {
-	m := &mail{rec: l.NewMailRecord(w.hold, now), welcome: w, kp: k}
-	w.mails = append(w.mails, m)
-	k.owner.mails = append(k.owner.mails, m)
+	m := &recipient{rec: l.NewRecipientRecord(w.hold, now), welcome: w, kp: k}
+	w.recipients = append(w.recipients, m)
+	k.owner.recipients = append(k.owner.recipients, m)
 	if !k.rec.LastResort {
 		k.rec.State = delivery.Matched
 	}
@@ -97,7 +97,7 @@ func (k *keyPackage) matched(w *welcome, l delivery.Limits, now time.Time) {
 }
 
 // delivered notes a claim: match and consume.
-func (m *mail) delivered(l delivery.Limits, now time.Time) {
+func (m *recipient) delivered(l delivery.Limits, now time.Time) {
 	m.rec.Deliver(l, now)
 	if !m.kp.rec.LastResort {
 		m.kp.rec.End(delivery.Consumed, now)
@@ -105,7 +105,7 @@ func (m *mail) delivered(l delivery.Limits, now time.Time) {
 }
 
 // settled notes an acknowledgement or a rejection.
-func (m *mail) settled(s delivery.WelcomeState, now time.Time) error {
+func (m *recipient) settled(s delivery.WelcomeState, now time.Time) error {
 	open := m.rec.State == delivery.Delivered
 	changed, err := m.rec.Settle(s, now)
 	if err == nil && changed && open {
@@ -120,7 +120,7 @@ func (k *keyPackage) withdrawn(now time.Time) {
 	if k.rec.State == delivery.Consumed {
 		return
 	}
-	for _, m := range k.owner.mails {
+	for _, m := range k.owner.recipients {
 		if m.kp == k && (m.rec.State == delivery.Held || m.rec.State == delivery.Pending) {
 			m.rec.End(delivery.WelcomeWithdrawn, now)
 			k.rec.Open--
@@ -136,7 +136,7 @@ func (k *keyPackage) withdrawn(now time.Time) {
 // given it.
 func (w *welcome) cancel(l delivery.Limits, now time.Time) {
 	w.cancelled = true
-	for _, m := range w.mails {
+	for _, m := range w.recipients {
 		if m.rec.State != delivery.Held && m.rec.State != delivery.Pending {
 			continue
 		}
@@ -150,7 +150,7 @@ func (w *welcome) cancel(l delivery.Limits, now time.Time) {
 }
 
 func (w *welcome) release(now time.Time) {
-	for _, m := range w.mails {
+	for _, m := range w.recipients {
 		if m.rec.State == delivery.Held {
 			m.rec.Release(now)
 		}
@@ -160,7 +160,7 @@ func (w *welcome) release(now time.Time) {
 // ended reports when the last recipient ended; ok is false if one has not.
 func (w *welcome) ended() (last time.Time, ok bool) {
 	last = w.postedAt
-	for _, m := range w.mails {
+	for _, m := range w.recipients {
 		if !m.rec.State.Ended() {
 			return last, false
 		}
@@ -173,8 +173,8 @@ func (w *welcome) ended() (last time.Time, ok bool) {
 
 // expected is what the poster is told of the Welcome now.
 func (w *welcome) expected() map[mls.KeyPackageRef]delivery.Status {
-	all := make(map[mls.KeyPackageRef]delivery.Status, len(w.mails))
-	for _, m := range w.mails {
+	all := make(map[mls.KeyPackageRef]delivery.Status, len(w.recipients))
+	for _, m := range w.recipients {
 		all[m.kp.rec.Ref] = m.rec.State.Status()
 	}
 	return all
@@ -237,7 +237,7 @@ func (d *device) needed(now time.Time) []mls.KeyPackageRef {
 // age does what time has done to the device since it was last looked at, as the
 // sweep before has written it, and puts away what has ended.
 func (d *device) age(now time.Time) {
-	for _, m := range d.mails {
+	for _, m := range d.recipients {
 		m.age(now)
 	}
 	for _, k := range d.keyPackages {
@@ -246,6 +246,6 @@ func (d *device) age(now time.Time) {
 			d.tombstones = append(d.tombstones, k)
 		}
 	}
-	d.mails = slices.DeleteFunc(d.mails, func(m *mail) bool { return m.rec.State.Ended() })
+	d.recipients = slices.DeleteFunc(d.recipients, func(m *recipient) bool { return m.rec.State.Ended() })
 	d.keyPackages = slices.DeleteFunc(d.keyPackages, func(k *keyPackage) bool { return !k.closed.IsZero() })
 }

@@ -67,7 +67,7 @@ type device struct {
 	removed     bool
 	keyPackages []*keyPackage // in the order of publication, until they are tombstones
 	tombstones  []*keyPackage
-	mails       []*mail // that have not ended
+	recipients  []*recipient // that have not ended
 }
 
 func newUser(seed uint64, n int) *user {

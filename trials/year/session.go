@@ -72,11 +72,11 @@ func (y *year) claim(ctx context.Context, d *device, now time.Time) (delivery.St
 		}
 		y.count("claim", 1)
 		d.noteWrite(y, r.New(), now)
-		mails, err := y.given(d, r.Deliveries, hand, now)
+		recipients, err := y.given(d, r.Deliveries, hand, now)
 		if err != nil {
 			return r.Stock, err
 		}
-		for _, m := range mails {
+		for _, m := range recipients {
 			hand = append(hand, m.welcome.id)
 			if err := y.join(ctx, d, m, now); err != nil {
 				return r.Stock, err
@@ -98,31 +98,31 @@ func (d *device) noteWrite(y *year, gives bool, now time.Time) {
 }
 
 // given notes what a claim has returned.
-func (y *year) given(d *device, deliveries []delivery.Delivery, hand []delivery.WelcomeID, now time.Time) ([]*mail, error) {
-	mails := make([]*mail, len(deliveries))
+func (y *year) given(d *device, deliveries []delivery.Delivery, hand []delivery.WelcomeID, now time.Time) ([]*recipient, error) {
+	recipients := make([]*recipient, len(deliveries))
 	for i, got := range deliveries {
 		m, err := d.check(got)
 		if err != nil {
 			return nil, err
 		}
-		if slices.Contains(hand, got.ID) || slices.Contains(mails[:i], m) {
+		if slices.Contains(hand, got.ID) || slices.Contains(recipients[:i], m) {
 			return nil, disagree("%s is given Welcome %s twice", d.id, got.ID)
 		}
-		if mails[i] = m; m.rec.State == delivery.Pending {
+		if recipients[i] = m; m.rec.State == delivery.Pending {
 			m.delivered(y.limits, now)
 			y.count("delivery", 1)
 		}
 	}
-	return mails, nil
+	return recipients, nil
 }
 
-// check finds the mail of a delivery and checks every part of it.
-func (d *device) check(got delivery.Delivery) (*mail, error) {
-	i := slices.IndexFunc(d.mails, func(m *mail) bool { return m.welcome.id == got.ID && m.kp.rec.Ref == got.Ref })
-	if i < 0 || !d.mails[i].waits() {
+// check finds the recipient that a delivery is for, and checks every part of it.
+func (d *device) check(got delivery.Delivery) (*recipient, error) {
+	i := slices.IndexFunc(d.recipients, func(m *recipient) bool { return m.welcome.id == got.ID && m.kp.rec.Ref == got.Ref })
+	if i < 0 || !d.recipients[i].waits() {
 		return nil, disagree("%s is given Welcome %s for %s, which does not wait for it", d.id, got.ID, got.Ref)
 	}
-	m := d.mails[i]
+	m := d.recipients[i]
 	if again := m.rec.State == delivery.Delivered; again != got.Redelivered {
 		return nil, disagree("%s is given Welcome %s: redelivered is %t", d.id, got.ID, got.Redelivered)
 	}
@@ -136,13 +136,13 @@ func (d *device) check(got delivery.Delivery) (*mail, error) {
 	return m, nil
 }
 
-// waits reports whether a claim has to return the mail.
-func (m *mail) waits() bool {
+// waits reports whether a claim has to return the Welcome.
+func (m *recipient) waits() bool {
 	return m.rec.State == delivery.Pending || m.rec.State == delivery.Delivered
 }
 
 func (d *device) nothingLeft(hand []delivery.WelcomeID, stock delivery.Stock) error {
-	for _, m := range d.mails {
+	for _, m := range d.recipients {
 		if m.waits() && !slices.Contains(hand, m.welcome.id) {
 			return disagree("%s is not given Welcome %s, which is %s", d.id, m.welcome.id, m.rec.State)
 		}
@@ -154,7 +154,7 @@ func (d *device) nothingLeft(hand []delivery.WelcomeID, stock delivery.Stock) er
 }
 
 // join does with a delivery what a client does.
-func (y *year) join(ctx context.Context, d *device, m *mail, now time.Time) error {
+func (y *year) join(ctx context.Context, d *device, m *recipient, now time.Time) error {
 	switch chance := d.user.random.Float64(); {
 	case chance < notYet:
 		return nil
@@ -164,7 +164,7 @@ func (y *year) join(ctx context.Context, d *device, m *mail, now time.Time) erro
 	return y.acknowledge(ctx, d, m, now)
 }
 
-func (y *year) acknowledge(ctx context.Context, d *device, m *mail, now time.Time) error {
+func (y *year) acknowledge(ctx context.Context, d *device, m *recipient, now time.Time) error {
 	y.count("acknowledge", 1)
 	if err := y.store.Acknowledge(ctx, d.self, d.id, m.welcome.id, m.kp.rec.Ref); err != nil {
 		return disagree("%s acknowledges %s: %v", d.id, m.welcome.id, err)
@@ -173,7 +173,7 @@ func (y *year) acknowledge(ctx context.Context, d *device, m *mail, now time.Tim
 }
 
 // reject says why; of an app and its extension the other may have joined.
-func (y *year) reject(ctx context.Context, d *device, m *mail, now time.Time) error {
+func (y *year) reject(ctx context.Context, d *device, m *recipient, now time.Time) error {
 	reason := delivery.Reasons[d.user.random.IntN(len(delivery.Reasons))]
 	y.count("reject", 1)
 	n, err := y.store.Reject(ctx, d.self, d.id, m.welcome.id, m.kp.rec.Ref, reason, "simulated")

@@ -56,18 +56,18 @@ func TestSameSeedIsTheSameYear(t *testing.T) {
 func TestDisagreementIsFound(t *testing.T) {
 	for name, tamper := range map[string]func(*year) bool{
 		"a Welcome is acknowledged in the ledger only": func(y *year) bool {
-			return y.anyMail(delivery.Pending, func(m *mail) { m.delivered(y.limits, y.clock.Now()); m.rec.State = delivery.Acknowledged })
+			return y.anyRecipient(delivery.Pending, func(m *recipient) { m.delivered(y.limits, y.clock.Now()); m.rec.State = delivery.Acknowledged })
 		},
 		"an acknowledgement is lost": func(y *year) bool {
-			return y.anyMail(delivery.Acknowledged, func(m *mail) { m.rec.State = delivery.Delivered })
+			return y.anyRecipient(delivery.Acknowledged, func(m *recipient) { m.rec.State = delivery.Delivered })
 		},
 		"a Welcome that waits is unknown to the ledger": func(y *year) bool {
-			return y.anyMail(delivery.Pending, func(m *mail) {
+			return y.anyRecipient(delivery.Pending, func(m *recipient) {
 				y.welcomes = slices.DeleteFunc(y.welcomes, func(w *welcome) bool { return w == m.welcome })
 			})
 		},
 		"a Welcome has other bytes": func(y *year) bool {
-			return y.anyMail(delivery.Pending, func(m *mail) { m.welcome.groupInfo[0]++ })
+			return y.anyRecipient(delivery.Pending, func(m *recipient) { m.welcome.groupInfo[0]++ })
 		},
 		"a KeyPackage is reserved in the ledger only": func(y *year) bool {
 			return y.anyKeyPackage(func(k *keyPackage) { k.rec.Reserve(y.limits, "nobody", y.clock.Now()) })
@@ -112,9 +112,9 @@ func (y *year) liveAndCompare(ctx context.Context) error {
 	return y.compareAll(ctx, y.clock.Now())
 }
 
-func (y *year) anyMail(s delivery.WelcomeState, do func(*mail)) bool {
+func (y *year) anyRecipient(s delivery.WelcomeState, do func(*recipient)) bool {
 	for _, w := range y.welcomes {
-		for _, m := range w.mails {
+		for _, m := range w.recipients {
 			if m.rec.State == s {
 				do(m)
 				return true

@@ -37,7 +37,7 @@ const device = (d: DeviceName) => `${user(d.user)}/devices/${encodeURIComponent(
 const shelf = (d: DeviceName) => `${device(d)}/key-packages`;
 const keyPackage = (d: DeviceName, ref: KeyPackageRef) => `${shelf(d)}/${encodeURIComponent(ref)}`;
 const welcome = (id: string) => `/v1/welcomes/${encodeURIComponent(id)}`;
-const mail = (d: DeviceName, id: string) => `${device(d)}/welcomes/${encodeURIComponent(id)}`;
+const recipient = (d: DeviceName, id: string) => `${device(d)}/welcomes/${encodeURIComponent(id)}`;
 
 /**
  * A client of one server. Each method is one route; what its parameters and answers mean is
@@ -210,13 +210,13 @@ export class Client {
   }
 
   async ratchetTree(d: DeviceName, id: string, call?: CallOptions): Promise<Bytes> {
-    return (await this.request({ method: "GET", path: `${mail(d, id)}/ratchet-tree` }, call)).bytes;
+    return (await this.request({ method: "GET", path: `${recipient(d, id)}/ratchet-tree` }, call)).bytes;
   }
 
   /** The device has joined, and has saved the group. */
   async acknowledge(d: DeviceName, id: string, options: CallOptions & { ref?: KeyPackageRef } = {}): Promise<void> {
     const body = { ref: options.ref };
-    await this.request({ method: "POST", path: `${mail(d, id)}/ack`, body }, options);
+    await this.request({ method: "POST", path: `${recipient(d, id)}/ack`, body }, options);
   }
 
   /** The device cannot join, or does not want to. */
@@ -227,7 +227,7 @@ export class Client {
     options: CallOptions & { detail?: string; ref?: KeyPackageRef } = {},
   ): Promise<void> {
     const body = { reason, detail: options.detail, ref: options.ref };
-    await this.request({ method: "POST", path: `${mail(d, id)}/reject`, body }, options);
+    await this.request({ method: "POST", path: `${recipient(d, id)}/reject`, body }, options);
   }
 
   // Tokens of a device, for a service

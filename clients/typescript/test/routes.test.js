@@ -49,7 +49,7 @@ function template(path) {
 /** The lines of the table in server/route.go. */
 async function routes() {
   const source = await readFile(join(repository, "server/route.go"), "utf8");
-  const paths = { userPath: "", devicePath: "", shelfPath: "", welcomePath: "", mailPath: "" };
+  const paths = { userPath: "", devicePath: "", shelfPath: "", welcomePath: "", recipientPath: "" };
   const value = (expression) => expression.split(" + ").map((part) => (part.startsWith('"') ? part.slice(1, -1) : paths[part])).join("");
   for (const [, name, expression] of source.matchAll(/^\t(\w+Path) += (.*)$/gm)) paths[name] = value(expression);
   return [...source.matchAll(/^\t\{"([A-Z]+)", ([^,]+), \w+, \(/gm)].map(([, method, path]) => `${method} ${value(path)}`);

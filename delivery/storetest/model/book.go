@@ -27,7 +27,7 @@ type book struct {
 	dated       time.Time                       // what happened last: now may go back, too
 	devices     map[delivery.DeviceID]*device   // those that exist
 	keyPackages []*keyPackage                   // in the order of publication
-	letters     []*letter                       // in the order of posting
+	welcomes    []*welcome                      // in the order of posting
 	repeats     map[string]*repeat              // by caller and idempotency key
 	gives       int                             // how often a Welcome was given
 	lives       int                             // how many devices there were
@@ -79,14 +79,14 @@ type keyPackage struct {
 	reservation                        delivery.ReservationID
 	cleared                            bool // its shelf was replaced or restored since it was reserved
 	returned                           delivery.Return
-	letter                             *delivery.WelcomeID // that matched it last
+	welcome                            *delivery.WelcomeID // that matched it last
 	damaged                            bool                // its bytes, and nobody has noticed
 	dropped                            bool                // its bytes, because they were damaged
 	swept                              bool                // its bytes may be, before it was given to its owner
 }
 
-// A letter is a Welcome that was accepted.
-type letter struct {
+// A welcome is a Welcome that was accepted.
+type welcome struct {
 	id         delivery.WelcomeID
 	poster     delivery.Caller
 	posting    delivery.Posting
@@ -96,11 +96,11 @@ type letter struct {
 	overdue    bool // counted as a hold that is
 	damaged    bool // what its recipients share, and nobody has noticed
 	wasDamaged bool // that was damaged once: its context is not compared any more
-	entries    []*entry
+	recipients []*recipient
 }
 
-// An entry is what becomes of a letter for one KeyPackage.
-type entry struct {
+// A recipient is what becomes of a Welcome for one KeyPackage.
+type recipient struct {
 	ref     mls.KeyPackageRef
 	verdict delivery.Status // empty if it matched
 	device  *delivery.DeviceID
@@ -159,12 +159,12 @@ func (b *book) copy() *book {
 	for i, k := range c.keyPackages {
 		c.keyPackages[i] = again(k)
 	}
-	c.letters = slices.Clone(b.letters)
-	for i, l := range c.letters {
-		c.letters[i] = again(l)
-		c.letters[i].entries = slices.Clone(l.entries)
-		for j, e := range l.entries {
-			c.letters[i].entries[j] = again(e)
+	c.welcomes = slices.Clone(b.welcomes)
+	for i, l := range c.welcomes {
+		c.welcomes[i] = again(l)
+		c.welcomes[i].recipients = slices.Clone(l.recipients)
+		for j, e := range l.recipients {
+			c.welcomes[i].recipients[j] = again(e)
 		}
 	}
 	return &c
@@ -223,7 +223,7 @@ func (k *keyPackage) begun(now time.Time) bool {
 	return k.item.Lifetime.NotBefore <= uint64(now.Unix())
 }
 
-func (e *entry) stateAt(now time.Time) delivery.WelcomeState {
+func (e *recipient) stateAt(now time.Time) delivery.WelcomeState {
 	if e.verdict == "" && come(e.until, now) {
 		switch e.state {
 		case delivery.Held, delivery.Pending:
@@ -235,15 +235,15 @@ func (e *entry) stateAt(now time.Time) delivery.WelcomeState {
 	return e.state
 }
 
-func (e *entry) open() bool {
+func (e *recipient) open() bool {
 	return e.verdict == "" && (e.state == delivery.Held || e.state == delivery.Pending || e.state == delivery.Delivered)
 }
 
-func (l *letter) held() bool { return l.posting.Hold && !l.released && !l.cancelled }
+func (l *welcome) held() bool { return l.posting.Hold && !l.released && !l.cancelled }
 
 // ended reports whether no recipient is left, and when the last of them ended.
-func (l *letter) ended() (at time.Time, ok bool) {
-	for _, e := range l.entries {
+func (l *welcome) ended() (at time.Time, ok bool) {
+	for _, e := range l.recipients {
 		if e.open() || e.unswept != 0 {
 			return at, false
 		}
@@ -263,8 +263,8 @@ func (b *book) find(ref mls.KeyPackageRef) *keyPackage {
 	return nil
 }
 
-func (b *book) letter(id delivery.WelcomeID) *letter {
-	for _, l := range b.letters {
+func (b *book) welcome(id delivery.WelcomeID) *welcome {
+	for _, l := range b.welcomes {
 		if l.id == id {
 			return l
 		}
@@ -272,10 +272,10 @@ func (b *book) letter(id delivery.WelcomeID) *letter {
 	return nil
 }
 
-// open returns the entries for a KeyPackage that have not ended.
-func (b *book) open(k *keyPackage) (found []*entry) {
-	for _, l := range b.letters {
-		for _, e := range l.entries {
+// open returns the recipients for a KeyPackage that have not ended.
+func (b *book) open(k *keyPackage) (found []*recipient) {
+	for _, l := range b.welcomes {
+		for _, e := range l.recipients {
 			if e.ref == k.item.Ref && e.open() {
 				found = append(found, e)
 			}
@@ -299,16 +299,16 @@ func (b *book) of(id delivery.DeviceID) (found []*keyPackage) {
 	return found
 }
 
-// mail returns the entries that matched a KeyPackage of the device.
-func (b *book) mail(id delivery.DeviceID) (found []*entry) {
-	for _, l := range b.letters {
+// recipients returns the recipients that matched a KeyPackage of the device.
+func (b *book) recipients(id delivery.DeviceID) (found []*recipient) {
+	for _, l := range b.welcomes {
 		found = append(found, l.of(id)...)
 	}
 	return found
 }
 
-func (l *letter) of(id delivery.DeviceID) (found []*entry) {
-	for _, e := range l.entries {
+func (l *welcome) of(id delivery.DeviceID) (found []*recipient) {
+	for _, e := range l.recipients {
 		if e.verdict == "" && *e.device == id {
 			found = append(found, e)
 		}
@@ -327,9 +327,9 @@ func (b *book) devicesOf(user delivery.UserID) (names []string) {
 	return names
 }
 
-// end ends an entry and lets its KeyPackage go: one that was matched ends with
+// end ends a recipient and lets its KeyPackage go: one that was matched ends with
 // its Welcome.
-func (b *book) end(e *entry, as delivery.WelcomeState, at time.Time) {
+func (b *book) end(e *recipient, as delivery.WelcomeState, at time.Time) {
 	e.state, e.ended, e.closed, e.overdue = as, at, at, false
 	k := b.find(e.ref)
 	if k.state == delivery.Matched {
@@ -398,11 +398,11 @@ func (b *book) rows() string {
 		}
 	}
 	for _, k := range b.keyPackages {
-		fmt.Fprintln(&rows, k.owner, k.early, k.state, k.usableUntil, k.reservedBy, k.reserved, k.handedOut, k.ended, k.letter, k.reservation, k.cleared, k.returned, k.dropped)
+		fmt.Fprintln(&rows, k.owner, k.early, k.state, k.usableUntil, k.reservedBy, k.reserved, k.handedOut, k.ended, k.welcome, k.reservation, k.cleared, k.returned, k.dropped)
 	}
-	for _, l := range b.letters {
+	for _, l := range b.welcomes {
 		fmt.Fprintln(&rows, l.id, l.released, l.cancelled)
-		for _, e := range l.entries {
+		for _, e := range l.recipients {
 			fmt.Fprintln(&rows, e.state, e.released, e.ended, e.reason, e.detail)
 		}
 	}
@@ -412,9 +412,9 @@ func (b *book) rows() string {
 	return rows.String()
 }
 
-// counted is the state in which a KeyPackage is counted, and in which an entry is.
+// counted is the state in which a KeyPackage is counted, and in which a recipient is.
 func (k *keyPackage) counted() delivery.KeyPackageState { return cmp.Or(k.unswept, k.state) }
-func (e *entry) counted() delivery.WelcomeState         { return cmp.Or(e.unswept, e.state) }
+func (e *recipient) counted() delivery.WelcomeState     { return cmp.Or(e.unswept, e.state) }
 
 // due are the times at which something will be different, in their order.
 func (b *book) due() (due []time.Time) {
@@ -422,9 +422,9 @@ func (b *book) due() (due []time.Time) {
 		due = append(due, k.shelfUntil, k.usableUntil, endOf(k.item.Lifetime.NotBefore), endOf(k.item.Lifetime.NotAfter))
 		due = append(due, k.reserved.Add(b.limits.ReservationOverdue), k.ended.Add(b.limits.TombstoneKept), k.ended.Add(b.limits.TombstoneKeptMost))
 	}
-	for _, l := range b.letters {
+	for _, l := range b.welcomes {
 		due = append(due, l.postedAt.Add(b.limits.HoldOverdue))
-		for _, e := range l.entries {
+		for _, e := range l.recipients {
 			due = append(due, e.until, e.closed.Add(b.limits.OutcomesKept))
 		}
 	}

@@ -123,7 +123,7 @@ func (w *world) items() (items []delivery.NewKeyPackage) {
 func (w *world) waiting() delivery.DeviceID {
 	var those []delivery.DeviceID
 	for _, d := range devices {
-		for _, e := range w.book.mail(d) {
+		for _, e := range w.book.recipients(d) {
 			if e.open() && !slices.Contains(those, d) {
 				those = append(those, d)
 			}
@@ -151,9 +151,9 @@ func (w *world) owned(id delivery.DeviceID, what string) mls.KeyPackageRef {
 	return w.ref(what)
 }
 
-// welcome makes a Welcome of n-th contents for some KeyPackages. What should be
+// makeWelcome makes a Welcome of n-th contents for some KeyPackages. What should be
 // encrypted in it is counted; some are large.
-func welcome(n int, suite mls.CipherSuite, refs []mls.KeyPackageRef) *mls.Welcome {
+func makeWelcome(n int, suite mls.CipherSuite, refs []mls.KeyPackageRef) *mls.Welcome {
 	var secrets []byte
 	for i, ref := range refs {
 		secrets = append(append(secrets, byte(len(ref))), ref...)
@@ -184,7 +184,7 @@ func (w *world) posting() delivery.Posting {
 	if k := w.book.find(refs[0]); k != nil && !w.oneIn(12, "wrong suite") {
 		suite = k.item.Suite
 	}
-	p := delivery.Posting{Welcome: welcome(len(w.posted), suite, refs)}
+	p := delivery.Posting{Welcome: makeWelcome(len(w.posted), suite, refs)}
 	w.vary(&p)
 	return p
 }
@@ -216,10 +216,10 @@ func (w *world) vary(p *delivery.Posting) {
 	}
 }
 
-// letterID draws the id of a Welcome that was posted, and its poster.
-func (w *world) letterID(what string) (delivery.Caller, delivery.WelcomeID) {
-	if len(w.book.letters) > 0 && !w.oneIn(10, "any "+what) {
-		l := pick(w, what, w.book.letters)
+// welcomeID draws the id of a Welcome that was posted, and its poster.
+func (w *world) welcomeID(what string) (delivery.Caller, delivery.WelcomeID) {
+	if len(w.book.welcomes) > 0 && !w.oneIn(10, "any "+what) {
+		l := pick(w, what, w.book.welcomes)
 		return w.posterOf(l.poster), l.id
 	}
 	if len(w.posted) > 0 {

@@ -466,7 +466,7 @@ func (w *world) postAgain() {
 }
 
 func (w *world) postBy(p posted) {
-	if l := w.book.letter(p.id()); l != nil && l.wasDamaged {
+	if l := w.book.welcome(p.id()); l != nil && l.wasDamaged {
 		p.posting.Context = l.posting.Context // what is damaged is not compared
 	}
 	w.posted = append(w.posted, p)
@@ -511,7 +511,7 @@ func (w *world) forgetOwners(got, want []delivery.Recipient) {
 func (w *world) arrived() map[delivery.DeviceID]int {
 	n := map[delivery.DeviceID]int{}
 	for _, d := range devices {
-		for _, e := range w.book.mail(d) {
+		for _, e := range w.book.recipients(d) {
 			if e.state == delivery.Pending {
 				n[d]++
 			}
@@ -549,7 +549,7 @@ func (w *world) wokenOne(d delivery.DeviceID) {
 }
 
 func (w *world) release() {
-	caller, id := w.letterID("letter")
+	caller, id := w.welcomeID("Welcome")
 	before, waiting := w.book.rows(), w.sleep()
 	got, gotErr := w.store.Release(w.ctx, caller, id)
 	if w.tooEarly(gotErr) {
@@ -562,7 +562,7 @@ func (w *world) release() {
 }
 
 func (w *world) cancel() {
-	caller, id := w.letterID("letter")
+	caller, id := w.welcomeID("Welcome")
 	before := w.book.rows()
 	got, gotErr := w.store.Cancel(w.ctx, caller, id)
 	if w.tooEarly(gotErr) {
@@ -585,7 +585,7 @@ func (w *world) claim() {
 	}
 	if w.oneIn(3, "skip") {
 		for range w.upTo(2, "how many") {
-			_, id := w.letterID("skipped")
+			_, id := w.welcomeID("skipped")
 			opts.Skip = append(opts.Skip, id)
 		}
 	}
@@ -624,20 +624,20 @@ func (w *world) tree() {
 // settled draws what a device settles: most often something that it was given.
 func (w *world) settled() (delivery.DeviceID, delivery.WelcomeID, mls.KeyPackageRef) {
 	d := pick(w, "device", devices)
-	_, id := w.letterID("letter")
-	if given := w.book.given(); len(given) > 0 && !w.oneIn(3, "any letter") {
+	_, id := w.welcomeID("Welcome")
+	if given := w.book.given(); len(given) > 0 && !w.oneIn(3, "any Welcome") {
 		g := pick(w, "given", given)
-		d, id = *g.device, g.letter.id
-	} else if l := w.book.letter(id); l != nil && !w.oneIn(6, "any device") {
-		if e := pick(w, "entry", l.entries); e.device != nil {
+		d, id = *g.device, g.welcome.id
+	} else if l := w.book.welcome(id); l != nil && !w.oneIn(6, "any device") {
+		if e := pick(w, "recipient", l.recipients); e.device != nil {
 			d = *e.device
 		}
 	}
 	if !w.oneIn(2, "one ref") {
 		return d, id, ""
 	}
-	if l := w.book.letter(id); l != nil && !w.oneIn(6, "any ref") {
-		return d, id, pick(w, "ref", l.entries).ref
+	if l := w.book.welcome(id); l != nil && !w.oneIn(6, "any ref") {
+		return d, id, pick(w, "ref", l.recipients).ref
 	}
 	return d, id, w.ref("ref")
 }
@@ -673,7 +673,7 @@ func (w *world) ask() {
 	got, gotErr := w.store.KeyPackage(w.ctx, caller, ref)
 	want, wantErr := w.book.keyPackage(caller, ref)
 	w.same(fmt.Sprintf("KeyPackage for %+v: %s", caller, text(ref)), got, want, gotErr, wantErr)
-	_, id := w.letterID("letter")
+	_, id := w.welcomeID("Welcome")
 	o, gotErr := w.store.Outcome(w.ctx, caller, id)
 	outcome, wantErr := w.book.outcomeFor(caller, id)
 	w.forgetOwners(o.Recipients, outcome.Recipients)
@@ -918,8 +918,8 @@ func (w *world) damage() {
 			note = append(note, func() { k.damaged = true })
 		}
 	}
-	for _, l := range w.book.letters {
-		for _, e := range l.entries {
+	for _, l := range w.book.welcomes {
+		for _, e := range l.recipients {
 			if l.damaged || e.damaged || !e.open() {
 				continue
 			}
@@ -946,8 +946,8 @@ func (b *book) unsound() bool {
 			return true
 		}
 	}
-	for _, l := range b.letters {
-		if l.damaged || slices.ContainsFunc(l.entries, func(e *entry) bool { return e.damaged }) {
+	for _, l := range b.welcomes {
+		if l.damaged || slices.ContainsFunc(l.recipients, func(e *recipient) bool { return e.damaged }) {
 			return true
 		}
 	}

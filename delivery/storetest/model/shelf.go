@@ -492,17 +492,17 @@ func (b *book) removeDevice(id delivery.DeviceID) {
 	if b.devices[id] == nil {
 		return
 	}
-	keyPackages, mail := map[*keyPackage]delivery.KeyPackageState{}, map[*entry]delivery.WelcomeState{}
+	keyPackages, recipients := map[*keyPackage]delivery.KeyPackageState{}, map[*recipient]delivery.WelcomeState{}
 	for _, k := range b.of(id) {
 		keyPackages[k] = k.state
 	}
-	for _, e := range b.mail(id) {
-		mail[e] = e.state
+	for _, e := range b.recipients(id) {
+		recipients[e] = e.state
 	}
 	for _, k := range b.of(id) {
 		b.withdraw(k)
 	}
-	for _, e := range b.mail(id) {
+	for _, e := range b.recipients(id) {
 		b.endWith(e)
 	}
 	for _, k := range b.of(id) {
@@ -510,9 +510,9 @@ func (b *book) removeDevice(id delivery.DeviceID) {
 			k.unswept = keyPackages[k]
 		}
 	}
-	for _, e := range b.mail(id) {
-		if e.state != mail[e] {
-			e.unswept = mail[e]
+	for _, e := range b.recipients(id) {
+		if e.state != recipients[e] {
+			e.unswept = recipients[e]
 		}
 	}
 	delete(b.devices, id)
@@ -530,8 +530,8 @@ func (b *book) giveTo(to delivery.DeviceID, ref mls.KeyPackageRef) error {
 	}
 	swept := b.bytesSwept(k)
 	b.withdraw(k)
-	for _, l := range b.letters {
-		for _, e := range l.entries {
+	for _, l := range b.welcomes {
+		for _, e := range l.recipients {
 			if e.ref == ref && e.verdict == "" {
 				e.unswept = 0
 				if e.open() {
@@ -560,7 +560,7 @@ func (b *book) bytesSwept(k *keyPackage) bool {
 }
 
 // endWith ends what a device was given with the device.
-func (b *book) endWith(e *entry) {
+func (b *book) endWith(e *recipient) {
 	if e.open() {
 		e.state, e.ended, e.closed = delivery.Lapsed, b.now, b.now
 	}
@@ -586,7 +586,7 @@ func (b *book) deviceInfos(user delivery.UserID) (infos []delivery.DeviceInfo) {
 	for _, name := range b.devicesOf(user) {
 		id := delivery.DeviceID{User: user, Name: name}
 		info := delivery.DeviceInfo{Device: name, SeenAt: b.devices[id].heard, IdleSince: b.idleSince(b.devices[id].heard), Counts: b.inventory(id).Counts}
-		for _, e := range b.mail(id) {
+		for _, e := range b.recipients(id) {
 			if e.state == delivery.Pending {
 				info.Pending++
 			}
@@ -602,12 +602,12 @@ func (b *book) keyPackage(caller delivery.Caller, ref mls.KeyPackageRef) (s deli
 	if k == nil {
 		return s, delivery.ErrNotFound
 	}
-	var matched *letter
-	if k.letter != nil {
-		matched = b.letter(*k.letter)
+	var matched *welcome
+	if k.welcome != nil {
+		matched = b.welcome(*k.welcome)
 	}
 	// The one that matched may be forgotten, and posted again since.
-	if matched != nil && !slices.ContainsFunc(matched.entries, func(e *entry) bool { return e.ref == ref && e.verdict == "" }) {
+	if matched != nil && !slices.ContainsFunc(matched.recipients, func(e *recipient) bool { return e.ref == ref && e.verdict == "" }) {
 		matched = nil
 	}
 	nobody := caller == delivery.Unauthenticated()

@@ -12,10 +12,10 @@ func posted(r *record) {
 	w := r.welcome
 	for _, kp := range w.recipients {
 		l := kp.with(w)
-		l.mailed = true
-		l.add(r, func(s state) []state { return postLost(w, s) }, func(s state) []state { return postTold(r, s, r.mails[kp]) })
+		l.posted = true
+		l.add(r, func(s state) []state { return postLost(w, s) }, func(s state) []state { return postTold(r, s, r.recipients[kp]) })
 		if kp.lastResort {
-			kp.life.add(r, nil, func(s state) []state { return postedToLastResort(r, s, r.mails[kp]) })
+			kp.life.add(r, nil, func(s state) []state { return postedToLastResort(r, s, r.recipients[kp]) })
 		}
 	}
 	mayBe := func(s welcomeState) []welcomeState {
@@ -29,7 +29,7 @@ func posted(r *record) {
 
 // postLost is the step of a post whose answer was lost.
 func postLost(w *welcome, s state) []state {
-	if _, ok := s.mails.of(w.number); ok {
+	if _, ok := s.recipients.of(w.number); ok {
 		return []state{s}
 	}
 	var next []state
@@ -42,7 +42,7 @@ func postLost(w *welcome, s state) []state {
 	for _, verdict := range delivery.Mismatches {
 		if s.explains(verdict) {
 			refused := s
-			refused.mails = s.mails.with(w.number, mail{false, verdict})
+			refused.recipients = s.recipients.with(w.number, recipient{false, verdict})
 			next = append(next, refused)
 		}
 	}
@@ -54,7 +54,7 @@ func match(w *welcome, s state) state {
 	if w.hold {
 		status = delivery.StatusHeld
 	}
-	s.mails = s.mails.with(w.number, mail{true, status})
+	s.recipients = s.recipients.with(w.number, recipient{true, status})
 	if s.kp != ofLastResort {
 		s.kp = delivery.Matched
 	}
@@ -62,9 +62,9 @@ func match(w *welcome, s state) state {
 }
 
 // postTold is the step of a post that was answered.
-func postTold(r *record, s state, told mail) []state {
+func postTold(r *record, s state, told recipient) []state {
 	w := r.welcome
-	before, known := s.mails.of(w.number)
+	before, known := s.recipients.of(w.number)
 	switch {
 	case r.status == 200:
 		return only(s, known && before == told)
@@ -76,23 +76,23 @@ func postTold(r *record, s state, told mail) []state {
 		return only(match(w, s), !known && s.answers(w, told))
 	}
 	refused := s
-	refused.mails = s.mails.with(w.number, told)
+	refused.recipients = s.recipients.with(w.number, told)
 	return only(refused, !known && s.answers(w, told))
 }
 
 // answers reports whether this is what a Welcome is told that names the
 // KeyPackage for the first time.
-func (s state) answers(w *welcome, told mail) bool {
+func (s state) answers(w *welcome, told recipient) bool {
 	if !told.matched {
 		return s.explains(told.status)
 	}
-	m, _ := match(w, s).mails.of(w.number)
+	m, _ := match(w, s).recipients.of(w.number)
 	return s.matchable() && m == told
 }
 
 // postedToLastResort is what a post says of the last-resort KeyPackage itself. A
 // 200 tells of an earlier time.
-func postedToLastResort(r *record, s state, told mail) []state {
+func postedToLastResort(r *record, s state, told recipient) []state {
 	if r.status == 201 || r.code == "no_matching_key_package" {
 		return only(s, s.answers(r.welcome, told))
 	}
@@ -114,8 +114,8 @@ func postWelcome(r *record, s welcomeState) []welcomeState {
 // released: what was held is pending.
 func released(r *record) {
 	for _, kp := range r.welcome.recipients {
-		acted(r, kp, func(m mail) (mail, bool) {
-			return mail{true, delivery.StatusPending}, m.status == delivery.StatusHeld
+		acted(r, kp, func(m recipient) (recipient, bool) {
+			return recipient{true, delivery.StatusPending}, m.status == delivery.StatusHeld
 		})
 	}
 	same := func(s welcomeState) []welcomeState { return []welcomeState{s} }
@@ -131,7 +131,7 @@ func released(r *record) {
 // again.
 func cancelledBy(r *record) {
 	for _, kp := range r.welcome.recipients {
-		acted(r, kp, func(m mail) (mail, bool) { return mail{true, delivery.StatusCancelled}, m.waits() })
+		acted(r, kp, func(m recipient) (recipient, bool) { return recipient{true, delivery.StatusCancelled}, m.waits() })
 	}
 	gone := func(s welcomeState) []welcomeState {
 		if s == there {
@@ -147,19 +147,19 @@ func cancelledBy(r *record) {
 	})
 }
 
-// acted notes what a poster does to one recipient: change says what a mail is in
-// then, and whether it changes at all. The answer is read after the change is on the
+// acted notes what a poster does to one recipient: change says in which state it is then, and
+// whether it changes at all. The answer is read after the change is on the
 // disk, and others may have gone on meanwhile: a Welcome that was released may be
-// delivered by then. It never tells of a mail that the change would still change.
-func acted(r *record, kp *keyPackage, change func(mail) (mail, bool)) {
+// delivered by then. It never tells of a recipient that the change would still change.
+func acted(r *record, kp *keyPackage, change func(recipient) (recipient, bool)) {
 	number := r.welcome.number
 	act := func(s state) []state {
-		m, ok := s.mails.of(number)
+		m, ok := s.recipients.of(number)
 		if !ok || !m.matched {
 			return []state{s}
 		}
 		if after, changes := change(m); changes {
-			s.mails = s.mails.with(number, after)
+			s.recipients = s.recipients.with(number, after)
 			if after.status == delivery.StatusCancelled && s.kp == delivery.Matched {
 				s.kp = delivery.Reserved
 			}
@@ -170,9 +170,9 @@ func acted(r *record, kp *keyPackage, change func(mail) (mail, bool)) {
 	l.add(r, act, whenGood(r, act))
 	if r.good() {
 		where(l, r, func(s state) bool {
-			m, ok := s.mails.of(number)
+			m, ok := s.recipients.of(number)
 			_, changes := change(m)
-			return ok && m == r.mails[kp] && !(m.matched && changes)
+			return ok && m == r.recipients[kp] && !(m.matched && changes)
 		})
 	}
 }
@@ -182,11 +182,11 @@ func outcomeRead(r *record) {
 	number := r.welcome.number
 	for _, kp := range r.welcome.recipients {
 		where(kp.with(r.welcome), r, func(s state) bool {
-			m, ok := s.mails.of(number)
+			m, ok := s.recipients.of(number)
 			if !r.good() {
 				return !ok
 			}
-			return ok && m == r.mails[kp]
+			return ok && m == r.recipients[kp]
 		})
 	}
 	r.welcome.life.add(r, nil, func(s welcomeState) []welcomeState {
@@ -207,7 +207,7 @@ func claimed(r *record) {
 	for _, g := range r.given {
 		number := g.welcome.number
 		g.kp.with(g.welcome).add(r, nil, func(s state) []state {
-			m, ok := s.mails.of(number)
+			m, ok := s.recipients.of(number)
 			if g.redelivered {
 				return only(s, ok && m.matched && m.status == delivery.StatusDelivered)
 			}
@@ -216,7 +216,7 @@ func claimed(r *record) {
 	}
 	for _, kp := range r.device.warm {
 		for _, l := range kp.lives() {
-			if !l.mailed {
+			if !l.posted {
 				continue
 			}
 			l.add(r, giveAny, nil)
@@ -228,7 +228,7 @@ func claimed(r *record) {
 }
 
 func give(number uint32, s state) state {
-	s.mails = s.mails.with(number, mail{true, delivery.StatusDelivered})
+	s.recipients = s.recipients.with(number, recipient{true, delivery.StatusDelivered})
 	if s.kp == delivery.Matched {
 		s.kp = delivery.Consumed
 	}
@@ -237,7 +237,7 @@ func give(number uint32, s state) state {
 
 // giveAny is the step of a claim whose answer was lost.
 func giveAny(s state) []state {
-	for number, m := range s.mails.all {
+	for number, m := range s.recipients.all {
 		if m.matched && m.status == delivery.StatusPending {
 			return []state{give(number, s)}
 		}
@@ -248,7 +248,7 @@ func giveAny(s state) []state {
 // hasAll reports whether a complete claim gave all that it should have given for
 // the KeyPackage.
 func (r *record) hasAll(kp *keyPackage, s state) bool {
-	for number, m := range s.mails.all {
+	for number, m := range s.recipients.all {
 		if !m.matched || m.status != delivery.StatusPending && m.status != delivery.StatusDelivered {
 			continue
 		}
@@ -266,15 +266,15 @@ func settledAs(as delivery.Status) func(*record) {
 	return func(r *record) {
 		number := r.welcome.number
 		settle := func(s state) []state {
-			m, ok := s.mails.of(number)
+			m, ok := s.recipients.of(number)
 			if ok && m.given() && (m.status == delivery.StatusDelivered || as == delivery.StatusAcknowledged) {
-				s.mails = s.mails.with(number, mail{true, as})
+				s.recipients = s.recipients.with(number, recipient{true, as})
 			}
 			return []state{s}
 		}
 		for _, kp := range r.sent {
 			kp.with(r.welcome).add(r, settle, func(s state) []state {
-				m, ok := s.mails.of(number)
+				m, ok := s.recipients.of(number)
 				switch {
 				case r.good():
 					return only(settle(s)[0], ok && m.given())

@@ -16,8 +16,8 @@ const (
 	momentary = time.Minute
 )
 
-// mail says what is wrong with a Welcome that matched a KeyPackage of a device.
-func (x explainer) mail(d Device, m delivery.MailHistory) finding {
+// matched says what is wrong with a Welcome that matched a KeyPackage of a device.
+func (x explainer) matched(d Device, m delivery.RecipientHistory) finding {
 	name, id, poster := d.Device.String(), shortWelcome(m.ID), who(m.PostedBy)
 	switch m.State {
 	case delivery.Held:
@@ -78,7 +78,7 @@ func (x explainer) mail(d Device, m delivery.MailHistory) finding {
 		}}
 }
 
-func (x explainer) held(name string, m delivery.MailHistory) finding {
+func (x explainer) held(name string, m delivery.RecipientHistory) finding {
 	rank := heldTooLong
 	switch age := x.Now.Sub(m.PostedAt); {
 	case age < momentary:
@@ -94,7 +94,7 @@ func (x explainer) held(name string, m delivery.MailHistory) finding {
 		}}
 }
 
-func (x explainer) pending(d Device, m delivery.MailHistory) finding {
+func (x explainer) pending(d Device, m delivery.RecipientHistory) finding {
 	name, id, poster := d.Device.String(), shortWelcome(m.ID), who(m.PostedBy)
 	switch {
 	case !m.WithheldAt.IsZero():
@@ -130,7 +130,7 @@ func (x explainer) lastSeen(d Device) Advice {
 	return Advice{Operator, fmt.Sprintf("the device was last seen at %s. If it was used since, look for its requests in the log of the proxy in front: they do not reach this server, or name another user or device.", ago(d.SeenAt, x.Now))}
 }
 
-func (x explainer) rejected(name string, m delivery.MailHistory) finding {
+func (x explainer) rejected(name string, m delivery.RecipientHistory) finding {
 	r := codes.OfRejection(m.Reason)
 	says := fmt.Sprintf("%s rejected %s of %s at %s: %s", name, shortWelcome(m.ID), who(m.PostedBy), ago(m.EndedAt, x.Now), r.Means)
 	if m.Detail != "" {

@@ -13,26 +13,26 @@ import (
 // post is Post, and what it would do if it is a dry run.
 func (b *book) post(caller delivery.Caller, p delivery.Posting) (delivery.Outcome, error) {
 	id := delivery.IDOf(caller, p.Welcome.Bytes())
-	if l := b.letter(id); l != nil {
+	if l := b.welcome(id); l != nil {
 		return b.postAgain(l, p)
 	}
 	if len(p.Welcome.Secrets) > b.limits.RecipientsPerWelcome {
 		return delivery.Outcome{}, delivery.ErrTooMany
 	}
-	entries, matched := b.judge(caller, p)
+	recipients, matched := b.judge(caller, p)
 	o := delivery.Outcome{ID: id, PostedAt: b.now, Hold: p.Hold, RequireAll: p.RequireAll}
-	for _, e := range entries {
+	for _, e := range recipients {
 		o.Recipients = append(o.Recipients, b.verdictFor(e, p.Hold))
 	}
 	switch {
-	case matched == 0, p.RequireAll && matched < len(entries):
+	case matched == 0, p.RequireAll && matched < len(recipients):
 		return delivery.Outcome{}, &delivery.NoMatchError{Recipients: o.Recipients}
 	case p.DryRun:
 		return o, nil
 	}
-	l := &letter{id: id, poster: caller, posting: p, postedAt: b.now, entries: entries}
-	b.letters = append(b.letters, l)
-	for _, e := range entries {
+	l := &welcome{id: id, poster: caller, posting: p, postedAt: b.now, recipients: recipients}
+	b.welcomes = append(b.welcomes, l)
+	for _, e := range recipients {
 		if e.verdict == "" {
 			b.match(l, e)
 		}
@@ -45,7 +45,7 @@ func (b *book) post(caller delivery.Caller, p delivery.Posting) (delivery.Outcom
 	return o, nil
 }
 
-func (b *book) postAgain(l *letter, p delivery.Posting) (delivery.Outcome, error) {
+func (b *book) postAgain(l *welcome, p delivery.Posting) (delivery.Outcome, error) {
 	was := l.posting
 	sameTree := (was.RatchetTree == nil) == (p.RatchetTree == nil) && bytes.Equal(was.RatchetTree, p.RatchetTree)
 	switch {
@@ -60,11 +60,11 @@ func (b *book) postAgain(l *letter, p delivery.Posting) (delivery.Outcome, error
 }
 
 // judge decides for each recipient and counts those that match.
-func (b *book) judge(caller delivery.Caller, p delivery.Posting) (entries []*entry, matched int) {
+func (b *book) judge(caller delivery.Caller, p delivery.Posting) (recipients []*recipient, matched int) {
 	coming := map[delivery.DeviceID]int{}
 	for _, secret := range p.Welcome.Secrets {
-		e := &entry{ref: secret.NewMember}
-		entries = append(entries, e)
+		e := &recipient{ref: secret.NewMember}
+		recipients = append(recipients, e)
 		k := b.find(e.ref)
 		if k == nil {
 			e.verdict = delivery.StatusUnknown
@@ -85,7 +85,7 @@ func (b *book) judge(caller delivery.Caller, p delivery.Posting) (entries []*ent
 			e.by = b.takenBy(k, caller)
 		}
 	}
-	return entries, matched
+	return recipients, matched
 }
 
 func (b *book) verdict(k *keyPackage, caller delivery.Caller, suite mls.CipherSuite) delivery.Status {
@@ -117,10 +117,10 @@ func (b *book) verdict(k *keyPackage, caller delivery.Caller, suite mls.CipherSu
 
 // takenBy is the Welcome that took a KeyPackage, if the caller may know.
 func (b *book) takenBy(k *keyPackage, caller delivery.Caller) *delivery.WelcomeID {
-	if k.letter == nil {
+	if k.welcome == nil {
 		return nil
 	}
-	l := b.letter(*k.letter)
+	l := b.welcome(*k.welcome)
 	if l == nil || caller.ID() != "" && caller.ID() != l.poster.ID() {
 		return nil
 	}
@@ -131,7 +131,7 @@ func (b *book) takenBy(k *keyPackage, caller delivery.Caller) *delivery.WelcomeI
 // many are about to come. What has had its time counts until a sweep.
 func (b *book) mailboxFull(id delivery.DeviceID, coming int) bool {
 	waiting, open := coming, coming
-	for _, e := range b.mail(id) {
+	for _, e := range b.recipients(id) {
 		if e.state == delivery.Held || e.state == delivery.Pending {
 			waiting++
 		}
@@ -158,7 +158,7 @@ func sortOwners(o []delivery.Owner) {
 }
 
 // verdictFor is what a poster is told of a decision, and who runs the server.
-func (b *book) verdictFor(e *entry, hold bool) delivery.Recipient {
+func (b *book) verdictFor(e *recipient, hold bool) delivery.Recipient {
 	r := delivery.Recipient{Ref: e.ref, Device: e.device, Status: e.verdict, By: e.by}
 	if e.verdict == "" {
 		r.Matched, r.Status = true, delivery.StatusPending
@@ -171,7 +171,7 @@ func (b *book) verdictFor(e *entry, hold bool) delivery.Recipient {
 	return r
 }
 
-func (b *book) match(l *letter, e *entry) {
+func (b *book) match(l *welcome, e *recipient) {
 	e.state, e.until = delivery.Held, b.now.Add(b.limits.WelcomeKept)
 	if !l.posting.Hold {
 		e.state, e.released = delivery.Pending, b.now
@@ -180,12 +180,12 @@ func (b *book) match(l *letter, e *entry) {
 	if !k.item.LastResort {
 		k.state = delivery.Matched
 	}
-	k.letter, e.life = &l.id, k.life
+	k.welcome, e.life = &l.id, k.life
 }
 
-func (b *book) outcome(l *letter) delivery.Outcome {
+func (b *book) outcome(l *welcome) delivery.Outcome {
 	o := delivery.Outcome{ID: l.id, PostedAt: l.postedAt, Hold: l.posting.Hold, RequireAll: l.posting.RequireAll, Cancelled: l.cancelled}
-	for _, e := range l.entries {
+	for _, e := range l.recipients {
 		r := delivery.Recipient{Ref: e.ref, Device: e.device, Status: e.verdict, By: e.by}
 		if e.verdict == "" {
 			r.Matched, r.Status = true, e.state.Status()
@@ -197,9 +197,9 @@ func (b *book) outcome(l *letter) delivery.Outcome {
 	return o
 }
 
-// posted returns a letter to its poster.
-func (b *book) posted(caller delivery.Caller, id delivery.WelcomeID) (*letter, error) {
-	l := b.letter(id)
+// posted returns a Welcome to its poster.
+func (b *book) posted(caller delivery.Caller, id delivery.WelcomeID) (*welcome, error) {
+	l := b.welcome(id)
 	if l == nil || caller.ID() != "" && caller.ID() != l.poster.ID() {
 		return nil, delivery.ErrNotFound
 	}
@@ -224,7 +224,7 @@ func (b *book) release(caller delivery.Caller, id delivery.WelcomeID) (o deliver
 	}
 	if l.held() {
 		l.released, l.overdue = true, false
-		for _, e := range l.entries {
+		for _, e := range l.recipients {
 			if e.verdict == "" && e.state == delivery.Held {
 				e.state, e.released = delivery.Pending, b.now
 			}
@@ -240,7 +240,7 @@ func (b *book) cancel(caller delivery.Caller, id delivery.WelcomeID) (o delivery
 	}
 	if !l.cancelled {
 		l.cancelled, l.overdue = true, false
-		for _, e := range l.entries {
+		for _, e := range l.recipients {
 			if s := e.state; e.verdict == "" && (s == delivery.Held || s == delivery.Pending) {
 				b.takeBack(l, e)
 			}
@@ -251,7 +251,7 @@ func (b *book) cancel(caller delivery.Caller, id delivery.WelcomeID) (o delivery
 
 // takeBack cancels one recipient's part. A KeyPackage that was matched is the
 // poster's again.
-func (b *book) takeBack(l *letter, e *entry) {
+func (b *book) takeBack(l *welcome, e *recipient) {
 	e.state, e.ended, e.closed, e.overdue = delivery.Cancelled, b.now, b.now, false
 	k := b.find(e.ref)
 	if k.state == delivery.Matched {
@@ -260,17 +260,17 @@ func (b *book) takeBack(l *letter, e *entry) {
 	b.close(k)
 }
 
-// A parcel is an entry with its letter.
-type parcel struct {
-	*entry
-	letter *letter
+// A recipientOf is a recipient with its Welcome.
+type recipientOf struct {
+	*recipient
+	welcome *welcome
 }
 
-func (b *book) parcels(id delivery.DeviceID, state delivery.WelcomeState) (found []parcel) {
-	for _, l := range b.letters {
+func (b *book) recipientsIn(id delivery.DeviceID, state delivery.WelcomeState) (found []recipientOf) {
+	for _, l := range b.welcomes {
 		for _, e := range l.of(id) {
 			if e.state == state {
-				found = append(found, parcel{e, l})
+				found = append(found, recipientOf{e, l})
 			}
 		}
 	}
@@ -288,8 +288,8 @@ func (b *book) claim(id delivery.DeviceID, opts delivery.ClaimOptions) (r delive
 // findDamage ends what the device would be given and is damaged.
 func (b *book) findDamage(id delivery.DeviceID, opts delivery.ClaimOptions) (found bool) {
 	for _, d := range b.copy().claimSound(id, opts).Deliveries {
-		l := b.letter(d.ID)
-		for _, e := range l.entries {
+		l := b.welcome(d.ID)
+		for _, e := range l.recipients {
 			if e.ref == d.Ref && e.verdict == "" && (l.damaged || e.damaged) {
 				found = true
 				b.endDamaged(l, e)
@@ -299,9 +299,9 @@ func (b *book) findDamage(id delivery.DeviceID, opts delivery.ClaimOptions) (fou
 	return found
 }
 
-// endDamaged ends a letter for those whom the damage concerns, if there are any left.
-func (b *book) endDamaged(l *letter, of *entry) {
-	for _, e := range l.entries {
+// endDamaged ends a Welcome for those whom the damage concerns, if there are any left.
+func (b *book) endDamaged(l *welcome, of *recipient) {
+	for _, e := range l.recipients {
 		switch {
 		case !e.open() || e != of && !l.damaged:
 		case e.state == delivery.Delivered:
@@ -324,9 +324,9 @@ func (b *book) claimSound(id delivery.DeviceID, opts delivery.ClaimOptions) (r d
 		return r
 	}
 	r.Exists = true
-	fresh := b.wanted(b.parcels(id, delivery.Pending), opts, &r)
-	again := b.parcels(id, delivery.Delivered)
-	slices.SortStableFunc(again, func(x, y parcel) int { return cmp.Compare(x.lastGiven, y.lastGiven) })
+	fresh := b.wanted(b.recipientsIn(id, delivery.Pending), opts, &r)
+	again := b.recipientsIn(id, delivery.Delivered)
+	slices.SortStableFunc(again, func(x, y recipientOf) int { return cmp.Compare(x.lastGiven, y.lastGiven) })
 	again = b.wanted(again, opts, &r)
 	newOnly := opts.NewOnly && len(fresh) == 0
 	room := len(fresh) + len(again)
@@ -342,12 +342,12 @@ func (b *book) claimSound(id delivery.DeviceID, opts delivery.ClaimOptions) (r d
 	again = again[:min(room-len(fresh), len(again))]
 	if newOnly {
 		for _, p := range again {
-			r.Unsettled = append(r.Unsettled, delivery.Unsettled{ID: p.letter.id, Ref: p.ref})
+			r.Unsettled = append(r.Unsettled, delivery.Unsettled{ID: p.welcome.id, Ref: p.ref})
 		}
 		again, r.More = nil, false
 	}
 	for _, p := range fresh {
-		b.give(p.entry)
+		b.give(p.recipient)
 		r.Deliveries = append(r.Deliveries, b.deliver(p, false))
 	}
 	for _, p := range again { // none if newOnly
@@ -357,7 +357,7 @@ func (b *book) claimSound(id delivery.DeviceID, opts delivery.ClaimOptions) (r d
 		}
 		r.Deliveries = append(r.Deliveries, b.deliver(p, true))
 	}
-	for _, e := range b.mail(id) {
+	for _, e := range b.recipients(id) {
 		e.overdue = e.state == delivery.Pending
 	}
 	b.devices[id].heard, b.devices[id].last = b.now, b.now
@@ -365,10 +365,10 @@ func (b *book) claimSound(id delivery.DeviceID, opts delivery.ClaimOptions) (r d
 }
 
 // wanted leaves out what the device has in hand and what it holds no key for.
-func (b *book) wanted(all []parcel, opts delivery.ClaimOptions, r *delivery.ClaimResult) (wanted []parcel) {
+func (b *book) wanted(all []recipientOf, opts delivery.ClaimOptions, r *delivery.ClaimResult) (wanted []recipientOf) {
 	for _, p := range all {
 		switch {
-		case slices.Contains(opts.Skip, p.letter.id):
+		case slices.Contains(opts.Skip, p.welcome.id):
 		case opts.Refs == nil || slices.Contains(opts.Refs, p.ref):
 			wanted = append(wanted, p)
 		default:
@@ -383,7 +383,7 @@ func (b *book) wanted(all []parcel, opts delivery.ClaimOptions, r *delivery.Clai
 }
 
 // give consumes the KeyPackage.
-func (b *book) give(e *entry) {
+func (b *book) give(e *recipient) {
 	b.gives++
 	e.state, e.delivered, e.until, e.lastGiven, e.overdue = delivery.Delivered, b.now, b.now.Add(b.limits.Redelivery), b.gives, false
 	if k := b.find(e.ref); !k.item.LastResort {
@@ -391,10 +391,10 @@ func (b *book) give(e *entry) {
 	}
 }
 
-func (b *book) deliver(p parcel, redelivered bool) delivery.Delivery {
-	posting := p.letter.posting
+func (b *book) deliver(p recipientOf, redelivered bool) delivery.Delivery {
+	posting := p.welcome.posting
 	d := delivery.Delivery{
-		ID: p.letter.id, Ref: p.ref, PostedBy: p.letter.poster.User, PostedAt: p.letter.postedAt, RedeliveredUntil: p.until,
+		ID: p.welcome.id, Ref: p.ref, PostedBy: p.welcome.poster.User, PostedAt: p.welcome.postedAt, RedeliveredUntil: p.until,
 		Context: posting.Context, RatchetTreeSize: len(posting.RatchetTree), Redelivered: redelivered,
 	}
 	for _, secret := range posting.Welcome.Secrets {
@@ -409,38 +409,38 @@ func (b *book) deliver(p parcel, redelivered bool) delivery.Delivery {
 }
 
 // given returns what was delivered, whatever became of it.
-func (b *book) given() (found []parcel) {
-	for _, l := range b.letters {
-		for _, e := range l.entries {
+func (b *book) given() (found []recipientOf) {
+	for _, l := range b.welcomes {
+		for _, e := range l.recipients {
 			if !e.delivered.IsZero() {
-				found = append(found, parcel{e, l})
+				found = append(found, recipientOf{e, l})
 			}
 		}
 	}
 	return found
 }
 
-// received returns a device's part of a letter.
-func (b *book) received(id delivery.DeviceID, welcome delivery.WelcomeID) (*letter, []*entry, error) {
-	l, d := b.letter(welcome), b.devices[id]
+// received returns a device's part of a Welcome.
+func (b *book) received(id delivery.DeviceID, welcome delivery.WelcomeID) (*welcome, []*recipient, error) {
+	l, d := b.welcome(welcome), b.devices[id]
 	if d == nil || l == nil {
 		return nil, nil, delivery.ErrNotFound
 	}
-	got := slices.DeleteFunc(l.of(id), func(e *entry) bool { return e.life != d.life })
+	got := slices.DeleteFunc(l.of(id), func(e *recipient) bool { return e.life != d.life })
 	if len(got) == 0 {
 		return nil, nil, delivery.ErrNotFound
 	}
 	return l, got, nil
 }
 
-// tree is RatchetTree. Once the letter has ended it may be gone.
+// tree is RatchetTree. Once the Welcome has ended it may be gone.
 func (b *book) tree(id delivery.DeviceID, welcome delivery.WelcomeID) (tree []byte, mayBeGone bool, err error) {
-	l, entries, err := b.received(id, welcome)
+	l, recipients, err := b.received(id, welcome)
 	if err != nil {
 		return nil, false, err
 	}
 	_, mayBeGone = l.ended()
-	given := slices.ContainsFunc(entries, func(e *entry) bool { return !e.delivered.IsZero() })
+	given := slices.ContainsFunc(recipients, func(e *recipient) bool { return !e.delivered.IsZero() })
 	switch {
 	case !given:
 		return nil, false, delivery.ErrNotDelivered
@@ -452,13 +452,13 @@ func (b *book) tree(id delivery.DeviceID, welcome delivery.WelcomeID) (tree []by
 
 // settle is Acknowledge and Reject.
 func (b *book) settle(id delivery.DeviceID, welcome delivery.WelcomeID, ref mls.KeyPackageRef, as delivery.WelcomeState, reason delivery.Reason, detail string) (settled int, err error) {
-	_, entries, err := b.received(id, welcome)
+	_, recipients, err := b.received(id, welcome)
 	if err != nil {
 		return 0, err
 	}
 	b.heard(id)
 	named, given := 0, 0
-	for _, e := range entries {
+	for _, e := range recipients {
 		if ref != "" && e.ref != ref {
 			continue
 		}
@@ -480,7 +480,7 @@ func (b *book) settle(id delivery.DeviceID, welcome delivery.WelcomeID, ref mls.
 	return settled, nil
 }
 
-func (b *book) settleOne(e *entry, as delivery.WelcomeState, reason delivery.Reason, detail string) (changed bool) {
+func (b *book) settleOne(e *recipient, as delivery.WelcomeState, reason delivery.Reason, detail string) (changed bool) {
 	if e.state != delivery.Delivered && (as != delivery.Acknowledged || e.state == delivery.Acknowledged) {
 		return false
 	}
@@ -501,8 +501,8 @@ func (b *book) written() {
 	for _, k := range b.keyPackages {
 		k.unswept = 0
 	}
-	for _, l := range b.letters {
-		for _, e := range l.entries {
+	for _, l := range b.welcomes {
+		for _, e := range l.recipients {
 			e.unswept = 0
 		}
 	}
@@ -517,17 +517,17 @@ func (b *book) sweep() (r delivery.SweepResult) {
 		k.unswept = 0
 		b.age(k, &r)
 	}
-	for _, l := range b.letters {
-		for _, e := range l.entries {
+	for _, l := range b.welcomes {
+		for _, e := range l.recipients {
 			if e.unswept != 0 && e.state == delivery.WelcomeExpired {
 				r.ExpiredUnclaimed++
 			}
 			e.unswept = 0
-			b.ageEntry(e, &r)
+			b.ageRecipient(e, &r)
 		}
 	}
-	var kept []*letter
-	for _, l := range b.letters {
+	var kept []*welcome
+	for _, l := range b.welcomes {
 		at, ended := l.ended()
 		if !ended && l.held() && come(l.postedAt.Add(b.limits.HoldOverdue), b.now) {
 			l.overdue = true
@@ -538,7 +538,7 @@ func (b *book) sweep() (r delivery.SweepResult) {
 		}
 		kept = append(kept, l)
 	}
-	b.letters = kept
+	b.welcomes = kept
 	for key, repeat := range b.repeats {
 		if come(repeat.until, b.now) {
 			delete(b.repeats, key)
@@ -564,7 +564,7 @@ func (b *book) age(k *keyPackage, r *delivery.SweepResult) {
 	}
 }
 
-func (b *book) ageEntry(e *entry, r *delivery.SweepResult) {
+func (b *book) ageRecipient(e *recipient, r *delivery.SweepResult) {
 	state := e.stateAt(b.sure)
 	if !e.open() || state == e.state {
 		return
@@ -620,11 +620,11 @@ func (b *book) stats() (s delivery.Stats) {
 	b.countShelves(&s)
 	b.countDevices(&s)
 	s.RestoredAt = b.restoredAt
-	for _, l := range b.letters {
+	for _, l := range b.welcomes {
 		if _, ended := l.ended(); l.overdue && !ended {
 			s.HoldsOverdue++
 		}
-		for _, e := range l.entries {
+		for _, e := range l.recipients {
 			if e.verdict != "" {
 				continue
 			}
