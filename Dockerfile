@@ -4,6 +4,9 @@
 #   docker run -d --name welcomed -p 127.0.0.1:9420:9420 -v welcomed:/data welcomed
 #   docker exec welcomed /welcomed token add --user alice
 #
+# Instead of the last line, a back end's token can be a secret of the platform:
+# WELCOMED_SERVICE_TOKEN_FILE names the file that it is in.
+#
 # The API asks for tokens. It has no TLS: publish it on loopback and put a proxy in
 # front, as deploy/compose.yaml does. Metrics and the status page are on the
 # loopback of the container; for a Prometheus in another one set

@@ -65,6 +65,24 @@ func TestTokens(t *testing.T) {
 	}
 }
 
+func TestATokenOfAService(t *testing.T) {
+	phone, text := auth.NewToken(delivery.TokenOwner{User: "alice", Device: "phone"})
+	a := auth.OfService("a-token-from-a-file", "backend", auth.Tokens(kept{tokens: map[string]delivery.Token{phone.ID: phone}}))
+	got, err := a.Authenticate(t.Context(), "a-token-from-a-file")
+	if want := (auth.Identity{Service: "backend"}); err != nil || got != want {
+		t.Errorf("its token: %+v, %v", got, err)
+	}
+	got, err = a.Authenticate(t.Context(), text)
+	if err != nil || got.User != "alice" || got.Service != "" {
+		t.Errorf("another token: %+v, %v", got, err)
+	}
+	for _, bad := range []string{"", "a-token-from-a-fil", "a-token-from-a-file ", "A-token-from-a-file"} {
+		if got, err := a.Authenticate(t.Context(), bad); !errors.Is(err, auth.ErrInvalid) || got != (auth.Identity{}) {
+			t.Errorf("%q: %+v, %v", bad, got, err)
+		}
+	}
+}
+
 func TestAStoreThatFailsIsNoInvalidToken(t *testing.T) {
 	_, text := auth.NewToken(delivery.TokenOwner{User: "alice"})
 	_, err := auth.Tokens(kept{err: delivery.ErrClosed}).Authenticate(t.Context(), text)

@@ -22,9 +22,29 @@ func (c *config) authFlags() []cli.Flag {
 		valueFlag("auth", choice(&c.auth, authNone, authToken, authOIDC),
 			"`KIND` of authentication; token: bearer tokens, see welcomed token; oidc: JWTs of --oidc-issuer; none: everybody who reaches --listen may ask"),
 		boolFlag("insecure-no-auth", &c.insecureNoAuth, "with --auth none, serve other machines too, also through proxies"),
+		secretFlag("service-token", &c.serviceToken, "`TOKEN` of the service "+serviceOfToken+", which may act for any user"),
 		c.budgets.flag(),
 		valueFlag("credential-identity", identityTemplate(&c.identity), "credentials must be basic and name their publisher like `TEMPLATE`, of {user} and {device}"),
 	}
+}
+
+// serviceOfToken is the service whose token --service-token is.
+const serviceOfToken = "backend"
+
+func (c *config) checkServiceToken() error {
+	var wrong problems
+	wrong.when(c.serviceToken != "" && c.auth == authNone,
+		"--service-token is of no use with --auth none, where nobody shows a token: leave it out, or start with --auth token")
+	wrong.note(checkSecret("--service-token", c.serviceToken))
+	return wrong.all()
+}
+
+// withServiceToken adds the token of --service-token, if there is one.
+func (c *config) withServiceToken(a auth.Authenticator) auth.Authenticator {
+	if c.serviceToken == "" {
+		return a
+	}
+	return auth.OfService(c.serviceToken, serviceOfToken, a)
 }
 
 // noAuth says whether there is no authentication, which only --auth none does.

@@ -46,6 +46,7 @@ type config struct {
 
 	tlsCert, tlsKey string
 	adminToken      string
+	serviceToken    string
 	trustedProxies  []netip.Prefix
 	origins         []server.Origin
 	clientCaps      server.Caps
@@ -152,7 +153,7 @@ func (c *config) limitFlags() []cli.Flag {
 // check refuses settings that contradict each other.
 func (c *config) check() error {
 	var wrong problems
-	for _, check := range []func() error{c.checkServer, c.checkCaps, c.checkClients, c.checkOIDC, c.backups.check, c.checkMemory} {
+	for _, check := range []func() error{c.checkServer, c.checkServiceToken, c.checkCaps, c.checkClients, c.checkOIDC, c.backups.check, c.checkMemory} {
 		wrong.note(check())
 	}
 	return wrong.all()

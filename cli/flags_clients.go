@@ -34,17 +34,23 @@ func (c *config) clientFlags() []cli.Flag {
 // the largest of them: a third is what one caller gets.
 const bodyMemoryShare = 3
 
-// shortestToken is how many characters an admin token has at least.
+// shortestToken is how many characters a token of a flag has at least.
 const shortestToken = 16
 
-func (c *config) checkClients() error {
+// checkSecret says why the token of a flag, if there is one, is none.
+func checkSecret(flag, token string) error {
 	unprintable := func(r rune) bool { return r <= ' ' || r > '~' }
+	var wrong problems
+	wrong.when(token != "" && len(token) < shortestToken, "%s has %d characters, at least %d are wanted", flag, len(token), shortestToken)
+	wrong.when(strings.ContainsFunc(token, unprintable), "%s has characters that cannot stand in a header", flag)
+	return wrong.all()
+}
+
+func (c *config) checkClients() error {
 	largest := max(int64(c.answerBytes), server.LargestBody(c.limits))
 	var wrong problems
 	wrong.when((c.tlsCert == "") != (c.tlsKey == ""), "--tls-cert and --tls-key are given both or not at all")
-	wrong.when(c.adminToken != "" && len(c.adminToken) < shortestToken,
-		"--admin-token has %d characters, at least %d are wanted", len(c.adminToken), shortestToken)
-	wrong.when(strings.ContainsFunc(c.adminToken, unprintable), "--admin-token has characters that cannot stand in a header")
+	wrong.note(checkSecret("--admin-token", c.adminToken))
 	wrong.when(c.clientCaps.BodyMemory < bodyMemoryShare*largest,
 		"--max-body-memory %s is less than %d times the largest body or answer, which has %d bytes",
 		formatSize(c.clientCaps.BodyMemory), bodyMemoryShare, largest)

@@ -231,7 +231,7 @@ func serveScript(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("serve has to succeed; use exitcode 1 welcomed serve")
 	}
 	var env []string
-	for _, name := range []string{"PATH", "HOME", "TMPDIR", "GOCOVERDIR", "STATE_DIRECTORY", "NOTIFY_SOCKET", "SETTINGS_OF_TEST", "WELCOMED_DB", "WELCOMED_PPROF", "WELCOMED_SHELF_AGE", "WELCOMED_ADMIN_TOKEN_FILE"} {
+	for _, name := range []string{"PATH", "HOME", "TMPDIR", "GOCOVERDIR", "STATE_DIRECTORY", "NOTIFY_SOCKET", "SETTINGS_OF_TEST", "WELCOMED_DB", "WELCOMED_PPROF", "WELCOMED_SHELF_AGE", "WELCOMED_ADMIN_TOKEN_FILE", "WELCOMED_SERVICE_TOKEN_FILE"} {
 		if v := ts.Getenv(name); v != "" {
 			env = append(env, name+"="+v)
 		}

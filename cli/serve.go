@@ -195,7 +195,7 @@ func assemble(ctx context.Context, c *config, log *slog.Logger) (_ *instance, er
 	}
 	i.history = m.History(i.store, c.times.plots, delivery.SystemClock())
 	o := i.serverOptions(c, m, log)
-	o.Auth = authenticator
+	o.Auth = c.withServiceToken(authenticator)
 	o.Backup = &server.Backup{Copy: file.Backup, Kept: file.NoteBackup}
 	o.Metrics = metricsHandler(registry, log)
 	i.server = server.New(o)
