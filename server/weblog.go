@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"welcomed/delivery"
 )
 
 // logRequest writes a line at debug for each request, where its Request-Id is found.
@@ -30,10 +32,14 @@ func (r *request) askedBy() string {
 		return "operator"
 	case c.Service != "":
 		return "service " + c.Service
-	case c.Device != "":
-		return string(c.User) + "/" + c.Device
+	case r.identity.Service != "" && c.User != "":
+		return "service " + r.identity.Service + " for " + forWhom(c)
 	}
-	return string(c.User)
+	return forWhom(c)
+}
+
+func forWhom(c delivery.Caller) string {
+	return delivery.TokenOwner{User: c.User, Device: c.Device}.String()
 }
 
 // A webLog takes what net/http says of connections that fail, most of all in the

@@ -10,6 +10,9 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"welcomed/auth"
+	"welcomed/delivery"
 )
 
 // TestStrangersDoNotFillTheLog: there is one line in it for many connections
@@ -35,6 +38,7 @@ func TestStrangersDoNotFillTheLog(t *testing.T) {
 // Every request has one line at debug, which its Request-Id finds and in which there
 // is no secret; at other levels it has none.
 func TestTheLogHasEachRequestAtDebug(t *testing.T) {
+	code := map[string]string{"/v1?token=s3cret": "bad_request", "/nothing/of/s3cret?token=s3cret": "not_found"}
 	for _, level := range []slog.Level{slog.LevelDebug, slog.LevelInfo} {
 		var out bytes.Buffer
 		s := New(Options{NoAuth: NoAuthLocal, Log: slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: level}))})
@@ -52,11 +56,31 @@ func TestTheLogHasEachRequestAtDebug(t *testing.T) {
 			if strings.Contains(out.String(), "s3cret") {
 				t.Errorf("%s: the log has a secret:\n%s", path, out.String())
 			}
-			for _, part := range []string{"caller=", "client=127.0.0.1", "method=GET", "route=", "status=", "code=", "took="} {
+			for _, part := range []string{"caller=", "client=127.0.0.1", "method=GET", "route=", "status=", "code=" + code[path] + " ", "took="} {
 				if level == slog.LevelDebug && !strings.Contains(out.String(), " "+part) {
 					t.Errorf("%s: there is no %s in:\n%s", path, part, out.String())
 				}
 			}
+		}
+	}
+}
+
+// The log says who asks, also where a service does for somebody.
+func TestTheLogSaysWhoAsks(t *testing.T) {
+	phone, backend := delivery.Caller{User: "alice", Device: "phone"}, auth.Identity{Service: "backend"}
+	for _, row := range []struct {
+		r    request
+		want string
+	}{
+		{request{}, ""},
+		{request{operator: true}, "operator"},
+		{request{caller: phone, identity: auth.Identity{User: "alice", Device: "phone"}}, "alice/phone"},
+		{request{caller: delivery.Caller{User: "alice"}}, "alice"},
+		{request{caller: delivery.Caller{Service: "backend"}, identity: backend}, "service backend"},
+		{request{caller: phone, identity: backend}, "service backend for alice/phone"},
+	} {
+		if got := row.r.askedBy(); got != row.want {
+			t.Errorf("got %q, want %q", got, row.want)
 		}
 	}
 }
