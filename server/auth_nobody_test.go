@@ -41,7 +41,7 @@ func TestNoAuthIsNotAsked(t *testing.T) {
 }
 
 // public are the routes that need no token.
-var public = []string{"/v1", "/v1/openapi.json", "/v1/openapi.yaml", "/v1/docs", "/v1/errors", "/v1/errors/:code"}
+var public = []string{"/", "/v1", "/v1/openapi.json", "/v1/openapi.yaml", "/v1/docs", "/v1/errors", "/v1/errors/:code"}
 
 func refusesEveryRoute(t *testing.T, s *service, authorization, logged string) {
 	t.Helper()

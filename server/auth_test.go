@@ -111,6 +111,7 @@ var credentials = []struct {
 // that it was given, R a KeyPackage that Bob has reserved and A one on the shelf.
 var whoMay = `
 route                      none bad alice phone tablet reads bob carol service for-a for-t for-b b-as-a
+GET /                      200  200 200   200   200    200   200 200   200     200   200   200   200
 GET /v1                    200  200 200   200   200    200   200 200   200     200   200   200   200
 GET /v1/openapi.json       200  200 200   200   200    200   200 200   200     200   200   200   200
 GET /v1/openapi.yaml       200  200 200   200   200    200   200 200   200     200   200   200   200

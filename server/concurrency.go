@@ -19,6 +19,7 @@ const (
 
 // concurrencyOf has every route, also those of the admin socket.
 var concurrencyOf = map[string]concurrency{
+	"GET /":                fewRows,
 	"GET /v1":              fewRows,
 	"GET /v1/openapi.json": fewRows,
 	"GET /v1/openapi.yaml": fewRows,

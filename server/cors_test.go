@@ -21,7 +21,7 @@ func TestPagesOfOtherOrigins(t *testing.T) {
 	}{
 		{"an answer", "GET", "/v1", app, 200, app},
 		{"a refusal", "GET", "/v1/welcomes/x", app, 404, app},
-		{"a path that is not there", "GET", "/", app, 404, app},
+		{"a path that is not there", "GET", "/v2", app, 404, app},
 		{"a method that is not there", "DELETE", "/v1", app, 405, app},
 		{"another origin", "GET", "/v1", other, 200, ""},
 		{"no origin", "GET", "/v1", "", 200, ""},

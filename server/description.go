@@ -11,15 +11,37 @@ import (
 	"welcomed/server/openapi"
 )
 
-const errorsPath = "/v1/errors"
+const (
+	docsPath   = "/v1/docs"
+	errorsPath = "/v1/errors"
+)
 
 // documents are routes for people and their tools. No client has methods for them.
 var documents = []route{
+	{"GET", "/", anyone, (*Server).front, nil, ""},
 	{"GET", "/v1/openapi.json", anyone, (*Server).describedInJSON, nil, ""},
 	{"GET", "/v1/openapi.yaml", anyone, (*Server).describedInYAML, nil, ""},
-	{"GET", "/v1/docs", anyone, (*Server).docs, nil, ""},
+	{"GET", docsPath, anyone, (*Server).docs, nil, ""},
 	{"GET", errorsPath, anyone, (*Server).allErrors, nil, ""},
 	{"GET", errorsPath + "/:code", anyone, (*Server).oneError, nil, ""},
+}
+
+// frontJSON says where the documents are.
+type frontJSON struct {
+	About   string `json:"about"`
+	Docs    string `json:"docs"`
+	OpenAPI string `json:"openapi"`
+	Errors  string `json:"errors"`
+}
+
+// front handles GET /, where people look first.
+func (s *Server) front(w http.ResponseWriter, r *request) error {
+	w.Header().Add("Vary", "Accept")
+	if wantsPage(r) {
+		page, err := openapi.FrontPage()
+		return writeDocument(w, page, err)
+	}
+	return answer(w, http.StatusOK, frontJSON{"/v1", docsPath, "/v1/openapi.json", errorsPath})
 }
 
 // describedInJSON handles GET /v1/openapi.json.

@@ -29,6 +29,11 @@ func TestEveryRouteDoesWhatItSays(t *testing.T) {
 	same(t, "as JSON", bytes.Equal(s.call("GET", "/v1/openapi.json", nil).body, openapi.JSON()), true)
 	same(t, "as YAML", bytes.Equal(s.call("GET", "/v1/openapi.yaml", nil).body, openapi.YAML()), true)
 
+	front := s.call("GET", "/", nil).want(200)
+	for _, document := range []string{"about", "docs", "openapi", "errors"} {
+		s.call("GET", front.text(document), nil).want(200)
+	}
+	same(t, "links", strings.Contains(string(s.call("GET", "/", nil, "Accept", "text/html").body), `href="/v1/docs"`), true)
 	page := s.call("GET", "/v1/docs", nil)
 	page.want(200)
 	same(t, "page", strings.Contains(string(page.body), "<section id=\"giveBack\">"), true)

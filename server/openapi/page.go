@@ -32,6 +32,9 @@ var DocsPage = sync.OnceValues(func() ([]byte, error) {
 	return render("The API of welcomed", nil, nil, Read())
 })
 
+// FrontPage returns a page that says where the others are. It must not be changed.
+var FrontPage = sync.OnceValues(func() ([]byte, error) { return render("welcomed", nil, nil, nil) })
+
 // ErrorPage returns a page about one code.
 func ErrorPage(e Error) ([]byte, error) { return render(e.Code, &e, nil, nil) }
 
