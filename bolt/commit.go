@@ -340,6 +340,15 @@ func (c *committer) persist(t *fileTxn, merge func() int) error {
 		_ = t.file.tx.Rollback()
 		return errors.Join(errRetryAlone, err)
 	}
+	if back, noted := t.NewSetBack(); noted {
+		// Before the commit, so that no crash leaves it in the database alone. It is true
+		// also if the commit fails.
+		if err := c.store.revokedLost(c.store.revoked.putRight(back)); err != nil {
+			c.log.rollback()
+			_ = t.file.tx.Rollback()
+			return err
+		}
+	}
 	if err := c.store.unchanged(); err != nil {
 		_ = t.file.tx.Rollback()
 		return err

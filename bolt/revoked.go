@@ -31,14 +31,16 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 //	token TIME 0 ID sum
 //	device TIME ORDER USER/DEVICE sum
 //	user TIME ORDER USER sum
+//	back TIME ORDER sum
 //	void LINE sum
 //	until TIME sum
 //
 // DATABASE is the id of the database, BRANCH its restore epoch. ORDER is a number of the
 // sequence: in the first line that with which the branch began, in the others that of the
 // removal, which is of a device with a smaller one, and not of one that was made again
-// later. It says of any two branches which was first, see branchGap. void takes back a
-// line whose event could not be committed. until is in copies only: they have what was
+// later. It says of any two branches which was first, see branchGap. back is a clock that was
+// put right: what has a number up to ORDER happened before TIME, whatever its line says.
+// void takes back a line whose event could not be committed. until is in copies only: they have what was
 // revoked before that time. The sum is the CRC-32C of what is in front of it, in
 // hexadecimal.
 
@@ -58,6 +60,7 @@ const (
 	// orderBits: what comes after an order has to fit in a number, too.
 	orderBits = 47
 
+	backLine  = "back"
 	voidLine  = "void"
 	untilLine = "until"
 )
@@ -88,6 +91,18 @@ func parseRevocation(text string) (r store.Revocation, ok bool) {
 	return r, false
 }
 
+func backLineOf(b store.SetBack) string {
+	return fmt.Sprintf("%s %s %d", backLine, b.At.UTC().Format(revokedTime), b.Given)
+}
+
+func parseBack(text string) (b store.SetBack, ok bool) {
+	at, order, _ := strings.Cut(text, " ")
+	var timeErr, orderErr error
+	b.At, timeErr = time.Parse(revokedTime, at)
+	b.Given, orderErr = strconv.ParseUint(order, 10, orderBits)
+	return b, timeErr == nil && orderErr == nil
+}
+
 // appendRevoked appends a line.
 func appendRevoked(b []byte, text string) []byte {
 	return fmt.Appendf(b, "%s %08x\n", text, crc32.Checksum([]byte(text), castagnoli))
@@ -114,8 +129,20 @@ type Revoked struct {
 	Until   time.Time
 	Damaged int // lines that cannot be read
 
-	lines []store.Revocation
+	lines []store.Revocation // as they were written
+	backs store.SetBacks
 	size  int64 // up to here the file is whole
+}
+
+// revocations are the lines, with the times put right.
+func (v *Revoked) revocations() []store.Revocation {
+	right := slices.Clone(v.lines)
+	for i, r := range right {
+		if r.Order > 0 { // and not a token, whose number is not known
+			right[i].At = v.backs.PutRight(r.At, r.Order)
+		}
+	}
+	return right
 }
 
 // errNotRevoked: the file is something else.
@@ -180,6 +207,11 @@ func (v *Revoked) note(text string, void map[string]bool) {
 			v.Until = at
 			return
 		}
+	case backLine:
+		if b, ok := parseBack(rest); ok {
+			v.backs = v.backs.With(b)
+			return
+		}
 	}
 	if r, ok := parseRevocation(text); ok {
 		v.lines = append(v.lines, r)
@@ -223,7 +255,7 @@ func (v *Revoked) Merge(others ...*Revoked) {
 		seen[r] = true
 	}
 	for _, o := range others {
-		v.Begins = max(v.Begins, o.Begins)
+		v.Begins, v.backs = max(v.Begins, o.Begins), v.backs.With(o.backs...)
 		for _, r := range o.lines {
 			if !seen[r] {
 				seen[r], v.lines = true, append(v.lines, r)
@@ -266,6 +298,9 @@ func (v *Revoked) text() []byte {
 	b = appendRevoked(b, fmt.Sprintf("%s%s %s %d", revokedMagic, v.Database, v.Branch, v.Begins))
 	for _, r := range v.lines {
 		b = appendRevoked(b, lineOf(r))
+	}
+	for _, back := range v.backs {
+		b = appendRevoked(b, backLineOf(back))
 	}
 	return b
 }
@@ -468,6 +503,21 @@ func (f *revokedFile) append(text []byte) error {
 		return fmt.Errorf("%w: %s: %w", errRevokedLost, f.path, err)
 	}
 	return fmt.Errorf("%w: %s", delivery.ErrDiskFull, f.path)
+}
+
+// putRight appends that the clock was. Where there is no room it stays in the database
+// alone, until that is opened again.
+func (f *revokedFile) putRight(b store.SetBack) error {
+	f.turn.Lock()
+	defer f.turn.Unlock()
+	err := f.append(appendRevoked(nil, backLineOf(b)))
+	switch {
+	case err == nil:
+		f.lines++
+	case errors.Is(err, delivery.ErrDiskFull), errors.Is(err, delivery.ErrClosed): // of a store that is only filled, or begins
+		err = nil
+	}
+	return err
 }
 
 // comeBack makes the file anew if somebody has removed or replaced it.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -51,14 +52,21 @@ func (s *Store) openRevoked(v *Revoked) error {
 	if v == nil {
 		return nil
 	}
+	backs, err := s.SetBacks(context.Background())
+	if err != nil {
+		return err
+	}
 	epoch, begins := s.Branch()
-	anew := v.Branch != epoch
+	anew := v.Branch != epoch || !slices.EqualFunc(backs, v.backs, sameBack)
+	v.backs = backs // the database has learnt those of the file
 	v.Branch, v.Begins = epoch, max(v.Begins, begins)
 	if anew {
 		v.shorten(s.guard.Look().Sure)
 	}
 	return s.revoked.open(v, anew)
 }
+
+func sameBack(x, y store.SetBack) bool { return x.Given == y.Given && x.At.Equal(y.At) }
 
 // carryOutRevoked reads the file beside the database and carries out what the database
 // does not know: it is an older copy, or a crash came between the line and its commit.
@@ -82,7 +90,7 @@ func (s *Store) carryOutRevoked() (*Revoked, error) {
 		}
 	}
 	v.Database, s.revokedReport.Damaged = id, v.Damaged
-	s.revokedReport.Tokens, s.revokedReport.Devices, err = s.CarryOut(context.Background(), v.lines, v.Begins)
+	s.revokedReport.Tokens, s.revokedReport.Devices, err = s.CarryOut(context.Background(), v.revocations(), v.backs, v.Begins)
 	return v, err
 }
 
@@ -115,6 +123,6 @@ func (p *RevokedPreview) look(tx *bbolt.Tx, limits delivery.Limits, v *Revoked) 
 	if v == nil {
 		return nil
 	}
-	p.Tokens, p.Devices = t.WouldRevoke(v.lines)
+	p.Tokens, p.Devices = t.WouldRevoke(v.revocations())
 	return nil
 }

@@ -501,6 +501,65 @@ func TestARemovalAfterTheClockOfARestoreWasPutRight(t *testing.T) {
 	}
 }
 
+// A removal was dated by a clock that was ahead and was put right. Credentials that were
+// issued since the removal are taken, whatever backup is put back after that: none of them
+// knows that the clock was put right, but the file does.
+func TestARemovalByAClockThatWasPutRight(t *testing.T) {
+	for name, backup := range map[string]int{"from before the removal": 0, "from after it": 1} {
+		r := newRevoking(t)
+		r.trust = true
+		r.made(alicePhone)
+		before := r.saved()
+		old := delivery.Caller{User: "alice", Device: "phone", Bound: r.clock.Now()}
+		r.clock.Jump(time.Hour)
+		r.remove(alicePhone)
+		after := r.saved()
+		r.clock.Jump(-time.Hour)
+		r.made(bobPhone)
+		r.clock.Advance(10 * time.Minute)
+		since := delivery.Caller{User: "alice", Device: "phone", Bound: r.clock.Now()}
+		r.put([][]byte{before, after}[backup], true)
+		r.clock.Advance(2 * time.Hour)
+		r.put([][]byte{before, after}[backup], true)
+		if err := r.publish(alicePhone, old); !errors.Is(err, delivery.ErrDeviceRemoved) {
+			t.Errorf("a backup %s: %v", name, err)
+		}
+		if err := r.publish(alicePhone, since); err != nil {
+			t.Errorf("a backup %s, by credentials that were issued since the removal: %v", name, err)
+		}
+	}
+}
+
+// The file learns from the database that a clock was put right, if there was no room for it.
+func TestThatAClockWasPutRightIsWrittenDownLater(t *testing.T) {
+	r := newRevoking(t)
+	r.made(alicePhone)
+	r.clock.Jump(time.Hour)
+	r.remove(alicePhone)
+	r.clock.Jump(-time.Hour)
+	r.s.revoked.fault = func() error { return errors.New("write: no space left on device") }
+	r.made(bobPhone)
+	if v, err := r.s.RevokedNow(); err != nil || len(v.backs) != 0 {
+		t.Errorf("on a full disk it says %+v, %v", v, err)
+	}
+	r.close()
+	r.open()
+	v, err := r.s.RevokedNow()
+	must(t, err)
+	if len(v.backs) != 1 || !v.revocations()[0].At.Equal(v.backs[0].At) || !v.lines[0].At.After(v.backs[0].At) {
+		t.Errorf("it says %+v", v)
+	}
+	again, err := ReadRevoked(bytes.NewReader(v.Copy(r.clock.Now())))
+	must(t, err)
+	if again.Damaged != 0 || fmt.Sprint(again.backs) != fmt.Sprint(v.backs) {
+		t.Errorf("a copy says %+v", again)
+	}
+	again.Merge(v)
+	if len(again.backs) != 1 || len(again.lines) != 1 {
+		t.Errorf("both say %+v", again)
+	}
+}
+
 // What changes nothing writes nothing.
 func TestNothingIsWrittenDownThatChangesNothing(t *testing.T) {
 	r := newRevoking(t)

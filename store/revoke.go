@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"slices"
@@ -96,30 +97,33 @@ const carryOutLines = 500
 
 // CarryOut carries out the lines that are not carried out, and returns how many tokens
 // and devices were there that are not any more. What is made from now on has a number
-// above theirs, and above order.
-func (s *Store) CarryOut(ctx context.Context, lines []Revocation, order uint64) (allTokens, allDevices int, err error) {
+// above theirs, and above order. The lines' times are right as far as setBacks say, which
+// the rows learn.
+func (s *Store) CarryOut(ctx context.Context, lines []Revocation, setBacks SetBacks, order uint64) (allTokens, allDevices int, err error) {
+	for _, r := range lines {
+		order = max(order, r.Order)
+	}
+	if err := s.learn(ctx, setBacks, order); err != nil {
+		return 0, 0, err
+	}
 	var open []Revocation
 	err = s.engine.Peek(ctx, func(t *Txn) error {
 		for _, r := range lines {
 			// The removal of a user may be of devices that a line before it removes.
-			if order = max(order, r.Order); t.isOpen(r) || r.Kind == UserRemoved && len(open) > 0 {
+			if t.isOpen(r) || r.Kind == UserRemoved && len(open) > 0 {
 				open = append(open, r)
 			}
-		}
-		if order <= t.rows.Last() {
-			order = 0
 		}
 		return nil
 	})
 	if err != nil {
 		return 0, 0, err
 	}
-	for len(open) > 0 || order > 0 {
+	for len(open) > 0 {
 		n := min(len(open), carryOutLines)
 		var tokens, devices int
 		err := s.run(ctx, func(t *Txn) error {
 			tokens, devices = 0, 0
-			t.raise(order)
 			for _, r := range open[:n] {
 				if r.At.After(t.now) { // by a clock that was ahead
 					r.At = t.now
@@ -143,10 +147,37 @@ func (s *Store) CarryOut(ctx context.Context, lines []Revocation, order uint64) 
 		if err != nil {
 			return allTokens, allDevices, fmt.Errorf("carry out what was revoked: %w", err)
 		}
-		open, order = open[n:], 0
+		open = open[n:]
 		allTokens, allDevices = allTokens+tokens, allDevices+devices
 	}
 	return allTokens, allDevices, nil
+}
+
+// learn has the rows say, too, when the clock was put right: what they have from before, as
+// a copy, was dated by the same clock as the lines. order was given before.
+func (s *Store) learn(ctx context.Context, setBacks SetBacks, order uint64) error {
+	changes := false
+	look := func(t *Txn) error {
+		changes = order > t.rows.Last() || !bytes.Equal(t.setBacks().With(setBacks...).encode(), t.get(KindMeta, keySetBack))
+		return nil
+	}
+	if err := s.engine.Peek(ctx, look); err != nil || !changes {
+		return err
+	}
+	return s.run(ctx, func(t *Txn) error {
+		t.raise(order)
+		t.given = max(t.given, order)
+		if len(setBacks) > 0 {
+			t.putSetBacks(t.setBacks().With(setBacks...))
+		}
+		return nil
+	})
+}
+
+// SetBacks are those that the rows say.
+func (s *Store) SetBacks(ctx context.Context) (known SetBacks, err error) {
+	err = s.engine.View(ctx, func(t *Txn) error { known = t.setBacks(); return nil })
+	return known, err
 }
 
 // removeAgain carries out the removal of a device. Its tokens have lines of their own,

@@ -1,6 +1,10 @@
 package store
 
-import "time"
+import (
+	"cmp"
+	"slices"
+	"time"
+)
 
 // What a clock dated that was ahead, and was put right, is dated in the future. Most of
 // that is only kept for too long. What is compared with times that others tell, as a
@@ -18,6 +22,45 @@ var (
 // setBackLeast is by how much a clock goes back that was wrong. Clocks that are right
 // are adjusted by less.
 const setBackLeast = time.Second
+
+// A SetBack is the first commit after a clock was put right. What has a number up to Given
+// happened before At, whatever the clock said then.
+type SetBack struct {
+	Given uint64 // the number that the sequence had
+	At    time.Time
+}
+
+// SetBacks are those that there were, in their order. Their times rise.
+type SetBacks []SetBack
+
+// With returns what is known with more of them, in any order: one that has a later time
+// than one behind it says nothing.
+func (known SetBacks) With(more ...SetBack) (all SetBacks) {
+	both := slices.Concat(known, more)
+	slices.SortFunc(both, func(x, y SetBack) int { return cmp.Or(cmp.Compare(y.Given, x.Given), x.At.Compare(y.At)) })
+	for _, b := range both {
+		if len(all) == 0 || b.At.Before(all[len(all)-1].At) {
+			all = append(all, b)
+		}
+	}
+	all = all[:min(len(all), setBacksKept)]
+	slices.Reverse(all)
+	return all
+}
+
+// PutRight is when something happened at the latest that is dated at, when the sequence
+// had that number.
+func (known SetBacks) PutRight(at time.Time, number uint64) time.Time {
+	for _, b := range known {
+		if number <= b.Given {
+			if at.After(b.At) {
+				at = b.At
+			}
+			break // those behind it are of later
+		}
+	}
+	return at
+}
 
 const (
 	setBackBytes = 2 * numberBytes
@@ -38,12 +81,8 @@ func (t *Txn) setBack() bool {
 // noteSetBack notes before a commit what there is to note of its time.
 func (t *Txn) noteSetBack() {
 	if t.setBack() {
-		all := cloneBytes(t.get(KindMeta, keySetBack))
-		for last := len(all) - setBackBytes; last >= 0 && readNumber(all[last+numberBytes:]) >= Millis(t.now); last -= setBackBytes {
-			all = all[:last]
-		}
-		all = all[max(0, len(all)-(setBacksKept-1)*setBackBytes):]
-		t.put(KindMeta, keySetBack, appendNumber(appendNumber(all, t.given), Millis(t.now)))
+		t.newSetBack = SetBack{t.given, t.now}
+		t.putSetBacks(t.setBacks().With(t.newSetBack))
 	}
 	if t.now.After(t.sure) {
 		t.put(KindMeta, keyAhead, numberKey(Millis(t.now)))
@@ -57,17 +96,27 @@ func (t *Txn) restoredAt() time.Time {
 	return t.putRight(t.noted(keyRestoredAt), t.restoredOrder())
 }
 
-// putRight is when something happened at the latest that a row dates at, when the
-// sequence had that number.
-func (t *Txn) putRight(at time.Time, number uint64) time.Time {
-	for all := t.get(KindMeta, keySetBack); len(all) >= setBackBytes; all = all[setBackBytes:] {
-		if number > readNumber(all) {
-			continue
-		}
-		if before := FromMillis(readNumber(all[numberBytes:])); at.After(before) {
-			at = before
-		}
-		break // those behind it are of later
+// NewSetBack is what Flush has noted, if the clock was put right before this transaction.
+func (t *Txn) NewSetBack() (b SetBack, noted bool) { return t.newSetBack, !t.newSetBack.At.IsZero() }
+
+// setBacks are those that the rows say.
+func (t *Txn) setBacks() (known SetBacks) {
+	for row := t.get(KindMeta, keySetBack); len(row) >= setBackBytes; row = row[setBackBytes:] {
+		known = append(known, SetBack{readNumber(row), FromMillis(readNumber(row[numberBytes:]))})
 	}
-	return at
+	return known
+}
+
+func (t *Txn) putSetBacks(known SetBacks) { t.put(KindMeta, keySetBack, known.encode()) }
+
+func (known SetBacks) encode() (row []byte) {
+	for _, b := range known {
+		row = appendNumber(appendNumber(row, b.Given), Millis(b.At))
+	}
+	return row
+}
+
+// putRight is PutRight by what the rows say.
+func (t *Txn) putRight(at time.Time, number uint64) time.Time {
+	return t.setBacks().PutRight(at, number)
 }

@@ -11,23 +11,24 @@ import (
 // A Txn is one transaction with the rows of this format on top. Events that share a
 // commit share it.
 type Txn struct {
-	rows    Rows
-	key     []byte // a key on its way to the rows
-	store   *Store
-	limits  *delivery.Limits
-	raw     bool      // rows of devices that are gone are read as they are written
-	now     time.Time // what happens is dated by it; never before sure
-	sure    time.Time // has come for certain: only by it does anything end
-	clock   delivery.ClockReading
-	seen    time.Time             // the latest time that was seen before this transaction
-	given   uint64                // the last number that was given before it
-	counted Totals                // by how much it changes them
-	writes  int                   // rows written so far
-	reads   int                   // rows looked up or scanned so far
-	passed  int                   // rows that could not be read and were passed over
-	devices map[uint64]*device    // loaded, written back by flush
-	woken   []delivery.DeviceID   // may have a new Welcome, or were removed
-	revoked []delivery.TokenOwner // some of whose tokens are gone
+	rows       Rows
+	key        []byte // a key on its way to the rows
+	store      *Store
+	limits     *delivery.Limits
+	raw        bool      // rows of devices that are gone are read as they are written
+	now        time.Time // what happens is dated by it; never before sure
+	sure       time.Time // has come for certain: only by it does anything end
+	clock      delivery.ClockReading
+	seen       time.Time             // the latest time that was seen before this transaction
+	given      uint64                // the last number that was given before it
+	newSetBack SetBack               // that Flush has noted
+	counted    Totals                // by how much it changes them
+	writes     int                   // rows written so far
+	reads      int                   // rows looked up or scanned so far
+	passed     int                   // rows that could not be read and were passed over
+	devices    map[uint64]*device    // loaded, written back by flush
+	woken      []delivery.DeviceID   // may have a new Welcome, or were removed
+	revoked    []delivery.TokenOwner // some of whose tokens are gone
 }
 
 // Begin makes t a transaction over rows. seen is the latest time that was seen before.

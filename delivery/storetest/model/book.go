@@ -131,18 +131,24 @@ func newBook(limits delivery.Limits) *book {
 }
 
 // committed notes that something is dated now. If that is earlier than before, then
-// what was dated later is known to have happened before now.
-func (b *book) committed() {
-	if b.dated.Sub(b.now) >= time.Second {
-		for id, at := range b.removed {
-			b.removed[id] = earliest(at, b.now)
-		}
-		for id, at := range b.maybe {
-			b.maybe[id] = earliest(at, b.now)
-		}
-		b.restoredAt = earliest(b.restoredAt, b.now)
+// what was dated later is known to have happened before now, and it reports that.
+func (b *book) committed() (setBack bool) {
+	if setBack = b.dated.Sub(b.now) >= time.Second; setBack {
+		b.putRight(b.now)
 	}
 	b.dated = b.now
+	return setBack
+}
+
+// putRight dates nothing later than that.
+func (b *book) putRight(now time.Time) {
+	for id, at := range b.removed {
+		b.removed[id] = earliest(at, now)
+	}
+	for id, at := range b.maybe {
+		b.maybe[id] = earliest(at, now)
+	}
+	b.restoredAt = earliest(b.restoredAt, now)
 }
 
 // copy is what a backup holds.

@@ -263,7 +263,14 @@ func (w *world) wrote() bool {
 		return false
 	}
 	w.watch.disk = w.watch.sure
-	w.book.committed()
+	if w.book.committed() && w.fixture.KeepsRevoked {
+		for i, r := range w.revoked {
+			w.revoked[i].at = earliest(r.at, w.book.now)
+		}
+		if w.backup != nil { // which learns it when it is put back
+			w.backup.book.putRight(w.book.now)
+		}
+	}
 	return true
 }
 
