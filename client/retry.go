@@ -77,9 +77,10 @@ func sleep(ctx context.Context, d time.Duration) error {
 // was starting or stopping, or a budget was used up that refills. [Client] has then repeated
 // it already, unless RetryAfter is longer than its MaxDelay.
 //
-// It is false for what the server has decided. That includes CodePairBudget, where the
-// request may succeed at once without the user whom Detail names, and CodeStoreFull, which
-// an operator has to end.
+// It is false for what the server has decided, and for two codes with which a call should not
+// wait: CodePairBudget, because the request may succeed at once without the user whom Detail
+// names, and CodeStoreFull, because it lasts until the operator has made room or enough has
+// expired. Repeat such a request in some minutes.
 func (e *Error) Temporary() bool {
 	switch e.Status {
 	case http.StatusRequestTimeout, http.StatusTooManyRequests:

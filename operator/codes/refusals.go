@@ -220,7 +220,7 @@ var Refusals = map[string]Refusal{
 	"shutting_down": {"The server is told to stop.", RepeatLater,
 		"repeat the very same request"},
 	"store_full": {"There is no room on the disk, or the store has reached its size limit.", RepeatLater,
-		"repeat the very same request; claims and acknowledgements work meanwhile"},
+		"repeat the very same request in some minutes: it succeeds once the operator has made room or enough has expired; claims and acknowledgements work meanwhile"},
 	"store_unavailable": {"The store takes no changes until its operator has mended it.", RepeatLater,
 		"repeat the very same request"},
 }
