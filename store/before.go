@@ -34,7 +34,8 @@ func (s *Store) BeforeReserve(ctx context.Context, caller delivery.Caller, req d
 	return look, err
 }
 
-// lookBefore says whether the reservation is a repeat, or else whom it asks.
+// lookBefore tells a repeated reservation from a new one, and for a new one which users it
+// asks.
 func (r *reservation) lookBefore(t *Txn) (look delivery.ReserveLook, err error) {
 	var row []byte
 	if r.record.key != nil {

@@ -13,7 +13,7 @@ import (
 	"welcomed/progress"
 )
 
-// CheckOptions are what a check of a file is told. The zero value is ready to use.
+// CheckOptions are the settings of a check. The zero value is ready to use.
 type CheckOptions struct {
 	Progress *progress.Progress
 	Most     int  // findings in a report, more are only counted; 0: 100
@@ -62,7 +62,7 @@ func (r *Report) Add(opts CheckOptions, f Finding) {
 	}
 }
 
-// Err is nil for what is sound.
+// Err returns nil for a sound file.
 func (r *Report) Err() error {
 	if r.Sound() {
 		return nil
@@ -80,7 +80,7 @@ func (r *Report) Err() error {
 // ErrUnsound: the rows of a file contradict each other.
 var ErrUnsound = errors.New("it is not sound")
 
-// A checker counts what is in a file, as state.
+// A checker counts what is in a file, in the same way as the file's totals do.
 type checker struct {
 	*Txn
 	ctx    context.Context
@@ -101,7 +101,8 @@ type checker struct {
 	deviceCheck
 }
 
-// Check checks all rows and returns what repairs them: at most mostFixes at a time.
+// Check checks all rows. It returns the functions that repair them, at most mostFixes at a
+// time.
 func (t *Txn) Check(ctx context.Context, r *Report, opts CheckOptions) (fixes []func(*Txn), err error) {
 	t.raw = true
 	c := &checker{Txn: t, ctx: ctx, opts: opts, report: r, limits: delivery.DefaultLimits(), want: t.rows.Totals(), waiting: map[byte][]uint64{}, refound: map[string]bool{}}
@@ -140,7 +141,7 @@ func (c *checker) all() (err error) {
 	return nil
 }
 
-// each has every row of a kind looked at. One that cannot be read is a finding.
+// each calls look for every row of a kind. A row that cannot be read becomes a finding.
 func (c *checker) each(kind *Kind, look func(k, v []byte)) error {
 	for k, v := range c.scan(kind, nil, nil) {
 		if c.looks++; c.looks%1024 == 0 {
@@ -161,20 +162,20 @@ func (c *checker) each(kind *Kind, look func(k, v []byte)) error {
 	return nil
 }
 
-// wrong notes what nobody can repair.
+// wrong notes a fault that cannot be repaired.
 func (c *checker) wrong(format string, args ...any) {
 	c.report.Add(c.opts, Finding{Text: fmt.Sprintf(format, args...)})
 }
 
-// mostFixes bounds the memory of a repair, which goes on as long as there are any.
+// mostFixes bounds the memory of one round of a repair. Rounds follow until nothing is left.
 const mostFixes = 50_000
 
-// repairable notes what fix repairs.
+// repairable notes a fault that fix repairs.
 func (c *checker) repairable(fix func(*Txn), format string, args ...any) {
 	c.fixable(Finding{Text: fmt.Sprintf(format, args...), Repairable: true}, fix)
 }
 
-// damaged notes what fix ends.
+// damaged notes damaged data that fix ends.
 func (c *checker) damaged(fix func(*Txn), format string, args ...any) {
 	c.fixable(Finding{Text: fmt.Sprintf(format, args...), Repairable: true, Ends: true}, fix)
 }
@@ -196,8 +197,8 @@ func delRow(b *Kind, key []byte) func(*Txn) {
 	return func(t *Txn) { t.del(b, key) }
 }
 
-// rowChecks are how rows are checked, by their kinds. Payloads are checked behind all
-// others, and what is in meta where it is used.
+// rowChecks has the check of each kind of row. Payloads are checked after all others. Rows of
+// meta are checked where they are used.
 var rowChecks = map[*Kind]func(c *checker, key, v []byte){
 	kindTokens:       func(c *checker, key, v []byte) { c.tokenRow(string(key), v) },
 	kindDevices:      (*checker).deviceRow,
@@ -233,8 +234,8 @@ func (c *checker) name(key, v []byte) {
 // isGone reports whether a device is found among those that were removed.
 func (c *checker) isGone(d *device) bool { return d.removed && c.store.meta.Format == FormatVersion }
 
-// goneRow checks that a device that was removed is there. A row without one says when
-// all of a user's were removed.
+// goneRow checks that the removed device which the row names is there. A row that names no
+// device says when all devices of a user were removed.
 func (c *checker) goneRow(key, v []byte) {
 	if bytes.IndexByte(key, 0) == len(key)-1 {
 		c.numbered(readNumber(v[min(len(v), numberBytes):]))
@@ -314,7 +315,7 @@ func lastZero(key []byte) int {
 	panic(ErrCorrupt)
 }
 
-// timer checks that an entry can be read. Whether it is stale does not matter.
+// timer checks that an entry can be read. An entry may be stale.
 func (c *checker) timer(key []byte) {
 	size := len(key) - 1 - numberBytes
 	var fits bool
@@ -362,7 +363,7 @@ func (c *checker) totals() {
 	}
 }
 
-// numbered notes a number of the sequence.
+// numbered takes note of a number that the sequence has given.
 func (c *checker) numbered(n uint64) { c.last = max(c.last, n) }
 
 // payloadRows checks what is in the buckets of payloads: each belongs to a row.
@@ -396,8 +397,8 @@ func (c *checker) payloadRows() (err error) {
 	return c.each(kindKeyPackages, c.payloadRow)
 }
 
-// litter notes bytes that nothing refers to: nobody can be given them. Where rows
-// cannot be read, one of those may.
+// litter notes bytes to which no row refers, so that no device can be given them. If rows could
+// not be read, one of those may refer to them.
 func (c *checker) litter(fix func(*Txn), format string, args ...any) {
 	if c.unreadable > 0 {
 		c.wrong(format, args...)
@@ -406,7 +407,7 @@ func (c *checker) litter(fix func(*Txn), format string, args ...any) {
 	c.repairable(fix, format, args...)
 }
 
-// payloadRow checks that a KeyPackage's bytes have a row that knows them.
+// payloadRow checks that a row refers to the bytes of a KeyPackage.
 func (c *checker) payloadRow(key, v []byte) {
 	kp, err := mls.ParseKeyPackage(v)
 	if err != nil {
@@ -424,7 +425,7 @@ func (c *checker) payloadRow(key, v []byte) {
 	}
 }
 
-// findRef is refOwner that does not mind an index to what is gone.
+// findRef is refOwner, but accepts an index row whose KeyPackage is gone.
 func (c *checker) findRef(ref mls.KeyPackageRef) (*device, *keyPackage) {
 	v := c.get(kindRefs, []byte(ref[:refPrefix]))
 	if len(v) != 2*numberBytes+1 {
@@ -441,7 +442,7 @@ func (c *checker) findRef(ref mls.KeyPackageRef) (*device, *keyPackage) {
 	return d, k
 }
 
-// hasTimer checks that what ends at due has its entry.
+// hasTimer checks that timers has an entry for what ends at due.
 func (c *checker) hasTimer(kind byte, due time.Time, row []byte, format string, args ...any) {
 	if key := timerKey(kind, due, row); c.get(kindTimers, key) == nil {
 		c.repairable(putRow(kindTimers, key, nil), "%s has no timer: it would not end", fmt.Sprintf(format, args...))

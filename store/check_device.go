@@ -10,7 +10,7 @@ import (
 	"welcomed/mls"
 )
 
-// A deviceCheck is about the device whose rows are next.
+// A deviceCheck gathers what is found of one device while its rows are read.
 type deviceCheck struct {
 	d         *device // nil before the first, and where its row is missing
 	own       device  // its counters and alarms, as counted
@@ -23,7 +23,7 @@ type deviceCheck struct {
 	shelfEnds time.Time       // of the first on the shelf, last resorts left out
 }
 
-// deviceRow checks one of the rows of a device, which begin with 0x00.
+// deviceRow checks one row of a device. The first row of each device is the one of kind 0x00.
 func (c *checker) deviceRow(key, v []byte) {
 	if len(key) <= numberBytes {
 		panic(ErrCorrupt)
@@ -68,7 +68,7 @@ func (c *checker) deviceRow(key, v []byte) {
 	}
 }
 
-// misplaced moves a row to where its state says that it belongs.
+// misplaced moves a row to the key that its state asks for.
 func misplaced(from, to, row []byte) func(*Txn) {
 	row = slices.Clone(row)
 	return func(t *Txn) {
@@ -112,13 +112,13 @@ func (c *checker) recipientRow(kind byte, m *recipient) {
 	}
 }
 
-// endRecipient ends what a device got in a damaged Welcome.
+// endRecipient ends a damaged Welcome for one recipient.
 func endRecipient(p recipientPlace) func(*Txn) {
 	return func(t *Txn) { t.repairRecipient(p) }
 }
 
-// repairRecipient ends what a device got in a damaged Welcome, or writes that it has ended with
-// its device, and makes the row of the recipient one that can be read.
+// repairRecipient ends a damaged Welcome for one recipient, or writes that it has ended with
+// its device. It makes the recipient's row readable again.
 func (t *Txn) repairRecipient(p recipientPlace) {
 	if d := t.readDevice(p.device); d != nil && !d.endedAt.IsZero() {
 		t.raw = true
@@ -134,7 +134,7 @@ func (t *Txn) repairRecipient(p recipientPlace) {
 	}
 }
 
-// dropRecipient ends and removes the state of a recipient whose Welcome is not there.
+// dropRecipient ends and removes a recipient whose Welcome is not there.
 func (t *Txn) dropRecipient(p recipientPlace) {
 	t.repairRecipient(p)
 	if d, m := t.recipientAt(p); m != nil {
@@ -144,7 +144,7 @@ func (t *Txn) dropRecipient(p recipientPlace) {
 	}
 }
 
-// placed notes a row that lies elsewhere than its state says.
+// placed notes a row that lies under another key than its state asks for.
 func (c *checker) placed(from, to, row []byte, format string, args ...any) {
 	if c.get(kindDevices, to) != nil {
 		c.wrong("%s, and there twice with different states", fmt.Sprintf(format, args...))
@@ -160,8 +160,8 @@ func (c *checker) countOpen(m *recipient) {
 	}
 }
 
-// openRecipient checks a Welcome that has not ended against its KeyPackage, and against
-// what has become of the whole Welcome.
+// openRecipient checks a recipient that has not ended against its KeyPackage and against the
+// state of its Welcome.
 func (c *checker) openRecipient(w *welcome, r *postedRecipient, m *recipient) {
 	d, s := c.d, m.rec.State
 	c.countOpen(m)
@@ -268,7 +268,7 @@ func (c *checker) ownRef(k *keyPackage) {
 	c.repairable(putRow(kindRefs, []byte(ref[:refPrefix]), index), "KeyPackage %s of device %s is not found by its ref", ref, c.d.id)
 }
 
-// refAt is the KeyPackage that a row of the refs names, if it has that ref's place.
+// refAt returns the KeyPackage that a row of refs names, if its ref begins as that row says.
 func (c *checker) refAt(ref mls.KeyPackageRef, v []byte) (*device, *keyPackage) {
 	if len(v) != 2*numberBytes+1 {
 		return nil, nil
@@ -284,7 +284,7 @@ func (c *checker) refAt(ref mls.KeyPackageRef, v []byte) (*device, *keyPackage) 
 	return d, k
 }
 
-// possible checks a state by itself.
+// possible checks that a KeyPackage's state does not contradict itself.
 func (c *checker) possible(k *keyPackage) {
 	r, last := &k.rec, k.rec.LastResort
 	used := r.State == delivery.Reserved || r.State == delivery.Matched || r.State == delivery.Consumed
@@ -296,8 +296,8 @@ func (c *checker) possible(k *keyPackage) {
 	}
 }
 
-// payload checks the bytes of a KeyPackage. One that is off the shelf may have lost them,
-// because they were damaged.
+// payload checks the bytes of a KeyPackage. A KeyPackage that is off the shelf may have no
+// bytes, because they were damaged and dropped.
 func (c *checker) payload(k *keyPackage) {
 	of := damagedKeyPackage{c.d.number, k.keyPackageKey, k.rec.Ref}
 	retire := func(t *Txn) { t.dropDamaged(of) }
@@ -322,7 +322,7 @@ func (c *checker) payload(k *keyPackage) {
 	c.damaged(retire, "the bytes of KeyPackage %s of device %s are others", k.rec.Ref, c.d.id)
 }
 
-// endDevice compares what the device says with what was found of it.
+// endDevice compares the counters of the device's row with what was found in its other rows.
 func (c *checker) endDevice() {
 	d, own := c.d, &c.own
 	if d == nil {
@@ -357,7 +357,7 @@ func (c *checker) unnamed(d *device, names *Kind, name, v []byte) {
 	c.repairable(putRow(names, name, numberKey(d.number)), "device %s is not found by its name", d.id)
 }
 
-// counters checks what a device counts, and how it is counted.
+// counters checks the counters of a device, and that the totals count it in the right place.
 func (c *checker) counters(d *device) {
 	own, n := c.own, d.number
 	same := d.available == own.available && d.early == own.early && d.retired == own.retired && d.waiting == own.waiting && d.waitingBytes == own.waitingBytes &&
@@ -409,7 +409,7 @@ func (c *checker) waitedFor(d *device) {
 	}
 }
 
-// alarms checks that the device is looked at in time.
+// alarms checks that the device's timers are due early enough.
 func (c *checker) alarms(d *device, own *device) {
 	n := d.number
 	if d.removed && !d.endedAt.IsZero() {
@@ -433,7 +433,7 @@ func (c *checker) alarms(d *device, own *device) {
 	}
 }
 
-// usedInitKeys checks that each KeyPackage's init_key is remembered, and no other.
+// usedInitKeys checks that the init_key of each KeyPackage is remembered, and no other one.
 func (c *checker) usedInitKeys(d *device) {
 	had := make([]uint64, 0, len(c.initKeys))
 	for _, e := range c.initKeys {

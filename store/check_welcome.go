@@ -11,8 +11,8 @@ import (
 	"welcomed/mls"
 )
 
-// timersOfWelcomes reads which Welcomes have a timer: when it is due, the limits
-// of the server said.
+// timersOfWelcomes reads which Welcomes have a timer. It does not check when they are due,
+// because the limits of the server decided that.
 func (c *checker) timersOfWelcomes() error {
 	for _, kind := range []byte{timerHold, timerEnded, timerForget} {
 		for key := range c.scan(kindTimers, []byte{kind}, nil) {
@@ -33,7 +33,8 @@ func (c *checker) waits(kind byte, number uint64) bool {
 	return ok
 }
 
-// welcomeHeader checks that a Welcome is found, and reports whether it is there.
+// welcomeHeader checks that a Welcome is found by its id, and reports whether its header is
+// there.
 func (c *checker) welcomeHeader(number uint64) bool {
 	w := c.header(number)
 	if w == nil {
@@ -55,7 +56,7 @@ func (c *checker) welcomeHeader(number uint64) bool {
 	return true
 }
 
-// posted checks what has become of a Welcome against its recipients.
+// posted checks the state of a Welcome against its recipients.
 func (c *checker) posted(number uint64) {
 	c.numbered(number)
 	w := c.header(number)
@@ -63,11 +64,11 @@ func (c *checker) posted(number uint64) {
 		c.damaged(func(t *Txn) { t.endLost(number) }, "Welcome number %d is missing or cannot be read, and what has become of it is there", number)
 		return
 	}
-	of := c.fate(number)
+	of := c.postedState(number)
 	if of == nil {
 		panic(ErrCorrupt)
 	}
-	w.fate = of.fate
+	w.postedState = of.postedState
 	if w.holdCounted {
 		c.counted.holdsOver++
 	}
@@ -109,7 +110,7 @@ func (c *checker) posted(number uint64) {
 		return
 	}
 	if open != w.open || (open == 0) == w.endedAt.IsZero() {
-		c.repairable(func(t *Txn) { t.setFate(number, open, lastEnd) }, "of Welcome %s %d recipients have not ended, and it says %d", w.id, open, w.open)
+		c.repairable(func(t *Txn) { t.setPostedState(number, open, lastEnd) }, "of Welcome %s %d recipients have not ended, and it says %d", w.id, open, w.open)
 		return
 	}
 	c.overdueHold(w)
@@ -128,7 +129,7 @@ func (c *checker) overdueHold(w *welcome) {
 	number := w.number
 	if w.holdCounted && (!w.held() || w.open == 0) {
 		c.repairable(func(t *Txn) {
-			w := t.fate(number)
+			w := t.postedState(number)
 			w.holdCounted = false
 			t.saveWelcome(w)
 		}, "Welcome %s is counted as an overdue hold, and is not held", w.id)
@@ -139,8 +140,8 @@ func (c *checker) overdueHold(w *welcome) {
 	}
 }
 
-// parts checks that a Welcome that somebody may claim is all there, and is what was
-// posted. What is not ends when it is repaired, as it does when it is claimed.
+// parts checks that a Welcome that a device may still claim is complete and is what was posted.
+// A repair ends a damaged one, as a claim does.
 func (c *checker) parts(w *welcome) {
 	number := w.number
 	for _, f := range c.faultsOf(w) {
@@ -161,9 +162,9 @@ type fault struct {
 	of     recipientKey // else
 }
 
-// faultsOf looks at the checksums of the parts of a Welcome, and at its id, which is
-// their hash, unless some secrets are not kept: those of recipients that did not match or
-// that have ended. Then the id says nothing.
+// faultsOf compares the parts of a Welcome with their checksums, and the whole with its id,
+// which is a hash of it. The id can only be compared while all secrets are kept: those of
+// recipients that did not match, or that have ended, are not.
 func (t *Txn) faultsOf(w *welcome) (faults []fault) {
 	secrets, whole := []byte(nil), true
 	t.eachPostedRecipient(w.number, func(key recipientKey, r *postedRecipient) bool {
@@ -199,7 +200,7 @@ func (t *Txn) endLost(number uint64) {
 	t.forgetWelcome(number)
 }
 
-// idOf is delivery.IDOf for its poster.
+// idOf is delivery.IDOf for the poster of the Welcome.
 func (w *welcome) idOf(bare []byte) delivery.WelcomeID {
 	h := sha256.New()
 	h.Write([]byte(w.poster))
@@ -208,9 +209,9 @@ func (w *welcome) idOf(bare []byte) delivery.WelcomeID {
 	return delivery.WelcomeID(h.Sum(nil))
 }
 
-// setFate makes what a Welcome says of its recipients what they say.
-func (t *Txn) setFate(number uint64, open int, lastEnd time.Time) {
-	w := t.fate(number)
+// setPostedState corrects what the row of a Welcome says of its recipients.
+func (t *Txn) setPostedState(number uint64, open int, lastEnd time.Time) {
+	w := t.postedState(number)
 	w.open, w.endedAt = open, time.Time{}
 	if open == 0 {
 		w.lastEnd, w.endedAt = lastEnd, lastEnd

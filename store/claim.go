@@ -13,8 +13,8 @@ import (
 	"welcomed/mls"
 )
 
-// seenExact is how far the last-seen time of a device that only asks may lag
-// behind: an idle device costs one commit in this time.
+// seenExact is by how much the last-seen time of a device may be too early if it only asks. So
+// an idle device costs one commit in this time.
 const seenExact = 24 * time.Hour
 
 // Claim implements delivery.Store.
@@ -40,12 +40,11 @@ func (s *Store) Claim(ctx context.Context, caller delivery.Caller, id delivery.D
 	return c.result(), nil
 }
 
-// errFoundDamage: a claim has found what has to end before the claim is decided.
+// errFoundDamage: a claim has found damaged data, which has to end before the claim is decided.
 var errFoundDamage = errors.New("something of what waits is damaged")
 
-// A claim is one on its way. What it delivers never changes and stays until it
-// is settled, so it is read, and its checksums are looked at, outside the writer before
-// the claim is decided.
+// A claim is a claim in progress. What it delivers does not change until it is settled. So the
+// claim reads it and compares its checksums outside the writer, before it is decided.
 type claim struct {
 	id      delivery.DeviceID
 	filter  claimFilter
@@ -56,8 +55,8 @@ type claim struct {
 	found   []damagedRecipient // in the last look
 }
 
-// look finds out what the claim would do. What is damaged is found, and the plan is made
-// again without it, so that all of it is found.
+// look finds out what the claim would do. If it finds damaged data, it makes the plan again
+// without that, until it has found all of it.
 func (c *claim) look(t *Txn) (changes bool, err error) {
 	c.found = nil
 	for d := t.device(c.id); ; {
@@ -89,8 +88,8 @@ func (c *claim) foundDamage(key recipientKey, shared bool) {
 	c.filter.damaged[key] = true
 }
 
-// apply carries out what look has decided, if nothing of the device has changed
-// since: a device may have thousands of Welcomes that wait or are withheld.
+// apply carries out what look has decided, if nothing of the device has changed since. It does
+// not look again itself: a device may have thousands of Welcomes that wait or are withheld.
 func (c *claim) apply(t *Txn) error {
 	d, looked := t.sameDevice(c.looked.device, c.id), c.looked.device
 	if d == nil || looked == nil || d.number != looked.number || d.changes != looked.changes {
@@ -101,7 +100,7 @@ func (c *claim) apply(t *Txn) error {
 	return nil
 }
 
-// sameDevice is device without looking up the name of one that is known.
+// sameDevice is device, without the look-up by name if the device is already known.
 func (t *Txn) sameDevice(known *device, id delivery.DeviceID) *device {
 	if known != nil {
 		if d := t.deviceByNumber(known.number); d != nil && d.id == id && !d.removed {
@@ -111,8 +110,8 @@ func (t *Txn) sameDevice(known *device, id delivery.DeviceID) *device {
 	return t.device(id)
 }
 
-// fetch reads what the plan delivers and was not read before, and reports whether all of
-// it is sound.
+// fetch reads what the plan delivers, except what was read before. It reports whether all of it
+// is sound.
 func (c *claim) fetch(t *Txn) (sound bool, err error) {
 	given := c.plan.given()
 	if c.fetched == nil {
@@ -154,8 +153,8 @@ func (c *claim) result() delivery.ClaimResult {
 	return r
 }
 
-// A claimFilter is what a claim's options say, made ready for thousands of
-// comparisons.
+// A claimFilter has the options of a claim in a form that is fast to compare with thousands of
+// recipients.
 type claimFilter struct {
 	refs  map[mls.KeyPackageRef]bool // nil: no filter
 	skip  map[delivery.WelcomeID]bool
@@ -184,8 +183,8 @@ func newClaimFilter(opts delivery.ClaimOptions) claimFilter {
 	return f
 }
 
-// notesAtOnce is how many Welcomes a claim notes as withheld; the next claim notes
-// the others. A device may have thousands.
+// notesAtOnce is how many Welcomes one claim notes as withheld. A device may have thousands;
+// later claims note the others.
 const notesAtOnce = 250
 
 // A claimPlan is what a claim will do, decided before anything is written.
@@ -205,7 +204,8 @@ type claimPlan struct {
 	stock     delivery.Stock
 }
 
-// copyFor returns the plan with its own copy of what it will change.
+// copyFor returns a copy of the plan whose recipients can be changed without changing this
+// plan.
 func (p claimPlan) copyFor(d *device) claimPlan {
 	p.device = d
 	p.fresh, p.again, p.noted = copyRecipients(p.fresh), copyRecipients(p.again), copyRecipients(p.noted)
@@ -263,16 +263,16 @@ func (t *Txn) planClaim(d *device, f claimFilter) (plan claimPlan) {
 	return plan
 }
 
-// seenLong reports whether the device was last seen too long ago to be left
-// so, or in a future that was wrong.
+// seenLong reports whether the device's last-seen time has to be written again: because it is
+// old, or because a wrong clock set it to the future.
 func (t *Txn) seenLong(d *device) bool {
 	since := t.now.Sub(d.seenAt)
 	return since < 0 || since >= seenExact
 }
 
-// claimable returns the device's recipients of a kind without those that were found damaged.
-// A row that cannot be read ends, and so does a Welcome whose KeyPackage is not there to
-// be consumed: the device gets the others.
+// claimable returns the device's recipients of a kind, except those that were found damaged. A
+// recipient whose row cannot be read will be ended, and so will one whose KeyPackage is
+// missing: the device gets the others.
 func (t *Txn) claimable(d *device, kind byte, f claimFilter, plan *claimPlan) []*recipient {
 	recipients, unreadable := t.readRecipients(d, kind)
 	for _, key := range unreadable {
@@ -293,7 +293,7 @@ func (t *Txn) claimable(d *device, kind byte, f claimFilter, plan *claimPlan) []
 }
 
 // opens reports whether the recipient's KeyPackage is there to be consumed, or was consumed by
-// it. It always is, but in a damaged file.
+// it. Only in a damaged file it is not.
 func (t *Txn) opens(d *device, m *recipient) bool {
 	k := t.keyPackage(d, m.kp)
 	return k != nil && (k.rec.LastResort || m.rec.State == delivery.Delivered || k.rec.State == delivery.Matched)
@@ -324,7 +324,7 @@ func (t *Txn) refOf(d *device, m *recipient) mls.KeyPackageRef {
 	return k.rec.Ref
 }
 
-// A claimRoom is how much more an answer takes. One Welcome always fits.
+// A claimRoom is the room that an answer has left. One Welcome always fits.
 type claimRoom struct {
 	recipients int
 	bytes      int64
@@ -350,7 +350,7 @@ func appendIfRoom(recipients []*recipient, m *recipient, room *claimRoom) []*rec
 	return append(recipients, m)
 }
 
-// claim carries out a plan: match and consume.
+// claim carries out a plan: it consumes the KeyPackages and marks the Welcomes as delivered.
 func (t *Txn) claim(plan claimPlan) {
 	d := plan.device
 	if !plan.changes {
@@ -379,7 +379,7 @@ func (t *Txn) claim(plan claimPlan) {
 	t.touch(d)
 }
 
-// A damage says whom it concerns.
+// A damage says which recipients damaged data concerns.
 type damage byte
 
 const (
@@ -425,8 +425,8 @@ func (t *Txn) loadGroupInfo(w *welcome) bool {
 	return sound && len(w.groupInfo) > 0
 }
 
-// tree reads the ratchet tree that came with a Welcome; nil if it is not what was posted.
-// Where the rows have no checksums its hash tells.
+// tree reads the ratchet tree that came with a Welcome; nil if it is not what was posted. Rows
+// without checksums are compared by the hash of the tree.
 func (t *Txn) tree(w *welcome) []byte {
 	tree, sound := t.payload(w.number, partTree)
 	if !sound || len(tree) != w.treeSize || !t.summed(w.number) && !bytes.Equal(treeHash(tree), w.treeHash) {

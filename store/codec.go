@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// ErrCorrupt is what a row that cannot be read panics with; the transaction
-// turns it into an error of its caller.
+// ErrCorrupt is the panic of code that finds a row it cannot read. The transaction turns it
+// into an error of the caller.
 var ErrCorrupt = errors.New("corrupt row in the database file; run a check of the file or restore a backup")
 
 // An encoder appends the fields of a row.
@@ -19,8 +19,9 @@ func (e *encoder) bytes(b []byte)   { e.number(uint64(len(b))); *e = append(*e, 
 func (e *encoder) string(s string)  { e.number(uint64(len(s))); *e = append(*e, s...) }
 func (e *encoder) time(t time.Time) { e.number(Millis(t)) }
 
-// times appends which of the times are set, and those: in milliseconds, or in
-// days after the one before where it is whole days, as most limits are.
+// times appends which of the times are set, and then those that are. A time that is a whole
+// number of days after the one before it is written in days, as most limits are whole days.
+// Others are written in milliseconds.
 func (e *encoder) times(all ...time.Time) {
 	set := uint64(0)
 	for i, at := range all {
@@ -56,8 +57,8 @@ func (e *encoder) flags(set ...bool) {
 	e.number(n)
 }
 
-// A decoder reads the fields of a row in the same order. It panics with
-// ErrCorrupt. What it returns aliases the row, except strings.
+// A decoder reads the fields of a row in the order in which they were written. It panics with
+// ErrCorrupt. What it returns shares memory with the row, except strings.
 type decoder []byte
 
 func (d *decoder) byte() byte {
@@ -113,14 +114,14 @@ func (d *decoder) flags(set ...*bool) {
 	}
 }
 
-// A coder writes the fields of a row, or reads them, so that they are listed once.
+// A coder either writes or reads the fields of a row, so that code lists the fields only once.
 type coder struct {
 	row   []byte // what was written, or what is left to be read
 	reads bool
 }
 
-// goesOn reports whether there are more fields: when they are written, if there is what
-// they say; when they are read, if the row has not ended.
+// goesOn reports whether there are more fields. When a coder writes, more says so. When it
+// reads, the length of the row does.
 func (c *coder) goesOn(more bool) bool {
 	if c.reads {
 		return len(c.row) > 0
@@ -200,7 +201,7 @@ func (c *coder) flags(all ...*bool) {
 	(*encoder)(&c.row).flags(values[:len(all)]...)
 }
 
-// Millis and FromMillis keep times as milliseconds since 1970; 0 is no time.
+// Millis and FromMillis convert times to milliseconds since 1970 and back. 0 is no time.
 func Millis(t time.Time) uint64 {
 	if t.IsZero() || t.UnixMilli() < 0 {
 		return 0

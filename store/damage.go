@@ -14,15 +14,15 @@ func (t *Txn) intact(k *keyPackage) bool {
 	return k.payload && k.rec.Suite.RefOf(t.get(kindKeyPackages, numberKey(k.number))) == k.rec.Ref
 }
 
-// A damagedKeyPackage is one of whose bytes the hash is another.
+// A damagedKeyPackage is one whose bytes do not have its ref as their hash.
 type damagedKeyPackage struct {
 	device uint64
 	key    keyPackageKey
 	ref    mls.KeyPackageRef
 }
 
-// retireDamaged takes KeyPackages off their shelves that a call has found damaged. If
-// that fails, the next call finds them.
+// retireDamaged takes damaged KeyPackages off their shelves, which a call has found. If that
+// fails, the next call finds them again.
 func (s *Store) retireDamaged(ctx context.Context, found []damagedKeyPackage) {
 	if len(found) == 0 {
 		return
@@ -42,9 +42,9 @@ func (s *Store) retireDamaged(ctx context.Context, found []damagedKeyPackage) {
 	}
 }
 
-// dropDamaged retires a damaged KeyPackage that is on the shelf, and drops its bytes, so
-// that nobody is handed them. It reports whether it has. Of a device that was removed it
-// leaves to a sweep what has ended with it.
+// dropDamaged retires a damaged KeyPackage that is on the shelf, and drops its bytes, so that
+// no adder gets them. It reports whether it did. It leaves the KeyPackages of removed devices
+// to a sweep.
 func (t *Txn) dropDamaged(f damagedKeyPackage) bool {
 	d := t.readDevice(f.device)
 	if d == nil {
@@ -65,8 +65,8 @@ func (t *Txn) dropDamaged(f damagedKeyPackage) bool {
 	return true
 }
 
-// dropUnended is dropDamaged for one that has not ended: the bytes of others are only
-// kept for answers that are repeated, which say that they are damaged.
+// dropUnended is dropDamaged for a KeyPackage that has not ended. The bytes of an ended one are
+// kept only to repeat answers, and such an answer says that they are damaged.
 func (t *Txn) dropUnended(f damagedKeyPackage) bool {
 	if d := t.readDevice(f.device); d != nil {
 		if k := t.keyPackage(d, f.key); k != nil && k.rec.State.Ended() {
@@ -94,7 +94,8 @@ type damagedRecipient struct {
 	shared bool // all recipients have it in common
 }
 
-// endDamaged ends a Welcome for those whom the damage concerns.
+// endDamaged ends a damaged Welcome: for one recipient, or for all if they share the damaged
+// part.
 func (s *Store) endDamaged(ctx context.Context, f damagedRecipient) error {
 	ctx = context.WithoutCancel(ctx) // the next caller would find it again
 	var places []recipientPlace
@@ -128,7 +129,7 @@ func (s *Store) endDamaged(ctx context.Context, f damagedRecipient) error {
 	return err
 }
 
-// concerned returns where those are for whom the Welcome ends.
+// concerned returns the places of the recipients for whom the Welcome ends.
 func (t *Txn) concerned(f damagedRecipient) []recipientPlace {
 	places := []recipientPlace{f.place} // also where the row of the recipient is lost
 	if !f.shared {
@@ -150,10 +151,10 @@ func (t *Txn) nameOf(welcome uint64) string {
 	return fmt.Sprintf("number %d", welcome)
 }
 
-// endDamagedRecipient ends what a recipient has of a damaged Welcome, and reports whether it
-// had not ended. Its KeyPackage becomes reserved by the poster, who may post for it
-// again. Where the poster cannot be read, who had reserved it is the poster; where
-// nobody had, it is retired.
+// endDamagedRecipient ends a damaged Welcome for one recipient, and reports whether it had not
+// ended before. The KeyPackage is reserved for the poster again, who may post another Welcome.
+// If the poster cannot be read, whoever had reserved the KeyPackage counts as the poster. If
+// nobody had reserved it, it is retired.
 func (t *Txn) endDamagedRecipient(p recipientPlace) bool {
 	d := t.readDevice(p.device)
 	if d == nil {
@@ -209,8 +210,8 @@ func (t *Txn) mendPostedRecipient(d *device, key recipientKey, k *keyPackage) {
 	}
 }
 
-// rebuildRecipient makes up the row of a recipient that cannot be read, from what lies around it;
-// nil if there is none.
+// rebuildRecipient makes a new row for a recipient whose row cannot be read, from the rows
+// around it; nil if the recipient has no row.
 func (t *Txn) rebuildRecipient(d *device, key recipientKey) *recipient {
 	state := delivery.WelcomeState(0)
 	for _, s := range []delivery.WelcomeState{delivery.Pending, delivery.Delivered, delivery.Held} {
@@ -235,7 +236,7 @@ func (t *Txn) rebuildRecipient(d *device, key recipientKey) *recipient {
 	return m
 }
 
-// sizeOf is the size of a recipient as it was counted when it was posted.
+// sizeOf returns the size of a recipient's Welcome as the post counted it.
 func (t *Txn) sizeOf(welcome uint64, r *postedRecipient) int64 {
 	w := t.header(welcome)
 	if w == nil {
@@ -245,10 +246,10 @@ func (t *Txn) sizeOf(welcome uint64, r *postedRecipient) int64 {
 	return int64(info + w.treeSize + len(w.context) + sliceOverhead + len(r.encoded()))
 }
 
-// Place says where a part lies of what is kept, for tests that damage it: in which row, and
-// in which byte of it, counted from the end if that is negative. The part is one of
-// "KeyPackage", "encrypted_group_info", "ratchet_tree", "context" and "secret", of the
-// KeyPackage or of the Welcome. A nil key says that there is no such row.
+// Place returns where a part of what is kept lies, for tests that damage it: the row, and the
+// byte in it, counted from the end if negative. The part is one of "KeyPackage",
+// "encrypted_group_info", "ratchet_tree", "context" and "secret", of the KeyPackage or of the
+// Welcome. A nil key means that there is no such row.
 func (t *Txn) Place(part string, ref mls.KeyPackageRef, id delivery.WelcomeID) (k *Kind, key []byte, at int) {
 	t.raw = true
 	if part == "KeyPackage" {

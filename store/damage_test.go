@@ -159,7 +159,7 @@ var harms = []harm{
 	{"an ended Welcome has no timer", "would never be forgotten", true, false, deleteTimersOf(timerForget)},
 	{"a hold has no timer", "would never be overdue", true, true, func(t *Txn) {
 		_, m := t.someRecipient(rowHeld)
-		w := t.fate(m.welcome)
+		w := t.postedState(m.welcome)
 		w.holdCounted = false
 		t.saveWelcome(w)
 		t.counted.holdsOver--
@@ -204,13 +204,13 @@ var harms = []harm{
 	}},
 	{"a Welcome says that more of it is open", "recipients have not ended, and it says 9", true, false, func(t *Txn) {
 		_, m := t.someRecipient(rowPending)
-		w := t.fate(m.welcome)
+		w := t.postedState(m.welcome)
 		w.open = 9
 		t.saveWelcome(w)
 	}},
 	{"a Welcome that has ended is counted as held", "is counted as an overdue hold", true, false, func(t *Txn) {
 		_, m := t.someRecipient(rowPending)
-		w := t.fate(m.welcome)
+		w := t.postedState(m.welcome)
 		w.holdCounted = true
 		t.saveWelcome(w)
 	}},

@@ -9,8 +9,9 @@ import (
 	"welcomed/delivery"
 )
 
-// The rows of a device, by what their keys have behind its number, in their order: what
-// a claim changes lies together, and what only grows or shrinks behind it.
+// The kinds of a device's rows. The kind follows the device's number in the key. They are in
+// this order so that the rows that a claim changes lie together, and rows that only grow or
+// shrink lie behind them.
 const (
 	rowDevice     = 0x00
 	rowPending    = 0x10
@@ -23,12 +24,12 @@ const (
 	rowShelf      = 0x60 // to 0x6f, see shelf
 )
 
-// A device is the row 0x00. It counts what every claim and publication asks
-// for. One that is removed and made again under its id is another device, with rows of
-// its own: what has ended stays so.
+// A device is the row 0x00 of a device. It has the counters that every claim and publication
+// needs. A device that is removed and made again under its id is another device with rows of
+// its own, so what has ended stays ended.
 //
-// A removal writes this row and no other of the device. From then on all that is read
-// of the device has ended, whether or not a sweep has written it: see gone.
+// A removal writes only this row of the device. From then on every read of its other rows
+// returns them as ended, whether or not a sweep has written that yet: see gone.
 type device struct {
 	number       uint64
 	id           delivery.DeviceID
@@ -62,7 +63,7 @@ type device struct {
 	was   int        // overdue as last counted
 }
 
-// A stockLevel is how a device stands in the devices metric.
+// A stockLevel is the label under which the devices metric counts a device.
 type stockLevel int
 
 const (
@@ -90,8 +91,7 @@ func (d *device) stockLevel(l *delivery.Limits) stockLevel {
 	return stockOK
 }
 
-// stock is what the device, which may be nil, has left to be handed out. The
-// room is not told.
+// stock returns what the device, which may be nil, has left to hand out. Room is not set.
 func (t *Txn) stock(d *device) delivery.Stock {
 	var stock delivery.Stock
 	if d != nil && !d.removed {
@@ -106,13 +106,14 @@ func (t *Txn) stock(d *device) delivery.Stock {
 	return stock
 }
 
-// byDesign is how long a device has published nothing but last resorts when that is
-// taken for its design. Until then one that begins with a last resort, and publishes
-// others when it is told that it has few, is told so.
+// byDesign is for how long a device has to publish nothing but last resorts until the server
+// takes that for its design. A device that only began with a last resort is told before that it
+// has few others, and publishes them.
 const byDesign = 24 * time.Hour
 
-// lastResortsSuffice reports whether the device, which may be nil, publishes nothing
-// but last resorts by design, and has one. It has few, so that all are looked at.
+// lastResortsSuffice reports whether the device, which may be nil, publishes nothing but last
+// resorts by design, and has one. Such a device has few KeyPackages, so this looks at all of
+// them.
 func (t *Txn) lastResortsSuffice(d *device) bool {
 	if d == nil || d.removed || d.onlySince.IsZero() || t.sure.Before(d.onlySince.Add(byDesign)) {
 		return false
@@ -122,8 +123,8 @@ func (t *Txn) lastResortsSuffice(d *device) bool {
 	})
 }
 
-// usable counts those of all on the shelf whose lifetimes have begun. It looks at
-// them only if the device has published one whose lifetime has not.
+// usable returns how many of the all KeyPackages on the shelf have a lifetime that has begun.
+// It reads them only if the device has published one whose lifetime begins later.
 func (t *Txn) usable(d *device, all int) int {
 	if !t.now.Before(d.validFrom) {
 		return all
@@ -137,8 +138,8 @@ func (t *Txn) usable(d *device, all int) int {
 	return n
 }
 
-// available counts the shelf as it is now. What the row says is right until the
-// first KeyPackage has aged; from then until the next sweep it is counted.
+// available returns how many KeyPackages are on the shelf now. The counter of the row is right
+// until the first of them has aged. From then until the next sweep this counts them.
 func (t *Txn) available(d *device) int {
 	if d.shelfUntil.IsZero() || t.sure.Before(d.shelfUntil) {
 		return d.available
@@ -152,8 +153,8 @@ func (t *Txn) available(d *device) int {
 	return n
 }
 
-// renewShelfUntil looks for the next KeyPackage to age once the last known time
-// has passed.
+// renewShelfUntil looks up when the next KeyPackage on the shelf ages, once the time that it
+// knew has passed.
 func (t *Txn) renewShelfUntil(d *device) {
 	if d.removed || d.shelfUntil.IsZero() || t.sure.Before(d.shelfUntil) {
 		return
@@ -166,14 +167,14 @@ func (t *Txn) renewShelfUntil(d *device) {
 	}
 }
 
-// ages notes that a KeyPackage on the shelf ages at a time.
+// ages takes note of a time at which a KeyPackage on the shelf ages.
 func (d *device) ages(at time.Time) {
 	if d.shelfUntil.IsZero() || at.Before(d.shelfUntil) {
 		d.shelfUntil = at
 	}
 }
 
-// key is where the device's rows of a kind begin.
+// key returns the prefix of the device's rows of a kind.
 func (d *device) key(kind byte) []byte {
 	return append(appendNumber(make([]byte, 0, 24), d.number), kind)
 }
@@ -195,13 +196,14 @@ func (t *Txn) device(id delivery.DeviceID) *device {
 	return t.deviceByNumber(readNumber(number))
 }
 
-// A device that was removed, and is not forgotten, has a row in gone. The last one
-// with an id comes first.
+// goneKey is the key of the row that gone has of a removed device until the device is
+// forgotten. The rows of one id lie in reverse order: the device that was removed last comes
+// first.
 func goneKey(id delivery.DeviceID, life uint64) []byte {
 	return appendNumber(append(nameKey(id), 0), ^life)
 }
 
-// lastOf is device, or the last one that had that id.
+// lastOf returns the device with that id, or else the last one that had it.
 func (t *Txn) lastOf(id delivery.DeviceID) *device {
 	if d := t.device(id); d != nil {
 		return d
@@ -212,7 +214,7 @@ func (t *Txn) lastOf(id delivery.DeviceID) *device {
 	return nil
 }
 
-// earlier returns those that had that id and are gone.
+// earlier returns the removed devices that had that id.
 func (t *Txn) earlier(id delivery.DeviceID) (devices []*device) {
 	for _, number := range t.scan(kindGone, append(nameKey(id), 0), nil) {
 		devices = append(devices, &device{number: readNumber(number), id: id})
@@ -220,8 +222,8 @@ func (t *Txn) earlier(id delivery.DeviceID) (devices []*device) {
 	return devices
 }
 
-// removedAt is when the device, or all of its user's, was removed last; zero if it
-// never was, or if that is forgotten.
+// removedAt returns when the device, or all devices of its user, were last removed; zero if
+// they never were, or if that is forgotten.
 func (t *Txn) removedAt(id delivery.DeviceID) time.Time {
 	d := t.lastOf(id)
 	if d == nil {
@@ -231,12 +233,12 @@ func (t *Txn) removedAt(id delivery.DeviceID) time.Time {
 	return at
 }
 
-// unknown stands for a device of which nothing is known but that its user may have been
-// removed: in a copy from before the device was made.
+// unknown stands for a device of which a copy of the database knows nothing, because it was
+// made after the copy. Its user may have been removed since.
 func unknown(id delivery.DeviceID) *device { return &device{id: id, removed: true} }
 
-// lastRemovalOf is when a device was removed last, or all of its user's, and the number
-// that the sequence had, as a clock may have been wrong: their row says both.
+// lastRemovalOf returns when the device, or all devices of its user, were last removed, and the
+// number that the sequence had then. The number is needed because a clock may have been wrong.
 func (t *Txn) lastRemovalOf(d *device) (at time.Time, number uint64) {
 	at, number = d.removedAt, d.removedNo
 	if row := t.get(kindGone, userPrefix(d.id.User)); d.removed && row != nil && readNumber(row[numberBytes:]) > number {
@@ -245,7 +247,7 @@ func (t *Txn) lastRemovalOf(d *device) (at time.Time, number uint64) {
 	return t.putRight(at, number), number
 }
 
-// readDevice is deviceByNumber, and nil too for a device whose row cannot be read.
+// readDevice is deviceByNumber, but returns nil for a device whose row cannot be read.
 func (t *Txn) readDevice(number uint64) (d *device) {
 	if number == 0 || !readable(func() { d = t.deviceByNumber(number) }) {
 		return nil
@@ -277,7 +279,7 @@ func (t *Txn) keep(d *device) {
 	t.devices[d.number] = d
 }
 
-// createDevice returns the device, which it makes if there is none.
+// createDevice returns the device. It makes the device if there is none.
 func (t *Txn) createDevice(id delivery.DeviceID) *device {
 	d := t.device(id)
 	if d == nil {
@@ -296,7 +298,7 @@ func (t *Txn) createDevice(id delivery.DeviceID) *device {
 	return d
 }
 
-// late is how many Welcomes are overdue: none of a device that is gone.
+// late returns how many of the device's Welcomes are overdue. A removed device has none.
 func (d *device) late() int {
 	if d.removed {
 		return 0
@@ -310,7 +312,7 @@ func (t *Txn) touch(d *device) {
 	t.changed(d)
 }
 
-// changed has flush write the device.
+// changed makes flush write the device.
 func (t *Txn) changed(d *device) {
 	t.writes++
 	d.dirty = true
@@ -344,7 +346,7 @@ func (d *device) encode() []byte {
 	return c.row
 }
 
-// fields writes the fields of the row, or reads them.
+// fields writes or reads the fields of the row.
 func (d *device) fields(c *coder) {
 	lastResorts, early := d.lastResorts > 0 || !d.onlySince.IsZero(), d.early > 0
 	c.flags(&d.removed, &lastResorts, &early, &d.idle)
@@ -385,7 +387,7 @@ func (t *Txn) userDevices(user delivery.UserID) []*device {
 	return t.devicesIn(kindNames, user)
 }
 
-// goneDevices returns those of the user's that were removed and are not forgotten.
+// goneDevices returns the user's removed devices that are not forgotten.
 func (t *Txn) goneDevices(user delivery.UserID) []*device {
 	return t.devicesIn(kindGone, user)
 }
@@ -465,8 +467,8 @@ func (s *Store) RemoveDevice(ctx context.Context, caller delivery.Caller, id del
 	})
 }
 
-// RemoveUser implements delivery.Store. Of devices that were removed before only the
-// time changes, in one row for all of them.
+// RemoveUser implements delivery.Store. For devices that were removed before, only the time of
+// the removal changes, in one row for all of them.
 func (s *Store) RemoveUser(ctx context.Context, caller delivery.Caller, user delivery.UserID) error {
 	owner := delivery.TokenOwner{User: user}
 	again := false // some that were removed before are
@@ -506,9 +508,9 @@ func (s *Store) RemoveUser(ctx context.Context, caller delivery.Caller, user del
 	})
 }
 
-// removeDevice ends a device: its KeyPackages are withdrawn, and so are Welcomes that
-// were not delivered. Those that were can no longer be settled by a device that is
-// gone: they lapse. Sweeps write that. number is one of the sequence.
+// removeDevice ends a device. Its KeyPackages are withdrawn, and so are Welcomes that were not
+// delivered. Delivered ones lapse, because no device is left to settle them. Sweeps write all
+// that later. number is one of the sequence.
 func (t *Txn) removeDevice(d *device, at time.Time, number uint64) {
 	t.woken = append(t.woken, d.id)
 	d.removed, d.removedAt, d.removedNo, d.endedAt = true, at, number, at
@@ -518,7 +520,7 @@ func (t *Txn) removeDevice(d *device, at time.Time, number uint64) {
 	t.changed(d)
 }
 
-// gone makes a KeyPackage of a device that was removed what it is since then.
+// gone returns a KeyPackage in the state that it has because its device was removed.
 func (t *Txn) gone(d *device, k *keyPackage) *keyPackage {
 	if k == nil || t.raw || d.endedAt.IsZero() || k.row == rowTombstone {
 		return k
@@ -537,7 +539,7 @@ func (d *device) end(k *keyPackage) {
 	}
 }
 
-// goneRecipient does so with a recipient.
+// goneRecipient returns a recipient in the state that it has because its device was removed.
 func (t *Txn) goneRecipient(d *device, m *recipient) *recipient {
 	if m == nil || t.raw || d.endedAt.IsZero() || m.rec.State.Ended() {
 		return m
@@ -555,8 +557,8 @@ func (d *device) endRecipient(m *recipient) {
 	}
 }
 
-// purge forgets a removed device once its last row is gone and no credentials
-// are expected that had been issued before.
+// purge forgets a removed device when its last row is gone and all credentials that were issued
+// before the removal have expired.
 func (t *Txn) purge(d *device) {
 	if !d.removed {
 		return
@@ -579,8 +581,8 @@ func (t *Txn) purge(d *device) {
 	}
 }
 
-// keepRemoved is how long it is remembered that a device was removed, so that
-// credentials which had been issued to it before do not bring it back.
+// keepRemoved returns until when the store remembers that a device was removed. Until then,
+// credentials that were issued to it before do not bring it back.
 func (t *Txn) keepRemoved(d *device) time.Time {
 	at, _ := t.lastRemovalOf(d)
 	return roundUp(at.Add(t.limits.TombstoneKept), tombstoneExact)

@@ -1,38 +1,38 @@
-// Package store decides every event of a delivery.Store, and says in what rows things are
-// kept. It knows no database: an Engine keeps rows and runs events, each in a transaction
-// over Rows. Package bolt is the engine of one file; Memory is one in memory.
+// Package store decides every event of a delivery.Store, and defines the rows in which it keeps
+// everything. It knows no database. An Engine keeps the rows and runs the events, each in a
+// transaction over Rows. Package bolt is the engine of one file. Memory is an engine in memory.
 //
-// An Event is one decision. Its Look finds out on a snapshot what there is to do, and its
-// Run carries that out. Both are written once, whatever the engine.
+// An Event is one decision. Its Look finds out on a snapshot what there is to do, and its Run
+// carries that out. Both are written once, for all engines.
 //
-// This comment is the rows, version 5 of their format. Migrate brings those of versions 3
-// and 4 to it. There is one row for each KeyPackage and for each (Welcome, ref): it moves
-// when its state changes, so that its key says where it stands, and no index has to be kept
-// in step. The rows of one device lie side by side. OwnerOf says which row has to be locked
-// by whom, where several transactions write at a time.
+// The rest of this comment describes the rows, in version 5 of their format. Migrate brings
+// versions 3 and 4 to it. There is one row for each KeyPackage and one for each recipient, which
+// is one (Welcome, ref). A row gets another key when its state changes, so the key says the state,
+// and no index has to be updated. The rows of one device lie side by side. If several
+// transactions write at a time, OwnerOf says which row each has to lock.
 //
-// One sequence numbers devices, KeyPackages and Welcomes in the order of their arrival. In
-// keys, numbers and times in milliseconds have 6 bytes, big-endian, so that keys sort as
-// numbers do; an index in secrets[] has 3. A kind of rows has a name and a code:
+// One sequence numbers devices, KeyPackages and Welcomes in the order of their arrival. In keys,
+// numbers and times in milliseconds have 6 bytes, big-endian, so that keys sort as numbers do. An
+// index in secrets[] has 3 bytes. The table has the name of each kind of rows, and its code if
+// kinds lie in one place:
 //
 //	meta            "format" → uint32
 //	                "restored" → present until Start has retired all shelves
-//	                "restored_at" → when that was, the last time; "restored_order" → the
-//	                number that it had, above all of before; "restore_epoch" →
-//	                the text that says which restore that was, see delivery.Restore
-//	                "id" → a text that no other database has, but its backups do; one of
-//	                an earlier format is given one when it is opened
+//	                "restored_at" → when Start last did that; "restored_order" → the number
+//	                that it had then, above all numbers of before; "restore_epoch" →
+//	                the text that names that restore, see delivery.Restore
+//	                "id" → a text that only this database and its backups have; a database of
+//	                an earlier format gets one when it is opened
 //	                "user_encoding" → how user ids are made of an identity provider's
 //	                subjects, from version 5 on
 //	                "backed_up_at" → when the last backup was known to be safe
-//	                "set_back" → for each time that the clock was: sequence, the time
-//	                then, before which all has happened that has a lower number
-//	                "ahead" → the latest time of what is dated by a jump of the clock
-//	                that was not believed, until it has come or was set back
-//	                "moved" → when it was exported for good: no server opens it then
-//	                "summed_from" → number of the first Welcome whose rows have checksums,
-//	                which version 5 has, and a checksum of that; a later one than those
-//	                that a migration has found
+//	                "set_back" → for each time that the clock was set back: a number, and a
+//	                time before which everything with a lower number has happened
+//	                "ahead" → the latest time that was written while a jump of the clock was
+//	                not believed, until that time has come or the clock was set back
+//	                "moved" → when it was exported for good; no server opens it after that
+//	                "summed_from" → number of the first Welcome whose rows have checksums, and
+//	                a checksum of that number; Welcomes from before version 5 have none
 //	key_packages    kp → the bare KeyPackage
 //	welcomes        welcome 0x00 → header with its length in front, checksum; context,
 //	                encrypted_group_info, checksum
@@ -48,15 +48,15 @@
 //	                user 0x00 → when all devices of a user were removed, some again
 //	device_rows d   device kind …, all rows of one device:
 //	                  0x00               → the device; if it was removed, its other rows
-//	                                       say what they were until a sweep has ended them;
-//	                                       last resorts, and how many on the shelf are not
-//	                                       yet valid, and whether it is idle, from
-//	                                       version 5 on behind flags
-//	                  0x10 welcome index → state of a (Welcome, ref) that is pending
+//	                                       are as before until a sweep has ended them.
+//	                                       Behind flags, from version 5 on: last resorts,
+//	                                       how many on the shelf are not yet valid, and
+//	                                       whether it is idle
+//	                  0x10 welcome index → state of a recipient that is pending
 //	                  0x11 welcome index → … that is delivered and not settled
 //	                  0x20 kp            → state of a KeyPackage whose private key the
 //	                                       device needs although it is not on the shelf
-//	                  0x30 welcome index → state of a (Welcome, ref) that is held
+//	                  0x30 welcome index → state of a recipient that is held
 //	                  0x31 welcome index → … that has ended
 //	                  0x40 kp            → state of a KeyPackage that has ended: the tombstone
 //	                  0x50 kp            → up to 32 of: kp less the one before, start of the
@@ -68,7 +68,7 @@
 //	                  0x6s 0xff kp       → … of one that was given back: it lies behind the others
 //	refs r          first 8 bytes of a KeyPackageRef → device, kp, s
 //	welcome_ids i   first 16 bytes of a WelcomeID → welcome
-//	posted p        welcome → what has become of the Welcome
+//	posted p        welcome → the state of the Welcome
 //	timers t        kind, due, row → empty; stale when the row says another time
 //	idempotency k   hash of caller and Idempotency-Key(16) → due, hash of the request (version
 //	                5: of its fields, earlier ones: of JSON), the answer
@@ -77,12 +77,11 @@
 //	owners o        owner of a token, id → empty; the owner is user 0x00 device 0x00,
 //	                or a slash, the name of a service and 0x00
 //
-// A checksum is the CRC-32C (Castagnoli) of the key of the row and of what stands in
-// front of it, since the one before. The bytes of a KeyPackage need none: its ref is their
-// hash. What they are for is in delivery.Store. Rows that were written before version 5 have
-// neither checksums nor lengths in front.
+// A checksum is the CRC-32C (Castagnoli) of the row's key and of the bytes between the checksum
+// before it, or the start of the row, and itself. The bytes of a KeyPackage need none, because
+// its ref is their hash. Rows from before version 5 have neither checksums nor lengths in front.
+// What each field means is in delivery.Store.
 //
-// Rows are sequences of unsigned varints, of byte strings with their length in
-// front, and of times in milliseconds since 1970, or in days after the time in
-// front.
+// Rows are sequences of unsigned varints, of byte strings with their length in front, and of
+// times. A time is in milliseconds since 1970, or in days after the time in front of it.
 package store

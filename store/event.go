@@ -8,9 +8,9 @@ import (
 	"welcomed/delivery"
 )
 
-// An Event is one decision. An engine runs it in a transaction that it may share with
-// others. It decides before it writes: when Run returns an error it has written nothing,
-// so that one refusal never undoes a neighbour.
+// An Event is one decision. An engine may run several events in one transaction. So an event
+// decides before it writes: if Run returns an error, it has written nothing, and the refusal of
+// one event does not undo the others.
 type Event struct {
 	// Cost is how many bytes of payload it brings, about.
 	Cost int
@@ -29,10 +29,10 @@ type Event struct {
 	Revokes []Revocation
 }
 
-// ErrMoved: what an event has found when it looked has changed since.
+// ErrMoved: what an event found when it looked has changed since.
 var ErrMoved = errors.New("what was looked at has changed since")
 
-// An Engine keeps rows, and runs what reads and changes them.
+// An Engine keeps rows, and runs the functions that read and change them.
 type Engine interface {
 	// Do runs an event and returns after all that it saw and did is durable. An error
 	// says that nothing was done, unless it is delivery.ErrOutcomeUnknown.
@@ -64,7 +64,7 @@ type Store struct {
 	pendingFrom uint64 // where oldestPending starts
 }
 
-// Options are what a Store goes by.
+// Options are the settings of a Store.
 type Options struct {
 	Name   string // of the database, for the operator
 	Limits delivery.Limits
@@ -77,30 +77,30 @@ type Options struct {
 	ObserveDamage func(delivery.DamagedPart)
 }
 
-// New returns a store over an engine, which calls Start when it can run events.
+// New returns a store over an engine. The engine calls Start when it can run events.
 func New(engine Engine, o Options) *Store {
 	return &Store{engine: engine, name: o.Name, limits: o.Limits, guard: o.Guard, meta: o.Meta, observe: o.ObserveDamage}
 }
 
-// Meta is that of the rows.
+// Meta returns the Meta of the rows.
 func (s *Store) Meta() Meta { return s.meta }
 
 // Time implements delivery.Store.
 func (s *Store) Time() delivery.ClockReading { return s.guard.Look() }
 
-// run runs an event that has nothing to look at before.
+// run runs an event that has no look.
 func (s *Store) run(ctx context.Context, fn func(*Txn) error) error {
 	return s.engine.Do(ctx, &Event{Run: fn})
 }
 
-// settled returns after all that was seen until now is durable.
+// settled returns when everything that was seen until now is durable.
 func (s *Store) settled(ctx context.Context) error {
 	return s.engine.View(ctx, func(*Txn) error { return nil })
 }
 
-// viewCommitted reads what an event of this call has committed. The caller may
-// be gone, but not the commit: if it cannot be read, the outcome is unknown to
-// the caller, who may repeat the event.
+// viewCommitted reads what an event of this call has committed. Nothing can undo the commit,
+// also if the caller is gone. If the read fails, the outcome is unknown to the caller, who may
+// repeat the event.
 func (s *Store) viewCommitted(ctx context.Context, fn func(*Txn) error) error {
 	err := s.engine.View(context.WithoutCancel(ctx), fn)
 	if errors.Is(err, delivery.ErrClosed) {
@@ -109,7 +109,7 @@ func (s *Store) viewCommitted(ctx context.Context, fn func(*Txn) error) error {
 	return err
 }
 
-// as returns fn for a caller whose credentials have not outlived their device.
+// as makes fn refuse a caller whose credentials are from before the removal of its device.
 func as(caller delivery.Caller, fn func(*Txn) error) func(*Txn) error {
 	return func(t *Txn) error {
 		if err := t.permit(caller); err != nil {
@@ -119,8 +119,7 @@ func as(caller delivery.Caller, fn func(*Txn) error) func(*Txn) error {
 	}
 }
 
-// permit refuses a caller with credentials of a device that was removed after they had
-// been issued.
+// permit refuses a caller whose credentials were issued to a device before it was removed.
 func (t *Txn) permit(caller delivery.Caller) error {
 	if caller.Bound.IsZero() || caller.Device == "" {
 		return nil

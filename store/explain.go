@@ -29,7 +29,7 @@ func (s *Store) WelcomeHistory(ctx context.Context, id delivery.WelcomeID, most 
 	return told(s.engine.View(ctx, func(t *Txn) error { h, err = t.welcomeHistory(id, most); return err }), &h)
 }
 
-// told returns h, or only the error.
+// told returns h, or only the error if there is one.
 func told[T any](err error, h *T) (T, error) {
 	if err != nil {
 		var none T
@@ -51,7 +51,7 @@ func (t *Txn) userHistory(user delivery.UserID, most int) delivery.UserHistory {
 	return h
 }
 
-// firstOf returns the first of list, at most most, and how many are left out.
+// firstOf returns the first elements of list, at most most, and how many it leaves out.
 func firstOf[T any](list []T, most int) (first []T, more int) {
 	if len(list) <= most {
 		return list, 0
@@ -80,7 +80,7 @@ func (t *Txn) deviceHistory(id delivery.DeviceID, most int) (h delivery.DeviceHi
 	return h, nil
 }
 
-// countWaiting counts a recipient of the device in its history.
+// countWaiting counts a recipient in the history of its device.
 func (t *Txn) countWaiting(h *delivery.DeviceHistory, d *device, m *recipient) {
 	switch m.rec.State {
 	case delivery.Pending:
@@ -100,9 +100,9 @@ func (t *Txn) countWaiting(h *delivery.DeviceHistory, d *device, m *recipient) {
 	}
 }
 
-// keyPackageRecords returns the device's KeyPackages to which something happened
-// last, the latest first. A device may have tens of thousands: what cannot be among
-// them is let go on the way.
+// keyPackageRecords returns those KeyPackages of the device to which something happened last,
+// the latest first. A device may have tens of thousands, so this keeps only as many as can be
+// in the answer while it reads.
 func (t *Txn) keyPackageRecords(d *device, most int) (records []delivery.KeyPackageRecord, more int) {
 	latest := func(a, b delivery.KeyPackageRecord) int { return b.LastAt().Compare(a.LastAt()) }
 	for key, row := range t.scan(kindDevices, numberKey(d.number), nil) {
@@ -122,7 +122,7 @@ func (t *Txn) keyPackageRecords(d *device, most int) (records []delivery.KeyPack
 	return records, more + rest
 }
 
-// told is the row of a KeyPackage with the state that is told.
+// told returns the record of a KeyPackage, in the state that an answer gives it now.
 func (t *Txn) told(k *keyPackage) delivery.KeyPackageRecord {
 	r := k.rec
 	r.State = r.Told(t.sure)

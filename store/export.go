@@ -13,15 +13,15 @@ import (
 	"welcomed/progress"
 )
 
-// Export writes down what a transaction sees. final says that the store is not served any
-// more. progress may be nil.
+// Export writes what a transaction sees to emit. final means that the store will not be served
+// any more. progress may be nil.
 func (t *Txn) Export(ctx context.Context, final bool, p *progress.Progress, emit func(archive.Record) error) error {
 	e := &exporter{Txn: t, ctx: ctx, emit: emit, progress: p}
 	return Recovering(func() error { return e.all(final) })
 }
 
-// An exporter writes down what a transaction sees. It keeps what belongs to one
-// device or to one Welcome in memory.
+// An exporter writes what a transaction sees. It keeps the rows of one device or of one Welcome
+// in memory.
 type exporter struct {
 	*Txn
 	ctx      context.Context
@@ -62,8 +62,8 @@ func (e *exporter) header(final bool) error {
 	return e.emit(h)
 }
 
-// goOn returns why the export does not go on. What was loaded is forgotten: there may
-// be millions.
+// goOn returns why the export has to stop, or nil. It also forgets the devices that were
+// loaded: there may be millions.
 func (e *exporter) goOn() error {
 	e.devices = nil
 	return e.ctx.Err()
@@ -120,7 +120,7 @@ func (e *exporter) exportDevice(number uint64) error {
 	return nil
 }
 
-// A keyPackagePlace is where the row of a KeyPackage is.
+// A keyPackagePlace says where the row of a KeyPackage is.
 type keyPackagePlace struct {
 	number uint64
 	key    []byte
@@ -245,7 +245,7 @@ func (e *exporter) exportPayload(w *welcome) error {
 	return e.pieces(w.number, partTree, func(data []byte) error { return emit(archive.Tree, data) })
 }
 
-// pieces emits what is kept in small pieces in larger ones.
+// pieces joins the small pieces in which a payload is kept, and emits larger ones.
 func (e *exporter) pieces(number uint64, part byte, emit func([]byte) error) error {
 	var gathered []byte
 	var err error

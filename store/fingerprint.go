@@ -9,10 +9,11 @@ import (
 	"welcomed/mls"
 )
 
-// A fingerprint says what a repeated reservation has to have in common with the first.
+// A fingerprint is a hash of a reservation's request. A repeat has to have the same one.
 type fingerprint [sha256.Size]byte
 
-// fingerprintOf is that of a request. LastResortOnly and Bytes are no part of it.
+// fingerprintOf returns the fingerprint of a request. LastResortOnly and Bytes are no part of
+// it.
 func fingerprintOf(caller delivery.Caller, req delivery.ReserveRequest) fingerprint {
 	var e encoder
 	e.string(caller.Device)
@@ -35,8 +36,8 @@ func fingerprintOf(caller delivery.Caller, req delivery.ReserveRequest) fingerpr
 	return sha256.Sum256(e)
 }
 
-// fingerprint4 is what format 4 kept instead: a hash of JSON. Such rows are gone when the
-// reservations that were made before an upgrade cannot be repeated any more.
+// fingerprint4 is the fingerprint that format 4 kept: a hash of JSON. Rows with it are gone
+// when reservations from before the upgrade can no longer be repeated.
 func fingerprint4(caller delivery.Caller, req delivery.ReserveRequest) fingerprint {
 	type deviceID struct {
 		User delivery.UserID

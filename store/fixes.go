@@ -1,6 +1,6 @@
 package store
 
-// setOpen has a KeyPackage say for how many Welcomes it waits.
+// setOpen corrects the number of Welcomes that a KeyPackage waits for.
 func (t *Txn) setOpen(of uint64, key keyPackageKey, open int) {
 	d := t.deviceByNumber(of)
 	k := t.keyPackage(d, key)
@@ -8,8 +8,8 @@ func (t *Txn) setOpen(of uint64, key keyPackageKey, open int) {
 	t.replaceKeyPackage(d, k)
 }
 
-// keepPayload has a KeyPackage that has ended say that its bytes are still there,
-// so that a sweep puts them away.
+// keepPayload corrects the row of an ended KeyPackage whose bytes are still there, so that a
+// sweep removes them.
 func (t *Txn) keepPayload(of uint64, key keyPackageKey) {
 	d := t.deviceByNumber(of)
 	k := t.keyPackage(d, key)
@@ -17,8 +17,8 @@ func (t *Txn) keepPayload(of uint64, key keyPackageKey) {
 	t.replaceKeyPackage(d, k)
 }
 
-// replaceKeyPackage writes a row whose state is as it was, without counting it
-// again.
+// replaceKeyPackage writes the row of a KeyPackage whose state has not changed, and leaves the
+// counters as they are.
 func (t *Txn) replaceKeyPackage(d *device, k *keyPackage) {
 	kind := k.rowKind()
 	if kind == rowTombstone && k.closed.IsZero() {
@@ -34,7 +34,7 @@ func (t *Txn) replaceKeyPackage(d *device, k *keyPackage) {
 	t.changed(d)
 }
 
-// setInitKeys makes these the init_keys that are remembered of a device.
+// setInitKeys replaces the init_keys that are remembered of a device.
 func (t *Txn) setInitKeys(of uint64, entries []initKey) {
 	d := t.deviceByNumber(of)
 	for _, key := range t.keys(kindDevices, d.key(rowInitKeys), 0) {

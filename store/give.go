@@ -25,7 +25,7 @@ func (s *Store) Give(ctx context.Context, caller delivery.Caller, to delivery.De
 	}})
 }
 
-// give forgets whose a KeyPackage was, and keeps it for another device, with its bytes if
+// give removes a KeyPackage from its device, and stores it for another one, with its bytes if
 // they are still there.
 func (t *Txn) give(from *device, k *keyPackage, to delivery.DeviceID) {
 	item := delivery.NewKeyPackage{Ref: k.rec.Ref, Suite: k.rec.Suite, LastResort: k.rec.LastResort, Lifetime: k.rec.Lifetime}
@@ -52,8 +52,8 @@ func (t *Txn) give(from *device, k *keyPackage, to delivery.DeviceID) {
 	t.noteInitKeys(d, last, []initKey{{kept.number, hash}})
 }
 
-// endFor ends a KeyPackage and every Welcome for it: those that its device was given
-// lapse, the others are withdrawn.
+// endFor ends a KeyPackage and every Welcome for it. Welcomes that the device was given lapse;
+// the others are withdrawn.
 func (t *Txn) endFor(d *device, key keyPackageKey) {
 	if !d.endedAt.IsZero() {
 		t.endGone(d, key)
@@ -74,8 +74,8 @@ func (t *Txn) endFor(d *device, key keyPackageKey) {
 	}
 }
 
-// endGone writes what became of a KeyPackage, and of the Welcomes for it, when its
-// device was removed, as a sweep does.
+// endGone writes that a KeyPackage, and the Welcomes for it, have ended because the device was
+// removed. A sweep would write the same.
 func (t *Txn) endGone(d *device, key keyPackageKey) {
 	var swept delivery.SweepResult
 	for _, kind := range openKinds {
@@ -93,7 +93,7 @@ func (t *Txn) endGone(d *device, key keyPackageKey) {
 	t.saveKeyPackage(d, k)
 }
 
-// initKeyOf is what is remembered of the init_key of a KeyPackage.
+// initKeyOf returns the hash that is remembered of a KeyPackage's init_key.
 func (t *Txn) initKeyOf(d *device, number uint64) initHash {
 	for key, row := range t.scan(kindDevices, d.key(rowInitKeys), nil) {
 		for _, e := range decodeInitKeys(key, row) {

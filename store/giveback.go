@@ -11,16 +11,17 @@ import (
 	"welcomed/mls"
 )
 
-// reservationTimeBits are how many bits of the time a reservation's id has behind its
-// number. A restored file gives numbers again, so the number alone would not do.
+// reservationTimeBits is how many bits of a reservation's id are from the time that it was
+// made; a number is in front of them. The number alone would not do, because a restored file
+// gives numbers again.
 const reservationTimeBits = 16
 
-// newReservation returns an id that says which of two reservations was later.
+// newReservation returns an id. Of two ids the later one is greater.
 func (t *Txn) newReservation() delivery.ReservationID {
 	return delivery.ReservationID(t.next()<<reservationTimeBits | Millis(t.now)&(1<<reservationTimeBits-1))
 }
 
-// madeSince reports whether a reservation was made after the sequence had a number.
+// madeSince reports whether a reservation was made after the sequence had reached a number.
 func madeSince(id delivery.ReservationID, number uint64) bool {
 	return uint64(id)>>reservationTimeBits > number
 }
@@ -32,7 +33,7 @@ func (s *Store) GiveBack(ctx context.Context, caller delivery.Caller, req delive
 	return g.answer, err
 }
 
-// A giveBack is one on its way.
+// A giveBack is a GiveBack in progress.
 type giveBack struct {
 	caller delivery.Caller
 	req    delivery.GiveBackRequest
@@ -52,7 +53,7 @@ func (g *giveBack) apply(t *Txn) error {
 	return nil
 }
 
-// take makes the answer, and gives back what is in it unless dry is true.
+// take makes the answer. Unless dry is true, it also gives back what is in it.
 func (g *giveBack) take(t *Txn, dry bool) {
 	g.answer = delivery.GiveBackResult{}
 	if g.req.Refs == nil {
@@ -95,8 +96,8 @@ func (g *giveBack) takeOne(t *Txn, d *device, k *keyPackage, dry bool) delivery.
 	return status
 }
 
-// shelve reports whether the KeyPackage goes back to its shelf. A time that may be
-// wrong does not keep it from it for good.
+// shelve reports whether the KeyPackage goes back to its shelf. A time that may be wrong is no
+// reason to keep it off for good.
 func (g *giveBack) shelve(t *Txn, d *device, k *keyPackage) bool {
 	return g.req.Reason == delivery.GivenBackUnused && t.mayComeBack(d, k) &&
 		t.sure.Before(k.rec.ShelfUntil) && t.available(d) < t.limits.KeyPackagesPerDevice
@@ -116,13 +117,13 @@ func (t *Txn) restoredOrder() uint64 {
 	return 0
 }
 
-// An ownKeyPackage is a KeyPackage and its device.
+// An ownKeyPackage is a KeyPackage with its device.
 type ownKeyPackage struct {
 	d *device
 	k *keyPackage
 }
 
-// ofReservation returns what is found by a reservation.
+// ofReservation returns the KeyPackages of a reservation.
 func (t *Txn) ofReservation(id delivery.ReservationID) (found []ownKeyPackage) {
 	prefix := binary.BigEndian.AppendUint64(nil, uint64(id))
 	var rows [][]byte
@@ -148,9 +149,9 @@ func (t *Txn) ofReservation(id delivery.ReservationID) (found []ownKeyPackage) {
 	return found
 }
 
-// reservedBefore reports whether a replacement of a suite (0: of all) decides about what
-// is reserved, or is matched and may be reserved again: it does not come back to the
-// shelf.
+// reservedBefore reports whether the device has KeyPackages of a suite (0: of any) that are
+// reserved or matched and could come back to the shelf. After a replacement of the shelf they
+// must not.
 func (t *Txn) reservedBefore(d *device, suite mls.CipherSuite) bool {
 	if d == nil {
 		return false
@@ -165,7 +166,7 @@ func (t *Txn) reservedBefore(d *device, suite mls.CipherSuite) bool {
 	return false
 }
 
-// noteReplaced notes that the shelf of a suite (0: of all) was replaced.
+// noteReplaced notes that the shelf of a suite (0: of all suites) was replaced.
 func (t *Txn) noteReplaced(d *device, suite mls.CipherSuite) {
 	number := t.next()
 	for s := range d.replaced {

@@ -24,9 +24,9 @@ const (
 	idleGap     = 7 * 24 * time.Hour
 )
 
-// An idleWalk looks for devices that have not been seen for long: those that have become
-// idle, or are no longer, and those that are forgotten. It goes over the names of all
-// that exist, in each sweep over some.
+// An idleWalk looks for devices that have become idle, devices that are idle no longer, and
+// devices to forget. It goes over the names of all devices that exist. Each sweep looks at some
+// of them.
 type idleWalk struct {
 	mu     sync.Mutex
 	from   []byte          // the name where it goes on; nil: at the start
@@ -35,7 +35,7 @@ type idleWalk struct {
 	spoilt map[uint64]bool // devices whose rows cannot be read, which was said
 }
 
-// look notes the time of a sweep.
+// look takes note of the time of a sweep.
 func (w *idleWalk) look(sure time.Time) {
 	if passed := sure.Sub(w.last); w.last.IsZero() || passed < 0 || passed > idleGap {
 		w.since = sure
@@ -46,8 +46,8 @@ func (w *idleWalk) look(sure time.Time) {
 // watched reports whether devices have had time to come back.
 func (w *idleWalk) watched(sure time.Time) bool { return !sure.Before(w.since.Add(idleWatched)) }
 
-// sweepIdle goes on with the walk. It reads outside the writer; what has not changed
-// never enters it. A device whose rows cannot be read is passed, and said once.
+// sweepIdle goes on with the walk. It reads outside the writer, and only devices that change
+// enter the writer. It skips a device whose rows cannot be read, and reports it once.
 func (s *Store) sweepIdle(ctx context.Context, result *delivery.SweepResult) error {
 	w := &s.idle
 	w.mu.Lock()
@@ -74,7 +74,7 @@ func (s *Store) sweepIdle(ctx context.Context, result *delivery.SweepResult) err
 	return errors.Join(passed...)
 }
 
-// passes notes that a device cannot be read.
+// passes takes note of a device that cannot be read.
 func (w *idleWalk) passes(number uint64, err error, passed *[]error) {
 	if w.spoilt == nil {
 		w.spoilt = map[uint64]bool{}
@@ -83,7 +83,8 @@ func (w *idleWalk) passes(number uint64, err error, passed *[]error) {
 	*passed = append(*passed, err)
 }
 
-// idleFrom returns which devices change, of the next idleLook, and where to go on.
+// idleFrom looks at the next idleLook devices. It returns those that change, and where to go
+// on.
 func (t *Txn) idleFrom(w *idleWalk, passed *[]error) (found []uint64, next []byte, err error) {
 	looked := 0
 	for name, number := range t.scan(kindNames, nil, w.from) {
@@ -111,8 +112,9 @@ func (t *Txn) idleFrom(w *idleWalk, passed *[]error) (found []uint64, next []byt
 	return found, nil, nil
 }
 
-// changeIdle has devices be what they have become, some in one transaction: fewer where
-// the disk has no room for the pages that many need, and each by itself where one is spoilt.
+// changeIdle writes the new state of devices, several in one transaction. If the disk has no
+// room for the pages that they need, it tries fewer. If one of them is damaged, it writes each
+// by itself.
 func (s *Store) changeIdle(ctx context.Context, w *idleWalk, found []uint64, result *delivery.SweepResult, passed *[]error) error {
 	for size := idleBatch; len(found) > 0; {
 		done, forgotten := 0, 0
@@ -159,16 +161,16 @@ func (t *Txn) changeIdle(w *idleWalk, number uint64) (forgotten bool) {
 	return false
 }
 
-// becomesIdle reports whether a device is to be counted apart. One that was seen in a
-// wrong future is not.
+// becomesIdle reports whether a device is to be counted as idle. A device whose last-seen time
+// a wrong clock set to the future is not.
 func (t *Txn) becomesIdle(d *device) bool { return t.idleFor(d, delivery.IdleApart) }
 
 func (t *Txn) idleFor(d *device, least time.Duration) bool {
 	return !d.seenAt.IsZero() && !t.sure.Before(d.seenAt.Add(least))
 }
 
-// forgettable reports whether a device is removed because it does not come back. It needs
-// no private key any more: no Welcome waits for it or for its word, and none may come.
+// forgettable reports whether a device that does not come back can be removed: no Welcome waits
+// for it or for its answer, and none can come, so it needs no private key any more.
 func (t *Txn) forgettable(w *idleWalk, d *device) bool {
 	after := t.limits.ForgetDevicesAfter
 	if after == 0 || !t.idleFor(d, after) || !w.watched(t.sure) {
@@ -182,9 +184,9 @@ func (t *Txn) forgettable(w *idleWalk, d *device) bool {
 	return empty
 }
 
-// forgetDevice removes a device that does not come back, as RemoveDevice does. Nobody has
-// asked for that, so no line of it is kept beside the file: a restore may bring the device
-// back with its tokens, and then sweeps forget it again.
+// forgetDevice removes a device that does not come back, as RemoveDevice does. Nobody has asked
+// for it, so the file of revocations gets no line. A restore may bring the device back with its
+// tokens; then sweeps forget it again.
 func (t *Txn) forgetDevice(d *device) {
 	t.revokeTokens(delivery.TokenOwner{User: d.id.User, Device: d.id.Name})
 	// A moment before now, so that whoever removes it now removes it once more: that has

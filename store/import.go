@@ -17,9 +17,8 @@ const (
 	importBytes = 4 << 20
 )
 
-// An Importer fills a new store by events, so that everything that is counted or due is
-// kept in step as always. The store's clock has to stand still at the latest time that
-// the archive has seen.
+// An Importer fills a new store by events, so that all counters and timers are right. While it
+// runs, the store's clock has to stand still at the latest time that the archive has seen.
 type Importer struct {
 	Header    *archive.Header
 	Unchecked bool // KeyPackages that are no objects are taken, in tests
@@ -32,7 +31,7 @@ type Importer struct {
 	importing // as of the last transaction
 }
 
-// importing is how far an import has come. A transaction works on a copy, as it may
+// importing says how far an import has come. Each transaction works on a copy, because it may
 // have to begin again.
 type importing struct {
 	owner    uint64        // of the KeyPackages that come
@@ -64,7 +63,7 @@ func (s *Store) Import(ctx context.Context, header *archive.Header) (*Importer, 
 	})
 }
 
-// Add takes the next line of the archive. Its record may be written later.
+// Add takes the next line of the archive. It may write the record later.
 func (im *Importer) Add(line archive.Line) error {
 	im.batch = append(im.batch, line)
 	if im.bytes += line.Size; len(im.batch) < im.Lines && im.bytes < importBytes {
@@ -73,7 +72,7 @@ func (im *Importer) Add(line archive.Line) error {
 	return im.apply(func(*Txn) {})
 }
 
-// apply writes what was gathered, and lets more be done in the same transaction.
+// apply writes the records that were gathered, and then calls more in the same transaction.
 func (im *Importer) apply(more func(*Txn)) error {
 	var now importing
 	err := im.store.run(im.ctx, func(t *Txn) error {
@@ -96,8 +95,8 @@ func (im *Importer) apply(more func(*Txn)) error {
 	return nil
 }
 
-// End writes the rest, has the numbers go on where the old store's ended, and says
-// what is to be done with the shelves.
+// End writes the rest. From then on numbers go on where those of the old store ended. It also
+// decides whether the shelves are retired.
 func (im *Importer) End() error {
 	return im.apply(func(t *Txn) {
 		t.raise(im.Header.Order)
@@ -159,7 +158,7 @@ func (i *importTxn) addDevice(r *archive.Device) error {
 	return nil
 }
 
-// deviceOf is the device with that id before which there were so many.
+// deviceOf returns the device with that id that had life others before it under the same id.
 func (i *importTxn) deviceOf(id delivery.DeviceID, life uint64) *device {
 	if d := i.device(id); d != nil && d.life == life {
 		return d
@@ -177,8 +176,8 @@ func later(a, b time.Time) time.Time {
 	return a
 }
 
-// recipientToCome is in the row of a KeyPackage whose Welcome comes later. No Welcome has
-// the number 0. It stays if the Welcome that matched last is forgotten.
+// recipientToCome stands in the row of a KeyPackage until the Welcome that matched it is read.
+// No Welcome has the number 0. It stays there if that Welcome is forgotten.
 var recipientToCome = recipientKey{index: 1}
 
 func (i *importTxn) addKeyPackage(r *archive.KeyPackage) error {
@@ -232,7 +231,7 @@ func (i *importTxn) beginWelcome(r *archive.Welcome) error {
 		number: i.next(), id: delivery.WelcomeID(r.ID), poster: r.PostedBy, suite: r.Suite, recipients: r.Recipients,
 		hold: r.Hold, requireAll: r.RequireAll, postedAt: r.PostedAt, treeSize: r.Tree, context: r.Context,
 		apart: r.GroupInfo > payloadPiece, infoSize: r.GroupInfo,
-		fate: fate{holdCounted: r.HoldOverdue, releasedAt: r.ReleasedAt, cancelledAt: r.CancelledAt, lastEnd: r.EndedAt},
+		postedState: postedState{holdCounted: r.HoldOverdue, releasedAt: r.ReleasedAt, cancelledAt: r.CancelledAt, lastEnd: r.EndedAt},
 	}
 	if r.TreeHash != (archive.Hash{}) {
 		w.treeHash = r.TreeHash[:]
@@ -242,8 +241,7 @@ func (i *importTxn) beginWelcome(r *archive.Welcome) error {
 	return nil
 }
 
-// addData keeps a payload in pieces as putPayload does, or in the header if it is
-// small.
+// addData keeps a payload in pieces, as putPayload does, or in the header if it is small.
 func (i *importTxn) addData(r *archive.Data) {
 	part, left := byte(partTree), &i.left[1]
 	if r.Of == archive.GroupInfo {
@@ -327,8 +325,8 @@ func (i *importTxn) addMatched(d *device, key recipientKey, r *archive.Recipient
 	return nil
 }
 
-// endWelcome writes what has become of a Welcome of which all is here. One that
-// somebody may claim has to be what was posted.
+// endWelcome writes the state of a Welcome whose records have all been read. If a device may
+// still claim it, it has to be what was posted.
 func (i *importTxn) endWelcome(w *welcome) error {
 	if w.open > 0 {
 		if faults := i.faultsOf(w); len(faults) > 0 {

@@ -8,9 +8,9 @@ import (
 	"welcomed/delivery"
 )
 
-// The init_keys that a device has used are kept as hashes, many in a row: an
-// entry for each would take more room than it holds. 8 bytes are enough, as
-// only the device itself could make two of its keys collide.
+// The init_keys that a device has used are kept as hashes, many in one row, because a row for
+// each would take more room than the hash. 8 bytes are enough: only the device itself could
+// make two keys with the same hash.
 const (
 	initHashBytes  = 8
 	initRowEntries = 32
@@ -23,9 +23,9 @@ func hashInitKey(key []byte) initHash {
 	return initHash(sum[:initHashBytes])
 }
 
-// An initKeySearch finds out which init_keys of a publication the device has used
-// before. All that it has ever published may have to be searched, so that is done
-// outside the writer; in it the search goes on with what has come since.
+// An initKeySearch finds out which init_keys of a publication the device has used before. It
+// may have to read everything that the device ever published, so it runs outside the writer. In
+// the writer it only reads what has come since.
 type initKeySearch struct {
 	hashes []initHash          // of the items, by index
 	used   map[initHash]uint64 // those, and the last KeyPackage that had it; 0: none
@@ -50,16 +50,16 @@ func (h initHash) filterBit() (word int, bit uint64) {
 	return int(h[0] & 63), 1 << (h[1] & 63)
 }
 
-// clone returns a search that goes on by itself.
+// clone returns a copy of the search that can go on independently.
 func (s *initKeySearch) clone() *initKeySearch {
 	clone := *s
 	clone.used = maps.Clone(s.used)
 	return &clone
 }
 
-// searchInitKeys goes on with a search. A row that is not the last one only ever
-// loses entries, and new rows come behind; if the last one is gone, the one
-// before it may have become the last and have grown.
+// searchInitKeys goes on with a search. Rows in front of the last one only lose entries, and
+// new rows come behind. If the last row is gone, the row before it may be the last one now, and
+// may have grown.
 func (t *Txn) searchInitKeys(id delivery.DeviceID, s *initKeySearch) {
 	d, number := t.device(id), uint64(0)
 	if d != nil {
@@ -85,8 +85,8 @@ func (t *Txn) searchInitKeys(id delivery.DeviceID, s *initKeySearch) {
 	}
 }
 
-// look notes which init_keys are in a row. There may be thousands of rows and
-// hardly ever one that is looked for.
+// look notes which of the wanted init_keys are in a row. There may be thousands of rows, and
+// hardly any has one.
 func (s *initKeySearch) look(kp uint64, row []byte) {
 	for d := decoder(row); len(d) > 0; d = d[initHashBytes:] {
 		kp += d.number()
@@ -103,8 +103,8 @@ func (s *initKeySearch) look(kp uint64, row []byte) {
 	}
 }
 
-// ended reports whether the end of a KeyPackage has come, of which only the number is
-// known. Those of earlier devices with the id of d, which may be nil, have ended.
+// ended reports whether a KeyPackage has ended, of which only the number is known. Those of
+// earlier devices with the id of d, which may be nil, have ended.
 func (t *Txn) ended(d *device, kp uint64) bool {
 	if d == nil {
 		return true
@@ -121,7 +121,7 @@ func (d *device) initKeysRow(first uint64) []byte {
 	return appendNumber(d.key(rowInitKeys), first)
 }
 
-// An initKey is one that the KeyPackage with that number had.
+// An initKey is the hash of a KeyPackage's init_key, with the number of the KeyPackage.
 type initKey struct {
 	kp   uint64
 	hash initHash
@@ -141,7 +141,7 @@ func decodeInitKeys(key, row []byte) []initKey {
 	return entries
 }
 
-// putInitKeys writes a row, whose key says with which KeyPackage it began.
+// putInitKeys writes a row. Its key is the number of the first KeyPackage in it.
 func (t *Txn) putInitKeys(key []byte, entries []initKey) {
 	before := readNumber(key[numberBytes+1:])
 	row := make(encoder, 0, initRowEntries*(initHashBytes+1))
@@ -153,8 +153,8 @@ func (t *Txn) putInitKeys(key []byte, entries []initKey) {
 	t.put(kindDevices, key, row)
 }
 
-// noteInitKeys keeps the init_keys of new KeyPackages, which are in the order
-// of their numbers, behind the last row that a search has found.
+// noteInitKeys keeps the init_keys of new KeyPackages behind the last row that a search has
+// found. They are in the order of the numbers of the KeyPackages.
 func (t *Txn) noteInitKeys(d *device, s *initKeySearch, added []initKey) {
 	var key []byte
 	var entries []initKey
@@ -173,8 +173,8 @@ func (t *Txn) noteInitKeys(d *device, s *initKeySearch, added []initKey) {
 	}
 }
 
-// forgetInitKeys drops the init_keys of the KeyPackages with these numbers, at
-// least one, which are in their order.
+// forgetInitKeys drops the init_keys of the KeyPackages with these numbers. There is at least
+// one number, and they are sorted.
 func (t *Txn) forgetInitKeys(d *device, numbers []uint64) {
 	first, last := numbers[0], numbers[len(numbers)-1]
 	var keys, rows [][]byte // of the rows that may have one of them

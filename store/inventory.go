@@ -19,7 +19,7 @@ func (s *Store) Inventory(ctx context.Context, caller delivery.Caller, id delive
 	return inv, err
 }
 
-// inventory counts what a device has; d may be nil.
+// inventory counts what a device, which may be nil, has.
 func (t *Txn) inventory(d *device) (inv delivery.Inventory) {
 	counts := make(map[mls.CipherSuite]*delivery.SuiteCounts)
 	if d != nil {
@@ -48,8 +48,8 @@ func (t *Txn) inventory(d *device) (inv delivery.Inventory) {
 	return inv
 }
 
-// countState counts a live row: one that is consumed waits for its Welcome to
-// be settled. A suite in which nothing is counted is not listed.
+// countState counts a row of a KeyPackage whose private key the device needs. A consumed one is
+// needed until its Welcome is settled. A suite in which nothing is counted is not listed.
 func countState(counts map[mls.CipherSuite]*delivery.SuiteCounts, suite mls.CipherSuite, s delivery.KeyPackageState, usable bool) {
 	c := counts[suite]
 	if c == nil {

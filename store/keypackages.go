@@ -9,8 +9,8 @@ import (
 	"welcomed/mls"
 )
 
-// refPrefix is how many bytes of a ref are in the key of a row of refs. That
-// two refs share them does not happen by chance; the second one is refused.
+// refPrefix is how many bytes of a ref are in the key of a row of refs. Two refs do not share
+// them by chance. If two do, the second KeyPackage is refused.
 const refPrefix = 8
 
 // A shelf is the part of a device's shelf where a KeyPackage lies: its suite,
@@ -29,14 +29,15 @@ func shelfOf(suite mls.CipherSuite, lastResort bool) shelf {
 func (s shelf) suite() mls.CipherSuite { return mls.CipherSuite(s >> 1) }
 func (s shelf) lastResort() bool       { return s&1 == 1 }
 
-// A keyPackageKey says where the row of a KeyPackage may be.
+// A keyPackageKey names a KeyPackage, and the shelf on which its row lies while it is available.
 type keyPackageKey struct {
 	number uint64
 	shelf  shelf
 }
 
-// A keyPackage is the state row of a KeyPackage: 0x6… while it is available,
-// 0x20 while its device needs the private key for another reason, then 0x40.
+// A keyPackage is the state row of a KeyPackage. The kind of the row is 0x6… while it is
+// available, 0x20 while its device needs the private key for another reason, and 0x40 after
+// that.
 type keyPackage struct {
 	keyPackageKey
 	rec       delivery.KeyPackageRecord
@@ -53,12 +54,12 @@ type keyPackage struct {
 	found  [2]delivery.ReservationID
 }
 
-// givenBack stands in the key of the row of a KeyPackage that was given back, in front
-// of its number, so that it lies behind the others on the shelf.
+// givenBack stands in the key of a KeyPackage that was given back, in front of its number. So
+// its row lies behind the others on the shelf.
 const givenBack = 0xff
 
-// reservations are those that find the KeyPackage: the one that holds it, and the last
-// that has given it back.
+// reservations returns the ids of the reservations by which the KeyPackage can be found: the
+// one that holds it, and the last one that has given it back.
 func (k *keyPackage) reservations() (ids [2]delivery.ReservationID) {
 	if k.rec.State == delivery.Reserved {
 		ids[0] = k.rec.Reservation
@@ -67,12 +68,12 @@ func (k *keyPackage) reservations() (ids [2]delivery.ReservationID) {
 	return ids
 }
 
-// reservationKey is the key of a row that finds a KeyPackage by its reservation.
+// reservationKey is the key of the row that leads from a reservation to a KeyPackage.
 func reservationKey(id delivery.ReservationID, number uint64) []byte {
 	return appendNumber(binary.BigEndian.AppendUint64(nil, uint64(id)), number)
 }
 
-// findByReservation keeps those rows in step.
+// findByReservation writes and removes the rows that lead from reservations to the KeyPackage.
 func (t *Txn) findByReservation(d *device, k *keyPackage, now [2]delivery.ReservationID) {
 	for _, id := range k.found {
 		if id != 0 && !slices.Contains(now[:], id) {
@@ -87,12 +88,13 @@ func (t *Txn) findByReservation(d *device, k *keyPackage, now [2]delivery.Reserv
 	k.found = now
 }
 
-// lies reports whether the row belongs behind the others.
+// lies reports whether the row belongs behind the others on the shelf.
 func (k *keyPackage) lies() (behind bool) {
 	return k.rec.State == delivery.Available && k.rec.Returned.Reservation != 0 && !k.rec.LastResort
 }
 
-// rowOf is the key of the KeyPackage's row, and rowFor where it belongs.
+// rowOf is the key under which the KeyPackage's row lies, and rowFor the key under which it
+// belongs.
 func (d *device) rowOf(k *keyPackage) []byte  { return d.placeOf(k.row, k.number, k.behind) }
 func (d *device) rowFor(k *keyPackage) []byte { return d.placeOf(k.rowKind(), k.number, k.lies()) }
 
@@ -115,7 +117,7 @@ func keyPackageAt(key, row []byte) *keyPackage {
 	return k
 }
 
-// rowKind is where the row belongs.
+// rowKind is the kind under which the row belongs.
 func (k *keyPackage) rowKind() byte {
 	switch {
 	case k.rec.State == delivery.Available:
@@ -226,8 +228,8 @@ func (k *keyPackage) encode() []byte {
 	return e
 }
 
-// saveKeyPackage writes the row where it belongs and keeps the counters and the
-// device's next due time in step with it.
+// saveKeyPackage writes the row under the key where it belongs. It updates the counters and the
+// device's next due time.
 func (t *Txn) saveKeyPackage(d *device, k *keyPackage) {
 	t.countKeyPackage(d, k)
 	kind := k.rowKind()
@@ -276,7 +278,7 @@ func (t *Txn) countKeyPackage(d *device, k *keyPackage) {
 	}
 }
 
-// oneMore is 1 for what is now and was not, -1 for what was and is not, else 0.
+// oneMore returns 1 for what is now and was not before, -1 for the opposite, and else 0.
 func oneMore(was, is bool) int {
 	switch {
 	case is && !was:
@@ -287,12 +289,11 @@ func oneMore(was, is bool) int {
 	return 0
 }
 
-// tombstoneExact is how exact tombstones are put away: a device with thousands
+// tombstoneExact is how exactly tombstones are removed on time. A device with thousands of them
 // is looked at once in this time.
 const tombstoneExact = time.Hour
 
-// nextDue is when the row has to be looked at again; zero if it ends with its
-// Welcome.
+// nextDue returns when the row has to be looked at again; zero if it ends with its Welcome.
 func (k *keyPackage) nextDue(l *delivery.Limits) time.Time {
 	r := &k.rec
 	switch {
@@ -318,8 +319,8 @@ func roundUp(t time.Time, to time.Duration) time.Time {
 	return t
 }
 
-// onShelf returns the device's available KeyPackages of a suite (0: of all), by
-// suite, last resort last, oldest first.
+// onShelf returns the device's available KeyPackages of a suite (0: of all suites). They are
+// sorted by suite; in a suite the oldest comes first, and last resorts come last.
 func (t *Txn) onShelf(d *device, suite mls.CipherSuite) []*keyPackage {
 	var found []*keyPackage
 	t.eachOnShelf(d, suite, func(k *keyPackage) bool {
@@ -338,7 +339,7 @@ func (t *Txn) lastResorts(d *device, suite mls.CipherSuite) (found []*keyPackage
 	return found
 }
 
-// eachOnShelf is onShelf until yield returns false. What cannot be read is left out.
+// eachOnShelf is onShelf, until yield returns false. It leaves out rows that it cannot read.
 func (t *Txn) eachOnShelf(d *device, suite mls.CipherSuite, yield func(*keyPackage) bool) {
 	t.eachOnShelfFrom(d, suite, d.key(rowShelf|byte(shelfOf(suite, false))), yield)
 }
@@ -362,7 +363,7 @@ func (t *Txn) eachOnShelfFrom(d *device, suite mls.CipherSuite, from []byte, yie
 	}
 }
 
-// liveKeyPackages returns those whose private key the device needs.
+// liveKeyPackages returns the KeyPackages whose private keys the device still needs.
 func (t *Txn) liveKeyPackages(d *device) []*keyPackage {
 	live := t.onShelf(d, 0)
 	for key, row := range t.scan(kindDevices, d.key(rowKeyPackage), nil) {
@@ -375,13 +376,13 @@ func (t *Txn) liveKeyPackages(d *device) []*keyPackage {
 	return live
 }
 
-// forgot reports whether a KeyPackage that is not known may have been published before
-// the last restore.
+// forgot reports whether a KeyPackage that the store does not know may have been published
+// before the last restore.
 func (t *Txn) forgot(item delivery.NewKeyPackage) bool {
 	return delivery.Restore{At: t.restoredAt(), Epoch: t.store.restore.Epoch}.Forgot(item)
 }
 
-// newRecord is the row of one that is published now and is not known here.
+// newRecord returns the record of a KeyPackage that is published now and was not known before.
 func (t *Txn) newRecord(item delivery.NewKeyPackage) delivery.KeyPackageRecord {
 	rec := t.limits.NewKeyPackageRecord(item, t.sure, t.now)
 	if t.forgot(item) {
@@ -390,12 +391,12 @@ func (t *Txn) newRecord(item delivery.NewKeyPackage) delivery.KeyPackageRecord {
 	return rec
 }
 
-// addKeyPackage stores a new one.
+// addKeyPackage stores a new KeyPackage.
 func (t *Txn) addKeyPackage(d *device, item delivery.NewKeyPackage) *keyPackage {
 	return t.keepKeyPackage(d, item, t.newRecord(item))
 }
 
-// keepKeyPackage is addKeyPackage with another row than one that is published has.
+// keepKeyPackage is addKeyPackage with a given record.
 func (t *Txn) keepKeyPackage(d *device, item delivery.NewKeyPackage, rec delivery.KeyPackageRecord) *keyPackage {
 	k := &keyPackage{
 		keyPackageKey: keyPackageKey{t.next(), shelfOf(item.Suite, item.LastResort)},
@@ -421,9 +422,9 @@ func (t *Txn) withdrawable(k *keyPackage, recipients []*recipient) bool {
 	})
 }
 
-// withdrawWith ends a KeyPackage at its owner's wish, and with it the Welcomes that
-// wait for it: of its open recipients, which are given, those that were not delivered. One
-// that has ended, or is consumed, stays as it is. It reports whether anything has ended.
+// withdrawWith ends a KeyPackage because its owner wants it, and the Welcomes for it that were
+// not delivered. recipients are its open recipients. A KeyPackage that has ended stays as it
+// is. It reports whether anything has ended.
 func (t *Txn) withdrawWith(d *device, k *keyPackage, recipients []*recipient) (changed bool) {
 	if k.rec.State == delivery.Consumed {
 		return false
@@ -447,7 +448,7 @@ func (t *Txn) withdrawWith(d *device, k *keyPackage, recipients []*recipient) (c
 	return changed
 }
 
-// listed is the KeyPackage as a reserver or lister gets it.
+// listed returns the KeyPackage as a reservation or a list gives it.
 func (t *Txn) listed(k *keyPackage) delivery.ListedKeyPackage {
 	return delivery.ListedKeyPackage{
 		Ref: k.rec.Ref, Suite: k.rec.Suite, LastResort: k.rec.LastResort, Lifetime: k.rec.Lifetime,
@@ -456,8 +457,8 @@ func (t *Txn) listed(k *keyPackage) delivery.ListedKeyPackage {
 	}
 }
 
-// refOwner finds who published a KeyPackage. nil if nobody did, or so long ago
-// that it is forgotten.
+// refOwner finds the KeyPackage with that ref, and its device. It returns nil if nobody
+// published it, or if it is forgotten.
 func (t *Txn) refOwner(ref mls.KeyPackageRef) (*device, *keyPackage) {
 	d, k := t.refNeighbour(ref)
 	if k == nil || k.rec.Ref != ref {
@@ -466,8 +467,8 @@ func (t *Txn) refOwner(ref mls.KeyPackageRef) (*device, *keyPackage) {
 	return d, k
 }
 
-// refNeighbour finds the KeyPackage with that ref, or the one that has its
-// place because it shares the first refPrefix bytes.
+// refNeighbour finds the KeyPackage with that ref, or the one whose ref has the same first
+// refPrefix bytes.
 func (t *Txn) refNeighbour(ref mls.KeyPackageRef) (*device, *keyPackage) {
 	if len(ref) < refPrefix {
 		return nil, nil

@@ -43,7 +43,7 @@ func (s *Store) List(ctx context.Context, caller delivery.Caller, user delivery.
 	return page.Listing, err
 }
 
-// A page is a listing that is being filled.
+// A page is one page of a list while it is filled.
 type page struct {
 	delivery.Listing
 	opts        delivery.ListOptions
@@ -72,8 +72,8 @@ func (p *page) add(place cursor, item delivery.ListedKeyPackage) bool {
 	return true
 }
 
-// A cursor is a place in a user's listing: a device and the end of a key of its
-// shelf.
+// A cursor is a place in the list of a user's KeyPackages: a device, and the end of a key of
+// its shelf.
 type cursor struct {
 	device string
 	key    []byte

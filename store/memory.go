@@ -16,9 +16,9 @@ import (
 	"welcomed/delivery"
 )
 
-// A Memory is a database in the memory of this program, and gone with it. Any number of
-// stores may be opened on it, as processes serve one database: their transactions write at
-// the same time, and wait for each other only where they change what has one owner.
+// A Memory is a database in the memory of this program. Any number of stores may be opened on
+// it, like processes that serve one database. Their transactions write at the same time, and
+// wait for each other only if they change rows with the same owner.
 type Memory struct {
 	mu      sync.Mutex
 	free    *sync.Cond // on mu: owners are free again
@@ -58,7 +58,7 @@ func (m *Memory) Change(fn func(Rows)) {
 	m.rows = r.now
 }
 
-// Commits returns how many transactions were committed.
+// Commits returns how many transactions have been committed.
 func (m *Memory) Commits() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -75,7 +75,7 @@ type memoryRow struct {
 
 type memoryTrees map[*Kind]*memoryTree
 
-// copy costs nothing but what is changed in it.
+// copy shares all rows with the original until one of the two is changed.
 func (t memoryTrees) copy() memoryTrees {
 	c := make(memoryTrees, len(t))
 	for k, tree := range t {
@@ -155,8 +155,8 @@ func (c *memoryCursor) Next() (key, value []byte) {
 // Close implements Cursor.
 func (c *memoryCursor) Close() { c.rows.Release() }
 
-// owner returns whom the row at a place belonged to when the transaction began; false if
-// nobody, or somebody that the transaction has made.
+// owner returns the owner that the row at a place had when the transaction began. It returns
+// false if the row had none, or one that this transaction has made.
 func (r *memoryRows) owner(place Place) (Place, bool) {
 	row, _ := r.was[place.Kind].Get(memoryRow{key: place.Key})
 	owner, owned := OwnerOf(place.Kind, []byte(place.Key), row.value)
@@ -166,7 +166,7 @@ func (r *memoryRows) owner(place Place) (Place, bool) {
 	return owner, owned
 }
 
-// Next implements Rows: numbers are the database's.
+// Next implements Rows. The database has one sequence for all its stores.
 func (r *memoryRows) Next() uint64 {
 	r.memory.mu.Lock()
 	defer r.memory.mu.Unlock()
@@ -189,7 +189,8 @@ func (r *memoryRows) Raise(n uint64) {
 // Totals implements Rows.
 func (r *memoryRows) Totals() Totals { return r.totals }
 
-// A MemoryStore is one of the processes that serve a Memory. It is its Engine.
+// A MemoryStore is a store opened on a Memory, and the Engine of that store. It stands for one
+// process.
 type MemoryStore struct {
 	*Store
 	memory *Memory
@@ -202,8 +203,8 @@ type MemoryStore struct {
 
 var _ delivery.Store = (*MemoryStore)(nil)
 
-// Open serves the database. A nil clock is that of the machine; it is taken as it is with
-// trust, see delivery.ClockGuard. Guard and Meta of the options are not used.
+// Open opens a store on the database. A nil clock is the clock of the machine. With trust, the
+// clock is believed, see delivery.ClockGuard. Guard and Meta of the options are not used.
 func (m *Memory) Open(clock delivery.Clock, trust bool, o Options) (*MemoryStore, error) {
 	all, err := m.OpenProcesses(1, clock, trust, o)
 	if err != nil {
@@ -241,8 +242,8 @@ func (m *Memory) OpenProcesses(n int, clock delivery.Clock, trust bool, o Option
 	return all, nil
 }
 
-// known is the latest time that the database has seen; zero if it is new: what the clock
-// says now is known at the next opening.
+// known returns the latest time that the database has seen. It is zero for a new database; what
+// the clock says now is known at the next opening.
 func (m *Memory) known(clock delivery.Clock) time.Time {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -253,7 +254,7 @@ func (m *Memory) known(clock delivery.Clock) time.Time {
 	return m.seen
 }
 
-// Close implements delivery.Store. The database stays.
+// Close implements delivery.Store. The database stays, and can be opened again.
 func (s *MemoryStore) Close() error {
 	s.closed.Store(true)
 	s.memory.mu.Lock()
@@ -262,7 +263,7 @@ func (s *MemoryStore) Close() error {
 	return nil
 }
 
-// Failed implements delivery.Store: memory does not.
+// Failed implements delivery.Store. A store in memory never fails.
 func (s *MemoryStore) Failed() <-chan struct{} { return s.failed }
 
 // Ready implements delivery.Store.
@@ -276,7 +277,7 @@ func (s *MemoryStore) Ready(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// View implements Engine: all that is seen is as durable as it will be.
+// View implements Engine. Nothing becomes more durable later, so it is Peek too.
 func (s *MemoryStore) View(ctx context.Context, fn func(*Txn) error) error {
 	if err := s.usable(ctx); err != nil {
 		return err
@@ -301,12 +302,12 @@ func (s *MemoryStore) begin() (*memoryRows, *Txn) {
 	return r, t
 }
 
-// memoryTries is how often an event is tried. Each time it holds the owners of what it
-// has changed before, so that a few are enough.
+// memoryTries is how often an event is tried. Each try locks the owners that the one before has
+// found, so a few are enough.
 const memoryTries = 100
 
-// Do implements Engine. An event is tried until it changes only what it has locked before
-// it began.
+// Do implements Engine. It tries an event until the event changes only rows whose owners were
+// locked before it began.
 func (s *MemoryStore) Do(ctx context.Context, e *Event) (err error) {
 	owners := make(map[Place]bool)
 	for range memoryTries {
@@ -320,7 +321,8 @@ func (s *MemoryStore) Do(ctx context.Context, e *Event) (err error) {
 	return fmt.Errorf("%w, %d times", err, memoryTries)
 }
 
-// try returns ErrMoved if the event is to be tried again, with the owners that it has added.
+// try runs the event once with these owners locked. It returns ErrMoved if the event has to be
+// tried again; then it has added the owners that were missing.
 func (s *MemoryStore) try(e *Event, owners map[Place]bool) error {
 	held := slices.Collect(maps.Keys(owners))
 	s.memory.lock(held)
@@ -367,7 +369,7 @@ func (s *MemoryStore) try(e *Event, owners map[Place]bool) error {
 	return nil
 }
 
-// lock waits until nobody holds any of the owners, and holds all of them.
+// lock waits until none of the owners is locked, and locks all of them.
 func (m *Memory) lock(owners []Place) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -388,8 +390,8 @@ func (m *Memory) unlock(owners []Place) {
 	m.free.Broadcast()
 }
 
-// commit puts in place what a transaction has changed. It returns ErrMoved if a row whose
-// owner is not locked was changed meanwhile.
+// commit applies the changes of a transaction. It returns ErrMoved if another transaction has
+// meanwhile changed a row whose owner this one had not locked.
 func (m *Memory) commit(t *Txn, r *memoryRows) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()

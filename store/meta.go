@@ -17,10 +17,10 @@ var (
 	keyMoved = []byte("moved")
 )
 
-// ErrForeign: what was opened is the database of something else.
+// ErrForeign: this is the database of another program.
 var ErrForeign = errors.New("not a welcomed database")
 
-// Meta is what the rows of KindMeta say of all others. An engine reads it first.
+// Meta has the rows of KindMeta, which say how to read all others. An engine reads it first.
 type Meta struct {
 	Format   uint32    // of the rows
 	ID       string    // of the database; empty: it is from before there were ids
@@ -38,9 +38,9 @@ func Create(rows Rows) {
 	rows.Put(KindMeta, keySummedFrom, encodeSummedFrom(1))
 }
 
-// ReadMeta reads what Create, Migrate and the marks below have written. An error says that
-// the rows are not those of a database, are damaged, or have a format that cannot be
-// brought to FormatVersion.
+// ReadMeta reads the rows that Create, Migrate and the functions below write. It returns an
+// error if the rows are not those of a database of ours, if they are damaged, or if they have a
+// format that Migrate cannot bring to FormatVersion.
 func ReadMeta(rows Rows) (m Meta, err error) {
 	format := rows.Get(KindMeta, keyFormat)
 	if len(format) != 4 {
@@ -61,8 +61,8 @@ func ReadMeta(rows Rows) (m Meta, err error) {
 	return m, err
 }
 
-// Identify gives a database from before there were ids one, that of the argument or a new
-// one if it is empty, and returns it.
+// Identify gives a database an id if it has none, because it is from before there were ids. The
+// id is the argument, or a new one if that is empty. Identify returns the id of the database.
 func (s *Store) Identify(ctx context.Context, id string) (string, error) {
 	if id == "" {
 		id = string(newID())
@@ -74,15 +74,16 @@ func newID() []byte { return []byte(rand.Text()[:16]) }
 
 func encodeFormat(format uint32) []byte { return binary.BigEndian.AppendUint32(nil, format) }
 
-// NoteRestored notes that the database is a copy, see delivery.Restore, and that it may be
-// served although the one that it is a copy of was exported for good.
+// NoteRestored notes that the database is a restored copy, see delivery.Restore. Such a copy
+// may be served, although the original was exported for good.
 func NoteRestored(rows Rows) {
 	rows.Put(KindMeta, keyRestored, []byte{1})
 	rows.Delete(KindMeta, keyMoved)
 }
 
-// NoteMoved notes that the database was exported for good.
+// NoteMoved notes that the database was exported for good: it is not served any more.
 func NoteMoved(rows Rows, at time.Time) { rows.Put(KindMeta, keyMoved, numberKey(Millis(at))) }
 
-// NoteAhead notes by what time something is dated that has not come for certain.
+// NoteAhead notes the latest time by which something is dated although it has not come for
+// certain.
 func NoteAhead(rows Rows, at time.Time) { rows.Put(KindMeta, keyAhead, numberKey(Millis(at))) }

@@ -6,21 +6,21 @@ import (
 	"welcomed/delivery"
 )
 
-// FormatVersion is the version of the rows. A store of a later one is left alone, one of an
-// earlier one is brought to it.
+// FormatVersion is the version of the format of the rows. Migrate brings an older one to it. A
+// newer one is refused.
 const FormatVersion = 5
 
-// oldestFormat is the first that was released.
+// oldestFormat is the first version that was released.
 const oldestFormat = 3
 
-// migrations lead from a format to the next, from oldestFormat on: a later one is
-// one more entry. Each finds the rows as the one before has left them.
+// migrations has one step for each format from oldestFormat on, which leads to the next one. A
+// new format appends a step. Each step finds the rows as the step before has left them.
 var migrations = [...]func(t *Txn) error{
 	countShelves, // 3 → 4
 	nameRestore,  // 4 → 5
 }
 
-// Migrate brings the rows of a store from the format that they have to FormatVersion.
+// Migrate brings the rows of a store from their format to FormatVersion.
 func (t *Txn) Migrate() error {
 	for _, migration := range migrations[t.store.meta.Format-oldestFormat:] {
 		if err := migration(t); err != nil {
@@ -32,7 +32,7 @@ func (t *Txn) Migrate() error {
 	return nil
 }
 
-// countShelves counts what is on the shelves, by their kind.
+// countShelves counts the KeyPackages on shelves in the totals, by kind.
 func countShelves(t *Txn) error {
 	for i, n := range t.rows.Totals().shelves { // of a file that has been of a later format
 		t.counted.shelves[i] -= n
@@ -52,10 +52,10 @@ func countShelves(t *Txn) error {
 // of refs that a device might have published before it.
 const rowDoubts = 0x70
 
-// nameRestore gives the file a restore epoch and removes the rows that this
-// replaces. What else format 5 has added to rows is behind flags that rows of format
-// 4 do not set, or behind their end. The number of the format keeps an older
-// welcomed from reading the new rows.
+// nameRestore gives the file a restore epoch, and removes the rows of format 4 that it
+// replaces. All other fields that format 5 added are behind flags that rows of format 4 do not
+// set, or behind the end of those rows. The number of the format keeps an older welcomed from
+// reading the new rows.
 func nameRestore(t *Txn) error {
 	var gone [][]byte
 	for key := range t.scan(kindDevices, nil, nil) {
@@ -71,9 +71,8 @@ func nameRestore(t *Txn) error {
 	return countLastResorts(t)
 }
 
-// countLastResorts counts the last resorts on the shelf of each device, and finds those
-// devices of which nothing else is known. It goes on in parts: a cursor that is written
-// under skips rows.
+// countLastResorts counts the last resorts on the shelf of each device. They were not counted
+// in format 4. It works in parts, because a cursor skips rows when its kind is written to.
 func countLastResorts(t *Txn) error {
 	const most = 10_000 // devices in a part
 	for from := []byte(nil); ; {
@@ -95,8 +94,8 @@ func countLastResorts(t *Txn) error {
 	}
 }
 
-// lastResortsFrom returns devices that have last resorts on their shelves, from a key
-// on, and the key from which to go on.
+// lastResortsFrom returns devices that have last resorts on their shelves. It starts at a key,
+// and returns the key at which to go on.
 func (t *Txn) lastResortsFrom(from []byte, most int) (found []*device, next []byte, err error) {
 	var d *device
 	others := false
@@ -137,7 +136,7 @@ func (t *Txn) lastResortsFrom(from []byte, most int) (found []*device, next []by
 	return found, nil, nil
 }
 
-// nameGone puts the names of devices that were removed among those that are gone.
+// nameGone moves the names of removed devices from names to gone.
 func nameGone(t *Txn) {
 	names := make(map[string][]byte)
 	for key, number := range t.scan(kindNames, nil, nil) {

@@ -2,20 +2,21 @@ package store
 
 import "bytes"
 
-// A Place is where a row lies.
+// A Place says where a row lies.
 type Place struct {
 	Kind *Kind
 	Key  string
 }
 
-// OwnerOf returns the place that has to be locked by who changes the row at key, in an
-// engine in which several transactions write at a time. row is what is there. It returns
-// false if nothing has to be locked: a new row of an index is only inserted, where nobody
-// else has done so, and bytes of KeyPackages are only inserted and deleted.
+// OwnerOf returns the place that a transaction has to lock before it changes the row at key, in
+// an engine in which several transactions write at a time. row is the row before the change.
+// OwnerOf returns false if no lock is needed: a row of an index that is only inserted, where no
+// other transaction inserts one, and the bytes of a KeyPackage, which are only inserted and
+// deleted.
 //
-// All rows of a device are owned by its first one, all of a Welcome by the one that says
-// what has become of it, and an entry of an index by whose it is. Whoever holds the owner
-// finds them as its last holder has left them.
+// The owner of a device's rows is its first row. The owner of a Welcome's rows is the row of
+// its state. The owner of a row of an index is the owner of the row to which it leads. A
+// transaction that holds the owner sees these rows as the last holder left them.
 func OwnerOf(k *Kind, key, row []byte) (Place, bool) {
 	switch k {
 	case kindDevices:
@@ -44,7 +45,8 @@ func OwnerOf(k *Kind, key, row []byte) (Place, bool) {
 	return Place{k, string(key)}, true
 }
 
-// ownerNamed is the device or the Welcome whose number an entry of an index begins with.
+// ownerNamed returns the owner of a row of an index, which begins with the number of a device
+// or of a Welcome.
 func ownerNamed(k *Kind, row []byte) (Place, bool) {
 	switch {
 	case len(row) < numberBytes:
@@ -59,7 +61,7 @@ func deviceOwner(key []byte) Place {
 	return Place{kindDevices, string(append(key[:numberBytes:numberBytes], rowDevice))}
 }
 
-// timerOwner is that of the row which an entry names.
+// timerOwner returns the owner of the row that an entry of timers names.
 func timerOwner(kind byte, row []byte) Place {
 	switch kind {
 	case timerDevice, timerTombstones:

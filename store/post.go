@@ -11,8 +11,8 @@ import (
 	"welcomed/mls"
 )
 
-// sliceOverhead bounds what a sliced Welcome has beside its secret and its
-// encrypted_group_info: suite and two vector lengths, in bytes.
+// sliceOverhead is the most that a sliced Welcome has beside its secret and its
+// encrypted_group_info: the suite and the lengths of two vectors, in bytes.
 const sliceOverhead = 2 + 4 + 4
 
 // Post implements delivery.Store.
@@ -61,7 +61,7 @@ func (t *Txn) post(caller delivery.Caller, id delivery.WelcomeID, treeHash []byt
 		number: t.next(), id: id, poster: caller.ID(), suite: p.Welcome.CipherSuite, recipients: len(verdicts),
 		hold: p.Hold, requireAll: p.RequireAll, postedAt: t.now,
 		treeSize: len(p.RatchetTree), treeHash: treeHash, context: p.Context, groupInfo: p.Welcome.EncryptedGroupInfo,
-		fate: fate{open: matched},
+		postedState: postedState{open: matched},
 	}
 	t.addWelcome(w, p)
 	for i := range verdicts {
@@ -70,7 +70,7 @@ func (t *Txn) post(caller delivery.Caller, id delivery.WelcomeID, treeHash []byt
 	return outcome, nil
 }
 
-// postAgain answers a Welcome that is already here.
+// postAgain answers the post of a Welcome that was posted before.
 func (t *Txn) postAgain(w *welcome, treeHash []byte, p delivery.Posting) (delivery.Outcome, error) {
 	if !w.cancelledAt.IsZero() {
 		return delivery.Outcome{}, delivery.ErrCancelled
@@ -84,7 +84,7 @@ func (t *Txn) postAgain(w *welcome, treeHash []byte, p delivery.Posting) (delive
 	return outcome, nil
 }
 
-// A verdict is what a post decided for one entry of secrets[].
+// A verdict is the decision of a post about one recipient.
 type verdict struct {
 	status delivery.Status // empty if it matches
 	ref    mls.KeyPackageRef
@@ -118,7 +118,7 @@ func (v *verdict) answer(hold bool) delivery.Recipient {
 	return r
 }
 
-// judge decides for each recipient and counts those that match.
+// judge decides about each recipient, and counts those that match.
 func (t *Txn) judge(caller delivery.Caller, p delivery.Posting, s *shares) (verdicts []verdict, matched int) {
 	boxes := make(map[uint64]*mailbox)
 	shared := int64(len(p.Welcome.EncryptedGroupInfo) + len(p.RatchetTree) + len(p.Context) + sliceOverhead)
@@ -147,15 +147,15 @@ func (t *Txn) judge(caller delivery.Caller, p delivery.Posting, s *shares) (verd
 	return verdicts, matched
 }
 
-// A mailbox is what waits for a device while a Welcome is judged, and what is
-// about to come with it.
+// A mailbox has what waits for a device while a post is decided: what is there, and what this
+// post adds.
 type mailbox struct {
 	device *device
 	coming load
 }
 
-// shares are what a poster has in mailboxes, by the numbers of their devices: as
-// counted outside the writer, where a look has found that it may be too much.
+// shares says how much of each mailbox is from one poster, by the number of the device. It is
+// counted outside the writer, and only if a look has found that it may be too much.
 type shares struct {
 	of      map[uint64]load
 	counted bool // all that have to be
@@ -163,7 +163,7 @@ type shares struct {
 
 func newShares() *shares { return &shares{of: make(map[uint64]load)} }
 
-// A load is a part of a mailbox.
+// A load is a number of Welcomes, and their bytes.
 type load struct {
 	count int
 	bytes int64
@@ -176,8 +176,8 @@ func (l load) over(size int64, count int, bytes int64) bool {
 	return l.count >= count || l.bytes+size > bytes
 }
 
-// mailboxFull reports whether the device's mailbox cannot take one more Welcome
-// of the caller, of that size.
+// mailboxFull reports whether the device's mailbox has no room for one more Welcome of that
+// size from the caller.
 func (t *Txn) mailboxFull(caller delivery.Caller, box *mailbox, size int64, s *shares) bool {
 	l, d := t.limits, box.device
 	all := load{d.waiting + box.coming.count, d.waitingBytes + box.coming.bytes}
@@ -185,9 +185,9 @@ func (t *Txn) mailboxFull(caller delivery.Caller, box *mailbox, size int64, s *s
 		all.over(size, l.PendingPerPoster, l.PendingBytesPerPoster) && t.shareFull(caller, box, size, s)
 }
 
-// shareFull keeps a user from filling the mailboxes of others alone: what is
-// held a device cannot even claim. Who posts to their own devices has no share,
-// nor has a service or who is not known.
+// shareFull reports whether a user would take more than their share of the mailbox of somebody
+// else. Held Welcomes count, because the device cannot even claim them. There is no share for
+// posts to one's own devices, for services, and for callers without an identity.
 func (t *Txn) shareFull(caller delivery.Caller, box *mailbox, size int64, s *shares) bool {
 	d := box.device
 	if caller.User == "" || caller.User == d.id.User {
@@ -240,7 +240,8 @@ func (t *Txn) addWelcome(w *welcome, p delivery.Posting) {
 	}
 }
 
-// addRecipient returns when the recipient could be given the Welcome; zero if not yet.
+// addRecipient writes a recipient. It returns since when the recipient can claim the Welcome;
+// zero if it cannot yet.
 func (t *Txn) addRecipient(w *welcome, index int, v *verdict, p delivery.Posting) (releasedAt time.Time) {
 	key := recipientKey{w.number, uint32(index)}
 	row := &postedRecipient{verdict: v.status, ref: v.ref, by: v.by}
@@ -255,7 +256,8 @@ func (t *Txn) addRecipient(w *welcome, index int, v *verdict, p delivery.Posting
 	return releasedAt
 }
 
-// addMatched matches the KeyPackage: from here on both end together.
+// addMatched writes a recipient that matched. From then on the KeyPackage and the recipient end
+// together.
 func (t *Txn) addMatched(w *welcome, key recipientKey, v *verdict) (releasedAt time.Time) {
 	rec := t.limits.NewRecipientRecord(w.hold, t.now)
 	t.saveRecipient(v.device, &recipient{recipientKey: key, rec: rec, kp: v.kp.keyPackageKey, size: v.size, order: t.next()})
@@ -283,7 +285,7 @@ func (s *Store) Outcome(ctx context.Context, caller delivery.Caller, id delivery
 	return outcome, err
 }
 
-// posted returns a Welcome to its poster.
+// posted returns a Welcome if the caller has posted it.
 func (t *Txn) posted(caller delivery.Caller, id delivery.WelcomeID) (*welcome, error) {
 	w := t.welcomeByID(id)
 	if w == nil || !caller.May(w.poster) {
@@ -302,7 +304,7 @@ func (s *Store) Cancel(ctx context.Context, caller delivery.Caller, id delivery.
 	return s.endHold(ctx, caller, id, cancel)
 }
 
-// A holdEnd is a release or a cancellation.
+// A holdEnd is how a hold ends: by a release or by a cancellation.
 type holdEnd struct {
 	due   func(*welcome) (bool, error)     // whether it changes the Welcome
 	of    func(delivery.WelcomeState) bool // the recipients that it is for, by their states
@@ -327,9 +329,9 @@ var (
 	}
 )
 
-// endHold finds out outside the writer which recipients are concerned, of whom a
-// Welcome may have thousands, and what became of it. No recipient ever becomes held
-// again, nor pending after it was neither: those that were so are all who may still be.
+// endHold finds out, outside the writer, which recipients the release or cancellation concerns:
+// a Welcome may have thousands. No recipient becomes held again, nor pending after it was
+// neither held nor pending. So no other recipient can be concerned when the writer runs.
 func (s *Store) endHold(ctx context.Context, caller delivery.Caller, id delivery.WelcomeID, end holdEnd) (outcome delivery.Outcome, err error) {
 	var places []recipientPlace
 	applied := false

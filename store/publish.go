@@ -21,7 +21,7 @@ func (s *Store) Replace(ctx context.Context, caller delivery.Caller, id delivery
 	return s.publish(ctx, publication{caller: caller, id: id, items: items, replace: true, suite: suite})
 }
 
-// A publication is a Publish or a Replace.
+// A publication is a Publish or a Replace in progress.
 type publication struct {
 	caller  delivery.Caller
 	id      delivery.DeviceID
@@ -31,8 +31,8 @@ type publication struct {
 	seen    *publishLook    // nil: nothing was looked at yet
 }
 
-// A publishLook is what is found out about a publication outside the writer, however
-// much has to be read for that.
+// A publishLook is what was found out about a publication outside the writer, where there is
+// time to read a lot.
 type publishLook struct {
 	search *initKeySearch // as far as it has come
 	beside int            // on the shelves of the user's other devices
@@ -55,7 +55,7 @@ func (t *Txn) lookAt(p publication) *publishLook {
 	return l
 }
 
-// clone returns a look that goes on by itself.
+// clone returns a copy of the look that can go on independently.
 func (l *publishLook) clone() *publishLook {
 	return &publishLook{l.search.clone(), l.beside, l.aside, l.before}
 }
@@ -85,8 +85,7 @@ func (s *Store) publish(ctx context.Context, p publication) (answer delivery.Pub
 	return answer, err
 }
 
-// A publishPlan is what a publication will do, decided before anything is
-// written.
+// A publishPlan is what a publication will do. It is decided before anything is written.
 type publishPlan struct {
 	device  *device             // nil if it is new
 	known   map[int]*keyPackage // items published before
@@ -95,7 +94,7 @@ type publishPlan struct {
 	retired []*keyPackage
 }
 
-// changes reports whether anything is to be written.
+// changes reports whether there is anything to write.
 func (p *publishPlan) changes() bool { return len(p.added) > 0 || len(p.retired) > 0 }
 
 func (t *Txn) publish(p publication) (delivery.Publications, error) {
@@ -122,20 +121,23 @@ func (t *Txn) publish(p publication) (delivery.Publications, error) {
 	return t.published(p, plan, added, d), nil
 }
 
-// onlyLastResorts reports whether a publication says that its device wants to have
-// nothing but last resorts: it has nothing else, and is the first or replaces all.
+// onlyLastResorts reports whether a publication means that its device wants to publish nothing
+// but last resorts: it has only those, and it is the device's first publication or replaces all
+// shelves.
 func (p publication) onlyLastResorts(plan publishPlan) bool {
 	first := plan.device == nil && len(plan.added) > 0
 	return len(p.items) > 0 && (first || p.replace && p.suite == 0) &&
 		!slices.ContainsFunc(p.items, func(item delivery.NewKeyPackage) bool { return !item.LastResort })
 }
 
-// beginsLastResortsOnly reports whether that is new of a device that exists.
+// beginsLastResortsOnly reports whether the publication is the first of an existing device that
+// means so.
 func (t *Txn) beginsLastResortsOnly(p publication, plan publishPlan) bool {
 	return plan.device != nil && plan.device.onlySince.IsZero() && p.onlyLastResorts(plan)
 }
 
-// noteLastResortsOnly notes that, or that the device has published others.
+// noteLastResortsOnly notes that the device publishes nothing but last resorts, or that it does
+// no more.
 func (t *Txn) noteLastResortsOnly(d *device, p publication, plan publishPlan) {
 	switch {
 	case d == nil:
@@ -215,7 +217,7 @@ func (t *Txn) planPublication(p publication) (publishPlan, error) {
 	return plan, t.checkRoom(p, plan)
 }
 
-// refuseAllSpent refuses a publication in which nothing is of use any more.
+// refuseAllSpent refuses a publication of which every KeyPackage is used up.
 func (t *Txn) refuseAllSpent(p publication, plan publishPlan, r *refusals) {
 	for _, k := range plan.known {
 		if !k.rec.State.Ended() {
@@ -230,8 +232,8 @@ func (t *Txn) refuseAllSpent(p publication, plan publishPlan, r *refusals) {
 	}
 }
 
-// planRetirement finds what a replacement takes off the shelf: also what is too
-// old for it, in case the clock turns out to have been wrong.
+// planRetirement finds what a replacement takes off the shelf. That includes KeyPackages that
+// are too old for the shelf, because the clock may turn out to be wrong.
 func (t *Txn) planRetirement(p publication, keep map[mls.KeyPackageRef]bool, plan *publishPlan) {
 	if plan.device == nil {
 		return
@@ -243,8 +245,8 @@ func (t *Txn) planRetirement(p publication, keep map[mls.KeyPackageRef]bool, pla
 	}
 }
 
-// checkRoom refuses what does not fit on the shelf, on all of the user's or
-// beside them, or makes a device too many.
+// checkRoom refuses a publication that does not fit on the shelf or on all shelves of the user,
+// that leaves too many KeyPackages off the shelf, or that makes one device too many.
 func (t *Txn) checkRoom(p publication, plan publishPlan) error {
 	if len(plan.added) > 0 && plan.device == nil {
 		if n := len(t.userDevices(p.id.User)); n >= t.limits.DevicesPerUser {
@@ -272,8 +274,8 @@ func (t *Txn) checkRoom(p publication, plan publishPlan) error {
 	return t.checkRetired(p, plan, room)
 }
 
-// room is how many more fit on a shelf with so many, where so many lie on the
-// user's other shelves, and which of the two limits says so.
+// room returns how many more KeyPackages fit on a shelf that has shelf, if the user's other
+// shelves have beside. It also returns which of the two limits says so.
 func (t *Txn) room(shelf, beside int) (room int, full delivery.FullPlace) {
 	room, full = t.limits.KeyPackagesPerDevice-shelf, delivery.FullShelf
 	if all := t.limits.KeyPackagesPerUser - shelf - beside; all < room {
@@ -282,9 +284,9 @@ func (t *Txn) room(shelf, beside int) (room int, full delivery.FullPlace) {
 	return max(0, room), full
 }
 
-// checkRetired refuses a publication that would leave too many KeyPackages off
-// the shelf. Those that others have reserved or matched do not count: nobody
-// may keep a device from filling its shelf.
+// checkRetired refuses a publication that would leave too many KeyPackages off the shelf.
+// KeyPackages that others have reserved or matched do not count, so that nobody can keep a
+// device from filling its shelf.
 func (t *Txn) checkRetired(p publication, plan publishPlan, room int) error {
 	retiring := t.retiring(p, plan)
 	if retiring == 0 {
@@ -303,9 +305,9 @@ func (t *Txn) checkRetired(p publication, plan publishPlan, room int) error {
 	return &delivery.StockFullError{Room: max(0, min(left, room)), Full: delivery.FullRetired}
 }
 
-// retiring is how many more would be retired: what a replacement takes off the
-// shelf, last resorts that a newer one follows, and new ones that do not come to
-// the shelf.
+// retiring returns how many more KeyPackages would be retired: those that a replacement takes
+// off the shelf, last resorts with a newer successor, and new ones that are not put on the
+// shelf.
 func (t *Txn) retiring(p publication, plan publishPlan) int {
 	retiring, lastResorts := len(plan.retired), make(map[mls.CipherSuite]bool)
 	for _, i := range plan.added {
@@ -323,8 +325,7 @@ func (t *Txn) retiring(p publication, plan publishPlan) int {
 	return retiring
 }
 
-// lastResortsLeft counts the last resorts of a suite that are on the shelf and
-// that the plan does not retire.
+// lastResortsLeft counts the last resorts of a suite that stay on the shelf.
 func (t *Txn) lastResortsLeft(plan publishPlan, suite mls.CipherSuite) (n int) {
 	if plan.device == nil {
 		return 0
@@ -338,8 +339,7 @@ func (t *Txn) lastResortsLeft(plan publishPlan, suite mls.CipherSuite) (n int) {
 	return n
 }
 
-// retireLastResort leaves the newest last-resort KeyPackage of a suite on the
-// shelf.
+// retireLastResort takes all last resorts of a suite but the newest off the shelf.
 func (t *Txn) retireLastResort(d *device, newest *keyPackage) {
 	if !newest.rec.LastResort || newest.rec.State != delivery.Available {
 		return
@@ -390,8 +390,7 @@ func (t *Txn) published(p publication, plan publishPlan, added map[int]*keyPacka
 	return answer
 }
 
-// storedAs says whether a KeyPackage that is new can be handed out now, later or
-// never.
+// storedAs says whether a new KeyPackage can be handed out now, later, or never.
 func (t *Txn) storedAs(k *keyPackage) delivery.PublishedStatus {
 	switch {
 	case k.rec.TooShortLived(t.sure):
@@ -404,8 +403,8 @@ func (t *Txn) storedAs(k *keyPackage) delivery.PublishedStatus {
 	return delivery.Stored
 }
 
-// refusals gathers the refused items of a publication. The gravest kind is what
-// the publication is refused with.
+// refusals gathers the refused items of a publication. The publication is refused for the
+// gravest of the reasons.
 type refusals struct {
 	items map[error][]delivery.InvalidItem
 }

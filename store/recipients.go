@@ -122,8 +122,8 @@ func (m *recipient) encode() []byte {
 	return e
 }
 
-// saveRecipient writes the row where it belongs and keeps the counters and the
-// device's next due time in step with it.
+// saveRecipient writes the row under the key where it belongs. It updates the counters and the
+// device's next due time.
 func (t *Txn) saveRecipient(d *device, m *recipient) {
 	t.countRecipient(d, m)
 	was, is := recipientKind(m.was), recipientKind(m.rec.State)
@@ -137,7 +137,7 @@ func (t *Txn) saveRecipient(d *device, m *recipient) {
 	t.changed(d)
 }
 
-// nextDue is when the row has to be looked at again; zero if it has ended.
+// nextDue returns when the row has to be looked at again; zero if it has ended.
 func (m *recipient) nextDue() time.Time {
 	if m.rec.State.Ended() {
 		return time.Time{}
@@ -174,20 +174,20 @@ func (t *Txn) countIn(d *device, s delivery.WelcomeState, size int64, n int) {
 	d.waitingBytes += int64(n) * size
 }
 
-// hasNone reports that the device has no recipients of a kind, as its counters say.
+// hasNone reports whether the counters say that the device has no recipients of a kind.
 func (d *device) hasNone(kind byte) bool {
 	return kind == rowPending && d.pending == 0 || kind == rowDelivered && d.delivered == 0 || kind == rowHeld && d.waiting == d.pending
 }
 
-// recipients returns the device's recipients of one kind, as they were when the call
-// began: in the order of their Welcomes, delivered ones least recently given
-// first. What cannot be read is left out.
+// recipients returns the device's recipients of one kind, as they were when the call began.
+// They are in the order of their Welcomes; delivered ones are in the order in which they were
+// last given. It leaves out rows that it cannot read.
 func (t *Txn) recipients(d *device, kind byte) []*recipient {
 	recipients, _ := t.readRecipients(d, kind)
 	return recipients
 }
 
-// readRecipients returns the keys of those that cannot be read, too.
+// readRecipients is recipients, and also returns the keys of the rows that it cannot read.
 func (t *Txn) readRecipients(d *device, kind byte) (recipients []*recipient, unreadable []recipientKey) {
 	if d.hasNone(kind) {
 		return nil, nil
@@ -225,8 +225,8 @@ func (t *Txn) openRecipients(d *device) openRecipients {
 	return open
 }
 
-// current returns those of a KeyPackage that have not ended by now. Those that have come
-// since the look are missing: see knows.
+// current returns the recipients of a KeyPackage that have not ended. It does not find
+// recipients that have come since the look: see knows.
 func (t *Txn) current(open openRecipients, d *device, k *keyPackage) (recipients []*recipient) {
 	if k.rec.Open == 0 {
 		return nil
@@ -243,7 +243,7 @@ func (t *Txn) current(open openRecipients, d *device, k *keyPackage) (recipients
 	return recipients
 }
 
-// knows reports whether open has all recipients of a KeyPackage that have not ended.
+// knows reports whether open has every recipient of a KeyPackage that has not ended.
 func (t *Txn) knows(open openRecipients, d *device, k *keyPackage) bool {
 	return len(t.current(open, d, k)) == k.rec.Open
 }
@@ -282,7 +282,7 @@ func (t *Txn) closeRecipient(d *device, m *recipient) {
 // settled counts, in the Welcome, a recipient that has just ended. With the last one the Welcome has
 // ended, and the next sweep puts its payload away.
 func (t *Txn) settled(m *recipient) {
-	w := t.fate(m.welcome)
+	w := t.postedState(m.welcome)
 	if w == nil || w.open == 0 {
 		return // that is lost, and check says so
 	}

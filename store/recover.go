@@ -8,8 +8,8 @@ import (
 	"welcomed/delivery"
 )
 
-// ErrUnreadable: a page of the file could not be read. The file is mapped, so
-// what would be an error of a read comes as a fault.
+// ErrUnreadable: a page of the file could not be read. The file is mapped into memory, so an
+// error of the disk comes as a fault.
 var ErrUnreadable = errors.New("the disk failed to read, or the file was cut short")
 
 // Recovering calls fn and returns its panic as an error.
@@ -31,7 +31,7 @@ func Recovering(fn func() error) (err error) {
 	return fn()
 }
 
-// readable runs read and reports whether what it reads can be read.
+// readable runs read, and reports whether read did not panic.
 func readable(read func()) (ok bool) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -45,14 +45,14 @@ func readable(read func()) (ok bool) {
 	return true
 }
 
-// IsDamage reports whether err says that a row is not what it should be: crafted ones
-// may have any defect, so that a panic is one too.
+// IsDamage reports whether err means that a row is damaged. A crafted row may have any defect,
+// so a panic counts too.
 func IsDamage(err error) bool {
 	_, odd := errors.AsType[*delivery.PanicError](err)
 	return odd || errors.Is(err, ErrCorrupt)
 }
 
-// wrong is an error that says what of a file contradicts the rest.
+// wrong returns an error that says which part of a file contradicts the rest.
 func wrong(format string, args ...any) error {
 	return fmt.Errorf("%w: "+format, append([]any{ErrCorrupt}, args...)...)
 }

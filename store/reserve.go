@@ -12,7 +12,7 @@ import (
 	"welcomed/mls"
 )
 
-// reserveCost is about what a reservation adds to the file, in bytes.
+// reserveCost is roughly what a reservation adds to the file, in bytes.
 const reserveCost = 1 << 10
 
 // Reserve implements delivery.Store.
@@ -39,9 +39,9 @@ func (s *Store) reserve(ctx context.Context, r *reservation) (delivery.Reservati
 	return r.answer, err
 }
 
-// A reservation is one on its way. Who is asked, which suite serves them and what
-// each would give is found out outside the writer: thousands of names may be asked
-// for, of whom nobody exists.
+// A reservation is a Reserve in progress. It finds out outside the writer which devices there
+// are, which suite serves them best, and what each would give: a request may name thousands of
+// users that do not exist.
 type reservation struct {
 	caller  delivery.Caller
 	req     delivery.ReserveRequest
@@ -56,8 +56,9 @@ type reservation struct {
 	damaged []damagedKeyPackage
 }
 
-// isSound reports whether the bytes of a KeyPackage are what was published. It looks at
-// them once: outside the writer, but for what has come to the front of a shelf since.
+// isSound reports whether the bytes of a KeyPackage are what was published. It looks at each
+// only once. That is outside the writer, except for a KeyPackage that has come to the front of
+// a shelf since.
 func (r *reservation) isSound(t *Txn, d *device, k *keyPackage) bool {
 	sound, known := r.sound[k.number]
 	if known {
@@ -73,7 +74,7 @@ func (r *reservation) isSound(t *Txn, d *device, k *keyPackage) bool {
 	return sound
 }
 
-// isDamaged reports whether the KeyPackage was found to be so.
+// isDamaged reports whether the reservation has found the KeyPackage damaged.
 func (r *reservation) isDamaged(k *keyPackage) bool {
 	sound, known := r.sound[k.number]
 	return known && !sound
@@ -112,7 +113,7 @@ func (r *reservation) look(t *Txn) (changes bool, err error) {
 	return changes, nil
 }
 
-// apply takes it, and remembers the answer without the bytes.
+// apply takes what look has decided, and remembers the answer without the bytes.
 func (r *reservation) apply(t *Txn) error {
 	if r.record.key != nil {
 		if !bytes.Equal(t.get(kindIdempotency, r.record.key), r.before) {
@@ -127,8 +128,8 @@ func (r *reservation) apply(t *Txn) error {
 	return nil
 }
 
-// take makes the answer, and reserves what is in it unless dry is true. It reports
-// whether anything changes.
+// take makes the answer. Unless dry is true, it also reserves what is in it. It reports whether
+// anything changes.
 func (r *reservation) take(t *Txn, dry bool) (changes bool) {
 	r.answer = delivery.Reservation{Suite: r.suite} // its id with the first that can be given back
 	for _, target := range r.targets {
@@ -143,9 +144,9 @@ func (r *reservation) take(t *Txn, dry bool) (changes bool) {
 	return changes
 }
 
-// takeFrom reserves what a device offered when it was looked at, or what follows it
-// on the shelf if somebody else has it by now. If nothing follows, what was published
-// since may lie in front: last resorts and what was given back lie behind.
+// takeFrom reserves what a device offered when it was looked at. If somebody else has that by
+// now, it takes what follows on the shelf. If nothing follows, it starts at the front again,
+// where new KeyPackages may lie: last resorts, and those that were given back, lie behind them.
 func (r *reservation) takeFrom(t *Txn, from *reserveDevice, lastResort, dry bool) (answer delivery.ReservedDevice, changes bool) {
 	defer func() { answer.IdleSince = from.idleSince }()
 	if from.leftOut {
@@ -190,8 +191,8 @@ func (r *reservation) takeFrom(t *Txn, from *reserveDevice, lastResort, dry bool
 	return answer, changes
 }
 
-// fetch reads the bytes of what is handed out. If it is a repeated answer, they may be
-// damaged by now.
+// fetch reads the bytes of what is handed out. If the answer is a repeated one, the bytes may
+// be damaged by now.
 func (r *reservation) fetch(t *Txn) {
 	takeBack(&r.answer, delivery.DeviceDamaged, func(d *delivery.ReservedDevice) bool {
 		owner, k := t.refOwner(d.KeyPackage.Ref)
@@ -206,8 +207,8 @@ func (r *reservation) fetch(t *Txn) {
 	})
 }
 
-// takeBack leaves out of an answer the KeyPackages for which gone returns true, with a
-// status that says why.
+// takeBack removes from an answer the KeyPackages for which gone returns true, and gives their
+// devices the status why.
 func takeBack(answer *delivery.Reservation, why delivery.DeviceReserveStatus, gone func(*delivery.ReservedDevice) bool) {
 	for i := range answer.Users {
 		u := &answer.Users[i]
@@ -233,7 +234,7 @@ func takeBack(answer *delivery.Reservation, why delivery.DeviceReserveStatus, go
 	}
 }
 
-// A reserveTarget is a user and those of its devices that are asked for.
+// A reserveTarget is a user, with the devices that the request asks for.
 type reserveTarget struct {
 	user       delivery.UserID
 	known      bool // the user has devices at all
@@ -241,7 +242,7 @@ type reserveTarget struct {
 	devices    []reserveDevice
 }
 
-// A reserveDevice is a device that may not exist, and what it would give.
+// A reserveDevice is a device that may not exist, with what it would give.
 type reserveDevice struct {
 	id      delivery.DeviceID
 	number  uint64                  // 0 if there is no such device
@@ -293,7 +294,7 @@ func (t *Txn) reserveTargets(caller delivery.Caller, req delivery.ReserveRequest
 	return targets, nil
 }
 
-// reserveDevice is a device that is asked for; d is nil if there is none.
+// reserveDevice returns a device that the request asks for; d is nil if there is none.
 func (t *Txn) reserveDevice(id delivery.DeviceID, d *device, req delivery.ReserveRequest) reserveDevice {
 	r := reserveDevice{id: id}
 	if d != nil {
@@ -303,8 +304,8 @@ func (t *Txn) reserveDevice(id delivery.DeviceID, d *device, req delivery.Reserv
 	return r
 }
 
-// reservable returns those of suites that are accepted here, each once: a
-// request must not have the shelves searched for thousands of others.
+// reservable returns the suites that are accepted here, each once. So a request cannot make the
+// server search the shelves for thousands of others.
 func (t *Txn) reservable(suites []mls.CipherSuite) []mls.CipherSuite {
 	if len(suites) == 0 {
 		return t.limits.CipherSuites
@@ -318,8 +319,8 @@ func (t *Txn) reservable(suites []mls.CipherSuite) []mls.CipherSuite {
 	return accepted
 }
 
-// bestOffers picks the first suite that serves every device, else the one that
-// serves most, and notes what each device would give in it.
+// bestOffers picks the first suite that serves every device, or else the one that serves most
+// devices. It notes what each device would give in it.
 func (r *reservation) bestOffers(t *Txn) (best mls.CipherSuite) {
 	most := 0
 	for _, suite := range r.asked {
@@ -352,8 +353,9 @@ func (r *reservation) bestOffers(t *Txn) (best mls.CipherSuite) {
 	return best
 }
 
-// limitOffers refuses what has more than most bytes; 0: any. One is offered
-// however large it is, and few cannot have too many, so nothing is read for them.
+// limitOffers refuses a reservation with more than most bytes; 0: no limit. One KeyPackage is
+// allowed whatever its size. A few KeyPackages cannot be too large, so it reads nothing for
+// them.
 func (t *Txn) limitOffers(targets []*reserveTarget, most int) error {
 	var offers []*keyPackage
 	for _, target := range targets {
@@ -376,8 +378,9 @@ func (t *Txn) limitOffers(targets []*reserveTarget, most int) error {
 	return nil
 }
 
-// offer is what the device with that number would give next: the oldest KeyPackage
-// that is no last resort, else the last resort, or only that. nil if it has none.
+// offer returns what a device would give next: the oldest KeyPackage that is no last resort, or
+// else the last resort. With lastResort, only a last resort. It returns nil if the device has
+// none.
 func (r *reservation) offer(t *Txn, number uint64, suite mls.CipherSuite, lastResort bool) *keyPackage {
 	if number == 0 {
 		return nil
@@ -386,8 +389,7 @@ func (r *reservation) offer(t *Txn, number uint64, suite mls.CipherSuite, lastRe
 	return r.offerFrom(t, d, suite, lastResort, d.key(rowShelf|byte(shelfOf(suite, false))))
 }
 
-// offerFrom is offer from the key of a row of the shelf on. What is damaged is passed
-// over.
+// offerFrom is offer, from the key of a row of the shelf on. It skips damaged KeyPackages.
 func (r *reservation) offerFrom(t *Txn, d *device, suite mls.CipherSuite, lastResort bool, from []byte) (offer *keyPackage) {
 	t.eachOnShelfFrom(d, suite, from, func(k *keyPackage) bool {
 		if k.rec.OnShelf(t.sure, t.now) && (k.rec.LastResort || !lastResort) && r.isSound(t, d, k) {
@@ -398,8 +400,7 @@ func (r *reservation) offerFrom(t *Txn, d *device, suite mls.CipherSuite, lastRe
 	return offer
 }
 
-// unserved says why the device has nothing to give in the suites that were asked
-// for.
+// unserved says why the device has nothing to give in the suites of the request.
 func (r *reservation) unserved(t *Txn, d *device, lastResort bool) delivery.ReservedDevice {
 	answer := delivery.ReservedDevice{Device: d.id.Name, Status: delivery.DeviceExhausted}
 	for _, suite := range r.asked {
@@ -422,8 +423,8 @@ func (r *reservation) unserved(t *Txn, d *device, lastResort bool) delivery.Rese
 	return answer
 }
 
-// eachAvailable is eachOnShelf without what has aged or was found damaged, and with
-// lastResort without what is no last resort.
+// eachAvailable is eachOnShelf without KeyPackages that have aged or were found damaged. With
+// lastResort, it yields only last resorts.
 func (r *reservation) eachAvailable(t *Txn, d *device, suite mls.CipherSuite, lastResort bool, yield func(*keyPackage) bool) {
 	t.eachOnShelf(d, suite, func(k *keyPackage) bool {
 		if k.rec.StateAt(t.sure) != delivery.Available || lastResort && !k.rec.LastResort || r.isDamaged(k) {
@@ -460,7 +461,7 @@ func userStatus(target *reserveTarget, devices []delivery.ReservedDevice) delive
 	return delivery.UserExhausted
 }
 
-// An idempotency is what is kept of a reservation so that it can be repeated.
+// An idempotency identifies a reservation that can be repeated.
 type idempotency struct {
 	key     []byte // of its row; nil if the request has no key
 	request fingerprint
@@ -468,7 +469,7 @@ type idempotency struct {
 	asked   delivery.ReserveRequest
 }
 
-// isOf reports whether a row that has this fingerprint is of the same request.
+// isOf reports whether a row with this fingerprint is of the same request.
 func (r *idempotency) isOf(kept []byte) bool {
 	if bytes.Equal(kept, r.request[:]) {
 		return true
@@ -485,8 +486,7 @@ func idempotencyRecord(caller delivery.Caller, req delivery.ReserveRequest) idem
 	return idempotency{key: key[:16], request: fingerprintOf(caller, req), caller: caller, asked: req}
 }
 
-// repeatedReservation returns the answer that the same request got before, as its row
-// says.
+// repeatedReservation returns the answer that the same request got before, which its row has.
 func (t *Txn) repeatedReservation(r idempotency, row []byte) (*delivery.Reservation, error) {
 	if row == nil {
 		return nil, nil
@@ -506,8 +506,8 @@ func (t *Txn) repeatedReservation(r idempotency, row []byte) (*delivery.Reservat
 	return &answer, nil
 }
 
-// withoutGivenBack leaves out of an answer what was given back since: somebody else may
-// hold it.
+// withoutGivenBack removes from an answer the KeyPackages that were given back since: somebody
+// else may hold them.
 func (t *Txn) withoutGivenBack(answer *delivery.Reservation) {
 	takeBack(answer, delivery.DeviceGivenBack, func(d *delivery.ReservedDevice) bool {
 		_, k := t.refOwner(d.KeyPackage.Ref)
@@ -515,8 +515,8 @@ func (t *Txn) withoutGivenBack(answer *delivery.Reservation) {
 	})
 }
 
-// kept reports whether all that was handed out can be handed out again, or has lost its
-// bytes to damage: an answer from a wrong future outlives what is kept of the KeyPackages.
+// kept reports whether each KeyPackage of an answer is still there, or has only lost its bytes
+// to damage. An answer that a wrong clock dated in the future may outlive its KeyPackages.
 func (t *Txn) kept(answer delivery.Reservation) bool {
 	for _, u := range answer.Users {
 		for _, d := range u.Devices {

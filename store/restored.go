@@ -8,7 +8,7 @@ import (
 	"welcomed/delivery"
 )
 
-// lastRestore says when the store was last put back to a backup.
+// lastRestore returns when and as what the store was last restored from a backup.
 func (t *Txn) lastRestore() delivery.Restore {
 	return delivery.Restore{At: t.noted(keyRestoredAt), Epoch: string(t.get(KindMeta, keyRestoreEpoch))}
 }
@@ -16,16 +16,17 @@ func (t *Txn) lastRestore() delivery.Restore {
 // newEpoch returns a text that no store has had as its restore epoch.
 func newEpoch() []byte { return []byte(rand.Text()[:16]) }
 
-// branchGap is by how much the sequence goes up at a restore. Between a backup and the
-// loss of its database fewer numbers are given. So those of each branch are higher than
-// all of the branches before it, and two numbers say which was first, whatever clocks
-// said, in which file they are, and in which order backups are put back. For that the
-// sequence begins above all that the file of revocations has, and that file says where
-// the last branch began.
+// branchGap is by how much the sequence goes up at a restore. A database gives fewer numbers
+// between a backup and its loss. So all numbers after a restore are higher than all numbers
+// before it, and two numbers say which of two events came first: whatever the clocks said,
+// whichever file has them, and in whichever order backups are restored. For that, the sequence
+// after a restore begins above all numbers that the file of revocations has, and that file says
+// where the last branch began.
 const branchGap = 1 << 32
 
-// Start begins to decide. If the database was put back, it retires what is on the shelves,
-// and takes the mark of MarkRestored away. It begins again if it is interrupted.
+// Start prepares the store to run events. If the database was restored, Start retires what is
+// on the shelves, and then removes the mark of NoteRestored. If it is interrupted, the next
+// Start does it again.
 func (s *Store) Start(ctx context.Context, putBack bool) error {
 	if putBack {
 		if err := s.retireShelves(ctx); err != nil {
@@ -38,12 +39,12 @@ func (s *Store) Start(ctx context.Context, putBack bool) error {
 	})
 }
 
-// Branch is the restore epoch, as of Start, and the number of the sequence with which it
-// began; 0 if the database was never put back.
+// Branch returns the restore epoch, as of Start, and the number with which the sequence went on
+// then; 0 if the database was never restored.
 func (s *Store) Branch() (epoch string, begins uint64) { return s.restore.Epoch, s.branchBegins }
 
-// RestoredAt is when shelves were retired because the database was put back; zero if
-// never.
+// RestoredAt returns when the shelves were last retired because the database was restored; zero
+// if never.
 func (s *Store) RestoredAt(ctx context.Context) (at time.Time, err error) {
 	err = s.engine.View(ctx, func(t *Txn) error { at = t.restoredAt(); return nil })
 	return at, err
@@ -69,8 +70,8 @@ func (s *Store) retireShelves(ctx context.Context) error {
 	return nil
 }
 
-// retireShelvesFrom does it for some of the devices, from a name on, and returns
-// the name of the next; nil if there is none.
+// retireShelvesFrom retires the shelves of some devices. It starts at a name, and returns the
+// name at which to go on; nil at the end.
 func (t *Txn) retireShelvesFrom(from []byte) (next []byte) {
 	const devices = 500
 	var numbers []uint64

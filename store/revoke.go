@@ -11,9 +11,9 @@ import (
 	"welcomed/delivery"
 )
 
-// revoke runs an event that revokes something. look says in which lines that is written
-// down, none if it changes nothing, and apply returns ErrMoved if it finds something else
-// to revoke than the lines say.
+// revoke runs an event that revokes something. look returns the lines that say so in the file
+// of revocations; none if the event changes nothing. apply returns ErrMoved if it finds
+// something else to revoke than the lines say.
 func (s *Store) revoke(ctx context.Context, look func(*Txn) ([]Revocation, error), apply func(*Txn, []Revocation) error) error {
 	e := &Event{}
 	e.Look = func(t *Txn) (changes bool, err error) {
@@ -34,7 +34,7 @@ const (
 	UserRemoved   = "user"
 )
 
-// A Revocation is that of a token, or the removal of a device or of a user. An engine
+// A Revocation is the revocation of a token, or the removal of a device or of a user. An engine
 // keeps it as a line.
 type Revocation struct {
 	Kind  string
@@ -43,13 +43,13 @@ type Revocation struct {
 	ID    string // of a token; or user/device; or user
 }
 
-// Device is whose removal it is.
+// Device returns the device that was removed.
 func (r Revocation) Device() delivery.DeviceID {
 	user, name, _ := strings.Cut(r.ID, "/")
 	return delivery.DeviceID{User: delivery.UserID(user), Name: name}
 }
 
-// tokensRevoked are the lines for tokens.
+// tokensRevoked returns the lines for tokens.
 func (t *Txn) tokensRevoked(ids []string) (lines []Revocation) {
 	for _, id := range ids {
 		lines = append(lines, Revocation{TokenRevoked, t.now, 0, id})
@@ -57,8 +57,8 @@ func (t *Txn) tokensRevoked(ids []string) (lines []Revocation) {
 	return lines
 }
 
-// removed is the line for a device or a user: whatever device there is now has a smaller
-// number, and one that is made later has not.
+// removed returns the line for a device or a user. Every device that exists now has a smaller
+// number than the line, and every device that is made later a larger one.
 func (t *Txn) removed(kind, id string) Revocation {
 	return Revocation{kind, t.now, t.rows.Last() + 1, id}
 }
@@ -67,7 +67,7 @@ func deviceRevoked(t *Txn, id delivery.DeviceID) Revocation {
 	return t.removed(DeviceRemoved, string(id.User)+"/"+id.Name)
 }
 
-// sameTokens returns ErrMoved if other tokens are to be revoked than the lines say.
+// sameTokens returns ErrMoved if these tokens are not the ones that the lines revoke.
 func sameTokens(lines []Revocation, ids []string) error {
 	n := 0
 	for _, r := range lines {
@@ -84,15 +84,15 @@ func sameTokens(lines []Revocation, ids []string) error {
 	return nil
 }
 
-// saysRemoval reports whether there is a line for the removal of the device, as it is
-// now: it was not made after the line.
+// saysRemoval reports whether one of the lines removes the device as it is now. A line does not
+// remove a device that was made after it.
 func (t *Txn) saysRemoval(lines []Revocation, d *device) bool {
 	return slices.ContainsFunc(lines, func(r Revocation) bool {
 		return r.Kind == DeviceRemoved && r.Device() == d.id && d.number < r.Order
 	})
 }
 
-// carryOutLines is how many lines are carried out in one transaction.
+// carryOutLines is how many lines one transaction carries out.
 const carryOutLines = 500
 
 // CarryOut carries out the lines that are not carried out, and returns how many tokens
@@ -153,8 +153,8 @@ func (s *Store) CarryOut(ctx context.Context, lines []Revocation, setBacks SetBa
 	return allTokens, allDevices, nil
 }
 
-// learn has the rows say, too, when the clock was put right: what they have from before, as
-// a copy, was dated by the same clock as the lines. order was given before.
+// learn writes to the rows when the clock was put right, too. What a restored copy has from
+// before was dated by the same clock as the lines. order is a number that was given before.
 func (s *Store) learn(ctx context.Context, setBacks SetBacks, order uint64) error {
 	changes := false
 	look := func(t *Txn) error {
@@ -174,14 +174,15 @@ func (s *Store) learn(ctx context.Context, setBacks SetBacks, order uint64) erro
 	})
 }
 
-// SetBacks are those that the rows say.
+// SetBacks returns those that the rows have.
 func (s *Store) SetBacks(ctx context.Context) (known SetBacks, err error) {
 	err = s.engine.View(ctx, func(t *Txn) error { known = t.setBacks(); return nil })
 	return known, err
 }
 
-// removeAgain carries out the removal of a device. Its tokens have lines of their own,
-// but for those that had expired before: by a clock that is not trusted they are valid.
+// removeAgain carries out the removal of a device. The device's tokens have lines of their own.
+// Tokens that had expired before have none, but are valid again under a clock that is not
+// trusted, so removeAgain revokes them too.
 func (t *Txn) removeAgain(r Revocation) {
 	t.revokeTokens(delivery.TokenOwner{User: r.Device().User, Device: r.Device().Name})
 	d := t.lastOf(r.Device())
@@ -198,8 +199,7 @@ func (t *Txn) removeAgain(r Revocation) {
 	t.changed(d)
 }
 
-// removeUserAgain carries out the removal of a user, and returns how many devices there
-// were.
+// removeUserAgain carries out the removal of a user. It returns how many devices there were.
 func (t *Txn) removeUserAgain(r Revocation) int {
 	user, devices := delivery.UserID(r.ID), t.devicesBefore(r)
 	for _, d := range devices {
@@ -210,13 +210,13 @@ func (t *Txn) removeUserAgain(r Revocation) int {
 	return len(devices)
 }
 
-// devicesBefore are those of a user that are there and were made before its removal. They
-// have lines of their own, but for one that had been forgotten, which writes none.
+// devicesBefore returns the devices of a user that exist and were made before the removal. Each
+// has a line of its own, except one that had been forgotten: forgetting writes no line.
 func (t *Txn) devicesBefore(r Revocation) []*device {
 	return slices.DeleteFunc(t.userDevices(delivery.UserID(r.ID)), func(d *device) bool { return d.number >= r.Order })
 }
 
-// valid reports whether what a line revokes is there.
+// valid reports whether what a line revokes exists.
 func (t *Txn) valid(r Revocation) bool {
 	switch r.Kind {
 	case TokenRevoked:
@@ -227,7 +227,7 @@ func (t *Txn) valid(r Revocation) bool {
 	return false
 }
 
-// isOpen reports whether a line is still to be carried out.
+// isOpen reports whether a line still has to be carried out.
 func (t *Txn) isOpen(r Revocation) bool {
 	switch r.Kind {
 	case TokenRevoked:
@@ -248,8 +248,8 @@ func (t *Txn) isOpen(r Revocation) bool {
 	return number < r.Order
 }
 
-// isOpenOfUser is isOpen of the removal of a user. It concerns devices, too, of which
-// nothing is known because they were made after the copy that this is.
+// isOpenOfUser is isOpen for the removal of a user. Such a line also concerns devices that this
+// copy does not know, because they were made after it.
 func (t *Txn) isOpenOfUser(r Revocation) bool {
 	user := delivery.UserID(r.ID)
 	if row := t.get(kindGone, userPrefix(user)); row != nil && readNumber(row[numberBytes:]) >= r.Order {
@@ -259,7 +259,7 @@ func (t *Txn) isOpenOfUser(r Revocation) bool {
 		slices.ContainsFunc(t.goneDevices(user), func(d *device) bool { return d.removedNo < r.Order })
 }
 
-// WouldRevoke returns how many tokens and devices are there that lines revoke.
+// WouldRevoke returns how many tokens and devices exist that the lines revoke.
 func (t *Txn) WouldRevoke(lines []Revocation) (int, int) {
 	tokens, devices := map[string]bool{}, map[string]bool{}
 	for _, r := range lines {

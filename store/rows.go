@@ -1,6 +1,7 @@
 package store
 
-// A Kind is a set of rows whose keys have one form. An engine places kinds as it likes.
+// A Kind is a set of rows whose keys have the same form. An engine decides where each kind
+// lies.
 type Kind struct {
 	Code byte   // tells its rows from others in one place
 	Name string // of a place of its own
@@ -26,16 +27,16 @@ var (
 	kindReservations = &Kind{Code: 'v', Name: "reservations"}
 )
 
-// Kinds are all that there are.
+// Kinds has all kinds of rows.
 var Kinds = [...]*Kind{
 	KindMeta, kindKeyPackages, kindWelcomes,
 	kindTokens, kindDevices, kindGone, kindWelcomeIDs, kindIdempotency, kindNames, kindOwners, kindPosted, kindRefs, kindTimers,
 	kindReservations,
 }
 
-// Rows is what a transaction sees of an engine, and what it changes there. A key that is
-// handed over is valid during the call only. What cannot be done panics with an error,
-// which becomes that of one event.
+// Rows is how a transaction reads and changes the rows of an engine. A key is only valid during
+// the call that it is passed to. If something cannot be done, Rows panics with an error, which
+// becomes the error of one event.
 type Rows interface {
 	// Get returns a row that is valid until the next change, nil if there is none.
 	Get(k *Kind, key []byte) []byte
@@ -59,7 +60,7 @@ type Rows interface {
 	Totals() Totals
 }
 
-// A Cursor goes over rows.
+// A Cursor returns rows one by one.
 type Cursor interface {
 	// Next returns the next row, which is valid until the next call or change; a nil key
 	// is the end.

@@ -6,10 +6,11 @@ import (
 	"time"
 )
 
-// What a clock dated that was ahead, and was put right, is dated in the future. Most of
-// that is only kept for too long. What is compared with times that others tell, as a
-// removal with when credentials were issued, is put right: it happened before the first
-// commit that was dated earlier than one before it.
+// A clock that was ahead dated rows in the future. When it has been put right, most of these
+// rows are only kept for too long, which is harmless. But some times are compared with times
+// that others tell: a removal, for example, with the time at which credentials were issued.
+// Those have to be corrected. They happened at the latest when the first commit was made whose
+// time is earlier than that of the commit before it.
 var (
 	// keySetBack has for each such commit the number that the sequence had, and its
 	// time. Both rise: one that has a later time than one behind it says nothing.
@@ -19,8 +20,8 @@ var (
 	keyAhead = []byte("ahead")
 )
 
-// setBackLeast is by how much a clock goes back that was wrong. Clocks that are right
-// are adjusted by less.
+// setBackLeast is by how much a clock has to go back to count as put right. Clocks that were
+// right are adjusted by less.
 const setBackLeast = time.Second
 
 // A SetBack is the first commit after a clock was put right. What has a number up to Given
@@ -30,11 +31,11 @@ type SetBack struct {
 	At    time.Time
 }
 
-// SetBacks are those that there were, in their order. Their times rise.
+// SetBacks has all set-backs, in their order. Their times rise.
 type SetBacks []SetBack
 
-// With returns what is known with more of them, in any order: one that has a later time
-// than one behind it says nothing.
+// With returns the set-backs with more of them, in any order. A set-back whose time is later
+// than that of a following one says nothing, and is left out.
 func (known SetBacks) With(more ...SetBack) (all SetBacks) {
 	both := slices.Concat(known, more)
 	slices.SortFunc(both, func(x, y SetBack) int { return cmp.Or(cmp.Compare(y.Given, x.Given), x.At.Compare(y.At)) })
@@ -48,8 +49,8 @@ func (known SetBacks) With(more ...SetBack) (all SetBacks) {
 	return all
 }
 
-// PutRight is when something happened at the latest that is dated at, when the sequence
-// had that number.
+// PutRight corrects a time. It returns when something happened at the latest that is dated at
+// and was written when the sequence had that number.
 func (known SetBacks) PutRight(at time.Time, number uint64) time.Time {
 	for _, b := range known {
 		if number <= b.Given {
@@ -69,7 +70,7 @@ const (
 	setBacksKept = 64
 )
 
-// setBack reports whether something is dated later than now.
+// setBack reports whether a row is dated later than now.
 func (t *Txn) setBack() bool {
 	latest := t.seen
 	if at := t.noted(keyAhead); at.After(latest) {
@@ -78,7 +79,7 @@ func (t *Txn) setBack() bool {
 	return latest.Sub(t.now) >= setBackLeast
 }
 
-// noteSetBack notes before a commit what there is to note of its time.
+// noteSetBack notes, before a commit, that the clock was put right, if it was.
 func (t *Txn) noteSetBack() {
 	if t.setBack() {
 		t.newSetBack = SetBack{t.given, t.now}
@@ -91,15 +92,16 @@ func (t *Txn) noteSetBack() {
 	}
 }
 
-// restoredAt is when the file was restored the last time; zero if it never was.
+// restoredAt returns when the file was last restored; zero if it never was.
 func (t *Txn) restoredAt() time.Time {
 	return t.putRight(t.noted(keyRestoredAt), t.restoredOrder())
 }
 
-// NewSetBack is what Flush has noted, if the clock was put right before this transaction.
+// NewSetBack returns the set-back that Flush has noted, if the clock was put right before this
+// transaction.
 func (t *Txn) NewSetBack() (b SetBack, noted bool) { return t.newSetBack, !t.newSetBack.At.IsZero() }
 
-// setBacks are those that the rows say.
+// setBacks returns the set-backs that the rows have.
 func (t *Txn) setBacks() (known SetBacks) {
 	for row := t.get(KindMeta, keySetBack); len(row) >= setBackBytes; row = row[setBackBytes:] {
 		known = append(known, SetBack{readNumber(row), FromMillis(readNumber(row[numberBytes:]))})
@@ -116,7 +118,7 @@ func (known SetBacks) encode() (row []byte) {
 	return row
 }
 
-// putRight is PutRight by what the rows say.
+// putRight is PutRight with the set-backs of the rows.
 func (t *Txn) putRight(at time.Time, number uint64) time.Time {
 	return t.setBacks().PutRight(at, number)
 }

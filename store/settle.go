@@ -18,15 +18,15 @@ func (s *Store) Reject(ctx context.Context, caller delivery.Caller, device deliv
 	return s.settle(ctx, caller, device, id, ref, settlement{delivery.Rejected, reason, detail})
 }
 
-// A settlement is what a device says of a Welcome that it was given.
+// A settlement is the answer of a device to a Welcome that it was given.
 type settlement struct {
 	state  delivery.WelcomeState
 	reason delivery.Reason
 	detail string
 }
 
-// A settling is a settlement on its way. Which rows it is about never changes: they
-// are found outside the writer.
+// A settling is a settlement in progress. The rows that it concerns never change, so they are
+// found outside the writer.
 type settling struct {
 	settlement
 	name delivery.DeviceID
@@ -86,8 +86,8 @@ func (t *Txn) isFor(d *device, m *recipient, ref mls.KeyPackageRef) bool {
 	return k != nil && k.rec.Ref == ref
 }
 
-// withdraws reports whether the device says that it has no key for what others may
-// still use.
+// withdraws reports whether the device says that it has no private key for a KeyPackage which
+// others may still use.
 func (s settlement) withdraws(k *keyPackage) bool {
 	return s.reason == delivery.ReasonNoMatchingKeyPackage && k != nil && k.rec.LastResort
 }
@@ -122,8 +122,8 @@ func (c *settling) apply(t *Txn) error {
 	return nil
 }
 
-// applySettlement writes a recipient that has just been settled. open says that it
-// was not ended before.
+// applySettlement writes a recipient that has just been settled. open means that it had not
+// ended before.
 func (t *Txn) applySettlement(d *device, m *recipient, open bool, c *settling) {
 	m.rec.Reason, m.rec.Detail = c.reason, c.detail
 	if !open {

@@ -61,7 +61,7 @@ func (c *Totals) onShelves() map[mls.CipherSuite]delivery.Shelf {
 	return all
 }
 
-// noted is a time in a row of meta; zero if it is not there.
+// noted returns the time in a row of meta; zero if there is no such row.
 func (t *Txn) noted(key []byte) time.Time {
 	at := t.get(KindMeta, key)
 	if at == nil {
@@ -70,7 +70,7 @@ func (t *Txn) noted(key []byte) time.Time {
 	return FromMillis(readNumber(at))
 }
 
-// NoteBackup keeps that a backup is now known to be safe where it was to go.
+// NoteBackup notes that a backup has arrived where it was to go.
 func (s *Store) NoteBackup(ctx context.Context) error {
 	return s.run(ctx, func(t *Txn) error {
 		t.put(KindMeta, keyBackedUpAt, numberKey(Millis(t.now)))
@@ -78,9 +78,8 @@ func (s *Store) NoteBackup(ctx context.Context) error {
 	})
 }
 
-// A shelfWalk looks for the KeyPackage that leaves its shelf first. The entry
-// that a device has in timers is never later than that, so the walk ends where
-// the entries are.
+// A shelfWalk looks for the KeyPackage that leaves its shelf first. The entry of a device in
+// timers is never later than that, so the walk can end when it has passed all earlier entries.
 type shelfWalk struct {
 	from []byte    // where it goes on; nil: at the start
 	best time.Time // of those that it has passed; zero if there were none
@@ -90,9 +89,9 @@ type shelfWalk struct {
 // soonestRows is how many rows a walk looks at in one call.
 const soonestRows = 10_000
 
-// soonestEnd walks. Entries may be early, because a device has something else to
-// be looked at: where there are very many of those, a walk takes several calls,
-// which meanwhile return what the one before has found.
+// soonestEnd goes on with the walk. An entry may be early because the device has another reason
+// to be looked at. If there are very many such entries, the walk takes several calls. Meanwhile
+// each call returns what the last complete walk has found.
 func (t *Txn) soonestEnd(most int) time.Time {
 	s := t.store
 	s.walkMu.Lock()
@@ -117,8 +116,8 @@ func (t *Txn) soonestEnd(most int) time.Time {
 	return w.last
 }
 
-// walkShelf looks at the shelf of a device whose entry says due, unless that is
-// stale, and returns how many rows that took.
+// walkShelf looks at the shelf of a device whose entry is due at that time, unless the entry is
+// stale. It returns how many rows it has read.
 func (t *Txn) walkShelf(number uint64, due time.Time, w *shelfWalk) (rows int) {
 	d := t.deviceByNumber(number)
 	t.devices = nil // remembers none: there may be thousands
@@ -135,10 +134,9 @@ func (t *Txn) walkShelf(number uint64, due time.Time, w *shelfWalk) (rows int) {
 	return rows
 }
 
-// oldestPending returns when the Welcome that waits longest was posted, zero if
-// none waits. Welcomes are in the order of posting, and most of them wait no
-// longer. That does not change: each call starts where the last one found the
-// first that does.
+// oldestPending returns when the Welcome that waits longest was posted; zero if none waits.
+// Welcomes are in the order of posting, and most of them have ended, which they stay. So each
+// call starts where the one before has found the first that waits.
 func (t *Txn) oldestPending() time.Time {
 	const most = 10_000 // Welcomes in one call
 	s := t.store
@@ -167,7 +165,7 @@ func (t *Txn) oldestPending() time.Time {
 	return time.Time{}
 }
 
-// waiting reports in which of these states recipients of a Welcome are.
+// waiting reports whether a Welcome has held recipients, and whether it has pending ones.
 func (t *Txn) waiting(number uint64) (held, pending bool) {
 	w := t.welcome(number)
 	if w == nil || w.open == 0 {

@@ -6,14 +6,14 @@ import (
 	"fmt"
 )
 
-// keyUserEncoding is how user ids are made of an identity provider's subjects, as
-// UseUserEncoding was told; empty or missing: they are the ids.
+// keyUserEncoding is the row that says how user ids are made of the subjects of an identity
+// provider, as UseUserEncoding was told. Empty or missing means that the subjects are the ids.
 var keyUserEncoding = []byte("user_encoding")
 
-// UseUserEncoding notes how user ids are made of an identity provider's subjects,
-// empty for not at all. It returns an error if the store knows devices of users that
-// were named otherwise: they would be strangers, and a subject could be another
-// user's encoding.
+// UseUserEncoding notes how user ids are made of the subjects of an identity provider; empty
+// means that they are the ids. It returns an error if the store knows devices of users who were
+// named in another way: they could not reach their devices, and one user's subject could be
+// another user's encoded id.
 func (s *Store) UseUserEncoding(ctx context.Context, encoding string) error {
 	var naming Naming
 	look := func(t *Txn) error {
@@ -32,18 +32,19 @@ func (s *Store) UseUserEncoding(ctx context.Context, encoding string) error {
 	})
 }
 
-// A Naming is how the users that a database has are named.
+// A Naming says how the users of a database are named.
 type Naming struct {
 	encoding string // as noted
 	users    bool   // there are any
 }
 
-// Naming is how users are named.
+// Naming returns how users are named.
 func (t *Txn) Naming() Naming {
 	return Naming{string(t.get(KindMeta, keyUserEncoding)), len(t.keys(kindNames, nil, 1)) > 0}
 }
 
-// Check returns an error if UseUserEncoding would, with the database at path.
+// Check returns the error that UseUserEncoding would return. path is the database's, for the
+// message.
 func (n Naming) Check(path, encoding string) error {
 	if !n.users || n.encoding == encoding {
 		return nil

@@ -6,9 +6,9 @@ import (
 	"math"
 )
 
-// A checksum stands behind what it is for: the CRC-32C (Castagnoli) of the key of the
-// row and of that. It notices flipped bits and rows that lie where they do not belong.
-// It says nothing against somebody who can write the file.
+// A checksum stands behind the bytes that it covers. It is the CRC-32C (Castagnoli) of the
+// row's key and of these bytes. It detects flipped bits, and rows that lie under a wrong key.
+// It does not protect from somebody who can write the file.
 const sumBytes = 4
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -22,8 +22,7 @@ func appendSum(row, key []byte, from int) []byte {
 	return binary.BigEndian.AppendUint32(row, checksum(key, row[from:]))
 }
 
-// cutSum takes the checksum off the end of a part of a row, and reports whether it is
-// that of the rest.
+// cutSum cuts the checksum off the end of a part of a row, and reports whether it is right.
 func cutSum(key, part []byte) (rest []byte, ok bool) {
 	if len(part) < sumBytes {
 		return nil, false
@@ -32,15 +31,15 @@ func cutSum(key, part []byte) (rest []byte, ok bool) {
 	return rest, binary.BigEndian.Uint32(part[len(rest):]) == checksum(key, rest)
 }
 
-// appendHead appends the head of a row that goes on behind it: its length, so that fields
-// can be added at its end, and its checksum.
+// appendHead appends the head of a row: its length, the head, and its checksum. The length
+// allows later formats to add fields at the end of a head.
 func appendHead(row encoder, key, head []byte) encoder {
 	row.bytes(head)
 	return appendSum(row, key, 0)
 }
 
-// cutHead takes a head off the front of a row. It panics with ErrCorrupt if it is not what
-// was written.
+// cutHead cuts the head off the front of a row. It panics with ErrCorrupt if the checksum is
+// wrong.
 func cutHead(key, row []byte) (head decoder, rest []byte) {
 	d := decoder(row)
 	head = d.bytes()
@@ -57,11 +56,11 @@ func cutHead(key, row []byte) (head decoder, rest []byte) {
 // keySummedFrom is the number of the first Welcome whose rows have checksums.
 var keySummedFrom = []byte("summed_from")
 
-// encodeSummedFrom has a checksum of its own: where it is wrong, every row would look
-// damaged.
+// encodeSummedFrom gives the number a checksum of its own: with a wrong number every row would
+// look damaged.
 func encodeSummedFrom(number uint64) []byte { return appendSum(numberKey(number), keySummedFrom, 0) }
 
-// decodeSummedFrom reads it. Rows of formats 3 and 4 have no checksums.
+// decodeSummedFrom reads what encodeSummedFrom wrote. Formats 3 and 4 have no checksums.
 func decodeSummedFrom(row []byte, format uint32) (uint64, error) {
 	if format < FormatVersion {
 		return math.MaxUint64, nil

@@ -25,8 +25,8 @@ const (
 	seenEvery = time.Hour
 )
 
-// Sweep implements delivery.Store. What cannot be swept does not keep the rest
-// from it; the error then says what could not.
+// Sweep implements delivery.Store. A row that cannot be swept does not keep Sweep from the
+// rest. The error then names such rows.
 func (s *Store) Sweep(ctx context.Context) (result delivery.SweepResult, err error) {
 	if err := s.guard.Look().Doubt(); err != nil {
 		return result, err
@@ -39,12 +39,12 @@ func (s *Store) Sweep(ctx context.Context) (result delivery.SweepResult, err err
 	return result, errors.Join(errs...)
 }
 
-// A sweeper acts on the timers of one kind, at most batch of them in one
-// transaction. fire finds out by itself whether a timer is stale.
+// A sweeper acts on the timers of one kind, at most batch of them in one transaction. fire
+// finds out whether a timer is stale.
 //
-// A device may have tens of thousands of rows of which few are due. look finds them
-// outside the writer, and returns what fire would do, unless fire reads little; that
-// reports false, and has written nothing, if the device has changed since.
+// A device may have tens of thousands of rows of which few are due. look finds those outside
+// the writer, and returns a firing for them. A sweeper whose fire reads little has no look. A
+// firing that finds that the device has changed since writes nothing and returns false.
 type sweeper struct {
 	kind  byte
 	batch int
@@ -52,10 +52,10 @@ type sweeper struct {
 	look  func(*Txn, timer) firing // nil: fire reads little
 }
 
-// A firing is what a timer does.
+// A firing carries out what is due.
 type firing func(*Txn, *delivery.SweepResult) (fired bool)
 
-// In this order, so that what one of them ends the next can put away.
+// The order matters: what one of them ends, a later one can remove.
 var sweepers = []sweeper{
 	{timerDevice, sweepTimers, (*Txn).fireDevice, (*Txn).lookAtDevice},
 	{timerTombstones, sweepTimers, (*Txn).fireTombstones, (*Txn).lookAtTombstones},
@@ -66,9 +66,9 @@ var sweepers = []sweeper{
 	{timerToken, sweepTimers, (*Txn).fireToken, nil},
 }
 
-// sweepAll fires the timers of a kind that are due. On a full disk it goes on
-// with fewer at a time, which need fewer pages; a timer whose row cannot be read
-// is dropped, so that it does not stand before the others for ever.
+// sweepAll fires the timers of a kind that are due. On a full disk it goes on with fewer at a
+// time, which need fewer pages. It drops a timer whose row cannot be read, so that the timers
+// behind it are not blocked for ever.
 func (s *Store) sweepAll(ctx context.Context, w sweeper, result *delivery.SweepResult) error {
 	var dropped []error
 	moved := 0 // devices changed between look and fire, so often one after the other
@@ -105,10 +105,10 @@ func cannotGoOn(ctx context.Context, err error) bool {
 	return ctx.Err() != nil || errors.Is(err, delivery.ErrClosed) || errors.Is(err, delivery.ErrOutcomeUnknown) || errors.Is(err, delivery.ErrUnavailable)
 }
 
-// sweepBatch fires at most size timers, fewer if they have much to do, and
-// reports whether there may be more: what one has ended may be due again. It counts the
-// rows that it has passed over because they cannot be read, and in moved if something
-// has changed since it looked; after a few times it looks in the writer.
+// sweepBatch fires at most size timers, fewer if they have much to do. It reports whether there
+// may be more: what it has ended may be due for something else at once. It counts rows that it
+// has skipped because they cannot be read, and counts in moved how often something has changed
+// since it looked. After a few of those it looks in the writer.
 func (s *Store) sweepBatch(ctx context.Context, w sweeper, size int, moved *int, result *delivery.SweepResult) (more bool, passed int, err error) {
 	var swept delivery.SweepResult
 	// A look outside the writer, so that a sweep with nothing to do takes
@@ -174,7 +174,7 @@ func (s *Store) sweepBatch(ctx context.Context, w sweeper, size int, moved *int,
 	return more, passed, nil
 }
 
-// dropTimer removes the first timer of a kind that is due.
+// dropTimer removes the first due timer of a kind.
 func (s *Store) dropTimer(ctx context.Context, w sweeper) error {
 	return s.run(ctx, func(t *Txn) error {
 		for _, timer := range t.dueTimers(w.kind, 1) {
@@ -184,7 +184,8 @@ func (s *Store) dropTimer(ctx context.Context, w sweeper) error {
 	})
 }
 
-// noteTime has an idle server keep the time that has come, and soon if it was set back.
+// noteTime makes an idle server store the time that has come, and soon after the clock was set
+// back also that.
 func (s *Store) noteTime(ctx context.Context) error {
 	due := false
 	err := s.engine.Peek(ctx, func(t *Txn) error {
@@ -200,11 +201,11 @@ func (s *Store) noteTime(ctx context.Context) error {
 	})
 }
 
-// fireDevice ends what a device has on the shelf, in use and waiting and
-// whose time has come.
+// fireDevice ends those KeyPackages and recipients of a device whose time has come.
 func (t *Txn) fireDevice(timer timer, r *delivery.SweepResult) { t.lookAtDevice(timer)(t, r) }
 
-// stillFires is a timer of a device that may be stale, or about what is no longer so.
+// stillFires returns the firing for a timer of a device, which does nothing if the timer is
+// stale or the device has changed.
 func (t *Txn) stillFires(timer timer, d *device, of func(*device) *alarm, fire func(*Txn, *device, *delivery.SweepResult)) firing {
 	looked := t.sure
 	return func(t *Txn, r *delivery.SweepResult) bool {
@@ -271,9 +272,8 @@ func (t *Txn) lookAtDevice(timer timer) firing {
 	})
 }
 
-// sweepGone writes what has ended with a device that was removed: its Welcomes, and then
-// its KeyPackages. What is written lies elsewhere, so that the next sweep begins with
-// the rest.
+// sweepGone writes what has ended because its device was removed: first Welcomes, then
+// KeyPackages. It writes rows under other keys, so the next sweep begins with the rest.
 func (t *Txn) sweepGone(d *device, r *delivery.SweepResult) {
 	before := t.writes
 	enough := func() bool {
@@ -335,7 +335,7 @@ func (t *Txn) sweepRecipient(d *device, m *recipient, r *delivery.SweepResult) {
 	t.saveKeyPackage(d, k)
 }
 
-// written is a KeyPackage of a device that was removed, as its row says.
+// written returns a KeyPackage of a removed device in the state that its row has.
 func (t *Txn) written(d *device, key keyPackageKey) *keyPackage {
 	raw := t.raw
 	t.raw = true
@@ -375,7 +375,7 @@ func (t *Txn) ageRecipient(d *device, m *recipient, r *delivery.SweepResult) {
 	t.closeRecipient(d, m)
 }
 
-// fireTombstones drops the bytes of a device's tombstones, and then those.
+// fireTombstones drops the bytes of a device's tombstones, and then the tombstones.
 func (t *Txn) fireTombstones(timer timer, r *delivery.SweepResult) { t.lookAtTombstones(timer)(t, r) }
 
 func (t *Txn) lookAtTombstones(timer timer) firing {
@@ -440,8 +440,8 @@ func (t *Txn) fireHold(timer timer, _ *delivery.SweepResult) {
 	t.saveWelcome(w)
 }
 
-// fireEnded puts a Welcome's payload away once its last recipient has ended:
-// the header and the refs are kept for its poster.
+// fireEnded removes a Welcome's payload when its last recipient has ended. It keeps the header
+// and the refs for the poster.
 func (t *Txn) fireEnded(timer timer, _ *delivery.SweepResult) {
 	number := readNumber(timer.row)
 	w := t.welcome(number)
@@ -482,10 +482,10 @@ func (t *Txn) fireForget(timer timer, r *delivery.SweepResult) {
 	r.ForgottenWelcomes++
 }
 
-// forgetLost forgets a Welcome that cannot be read, once it has ended: its poster cannot
-// ask for it.
+// forgetLost removes a Welcome that cannot be read when it has ended. Its poster could not read
+// it either.
 func (t *Txn) forgetLost(number uint64) {
-	if w := t.fate(number); w == nil || w.open > 0 {
+	if w := t.postedState(number); w == nil || w.open > 0 {
 		return
 	}
 	// The start of its row may be its id, by which it is found.
@@ -498,7 +498,7 @@ func (t *Txn) forgetLost(number uint64) {
 	t.forgetWelcome(number)
 }
 
-// forgetWelcome removes all of a Welcome but its id.
+// forgetWelcome removes all rows of a Welcome except the row of its id.
 func (t *Txn) forgetWelcome(number uint64) {
 	t.eachRecipient(number, func(d *device, m *recipient) {
 		t.del(kindDevices, d.recipientRow(recipientKind(m.was), m.recipientKey))

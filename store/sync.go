@@ -8,15 +8,15 @@ import (
 	"welcomed/mls"
 )
 
-// syncWrites is how many rows a sync changes in one transaction, about.
+// syncWrites is roughly how many rows a sync changes in one transaction.
 const syncWrites = 1000
 
-// Sync implements delivery.Store. A device may have tens of thousands of KeyPackages
-// and name as many: all that is to be found out about them is found out outside the
-// writer, and what is to be withdrawn is withdrawn in several transactions if it is
-// much. The first of them goes by the inventory that the device has named. A Welcome
-// that comes between two of them for what is about to be withdrawn has the fate of one
-// that came before the sync: it ends, and its poster is told.
+// Sync implements delivery.Store. A device may have tens of thousands of KeyPackages, and name
+// as many. So Sync finds out everything about them outside the writer. If it has many to
+// withdraw, it uses several transactions. The first one checks that the inventory is the one
+// that the device has named. A Welcome that arrives between two of them, for a KeyPackage that
+// is about to be withdrawn, is treated like one from before the sync: it ends, and its poster
+// is told.
 func (s *Store) Sync(ctx context.Context, caller delivery.Caller, id delivery.DeviceID, digest delivery.Digest, refs []mls.KeyPackageRef) (delivery.SyncResult, error) {
 	c := &deviceSync{id: id, digest: digest, refs: refs}
 	err := s.doAs(ctx, caller, &Event{Look: c.look, Run: c.begin})
@@ -37,7 +37,7 @@ func (s *Store) Sync(ctx context.Context, caller delivery.Caller, id delivery.De
 	return c.result, nil
 }
 
-// A deviceSync is a sync on its way.
+// A deviceSync is a Sync in progress.
 type deviceSync struct {
 	id     delivery.DeviceID
 	digest delivery.Digest
@@ -53,7 +53,7 @@ type deviceSync struct {
 	result          delivery.SyncResult
 }
 
-// look decides what the sync does if the inventory does not change any more.
+// look decides what the sync does, if the inventory does not change until then.
 func (c *deviceSync) look(t *Txn) (changes bool, err error) {
 	d := t.device(c.id)
 	*c = deviceSync{id: c.id, digest: c.digest, refs: c.refs}
@@ -79,7 +79,8 @@ func (c *deviceSync) look(t *Txn) (changes bool, err error) {
 	return len(c.withdraw) > 0, nil
 }
 
-// neededOf are the refs of those whose private keys the device still needs, sorted.
+// neededOf returns the refs of the KeyPackages whose private keys the device still needs,
+// sorted.
 func neededOf(live []*keyPackage) (refs []mls.KeyPackageRef) {
 	for _, k := range live {
 		if k.rec.Needed() {
@@ -90,8 +91,8 @@ func neededOf(live []*keyPackage) (refs []mls.KeyPackageRef) {
 	return refs
 }
 
-// classify sorts out a ref that the device holds the key of but need not, or
-// that is not here.
+// classify sorts a ref whose private key the device has: the device does not need it, or the
+// store does not know it.
 func (c *deviceSync) classify(t *Txn, ref mls.KeyPackageRef) {
 	owner, k := t.refOwner(ref)
 	switch {
@@ -102,8 +103,7 @@ func (c *deviceSync) classify(t *Txn, ref mls.KeyPackageRef) {
 	}
 }
 
-// begin withdraws the first of what look has found, unless a KeyPackage has come or
-// gone since.
+// begin withdraws the first KeyPackages that look has found, unless one has come or gone since.
 func (c *deviceSync) begin(t *Txn) error {
 	d, number, changes := t.device(c.id), uint64(0), uint64(0)
 	if d != nil {
@@ -116,7 +116,7 @@ func (c *deviceSync) begin(t *Txn) error {
 	return nil
 }
 
-// goOn withdraws more of it. If the device is gone, all of that has ended.
+// goOn withdraws more of them. If the device is gone, all of them have ended.
 func (c *deviceSync) goOn(t *Txn) error {
 	d := t.deviceByNumber(c.number)
 	if d == nil || d.removed {
@@ -127,7 +127,7 @@ func (c *deviceSync) goOn(t *Txn) error {
 	return nil
 }
 
-// withdrawNext withdraws until it has written much.
+// withdrawNext withdraws until the transaction has written syncWrites rows.
 func (c *deviceSync) withdrawNext(t *Txn, d *device) {
 	c.next, c.result.Withdrawn, c.result.Fresh = c.done, c.withdrawn, c.fresh // it may run again
 	for before := t.writes; c.next < len(c.withdraw) && t.writes-before < syncWrites; c.next++ {

@@ -5,10 +5,9 @@ import (
 	"time"
 )
 
-// Timers. What ends by itself has an entry here with its time. When the row
-// moves on, the entry stays until its time and is then found stale. A device
-// has one entry for all that it has on the shelf, in use and waiting, and
-// one for its tombstones.
+// The kinds of timers. A row that ends by itself has an entry in timers, with its time. When
+// the row is moved, the entry stays until its time, and is found stale then. A device has one
+// entry for all of its KeyPackages and recipients, and one for its tombstones.
 const (
 	timerDevice      = 1 + iota // device
 	timerTombstones             // device
@@ -19,8 +18,8 @@ const (
 	timerToken                  // id of a token
 )
 
-// atOnce is due whatever the clock says. A time that has come may not have come any
-// more when a clock that was wrong is put right.
+// atOnce is due at any time of the clock. The current time would not do, because a clock that
+// was wrong and is put right may be before it.
 var atOnce = FromMillis(1)
 
 func timerKey(kind byte, due time.Time, row []byte) []byte {
@@ -59,15 +58,14 @@ type alarm struct {
 	set time.Time // the due time of the entry in timers
 }
 
-// at has the alarm ring at a time, if it would not before; zero is never.
+// at makes the alarm ring at that time, unless it rings earlier already. Zero is never.
 func (a *alarm) at(due time.Time) {
 	if !due.IsZero() && (a.due.IsZero() || due.Before(a.due)) {
 		a.due = due
 	}
 }
 
-// ring reports whether the entry in timers with that due time is the alarm's,
-// and switches the alarm off.
+// ring reports whether an entry of timers is the alarm's, and switches the alarm off if it is.
 func (a *alarm) ring(due time.Time) bool {
 	if !a.set.Equal(due) {
 		return false

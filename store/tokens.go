@@ -10,9 +10,9 @@ import (
 	"welcomed/delivery"
 )
 
-// ownerKey is where an owner's tokens begin among the rows of owners: those of a
-// user, of which the devices' are a part, or of one owner alone. No name has a
-// zero byte in it, and none begins with a slash.
+// ownerKey is the prefix of an owner's tokens in owners: all tokens of a user, with those of
+// the user's devices, or with alone only those of the owner itself. No name has a zero byte in
+// it, and none begins with a slash.
 func ownerKey(o delivery.TokenOwner, alone bool) []byte {
 	switch {
 	case o == delivery.TokenOwner{}:
@@ -25,7 +25,7 @@ func ownerKey(o delivery.TokenOwner, alone bool) []byte {
 	return userPrefix(o.User)
 }
 
-// tokenCost is about what a token adds to the file, in bytes.
+// tokenCost is roughly what a token adds to the file, in bytes.
 const tokenCost = 512
 
 // AddToken implements delivery.Store.
@@ -50,7 +50,7 @@ func (s *Store) AddToken(ctx context.Context, token delivery.Token) (delivery.To
 	return token, err
 }
 
-// putToken keeps a token that is new.
+// putToken writes a new token.
 func (t *Txn) putToken(token delivery.Token) {
 	t.put(kindTokens, []byte(token.ID), encodeToken(token))
 	t.put(kindOwners, append(ownerKey(token.Owner, true), token.ID...), nil)
@@ -68,8 +68,8 @@ func (s *Store) Token(ctx context.Context, id string) (token delivery.Token, err
 	return token, err
 }
 
-// validToken returns a token that has not expired. Whether it has, nobody knows while a
-// jump of the clock is not believed: it is neither refused nor let in.
+// validToken returns a token that has not expired. While a jump of the clock is not believed,
+// nobody knows whether some tokens have expired. It returns an error for those that says so.
 func (t *Txn) validToken(id string) (delivery.Token, error) {
 	token, err := t.token(id)
 	if err == nil && !token.Expires.IsZero() && !t.now.Before(token.Expires) {
@@ -78,7 +78,7 @@ func (t *Txn) validToken(id string) (delivery.Token, error) {
 	return token, err
 }
 
-// token returns a token that has not expired for certain.
+// token returns a token, unless it has certainly expired.
 func (t *Txn) token(id string) (delivery.Token, error) {
 	row := t.get(kindTokens, []byte(id))
 	if row == nil {
@@ -140,7 +140,7 @@ func (s *Store) RevokeToken(ctx context.Context, within delivery.TokenOwner, id 
 	})
 }
 
-// revokeTokens ends all tokens within an owner, those that have expired too.
+// revokeTokens ends all tokens of an owner, also those that have expired.
 func (t *Txn) revokeTokens(within delivery.TokenOwner) {
 	for _, id := range t.tokenIDs(within) {
 		t.forgetToken(decodeToken(id, t.get(kindTokens, []byte(id))))

@@ -6,8 +6,8 @@ import (
 	"welcomed/delivery"
 )
 
-// Totals is what cannot be found without counting. A transaction says by how much it has
-// changed them; a store has the sum.
+// Totals has what could otherwise only be found by counting. A transaction counts by how much
+// it changes them. An engine keeps the sum.
 type Totals struct {
 	keyPackages [8]int64  // by delivery.KeyPackageState
 	welcomes    [11]int64 // by delivery.WelcomeState
@@ -17,7 +17,7 @@ type Totals struct {
 	shelves     [lastShelf + 1]int64 // KeyPackages by shelf; from format 4 on
 }
 
-// Counters returns each of them, always in the same order.
+// Counters returns pointers to all counters, always in the same order.
 func (c *Totals) Counters() []*int64 {
 	all := make([]*int64, 0, counters5)
 	for i := range c.keyPackages {
@@ -59,7 +59,7 @@ func ReadTotals(b []byte) (c Totals) {
 	return c
 }
 
-// How many of them the formats have.
+// How many counters the formats have.
 const (
 	counters3 = 23
 	counters4 = counters3 + int(lastShelf) + 1

@@ -8,8 +8,7 @@ import (
 	"welcomed/delivery"
 )
 
-// A Txn is one transaction with the rows of this format on top. Events that share a
-// commit share it.
+// A Txn is a transaction over the rows of this format. The events of one commit share it.
 type Txn struct {
 	rows       Rows
 	key        []byte // a key on its way to the rows
@@ -31,7 +30,7 @@ type Txn struct {
 	revoked    []delivery.TokenOwner // some of whose tokens are gone
 }
 
-// Begin makes t a transaction over rows. seen is the latest time that was seen before.
+// Begin makes t a transaction over rows. seen is the latest time that the database has seen.
 func (s *Store) Begin(t *Txn, rows Rows, seen time.Time) {
 	clock := delivery.ClockReading{Now: seen, Sure: seen}
 	if s.guard != nil {
@@ -41,7 +40,7 @@ func (s *Store) Begin(t *Txn, rows Rows, seen time.Time) {
 	t.now, t.sure = clock.Now.UTC().Truncate(time.Millisecond), clock.Sure.UTC().Truncate(time.Millisecond)
 }
 
-// Rows are those that the transaction is over. What is changed there is counted.
+// Rows returns the rows of the transaction. Changes made through it are counted.
 func (t *Txn) Rows() Rows { return countedRows{t.rows, t} }
 
 type countedRows struct {
@@ -53,17 +52,17 @@ func (r countedRows) Get(k *Kind, key []byte) []byte { return r.t.get(k, key) }
 func (r countedRows) Put(k *Kind, key, value []byte) { r.t.put(k, key, value) }
 func (r countedRows) Delete(k *Kind, key []byte)     { r.t.del(k, key) }
 
-// Clock is by what it is dated.
+// Clock returns the time of the transaction.
 func (t *Txn) Clock() delivery.ClockReading { return t.clock }
 
 // Reads returns how many rows were looked up or scanned, and Writes how many were written.
 func (t *Txn) Reads() int  { return t.reads }
 func (t *Txn) Writes() int { return t.writes }
 
-// Counted is by how much the transaction changes the totals, once it was flushed.
+// Counted returns by how much the transaction changes the totals. Call it after Flush.
 func (t *Txn) Counted() *Totals { return &t.counted }
 
-// Run runs a part of the transaction. A panic, of a corrupt row or a bug, becomes its
+// Run runs a part of the transaction. It returns a panic, of a corrupt row or of a bug, as an
 // error, so that it costs one request and not the process.
 func (t *Txn) Run(fn func(*Txn) error) error {
 	return Recovering(func() error { return fn(t) })
@@ -76,7 +75,7 @@ func (t *Txn) get(k *Kind, key []byte) []byte {
 	return t.rows.Get(k, t.key)
 }
 
-// put and del panic on what only a bug can cause; Run catches it.
+// put and del panic if a bug makes them fail. Run returns that as an error.
 func (t *Txn) put(k *Kind, key, value []byte) {
 	t.writes++
 	t.key = append(t.key[:0], key...)
@@ -89,9 +88,8 @@ func (t *Txn) del(k *Kind, key []byte) {
 	t.rows.Delete(k, t.key)
 }
 
-// scan yields the rows whose keys begin with prefix, from the key start on.
-// Nothing of the kind may be written meanwhile: a cursor that is written
-// under skips rows.
+// scan yields the rows whose keys begin with prefix, from the key start on. Until it ends, no
+// row of the kind may be written, because the cursor would skip rows.
 func (t *Txn) scan(k *Kind, prefix, start []byte) iter.Seq2[[]byte, []byte] {
 	from := prefix
 	if bytes.Compare(start, prefix) > 0 {
@@ -128,7 +126,7 @@ func (t *Txn) keys(k *Kind, prefix []byte, most int) [][]byte {
 // next returns the next number of the sequence, from 1.
 func (t *Txn) next() uint64 { return t.rows.Next() }
 
-// raise has the numbers that are given from now on be higher than n.
+// raise makes all numbers that are given from now on higher than n.
 func (t *Txn) raise(n uint64) {
 	if t.rows.Last() < n {
 		t.rows.Raise(n)
@@ -136,8 +134,8 @@ func (t *Txn) raise(n uint64) {
 	}
 }
 
-// Flush writes what was kept in memory during the transaction, and what there is to note
-// of its time. The engine calls it once, before it commits.
+// Flush writes what the transaction has kept in memory. The engine calls it once, before it
+// commits.
 func (t *Txn) Flush() {
 	if t.store.guard != nil {
 		t.noteSetBack()

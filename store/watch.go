@@ -6,14 +6,14 @@ import (
 	"welcomed/delivery"
 )
 
-// watches are the devices and the owners of tokens that somebody watches.
+// watches has the devices and the owners of tokens that are watched.
 type watches struct {
 	mu      sync.Mutex
 	devices watched[delivery.DeviceID]
 	owners  watched[delivery.TokenOwner]
 }
 
-// watched are the channels of those who watch something.
+// watched has the channels of the watchers of each thing.
 type watched[K comparable] map[K]map[chan struct{}]struct{}
 
 // Watch implements delivery.Store.
@@ -66,11 +66,11 @@ func (w watched[K]) wake(keys []K) {
 	}
 }
 
-// Committed has those be woken whom a transaction concerns that is durable by now.
+// Committed wakes the watchers of what a transaction has changed. The engine calls it when the
+// transaction is durable.
 func (s *Store) Committed(t *Txn) { s.watches.wake(t.woken, t.revoked) }
 
-// wake wakes those who watch these devices, or owners some of whose tokens were
-// revoked.
+// wake wakes the watchers of devices, and the watchers of owners whose tokens were revoked.
 func (w *watches) wake(devices []delivery.DeviceID, owners []delivery.TokenOwner) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

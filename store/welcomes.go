@@ -10,8 +10,7 @@ import (
 	"welcomed/mls"
 )
 
-// A welcome is a posted Welcome: the header, which never changes, and what
-// becomes of it.
+// A welcome is a posted Welcome: the header, which never changes, and its state.
 type welcome struct {
 	number     uint64
 	id         delivery.WelcomeID
@@ -29,11 +28,11 @@ type welcome struct {
 	apart      bool   // groupInfo is in pieces of its own
 	infoSize   int    // of groupInfo that is apart; 0 if the row does not say
 	damaged    bool   // context and groupInfo are not what was posted
-	fate
+	postedState
 }
 
-// A fate is what becomes of a Welcome.
-type fate struct {
+// A postedState is the state of a Welcome as a whole. It changes until the last recipient has ended.
+type postedState struct {
 	open        int // recipients that have not ended
 	holdCounted bool
 	releasedAt  time.Time
@@ -44,7 +43,7 @@ type fate struct {
 
 const welcomeIDPrefix = 16
 
-// The parts of a Welcome, behind its number in the keys of its rows.
+// The parts of a Welcome. The part follows the Welcome's number in the keys of its rows.
 const (
 	partHeader    = 0
 	partTree      = 1
@@ -52,8 +51,8 @@ const (
 	partGroupInfo = 3 // if it is larger than a piece
 )
 
-// payloadPiece lets two pieces of a payload fill a page of a file: larger rows would need
-// pages that lie side by side, which are hard to find in a file in use.
+// payloadPiece is the size of a piece of a payload. Two pieces fill a page of a file. Larger
+// rows would need several pages side by side, which are hard to find in a file in use.
 const payloadPiece = (4096-16)/2 - 16 - numberBytes - 1 - indexBytes - sumBytes
 
 // putPayload writes a part of a Welcome in pieces.
@@ -71,8 +70,8 @@ func (t *Txn) putPiece(number uint64, part byte, piece uint32, data []byte) {
 	t.put(kindWelcomes, key, appendSum(row, key, 0))
 }
 
-// payload returns what putPayload wrote; nil if there is nothing. ok is false if a piece
-// is missing in front of the last, or damaged.
+// payload returns what putPayload wrote; nil if there is nothing. ok is false if a piece is
+// damaged, or is missing in front of the last one.
 func (t *Txn) payload(number uint64, part byte) (payload []byte, ok bool) {
 	var pieces [][]byte
 	ok = true
@@ -127,8 +126,8 @@ func (t *Txn) welcomeByID(id delivery.WelcomeID) *welcome {
 	return w
 }
 
-// welcomeNumber returns the number of the Welcome with that id, also of one that cannot
-// be read; 0 if there is none.
+// welcomeNumber returns the number of the Welcome with that id, also if its header cannot be
+// read; 0 if there is none.
 func (t *Txn) welcomeNumber(id delivery.WelcomeID) uint64 {
 	number := t.get(kindWelcomeIDs, id[:welcomeIDPrefix])
 	if number == nil {
@@ -145,17 +144,16 @@ func (t *Txn) welcome(number uint64) *welcome {
 	if w == nil {
 		return nil
 	}
-	of := t.fate(number)
+	of := t.postedState(number)
 	if of == nil {
 		return nil
 	}
-	w.fate = of.fate
+	w.postedState = of.postedState
 	return w
 }
 
-// fate returns a Welcome with nothing but what has become of it; nil if that is missing
-// or cannot be read.
-func (t *Txn) fate(number uint64) (w *welcome) {
+// postedState returns a Welcome with only its state; nil if its row is missing or cannot be read.
+func (t *Txn) postedState(number uint64) (w *welcome) {
 	row := t.get(kindPosted, numberKey(number))
 	ok := readable(func() {
 		w = &welcome{number: number}
@@ -170,8 +168,8 @@ func (t *Txn) fate(number uint64) (w *welcome) {
 	return w
 }
 
-// header returns a Welcome without what has become of it; nil if there is none, or if
-// it cannot be read. Its bytes are valid until the next write.
+// header returns a Welcome without its state; nil if its row is missing or cannot be read. Its
+// bytes are valid until the next write.
 func (t *Txn) header(number uint64) (w *welcome) {
 	key := partKey(number, partHeader)
 	row := t.get(kindWelcomes, key)
@@ -181,8 +179,8 @@ func (t *Txn) header(number uint64) (w *welcome) {
 	return w
 }
 
-// decodeHeader reads a row of two parts, each with a checksum: what says whose the
-// Welcome is, and what its recipients are given.
+// decodeHeader reads a row of two parts, each with a checksum. The first says whose the Welcome
+// is. The second is what all recipients are given.
 func decodeHeader(number uint64, key, row []byte, summed bool) *welcome {
 	w, d, rest := &welcome{number: number}, decoder(row), []byte(nil)
 	if summed {
@@ -233,7 +231,7 @@ func (t *Txn) putHeader(w *welcome) {
 	t.put(kindWelcomes, key, appendSum(append(row, w.groupInfo...), key, head))
 }
 
-// saveWelcome writes what has become of the Welcome.
+// saveWelcome writes the state of the Welcome.
 func (t *Txn) saveWelcome(w *welcome) {
 	e := make(encoder, 0, 32)
 	e.number(uint64(w.open))
@@ -242,12 +240,12 @@ func (t *Txn) saveWelcome(w *welcome) {
 	t.put(kindPosted, numberKey(w.number), e)
 }
 
-// held reports whether the Welcome waits for its release.
+// held reports whether the Welcome waits to be released.
 func (w *welcome) held() bool {
 	return w.hold && w.releasedAt.IsZero() && w.cancelledAt.IsZero()
 }
 
-// uncountHold takes a Welcome that is held no longer out of the overdue holds.
+// uncountHold removes a Welcome that is no longer held from the count of overdue holds.
 func (t *Txn) uncountHold(w *welcome) {
 	if w.holdCounted {
 		w.holdCounted = false
@@ -255,8 +253,8 @@ func (t *Txn) uncountHold(w *welcome) {
 	}
 }
 
-// matching is the Welcome that matched a KeyPackage last; nil if none has, or
-// if it is forgotten.
+// matching returns the Welcome that matched a KeyPackage last; nil if none has, or if it is
+// forgotten.
 func (t *Txn) matching(k *keyPackage) *welcome {
 	if k.recipient == (recipientKey{}) {
 		return nil
@@ -298,7 +296,7 @@ func (r *postedRecipient) encoded() []byte {
 	return append(b, r.secret...)
 }
 
-// afterRef is what follows the ref in an EncryptedGroupSecrets.
+// afterRef returns the bytes that follow the ref in an EncryptedGroupSecrets.
 func afterRef(s mls.EncryptedGroupSecrets) []byte {
 	head := &postedRecipient{ref: s.NewMember}
 	return s.Bytes()[len(head.encoded()):]
@@ -324,7 +322,8 @@ func (t *Txn) putPostedRecipient(key recipientKey, r *postedRecipient) {
 	t.put(kindWelcomes, place, appendSum(append(row, r.secret...), place, head))
 }
 
-// recipient returns one that is lost if the row is missing or cannot be read.
+// postedRecipient returns a postedRecipient that is lost if the row is missing or cannot be
+// read.
 func (t *Txn) postedRecipient(key recipientKey) *postedRecipient {
 	place := postedRecipientKey(key)
 	return readPostedRecipient(place, t.get(kindWelcomes, place), t.summed(key.welcome))
