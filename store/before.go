@@ -11,6 +11,7 @@ import (
 func (s *Store) BeforePublish(ctx context.Context, caller delivery.Caller, device delivery.DeviceID, refs []mls.KeyPackageRef) (known map[mls.KeyPackageRef]bool, err error) {
 	known = make(map[mls.KeyPackageRef]bool)
 	err = s.peekAs(ctx, caller, func(t *Txn) error {
+		t.aheadOfRefs(refs, nil, nil)
 		for _, ref := range refs {
 			if owner, k := t.refOwner(ref); k != nil && owner.id == device {
 				known[ref] = true
@@ -37,6 +38,7 @@ func (s *Store) BeforeReserve(ctx context.Context, caller delivery.Caller, req d
 // lookBefore tells a repeated reservation from a new one, and for a new one which users it
 // asks.
 func (r *reservation) lookBefore(t *Txn) (look delivery.ReserveLook, err error) {
+	t.aheadOfAsked(r)
 	var row []byte
 	if r.record.key != nil {
 		row = t.get(kindIdempotency, r.record.key)
@@ -65,6 +67,7 @@ func (r *reservation) lookBefore(t *Txn) (look delivery.ReserveLook, err error) 
 // BeforePost implements delivery.Store.
 func (s *Store) BeforePost(ctx context.Context, caller delivery.Caller, id delivery.WelcomeID, refs []mls.KeyPackageRef) (look delivery.PostLook, err error) {
 	err = s.peekAs(ctx, caller, func(t *Txn) error {
+		t.aheadOfRefs(refs, func(w *Wanted) { w.row(kindWelcomeIDs, id[:welcomeIDPrefix]) }, nil)
 		_, err := t.posted(caller, id)
 		look.Posted = err == nil
 		for _, ref := range refs {

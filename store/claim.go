@@ -59,7 +59,10 @@ type claim struct {
 // without that, until it has found all of it.
 func (c *claim) look(t *Txn) (changes bool, err error) {
 	c.found = nil
-	for d := t.device(c.id); ; {
+	t.aheadOfDevice(c.id, nil, func(w *Wanted, number uint64) { w.mailbox(number, 0) })
+	d := t.device(c.id)
+	t.aheadOfClaim(d, &c.filter)
+	for {
 		c.planFor(t, d)
 		c.looked = c.plan
 		sound, err := c.fetch(t)
@@ -443,6 +446,7 @@ func (s *Store) RatchetTree(ctx context.Context, caller delivery.Caller, id deli
 		if err != nil {
 			return err
 		}
+		t.ahead(func(w *Wanted) { w.begins(kindWelcomes, partKey(recipients[0].welcome, partTree), 0) })
 		given := slices.IndexFunc(recipients, func(m *recipient) bool { return !m.rec.DeliveredAt.IsZero() })
 		if given < 0 {
 			return delivery.ErrNotDelivered
@@ -473,6 +477,7 @@ func (t *Txn) hasPayload(w *welcome) bool {
 
 // received returns a device and its recipients of one Welcome, at least one.
 func (t *Txn) received(id delivery.DeviceID, welcome delivery.WelcomeID) (*device, []*recipient, error) {
+	t.aheadOfReceived(id, welcome)
 	d, number := t.device(id), t.welcomeNumber(welcome)
 	if d == nil || number == 0 {
 		return nil, nil, delivery.ErrNotFound

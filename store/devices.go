@@ -410,6 +410,7 @@ func (t *Txn) devicesIn(b *Kind, user delivery.UserID) (devices []*device) {
 // Devices implements delivery.Store.
 func (s *Store) Devices(ctx context.Context, caller delivery.Caller, user delivery.UserID) (infos []delivery.DeviceInfo, err error) {
 	err = s.viewAs(ctx, caller, func(t *Txn) error {
+		t.aheadOfUsers([]delivery.UserID{user}, nil, (*Wanted).live)
 		for _, d := range t.userDevices(user) {
 			infos = append(infos, delivery.DeviceInfo{
 				Device: d.id.Name, SeenAt: d.seenAt, IdleSince: delivery.IdleSince(d.seenAt, t.sure), Counts: t.inventory(d).Counts, Pending: d.pending,
@@ -432,6 +433,7 @@ func (s *Store) RemoveDevice(ctx context.Context, caller delivery.Caller, id del
 		return d != nil && !(d.removed && t.removedAt(id).Equal(t.now))
 	}
 	return s.revoke(ctx, func(t *Txn) ([]Revocation, error) {
+		t.aheadOfRemoval(id)
 		if err := t.permit(caller); err != nil {
 			if d := t.lastOf(id); caller.IsDevice(id) && (d == nil || d.removed) {
 				err = nil // its own removal is repeated
@@ -476,6 +478,7 @@ func (s *Store) RemoveUser(ctx context.Context, caller delivery.Caller, user del
 		return err
 	}
 	return s.revoke(ctx, func(t *Txn) ([]Revocation, error) {
+		t.aheadOfUserRemoval(user)
 		if err := t.permit(caller); err != nil {
 			return nil, err
 		}

@@ -124,7 +124,9 @@ func (t *Txn) permit(caller delivery.Caller) error {
 	if caller.Bound.IsZero() || caller.Device == "" {
 		return nil
 	}
-	removed := t.removedAt(delivery.DeviceID{User: caller.User, Name: caller.Device})
+	id := delivery.DeviceID{User: caller.User, Name: caller.Device}
+	t.aheadOfCaller(id)
+	removed := t.removedAt(id)
 	if removed.After(t.now) {
 		removed = t.now // as putRight will say after the next commit
 	}

@@ -10,6 +10,7 @@ import (
 // Give implements delivery.Store.
 func (s *Store) Give(ctx context.Context, caller delivery.Caller, to delivery.DeviceID, ref mls.KeyPackageRef) error {
 	return s.doAs(ctx, caller, &Event{Look: func(t *Txn) (changes bool, err error) {
+		t.aheadOfGive(ref, to)
 		from, k := t.refOwner(ref)
 		if k == nil {
 			return false, delivery.ErrNotFound

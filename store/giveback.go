@@ -55,6 +55,7 @@ func (g *giveBack) apply(t *Txn) error {
 
 // take makes the answer. Unless dry is true, it also gives back what is in it.
 func (g *giveBack) take(t *Txn, dry bool) {
+	t.aheadOfRefs(g.req.Refs, nil, nil)
 	g.answer = delivery.GiveBackResult{}
 	if g.req.Refs == nil {
 		for _, of := range t.ofReservation(g.req.Reservation) {
@@ -130,6 +131,15 @@ func (t *Txn) ofReservation(id delivery.ReservationID) (found []ownKeyPackage) {
 	for key, row := range t.scan(kindReservations, prefix, nil) {
 		rows = append(rows, slices.Concat(key[len(prefix):], row))
 	}
+	t.ahead(func(w *Wanted) {
+		for _, row := range rows {
+			if len(row) == 2*numberBytes+1 {
+				number := readNumber(row[numberBytes:])
+				w.device(number)
+				w.keyPackage(number, keyPackageKey{readNumber(row), shelf(row[2*numberBytes])})
+			}
+		}
+	})
 	for _, row := range rows {
 		if len(row) != 2*numberBytes+1 {
 			panic(ErrCorrupt)

@@ -87,6 +87,7 @@ func (w *idleWalk) passes(number uint64, err error, passed *[]error) {
 // on.
 func (t *Txn) idleFrom(w *idleWalk, passed *[]error) (found []uint64, next []byte, err error) {
 	looked := 0
+	t.aheadOfIdle(w)
 	for name, number := range t.scan(kindNames, nil, w.from) {
 		if looked++; looked > idleLook {
 			return found, cloneBytes(name), nil
@@ -120,6 +121,7 @@ func (s *Store) changeIdle(ctx context.Context, w *idleWalk, found []uint64, res
 		done, forgotten := 0, 0
 		err := s.run(ctx, func(t *Txn) error {
 			done, forgotten = 0, 0
+			t.aheadOfForgotten(w, found[:min(size, len(found))])
 			for before := t.writes; done < min(size, len(found)) && t.writes-before < sweepWrites; done++ {
 				if t.changeIdle(w, found[done]) {
 					forgotten++

@@ -13,6 +13,7 @@ import (
 // Inventory implements delivery.Store.
 func (s *Store) Inventory(ctx context.Context, caller delivery.Caller, id delivery.DeviceID) (inv delivery.Inventory, err error) {
 	err = s.viewAs(ctx, caller, func(t *Txn) error {
+		t.aheadOfDevice(id, nil, (*Wanted).live)
 		inv = t.inventory(t.device(id))
 		return nil
 	})
@@ -87,6 +88,7 @@ func digestOf(sorted []mls.KeyPackageRef) delivery.Digest {
 // Withdraw implements delivery.Store.
 func (s *Store) Withdraw(ctx context.Context, caller delivery.Caller, id delivery.DeviceID, ref mls.KeyPackageRef) error {
 	find := func(t *Txn) (*device, *keyPackage, error) {
+		t.aheadOfRefs([]mls.KeyPackageRef{ref}, nil, (*Wanted).open)
 		owner, k := t.refOwner(ref)
 		switch {
 		case k == nil || owner.id != id:
@@ -103,6 +105,7 @@ func (s *Store) Withdraw(ctx context.Context, caller delivery.Caller, id deliver
 			return false, err
 		}
 		open = t.openRecipients(d)
+		t.aheadOfFates(open, d, k)
 		return t.withdrawable(k, t.current(open, d, k)), nil
 	}, Run: func(t *Txn) error {
 		d, k, err := find(t)
@@ -120,6 +123,7 @@ func (s *Store) Withdraw(ctx context.Context, caller delivery.Caller, id deliver
 // KeyPackage implements delivery.Store.
 func (s *Store) KeyPackage(ctx context.Context, caller delivery.Caller, ref mls.KeyPackageRef) (status delivery.KeyPackageStatus, err error) {
 	err = s.viewAs(ctx, caller, func(t *Txn) error {
+		t.aheadOfRefs([]mls.KeyPackageRef{ref}, nil, nil)
 		owner, k := t.refOwner(ref)
 		if k == nil {
 			return delivery.ErrNotFound

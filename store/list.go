@@ -19,6 +19,7 @@ func (s *Store) List(ctx context.Context, caller delivery.Caller, user delivery.
 		if err != nil {
 			return err
 		}
+		t.aheadOfListing(user, &page, after)
 		for _, d := range t.userDevices(user) {
 			if len(opts.Devices) > 0 && !slices.Contains(opts.Devices, d.id.Name) {
 				continue

@@ -93,6 +93,7 @@ type memoryRows struct {
 	totals  Totals
 	number  uint64 // the last that is known to be given
 	changed map[Place]bool
+	known   *memoryKnown // nil: nobody counts
 }
 
 func (m *Memory) begin() *memoryRows {
@@ -103,6 +104,7 @@ func (m *Memory) begin() *memoryRows {
 
 // Get implements Rows.
 func (r *memoryRows) Get(k *Kind, key []byte) []byte {
+	r.known.ask(k, string(key), string(key)+"\x00", string(key)+"\x00")
 	row, _ := r.now[k].Get(memoryRow{key: string(key)})
 	return row.value
 }
@@ -110,6 +112,7 @@ func (r *memoryRows) Get(k *Kind, key []byte) []byte {
 // Put implements Rows.
 func (r *memoryRows) Put(k *Kind, key, value []byte) {
 	r.changed[Place{k, string(key)}] = true
+	r.known.wrote(k, key)
 	if value == nil {
 		value = []byte{} // an empty row is one that there is
 	}
@@ -119,19 +122,28 @@ func (r *memoryRows) Put(k *Kind, key, value []byte) {
 // Delete implements Rows.
 func (r *memoryRows) Delete(k *Kind, key []byte) {
 	r.changed[Place{k, string(key)}] = true
+	r.known.wrote(k, key)
 	r.now[k].Delete(memoryRow{key: string(key)})
 }
 
 // Scan implements Rows.
 func (r *memoryRows) Scan(k *Kind, prefix, from []byte) Cursor {
-	return &memoryCursor{rows: r.now[k].Iter(), prefix: bytes.Clone(prefix), from: string(from)}
+	c := &memoryCursor{rows: r.now[k].Iter(), prefix: bytes.Clone(prefix), from: string(from), kind: k, known: r.known}
+	if c.end = keyBehind(prefix); c.end == "" {
+		c.end = endOfKind
+	}
+	return c
 }
 
 type memoryCursor struct {
 	rows   btree.IterG[memoryRow]
 	prefix []byte
-	from   string
+	from   string // where it goes on
 	begun  bool
+
+	kind  *Kind
+	known *memoryKnown
+	end   string // behind all with the prefix
 }
 
 // Next implements Cursor.
@@ -142,13 +154,16 @@ func (c *memoryCursor) Next() (key, value []byte) {
 	} else {
 		c.begun, more = true, c.rows.Seek(memoryRow{key: c.from})
 	}
-	if !more {
+	row := memoryRow{}
+	if more {
+		row = c.rows.Item()
+	}
+	if key = []byte(row.key); !more || !bytes.HasPrefix(key, c.prefix) {
+		c.known.ask(c.kind, c.from, c.end, c.end)
 		return nil, nil
 	}
-	row := c.rows.Item()
-	if key = []byte(row.key); !bytes.HasPrefix(key, c.prefix) {
-		return nil, nil
-	}
+	c.known.ask(c.kind, c.from, row.key+"\x00", c.end)
+	c.from = row.key + "\x00"
 	return key, row.value
 }
 
@@ -199,6 +214,9 @@ type MemoryStore struct {
 	// observe, if not nil, is told how many rows each event that was committed has read and
 	// written when it was run, in tests.
 	observe func(reads, writes int)
+	// observeRounds, if not nil, is told how often each transaction would have asked another
+	// machine for rows.
+	observeRounds func(rounds int)
 }
 
 var _ delivery.Store = (*MemoryStore)(nil)
@@ -282,8 +300,15 @@ func (s *MemoryStore) View(ctx context.Context, fn func(*Txn) error) error {
 	if err := s.usable(ctx); err != nil {
 		return err
 	}
-	_, t := s.begin()
+	r, t := s.begin()
+	defer s.tellRounds(r)
 	return t.Run(fn)
+}
+
+func (s *MemoryStore) tellRounds(r *memoryRows) {
+	if r.known != nil {
+		s.observeRounds(r.known.rounds)
+	}
 }
 
 // Peek implements Engine.
@@ -298,6 +323,9 @@ func (s *MemoryStore) usable(ctx context.Context) error {
 
 func (s *MemoryStore) begin() (*memoryRows, *Txn) {
 	r, t := s.memory.begin(), &Txn{}
+	if s.observeRounds != nil {
+		r.known = newMemoryKnown(r.number)
+	}
 	s.Begin(t, r, r.seen)
 	return r, t
 }
@@ -345,6 +373,9 @@ func (s *MemoryStore) try(e *Event, owners map[Place]bool) error {
 		panic(fmt.Sprintf("an event failed after it had written: %v", err))
 	}
 	if err != nil || t.Writes() == 0 {
+		if !errors.Is(err, ErrMoved) {
+			s.tellRounds(r)
+		}
 		return err
 	}
 	reads, writes := t.Reads()-looked, t.Writes()
@@ -366,6 +397,7 @@ func (s *MemoryStore) try(e *Event, owners map[Place]bool) error {
 	if s.observe != nil {
 		s.observe(reads, writes)
 	}
+	s.tellRounds(r)
 	return nil
 }
 

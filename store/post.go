@@ -37,6 +37,7 @@ func (s *Store) Post(ctx context.Context, caller delivery.Caller, p delivery.Pos
 }
 
 func (t *Txn) post(caller delivery.Caller, id delivery.WelcomeID, treeHash []byte, p delivery.Posting, s *shares) (delivery.Outcome, error) {
+	t.aheadOfPosting(id, p)
 	if w := t.welcomeByID(id); w != nil {
 		if s.counted {
 			return delivery.Outcome{}, ErrMoved // since the look
@@ -287,6 +288,7 @@ func (s *Store) Outcome(ctx context.Context, caller delivery.Caller, id delivery
 
 // posted returns a Welcome if the caller has posted it.
 func (t *Txn) posted(caller delivery.Caller, id delivery.WelcomeID) (*welcome, error) {
+	t.aheadOfWelcome(id)
 	w := t.welcomeByID(id)
 	if w == nil || !caller.May(w.poster) {
 		return nil, delivery.ErrNotFound
@@ -309,6 +311,7 @@ type holdEnd struct {
 	due   func(*welcome) (bool, error)     // whether it changes the Welcome
 	of    func(delivery.WelcomeState) bool // the recipients that it is for, by their states
 	apply func(*Txn, *welcome, []recipientPlace)
+	frees bool // it changes their KeyPackages
 }
 
 var (
@@ -326,6 +329,7 @@ var (
 		due:   func(w *welcome) (bool, error) { return w.cancelledAt.IsZero(), nil },
 		of:    func(s delivery.WelcomeState) bool { return s == delivery.Held || s == delivery.Pending },
 		apply: (*Txn).cancel,
+		frees: true,
 	}
 )
 
@@ -341,7 +345,9 @@ func (s *Store) endHold(ctx context.Context, caller delivery.Caller, id delivery
 			return false, err
 		}
 		if changes, err = end.due(w); changes {
-			places = t.recipientPlaces(w.number, end.of)
+			if places = t.recipientPlaces(w.number, end.of); end.frees {
+				t.aheadOfKeyPackages(places)
+			}
 		} else if err == nil {
 			outcome = t.outcome(w)
 		}

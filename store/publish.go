@@ -41,6 +41,7 @@ type publishLook struct {
 }
 
 func (t *Txn) lookAt(p publication) *publishLook {
+	t.aheadOfPublication(p)
 	l := &publishLook{search: newInitKeySearch(p.items)}
 	if len(p.items) > 0 {
 		t.searchInitKeys(p.id, l.search)

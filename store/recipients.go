@@ -217,6 +217,7 @@ type openRecipients map[uint64][]recipientKey
 
 func (t *Txn) openRecipients(d *device) openRecipients {
 	open := make(openRecipients)
+	t.ahead(func(w *Wanted) { w.open(d.number) })
 	for _, kind := range openKinds {
 		for _, m := range t.recipients(d, kind) {
 			open[m.kp.number] = append(open[m.kp.number], m.recipientKey)

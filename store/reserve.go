@@ -86,6 +86,7 @@ func (r *reservation) look(t *Txn) (changes bool, err error) {
 	if n := len(r.req.Users); n > t.limits.UsersPerReserve {
 		return false, fmt.Errorf("%w: %d users, at most %d in one reservation", delivery.ErrTooMany, n, t.limits.UsersPerReserve)
 	}
+	t.aheadOfReservation(r)
 	if r.record.key != nil {
 		r.before = cloneBytes(t.get(kindIdempotency, r.record.key))
 	}
@@ -131,6 +132,7 @@ func (r *reservation) apply(t *Txn) error {
 // take makes the answer. Unless dry is true, it also reserves what is in it. It reports whether
 // anything changes.
 func (r *reservation) take(t *Txn, dry bool) (changes bool) {
+	t.aheadOfUnserved(r.targets)
 	r.answer = delivery.Reservation{Suite: r.suite} // its id with the first that can be given back
 	for _, target := range r.targets {
 		user := delivery.ReservedUser{User: target.user, Devices: []delivery.ReservedDevice{}}
@@ -194,6 +196,7 @@ func (r *reservation) takeFrom(t *Txn, from *reserveDevice, lastResort, dry bool
 // fetch reads the bytes of what is handed out. If the answer is a repeated one, the bytes may
 // be damaged by now.
 func (r *reservation) fetch(t *Txn) {
+	t.aheadOfBytes(r.answer)
 	takeBack(&r.answer, delivery.DeviceDamaged, func(d *delivery.ReservedDevice) bool {
 		owner, k := t.refOwner(d.KeyPackage.Ref)
 		if k == nil {
@@ -324,6 +327,7 @@ func (t *Txn) reservable(suites []mls.CipherSuite) []mls.CipherSuite {
 func (r *reservation) bestOffers(t *Txn) (best mls.CipherSuite) {
 	most := 0
 	for _, suite := range r.asked {
+		t.aheadOfOffers(r.targets, suite)
 		found, all := 0, true
 		for _, target := range r.targets {
 			for i := range target.devices {
@@ -499,6 +503,7 @@ func (t *Txn) repeatedReservation(r idempotency, row []byte) (*delivery.Reservat
 		return nil, delivery.ErrIdempotencyKeyReused
 	}
 	answer := decodeReservation(d.bytes())
+	t.aheadOfBytes(answer)
 	if !t.kept(answer) {
 		return nil, nil
 	}

@@ -51,6 +51,12 @@ func (c *settling) look(t *Txn) (changes bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	t.ahead(func(w *Wanted) {
+		for _, m := range recipients {
+			w.keyPackage(d.number, m.kp)
+			w.row(kindWelcomes, postedRecipientKey(m.recipientKey))
+		}
+	})
 	found, undelivered := 0, 0
 	for _, m := range recipients {
 		if c.ref != "" && !t.isFor(d, m, c.ref) {

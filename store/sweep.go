@@ -123,6 +123,7 @@ func (s *Store) sweepBatch(ctx context.Context, w sweeper, size int, moved *int,
 		}
 		due = t.dueTimers(w.kind, size)
 		more = len(due) > 0
+		t.aheadOfTimers(w.kind, due)
 		before, unread := t.reads, t.passed
 		for _, timer := range due {
 			if t.reads-before > sweepReads {
@@ -139,6 +140,9 @@ func (s *Store) sweepBatch(ctx context.Context, w sweeper, size int, moved *int,
 	changed := false
 	err = s.run(ctx, func(t *Txn) error {
 		swept, changed = delivery.SweepResult{}, false
+		if len(firings) > 0 {
+			t.aheadOfTimers(w.kind, due[:len(firings)])
+		}
 		before, unread := t.writes, t.passed
 		for i, fire := range firings {
 			if t.writes-before > sweepWrites {
@@ -154,7 +158,9 @@ func (s *Store) sweepBatch(ctx context.Context, w sweeper, size int, moved *int,
 			passed = looked + t.passed - unread
 			return nil
 		}
-		for _, timer := range t.dueTimers(w.kind, size) {
+		due := t.dueTimers(w.kind, size)
+		t.aheadOfTimers(w.kind, due)
+		for _, timer := range due {
 			if t.writes-before > sweepWrites {
 				break
 			}

@@ -27,6 +27,7 @@ func (s *Store) Sync(ctx context.Context, caller delivery.Caller, id delivery.De
 	}
 	if err == nil && c.next > 0 {
 		err = s.viewCommitted(ctx, func(t *Txn) error {
+			t.aheadOfDevice(id, nil, (*Wanted).live)
 			c.result.Digest = t.inventory(t.device(id)).Digest
 			return nil
 		})
@@ -55,9 +56,10 @@ type deviceSync struct {
 
 // look decides what the sync does, if the inventory does not change until then.
 func (c *deviceSync) look(t *Txn) (changes bool, err error) {
+	t.aheadOfSync(c.id, c.refs)
 	d := t.device(c.id)
 	*c = deviceSync{id: c.id, digest: c.digest, refs: c.refs}
-	var live []*keyPackage
+	var live, withdrawn []*keyPackage
 	if d != nil {
 		c.number, c.changes, c.open, live = d.number, d.changes, t.openRecipients(d), t.liveKeyPackages(d)
 	}
@@ -74,8 +76,10 @@ func (c *deviceSync) look(t *Txn) (changes bool, err error) {
 	for _, k := range live {
 		if !held[k.rec.Ref] && t.withdrawable(k, t.current(c.open, d, k)) {
 			c.withdraw = append(c.withdraw, k.keyPackageKey)
+			withdrawn = append(withdrawn, k)
 		}
 	}
+	t.aheadOfFates(c.open, d, withdrawn...)
 	return len(c.withdraw) > 0, nil
 }
 

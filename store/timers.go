@@ -40,6 +40,7 @@ type timer struct {
 // dueTimers returns at most most entries of a kind whose time has come.
 func (t *Txn) dueTimers(kind byte, most int) []timer {
 	var due []timer
+	t.ahead(func(w *Wanted) { w.begins(kindTimers, []byte{kind}, most+1) })
 	for k := range t.scan(kindTimers, []byte{kind}, nil) {
 		at := FromMillis(readNumber(k[1:]))
 		if at.After(t.sure) || len(due) == most {

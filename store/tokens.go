@@ -101,7 +101,9 @@ func (s *Store) Tokens(ctx context.Context, within delivery.TokenOwner) (tokens 
 }
 
 func (t *Txn) tokens(within delivery.TokenOwner) (tokens []delivery.Token) {
-	for _, id := range t.tokenIDs(within) {
+	ids := t.tokenIDs(within)
+	t.aheadOfTokens(ids)
+	for _, id := range ids {
 		if token, err := t.token(id); err == nil {
 			tokens = append(tokens, token)
 		}
@@ -142,7 +144,9 @@ func (s *Store) RevokeToken(ctx context.Context, within delivery.TokenOwner, id 
 
 // revokeTokens ends all tokens of an owner, also those that have expired.
 func (t *Txn) revokeTokens(within delivery.TokenOwner) {
-	for _, id := range t.tokenIDs(within) {
+	ids := t.tokenIDs(within)
+	t.aheadOfTokens(ids)
+	for _, id := range ids {
 		t.forgetToken(decodeToken(id, t.get(kindTokens, []byte(id))))
 	}
 }

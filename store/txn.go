@@ -11,7 +11,8 @@ import (
 // A Txn is a transaction over the rows of this format. The events of one commit share it.
 type Txn struct {
 	rows       Rows
-	key        []byte // a key on its way to the rows
+	asked      AskedRows // rows, if they want to hear what is about to be read
+	key        []byte    // a key on its way to the rows
 	store      *Store
 	limits     *delivery.Limits
 	raw        bool      // rows of devices that are gone are read as they are written
@@ -36,6 +37,7 @@ func (s *Store) Begin(t *Txn, rows Rows, seen time.Time) {
 	if s.guard != nil {
 		clock = s.guard.Look()
 	}
+	t.asked, _ = rows.(AskedRows)
 	t.rows, t.store, t.limits, t.clock, t.seen, t.given = rows, s, &s.limits, clock, seen, rows.Last()
 	t.now, t.sure = clock.Now.UTC().Truncate(time.Millisecond), clock.Sure.UTC().Truncate(time.Millisecond)
 }

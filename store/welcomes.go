@@ -376,6 +376,7 @@ func (t *Txn) outcome(w *welcome) delivery.Outcome {
 		ID: w.id, PostedAt: w.postedAt, Hold: w.hold, RequireAll: w.requireAll, Cancelled: !w.cancelledAt.IsZero(),
 		Recipients: make([]delivery.Recipient, 0, w.recipients),
 	}
+	t.aheadOfRecipients(w.number)
 	t.eachPostedRecipient(w.number, func(key recipientKey, r *postedRecipient) bool {
 		o.Recipients = append(o.Recipients, t.describe(key, r))
 		return true
@@ -420,7 +421,9 @@ type recipientPlace struct {
 // recipientPlaces returns the places of the recipients whose states are wanted. It leaves out
 // rows that it cannot read.
 func (t *Txn) recipientPlaces(welcome uint64, wanted func(delivery.WelcomeState) bool) (places []recipientPlace) {
-	for _, p := range t.matchedPlaces(welcome) {
+	all := t.matchedPlaces(welcome)
+	t.aheadOfPlaces(all)
+	for _, p := range all {
 		if _, m := t.recipientAt(p); m != nil && wanted(m.rec.State) {
 			places = append(places, p)
 		}
@@ -451,7 +454,9 @@ func (t *Txn) recipientAt(p recipientPlace) (*device, *recipient) {
 
 // eachRecipient calls fn for every recipient that matched and whose row can be read.
 func (t *Txn) eachRecipient(welcome uint64, fn func(*device, *recipient)) {
-	for _, p := range t.matchedPlaces(welcome) {
+	all := t.matchedPlaces(welcome)
+	t.aheadOfPlaces(all)
+	for _, p := range all {
 		if d, m := t.recipientAt(p); m != nil {
 			fn(d, m)
 		}
