@@ -15,16 +15,16 @@ import (
 	"welcomed/store"
 )
 
-// copySuffix is what the file of a copy is called while it is made, behind the
-// name of the database: always the same, so that what a killed process left is
-// written over, and nothing that somebody would call a copy of their own.
+// copySuffix follows the name of the database in the name of a copy that is not complete. The
+// name is always the same, so the next copy overwrites what a killed process has left. Nobody
+// would give this name to a copy of their own.
 const copySuffix = ".copy" + safefile.PartSuffix
 
-// Backup returns a copy of the file as it is now: consistent, checked and marked
-// as a copy (see MarkRestored). It lies beside the database but has no name any
-// more, so that closing it removes it. Events go on meanwhile: they wait at most
-// where the file has to be mapped anew, and no longer than the disk takes to copy
-// it. Copies are made one after the other.
+// Backup returns a copy of the file as it is now: consistent, checked, and marked as a copy
+// (see MarkRestored). The copy lies beside the database but has no name any more, so it is gone
+// when it is closed. Events go on meanwhile. They only have to wait if the file has grown and
+// has to be mapped again, at most until the copy is on the disk. Two calls make their copies
+// one after the other.
 func (s *Store) Backup(ctx context.Context) (*os.File, error) {
 	select {
 	case s.copying <- struct{}{}:
@@ -35,7 +35,7 @@ func (s *Store) Backup(ctx context.Context) (*os.File, error) {
 	return copyNameless(ctx, s.path, s.db, func(id uint64) error { return s.writer.wait(id) })
 }
 
-// BackupFile is Store.Backup for a file that nobody has open.
+// BackupFile is Store.Backup for a file that no process has open.
 func BackupFile(ctx context.Context, path string) (*os.File, error) {
 	if err := present(path); err != nil {
 		return nil, err
@@ -48,8 +48,8 @@ func BackupFile(ctx context.Context, path string) (*os.File, error) {
 	return copyNameless(ctx, path, db, func(uint64) error { return nil })
 }
 
-// copyNameless makes a copy beside path. durable is told which transaction was
-// copied and returns when it is on the disk.
+// copyNameless makes a copy beside path. It calls durable with the id of the transaction that
+// it copies; durable returns when that transaction is on the disk.
 func copyNameless(ctx context.Context, path string, db *bbolt.DB, durable func(id uint64) error) (_ *os.File, err error) {
 	part := path + copySuffix
 	defer os.Remove(part)
@@ -69,10 +69,9 @@ func copyNameless(ctx context.Context, path string, db *bbolt.DB, durable func(i
 	return f, err
 }
 
-// copyPages copies the pages of one transaction. Pages are copied as they are,
-// not row by row: the writer cannot use a page again that a reader may look at,
-// and has to wait for all readers to map a file that has grown. Copying rows
-// takes twenty times as long.
+// copyPages copies the pages of one transaction. It copies pages and not rows, because copying
+// rows takes twenty times as long. While a reader may look at a page the writer cannot reuse
+// it, and to map a file that has grown the writer has to wait for all readers.
 func copyPages(ctx context.Context, db *bbolt.DB, path string, durable func(id uint64) error) (f *os.File, err error) {
 	f, err = safefile.Create(path, safefile.Private)
 	if err != nil {
@@ -98,7 +97,7 @@ func copyPages(ctx context.Context, db *bbolt.DB, path string, durable func(id u
 	return f, errors.Join(err, ctx.Err())
 }
 
-// whileWanted is a writer that fails when nobody wants the result any more.
+// whileWanted is a writer that fails when the context has ended.
 type whileWanted struct {
 	ctx context.Context
 	to  io.Writer
@@ -111,11 +110,10 @@ func (w whileWanted) Write(b []byte) (int, error) {
 	return w.to.Write(b)
 }
 
-// MarkRestored notes in the file at path that it is a copy or a backup. On the
-// next Open every KeyPackage on a shelf is retired, so that nothing is handed
-// out that was handed out after the copy was made; last-resort ones stay. The
-// file is checked first: a copy that was made while a server wrote to it may be
-// of no use, and is refused.
+// MarkRestored notes in the file at path that it is a copy or a backup. The next Open retires
+// every KeyPackage on a shelf, except last resorts, so that nothing is handed out that was
+// already handed out after the copy was made. MarkRestored checks the file first, and refuses
+// one that is damaged. A copy that was made while a server wrote to the file may be.
 func MarkRestored(ctx context.Context, path string) error {
 	return withChecked(ctx, path, false, mark)
 }
@@ -126,13 +124,13 @@ func mark(db *bbolt.DB) error {
 	})
 }
 
-// Check returns nil if the file at path, which nobody has open, is sound: if
-// Examine finds nothing. It changes nothing.
+// Check returns nil if Examine finds nothing wrong with the file at path, which no process may
+// have open. It changes nothing.
 func Check(ctx context.Context, path string) error {
 	return withChecked(ctx, path, true, func(*bbolt.DB) error { return nil })
 }
 
-// withChecked has do look at a file that is sound.
+// withChecked checks the file and then calls do with it.
 func withChecked(ctx context.Context, path string, readOnly bool, do func(*bbolt.DB) error) error {
 	return withFile(path, readOnly, nil, func(db *bbolt.DB, rows int64) error {
 		r := &store.Report{}
@@ -147,7 +145,7 @@ func withChecked(ctx context.Context, path string, readOnly bool, do func(*bbolt
 	})
 }
 
-// present refuses where Open would make a new file.
+// present returns an error if Open would make a new file.
 func present(path string) error {
 	info, err := os.Stat(path)
 	switch {
@@ -164,10 +162,10 @@ func present(path string) error {
 	return nil
 }
 
-// Restored reports whether the file was a copy when it was opened, or another state
-// than was served before, so that all shelves were retired.
+// Restored reports whether all shelves were retired when the store was opened: the file was a
+// copy, or had another state than was served last.
 func (s *Store) Restored() bool { return s.restored != "" }
 
-// RestoredBecause says why, in a sentence without its end; it is empty if they were
-// not.
+// RestoredBecause returns the reason, as a sentence without its end. It is empty if Restored is
+// false.
 func (s *Store) RestoredBecause() string { return s.restored }

@@ -10,12 +10,12 @@ import (
 	"welcomed/store"
 )
 
-// A rowMap holds the rows that have changed since they were last written to the
-// rows bucket, by key. Copies share what they have in common: one costs nothing,
-// and what is done to it afterwards is not seen in the other.
+// A rowMap holds the rows that have changed since they were last written to the rows bucket, by
+// key. A copy costs nothing: it shares everything with the original until one of them is
+// changed.
 type rowMap = btree.BTreeG[changedRow]
 
-// A changedRow is one that has changed, or is gone.
+// A changedRow is a row that has changed or is gone.
 type changedRow struct {
 	head uint64 // of the key: most comparisons need no more
 	row  []byte // the key, then the value
@@ -29,7 +29,7 @@ func newChangedRow(key, value []byte, gone bool) changedRow {
 	return changedRow{head: headOf(key), row: row, key: uint16(len(key)), gone: gone}
 }
 
-// lookFor is a row to look for, which shares the key's bytes.
+// lookFor returns a row to search for. It shares the bytes of the key.
 func lookFor(key []byte) changedRow {
 	return changedRow{head: headOf(key), row: key, key: uint16(len(key))}
 }
@@ -45,7 +45,7 @@ func headOf(key []byte) uint64 {
 
 func (r changedRow) keyBytes() []byte { return r.row[:r.key:r.key] }
 
-// value is nil if the row is gone.
+// value returns nil if the row is gone.
 func (r changedRow) value() []byte {
 	if r.gone {
 		return nil
@@ -60,7 +60,7 @@ func (r changedRow) before(o changedRow) bool {
 	return bytes.Compare(r.keyBytes(), o.keyBytes()) < 0
 }
 
-// rowDegree keeps nodes small, as a commit copies each that it changes.
+// rowDegree keeps nodes small, because a commit copies each node that it changes.
 const rowDegree = 16
 
 func newRowMap() *rowMap {
@@ -72,7 +72,7 @@ func appendRowKey(to []byte, k *store.Kind, key []byte) []byte {
 	return append(append(to, k.Code), key...)
 }
 
-// change notes a changed row, and in which order rows have changed.
+// change notes a changed row, and appends it to what goes to the log.
 func (f *fileRows) change(k *store.Kind, key, value []byte, gone bool) {
 	f.changes++
 	f.scratch = appendRowKey(f.scratch[:0], k, key)
@@ -92,7 +92,7 @@ func (f *fileRows) change(k *store.Kind, key, value []byte, gone bool) {
 	f.logged = append(f.logged, value...)
 }
 
-// replay applies what change has appended to a log. It panics with ErrCorrupt.
+// replay applies changes of the log to rows. It panics with ErrCorrupt.
 func replay(rows *rowMap, log []byte) {
 	for len(log) > 0 {
 		var key, value []byte
@@ -120,7 +120,7 @@ func cutBytes(log []byte, n uint64) (b, rest []byte) {
 	return log[:n:n], log[n:]
 }
 
-// nextChanges returns up to most changed rows from a key on.
+// nextChanges returns the next changed rows from a key on, at most most.
 func nextChanges(rows *rowMap, from []byte, most int) []changedRow {
 	next := make([]changedRow, 0, min(most, rows.Len()))
 	rows.Ascend(lookFor(from), func(r changedRow) bool {

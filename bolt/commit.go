@@ -15,20 +15,20 @@ import (
 	"welcomed/store"
 )
 
-// One commit takes at most this many events, and stops taking more once their
-// payloads come to batchBytes.
+// A commit takes at most this many events. It takes no more when their payloads have
+// batchBytes.
 const (
 	batchEvents = 1024
 	batchBytes  = 16 << 20
 )
 
-// gatherMost is how long a commit waits for company at most.
+// gatherMost is how long a commit waits for more events, at most.
 const gatherMost = 2 * time.Millisecond
 
 // bufferKept is the largest buffer that is kept for the next transaction.
 const bufferKept = 1 << 20
 
-// A queued event waits for the writer, or is in it.
+// A queued event waits for the writer or is being run by it.
 type queued struct {
 	ctx  context.Context
 	cost int // bytes of payload
@@ -37,9 +37,8 @@ type queued struct {
 	done chan struct{}
 }
 
-// A committer runs events one transaction after the other. While a commit is
-// on its way to the disk, events gather and share the next one; an event that
-// comes alone waits for nobody.
+// A committer runs events in one transaction after the other. While a commit goes to the disk,
+// further events gather, and share the next commit. An event that comes alone does not wait.
 type committer struct {
 	store   *Store
 	mu      sync.Mutex
@@ -79,7 +78,7 @@ func newCommitter(s *Store, durable uint64, log *changeLog, rows *rowMap) *commi
 	return c
 }
 
-// do runs an event, see [store.Event], and returns after its transaction is durable.
+// do runs an event, see [store.Event], and returns when its transaction is durable.
 func (c *committer) do(ctx context.Context, cost int, run func(*store.Txn) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -115,7 +114,7 @@ func (c *committer) wake() {
 	}
 }
 
-// loop is the only writer of the file.
+// loop runs as the only writer of the file.
 func (c *committer) loop() {
 	defer close(c.ended)
 	wait := cmp.Or(c.store.opts.idleAfter, idleAfter)
@@ -139,7 +138,7 @@ func (c *committer) loop() {
 	}
 }
 
-// serve commits what is queued.
+// serve commits the events that are queued.
 func (c *committer) serve() {
 	for {
 		c.gather()
@@ -156,10 +155,10 @@ func (c *committer) serve() {
 	}
 }
 
-// gather waits until as many events are queued as shared the last commit: those
-// who waited for it are about to come again, and would have to wait for a whole
-// commit of the first of them. It waits no longer than a commit takes, and not
-// at all when the last event was alone.
+// gather waits until as many events are queued as shared the last commit. Their callers will
+// probably ask again at once; without gather, the first of them would start a commit alone, and
+// all others would wait for it. gather waits no longer than a commit takes, and not at all if
+// the last event was alone.
 func (c *committer) gather() {
 	if !c.expect(c.last) {
 		return
@@ -172,8 +171,8 @@ func (c *committer) gather() {
 	c.expect(0)
 }
 
-// expect has the writer be woken when n events are queued, and reports whether
-// there is something to wait for.
+// expect asks to be woken when n events are queued, and reports whether it has to wait for
+// that.
 func (c *committer) expect(n int) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -203,7 +202,7 @@ func (c *committer) take() []*queued {
 	return batch
 }
 
-// close lets the queued events finish and ends the writer.
+// close lets the queued events finish, and ends the writer.
 func (c *committer) close() {
 	c.mu.Lock()
 	c.stop = true
@@ -221,9 +220,9 @@ func (c *committer) stopped() bool {
 	return c.stop && len(c.queue) == 0
 }
 
-// commit runs the batch in one transaction. If an event breaks its promise not
-// to fail after it wrote, or if there is no room for all of them, each gets a
-// transaction of its own that merges nothing.
+// commit runs the batch in one transaction. If an event fails after it wrote, which it must
+// not, or if there is no room for all events, each gets a transaction of its own, which merges
+// nothing.
 func (c *committer) commit(batch []*queued) {
 	err := c.try(batch, false)
 	if err == nil {
@@ -248,8 +247,8 @@ func (c *committer) commit(batch []*queued) {
 // errRetryAlone says that an event failed after it had written.
 var errRetryAlone = errors.New("an event failed half-way")
 
-// try runs the batch in one transaction and commits it if anything changed. An
-// error is that of all events; the error of one is kept with it.
+// try runs the batch in one transaction, and commits it if anything changed. It returns an
+// error that concerns all events. The error of a single event is kept with the event.
 func (c *committer) try(batch []*queued, alone bool) error {
 	if c.broken() {
 		return delivery.ErrOutcomeUnknown
@@ -329,8 +328,8 @@ func (c *committer) transact(batch []*queued, alone bool) error {
 	return nil
 }
 
-// persist puts what t has changed into the log, merges as many rows as merge
-// says, and commits. On an error nothing of t has happened, unless it is
+// persist writes to the log what t has changed, merges as many rows as merge returns, and
+// commits. If it returns an error, nothing of t has happened, unless the error is
 // ErrOutcomeUnknown.
 func (c *committer) persist(t *fileTxn, merge func() int) error {
 	c.log.begin()
@@ -369,10 +368,9 @@ func (c *committer) persist(t *fileTxn, merge func() int) error {
 	return nil
 }
 
-// admit refuses an event whose caller is gone, one that would be dated by a time
-// that cannot be, and one that brings payload when little room is left: what is
-// left is for claims, settlements and sweeps, which make room again but need
-// pages to do so.
+// admit refuses an event if its caller is gone, if it would be dated by a time that cannot be
+// right, or if it brings payload and little room is left. The rest of the room is for claims,
+// settlements and sweeps: they make room again, but need pages to do so.
 func (c *committer) admit(t *fileTxn, e *queued, admitted int) error {
 	if err := e.ctx.Err(); err != nil {
 		return err
@@ -398,15 +396,15 @@ func (c *committer) committed(t *fileTxn, id uint64) {
 
 func (c *committer) broken() bool { return c.reason() != nil }
 
-// reason is why the store cannot go on, nil if it can.
+// reason returns why the store cannot go on; nil if it can.
 func (c *committer) reason() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.failure
 }
 
-// wait returns when transaction id is durable: bbolt shows a commit to readers
-// before its last sync, and what such a reader saw may be gone after a power cut.
+// wait returns when transaction id is durable. bbolt shows a commit to readers before its last
+// sync, so what a reader saw may be gone after a power cut.
 func (c *committer) wait(id uint64) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -18,11 +18,10 @@ import (
 // compactBytes is how much one transaction of a compaction writes.
 const compactBytes = 8 << 20
 
-// Compact writes what is in the file from into a new file to, without the room
-// that deletions have left, and reads only. Nobody else may have from open. On
-// an error there is no file to. What it writes is on the disk when it returns, and
-// was checked, but for whether the bytes of KeyPackages are any: they are copied as
-// they are. p may be nil.
+// Compact writes the rows of the file from into a new file to, without the room that deletions
+// have left. It only reads from, which no process may have open. If it returns nil, the new
+// file is on the disk and was checked. Only the bytes of KeyPackages are copied without a
+// check. After an error there is no file to. p may be nil.
 func Compact(ctx context.Context, from, to string, p *progress.Progress) (err error) {
 	if _, err := os.Lstat(to); !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("compact to %s: %w", to, errors.Join(err, fs.ErrExist))
@@ -30,9 +29,9 @@ func Compact(ctx context.Context, from, to string, p *progress.Progress) (err er
 	return compactTo(ctx, from, to, store.CheckOptions{Progress: p, Copied: true})
 }
 
-// CompactInPlace puts what Compact writes in the place of the file, which stays
-// as it is until that is on the disk and was checked, and whenever there is an
-// error. A server that is started meanwhile finds the file in use.
+// CompactInPlace replaces the file by a compacted one. The old file stays until the new one is
+// on the disk and was checked, and stays after an error. A server that is started meanwhile
+// finds the file in use.
 func CompactInPlace(ctx context.Context, path string, p *progress.Progress) error {
 	return compactTo(ctx, path, path, store.CheckOptions{Progress: p})
 }
@@ -85,8 +84,8 @@ func compactInto(ctx context.Context, source *bbolt.DB, path string, p *progress
 	return errors.Join(err, target.Sync(), target.Close())
 }
 
-// copyRows copies all rows, those that have changed as they are now, in the
-// order of their keys, so that every page is full. The log is left behind.
+// copyRows copies all rows in the order of their keys, so that every page is full. It copies
+// changed rows as they are now, and leaves the log behind.
 func copyRows(ctx context.Context, source *bbolt.Tx, target *bbolt.DB, p *progress.Progress) error {
 	from, log, err := snapshot(source, delivery.DefaultLimits())
 	if err != nil {

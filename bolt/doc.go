@@ -1,14 +1,14 @@
 // Package bolt keeps rows in one bbolt file. It is an engine of package store, which decides
-// every event and says what the rows are, and the only importer of bbolt. This comment is
-// the file; version 5 of its format is version 5 of the rows. A file of version 3 or 4 is
-// brought to it when it is opened, after a copy was kept.
+// every event and defines the rows. No other package imports bbolt. This comment describes the
+// file. Version 5 of its format has version 5 of the rows. Opening a file of version 3 or 4
+// keeps a copy of it, and brings it to version 5.
 //
-// Payloads are written once, in the order of their arrival. States live in small rows that
-// are scattered over the file: what changes in them is appended to a log in the same
-// transaction, is kept in memory above the rows bucket, and is merged into it in the order
-// of the keys, many rows to a page, when the log has grown. Opening a file reads the log.
+// Payloads are written once, in the order of their arrival. States are small rows that are
+// scattered over the file. A transaction appends the state rows that it changes to a log. They
+// are also kept in memory, above the rows bucket. When the log has grown, they are merged into
+// the bucket in the order of their keys, many rows to a page. Opening a file reads the log.
 //
-// Events that wait at the same time share a commit. An answer is given after the commit
+// Events that wait at the same time share a commit. An answer is given when the last commit
 // that it has seen is on the disk.
 //
 // The buckets:
@@ -25,7 +25,7 @@
 //	welcomes      rows of that kind
 //	rows          rows of all other kinds, each behind the code of its kind
 //
-// Beside the file lies another one, with .revoked behind its name, that says what was
-// revoked and removed: see revoked.go. It is newer than a backup that is put in the place
-// of the file, and opening carries it out.
+// Beside the database lies a file whose name ends in .revoked. It has what was revoked and
+// removed: see revoked.go. When a backup is put in the place of the database, this file is
+// newer, and opening the database carries out what it says.
 package bolt

@@ -12,10 +12,10 @@ import (
 	"welcomed/store"
 )
 
-// looks is how often an event looks outside the writer before it looks inside.
+// looks is how often an event looks outside the writer. After that it looks in the writer.
 const looks = 3
 
-// Do runs an event and returns after all that it saw and did is durable.
+// Do runs an event, and returns when everything that it saw and did is durable.
 func (s *Store) Do(ctx context.Context, e *store.Event) error {
 	if e.Look == nil {
 		return s.writer.do(ctx, e.Cost, e.Run)
@@ -54,7 +54,7 @@ func (s *Store) Do(ctx context.Context, e *store.Event) error {
 	}))
 }
 
-// View runs fn on a snapshot and returns after all that it saw is durable.
+// View runs fn on a snapshot, and returns when everything that fn saw is durable.
 func (s *Store) View(ctx context.Context, fn func(*store.Txn) error) error {
 	seen, err := s.read(ctx, fn)
 	if waitErr := s.writer.wait(seen); waitErr != nil {
@@ -63,14 +63,14 @@ func (s *Store) View(ctx context.Context, fn func(*store.Txn) error) error {
 	return err
 }
 
-// Peek runs fn on a snapshot, and does not wait until what it saw is durable.
+// Peek runs fn on a snapshot. It does not wait until what fn saw is durable.
 func (s *Store) Peek(ctx context.Context, fn func(*store.Txn) error) error {
 	_, err := s.read(ctx, fn)
 	return err
 }
 
-// read runs fn on a snapshot and returns the transaction that it saw, which may
-// not be durable yet.
+// read runs fn on a snapshot. It returns the id of the transaction that fn saw, which may not
+// be durable yet.
 func (s *Store) read(ctx context.Context, fn func(*store.Txn) error) (seen uint64, err error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
@@ -102,7 +102,7 @@ func (s *Store) read(ctx context.Context, fn func(*store.Txn) error) (seen uint6
 	return seen, err
 }
 
-// run is Run with an error of its own for a page that cannot be read.
+// run is Run, with an error of its own for a page that cannot be read.
 func (f *fileTxn) run(s *Store, fn func(*store.Txn) error) error {
 	err := f.Run(fn)
 	if errors.Is(err, store.ErrUnreadable) {
@@ -111,14 +111,13 @@ func (f *fileTxn) run(s *Store, fn func(*store.Txn) error) error {
 	return err
 }
 
-// A layer is what belongs to one transaction of the file: the changed rows
-// above its buckets.
+// A layer has the changed rows above the buckets of one transaction of the file.
 type layer struct {
 	id   uint64
 	rows *rowMap
 }
 
-// beginRead returns a transaction and the changed rows that belong to it.
+// beginRead returns a transaction, and the changed rows above its buckets.
 func (s *Store) beginRead() (*bbolt.Tx, *rowMap, error) {
 	for {
 		before := s.layers.Load()

@@ -14,10 +14,10 @@ import (
 	"welcomed/store"
 )
 
-// Examine looks at every page and every row of the file at path, which nobody has
-// open: at every row whether it can be read and where it should be, at each index
-// against the rows and the rows against it, at the counts, and at states that
-// cannot be together. It changes nothing. The error says that it could not.
+// Examine checks every page and every row of the file at path, which no process may have open.
+// It checks that each row can be read and lies where it should, that each index agrees with the
+// rows, that the counters are right, and that states do not contradict each other. It changes
+// nothing. It returns an error if it could not check the file.
 func Examine(ctx context.Context, path string, opts store.CheckOptions) (*store.Report, error) {
 	r := &store.Report{}
 	err := withFile(path, true, opts.Progress, func(db *bbolt.DB, rows int64) error {
@@ -29,8 +29,8 @@ func Examine(ctx context.Context, path string, opts store.CheckOptions) (*store.
 	return r, err
 }
 
-// lost reports whether err says that the last commit is not there as a whole, and the
-// one before is.
+// lost reports whether err means that the last commit is not on the disk as a whole, and that
+// the one before is.
 func lost(path string, err error) bool {
 	damaged := errors.Is(err, errLostCommit) || errors.Is(err, berrors.ErrInvalid) || errors.Is(err, store.ErrCorrupt)
 	return damaged && soundBehind(path)
@@ -41,7 +41,7 @@ func lostReport(why error) *store.Report {
 	return &store.Report{Found: 1, Repairable: 1, LostCommit: true, Findings: []store.Finding{{Text: text, Repairable: true}}}
 }
 
-// examine is Examine in a transaction of the file, which has so many rows.
+// examine is Examine in a transaction. rows is how many rows the file has.
 func examine(ctx context.Context, tx *bbolt.Tx, r *store.Report, opts store.CheckOptions, rows int64) error {
 	*r = store.Report{Repaired: r.Repaired, Copy: r.Copy}
 	if err := store.Recovering(func() error { _, err := readMeta(tx); return err }); err != nil {
@@ -59,7 +59,7 @@ func examine(ctx context.Context, tx *bbolt.Tx, r *store.Report, opts store.Chec
 	return err
 }
 
-// checkRows checks all rows of a file, and returns what repairs them.
+// checkRows checks all rows of a file, and returns the functions that repair them.
 func checkRows(ctx context.Context, tx *bbolt.Tx, r *store.Report, opts store.CheckOptions) (fixes []func(*store.Txn), err error) {
 	f, log, err := snapshot(tx, delivery.DefaultLimits())
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 	"welcomed/store"
 )
 
-// A File is a database that nobody serves, to be moved to or from an archive. It
+// A File is a database that no server serves, and that is moved to or from an archive. It
 // implements archive.Exporter and archive.Importer.
 type File struct {
 	Path     string
@@ -32,9 +32,9 @@ var (
 	_ archive.Importer = (*File)(nil)
 )
 
-// Export implements archive.Exporter. The file is checked first, and is locked
-// until Export returns. A final export marks it when everything was emitted: no
-// server opens it then, unless MarkRestored makes a copy of it.
+// Export implements archive.Exporter. It checks the file first, and keeps it locked until it
+// returns. A final export marks the file when everything was emitted. From then on no server
+// opens it, unless MarkRestored makes a copy of it.
 func (f *File) Export(ctx context.Context, emit func(archive.Record) error) error {
 	var exported error
 	err := f.sound(ctx, f.Path, !f.Final, func(db *bbolt.DB) error {
@@ -49,7 +49,7 @@ func (f *File) Export(ctx context.Context, emit func(archive.Record) error) erro
 	return cmp.Or(exported, err)
 }
 
-// sound has do look at the file at path, once it was checked.
+// sound checks the file at path, and then calls do with it.
 func (f *File) sound(ctx context.Context, path string, readOnly bool, do func(*bbolt.DB) error) error {
 	return withFile(path, readOnly, f.Progress, func(db *bbolt.DB, rows int64) error {
 		r, opts := &store.Report{}, store.CheckOptions{Progress: f.Progress, Most: 1}
@@ -73,8 +73,7 @@ func refuseMoved(meta fileMeta) error {
 		meta.MovedAt.Format(time.RFC3339))
 }
 
-// Moved returns when the file at path was exported for good the last time, zero if
-// never.
+// Moved returns when the file at path was last exported for good; zero if never.
 func Moved(path string) (at time.Time, err error) {
 	if err := present(path); err != nil {
 		return at, err

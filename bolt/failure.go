@@ -16,8 +16,8 @@ import (
 	"welcomed/store"
 )
 
-// holding calls fn, which has bbolt take locks. If that panics, they are held
-// for ever: the store has failed, and nobody may ask bbolt for anything again.
+// holding calls fn, in which bbolt takes locks. If fn panics, bbolt keeps these locks for ever.
+// Then the store fails, and bbolt may not be called again.
 func (c *committer) holding(fn func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
@@ -32,7 +32,7 @@ func (c *committer) holding(fn func() error) (err error) {
 	return fn()
 }
 
-// unreadable is what a caller is told of a fault.
+// unreadable returns the error that a caller gets for a page that cannot be read.
 func (s *Store) unreadable(err error) error {
 	if s.writer.broken() {
 		return delivery.ErrOutcomeUnknown
@@ -40,10 +40,10 @@ func (s *Store) unreadable(err error) error {
 	return cmp.Or(s.checkPlace(), fmt.Errorf("read %s: %w", s.path, err))
 }
 
-// lock has nobody ask bbolt for anything any more.
+// lock notes that bbolt may not be called any more.
 func (c *committer) lock() { c.lockedOnce.Do(func() { close(c.locked) }) }
 
-// isLocked reports whether bbolt may not be asked any more.
+// isLocked reports whether bbolt may not be called any more.
 func (c *committer) isLocked() bool {
 	select {
 	case <-c.locked:
@@ -53,7 +53,7 @@ func (c *committer) isLocked() bool {
 	}
 }
 
-// fail has the store end because of cause.
+// fail ends the store because of cause.
 func (c *committer) fail(cause error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -65,11 +65,10 @@ func (c *committer) fail(cause error) error {
 	return delivery.ErrOutcomeUnknown
 }
 
-// commitFailed tells a transaction that certainly is not in the file from one
-// that may be. The meta page is written last: if there was no room and the file
-// still shows the one before, nothing of the transaction is visible and the
-// callers may try again. After any other error nobody can say what a later sync
-// would bring to the disk.
+// commitFailed decides whether a transaction may be in the file although its commit failed. The
+// meta page is written last. If there was no room, and the file still shows the transaction
+// before, nothing of this one is visible, and the callers may try again. After any other error
+// nobody knows what a later sync will write to the disk, so the store ends.
 func (c *committer) commitFailed(id uint64, cause error) error {
 	if noRoom(cause) && c.visible() < id {
 		if errors.Is(cause, berrors.ErrMaxSizeReached) {
@@ -80,9 +79,9 @@ func (c *committer) commitFailed(id uint64, cause error) error {
 	return c.fail(fmt.Errorf("%w: the last commit to %s failed (%v); start again to see what is in it", delivery.ErrOutcomeUnknown, c.store.path, cause))
 }
 
-// notWitnessed ends the store because its last commit is not to be found in the file. If
-// only the meta page cannot be read, nobody else has written to it, and what the next
-// start finds is what was committed.
+// notWitnessed ends the store because the file does not have its last commit. If the meta page
+// could only not be read, no other program has written to the file, and the next start finds
+// what was committed.
 func (c *committer) notWitnessed(cause error) error {
 	if errors.Is(cause, errNotLast) {
 		return c.store.overwritten()
@@ -93,7 +92,7 @@ func (c *committer) notWitnessed(cause error) error {
 	return c.fail(fmt.Errorf("%w: the last commit to %s cannot be read again (%v); start again to see what is in it", delivery.ErrOutcomeUnknown, c.store.path, cause))
 }
 
-// visible returns the transaction that a reader sees now.
+// visible returns the id of the transaction that a reader sees now.
 func (c *committer) visible() (id uint64) {
 	if _, err := c.store.readHead(); err != nil {
 		return ^uint64(0)
@@ -106,9 +105,9 @@ func (c *committer) visible() (id uint64) {
 	return uint64(tx.ID())
 }
 
-// checkPlace looks whether the file is where it was opened, and whole. In one
-// that was removed or replaced nothing is written any more: it would be gone
-// after the next start. It can be put back, or copied while the process lives.
+// checkPlace checks that the file is where it was opened, and whole. If the file was removed or
+// replaced, nothing is written to it any more, because it would be gone after the next start.
+// While the process lives, somebody can put it back or copy it.
 func (s *Store) checkPlace() error {
 	err := s.place()
 	s.looker.misplaced(s, err)

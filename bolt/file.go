@@ -12,13 +12,14 @@ import (
 	"welcomed/safefile"
 )
 
-// newSuffix is what a file without rows is called while it is made. Every file that is
-// not whole yet ends in safefile.PartSuffix: what a killed process has left may go.
+// newSuffix ends the name of a file that is being made and has no rows yet. The name of every
+// file that is not complete ends in safefile.PartSuffix, so what a killed process has left may
+// be removed.
 const newSuffix = ".new" + safefile.PartSuffix
 
-// newFile makes the file if there is none, or if it is to be a fresh one: under
-// another name, so that what is found under its own is whole, also after a power cut
-// in the middle.
+// newFile makes the file if there is none, or if a fresh one is wanted. It makes it under
+// another name and then renames it. So a file under its own name is complete, also after a
+// power cut.
 func newFile(path string, opts Options) (made bool, err error) {
 	defer refusing(&err)
 	if !opts.fresh {
@@ -60,8 +61,8 @@ func makeFile(path string, perm fs.FileMode, opts Options) (*bbolt.DB, error) {
 	return db, err
 }
 
-// nameFile gives a file its name. Only who has it locked does so, and another may
-// have been first.
+// nameFile gives a file its name. Only the process that has it locked does so. Another process
+// may have been first.
 func nameFile(part, path string, fresh bool) error {
 	if !fresh && exists(path) {
 		return os.Remove(part)
@@ -77,10 +78,9 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// secure makes durable what the file shows: a server that was killed may have
-// left a commit that is not on the disk yet. One whose last sync failed may have
-// left one that the system believes to be there, so the meta page is written
-// again. bbolt syncs the pages of a commit before that.
+// secure syncs what the file shows. A server that was killed may have left a commit that is not
+// on the disk yet. If its last sync failed, the system may believe that the meta page is on the
+// disk, so secure writes that page again. bbolt syncs all other pages of a commit before it.
 func (s *Store) secure() (err error) {
 	if s.info, err = s.file.Stat(); err != nil {
 		return err

@@ -12,9 +12,9 @@ import (
 	"welcomed/store"
 )
 
-// A bucket is one of the file. What is scattered over the file lies in the rows bucket,
-// whatever its kind: its changes go to the log first and are merged later. The other
-// buckets are appended to in the order of arrival, or small, and are written at once.
+// A bucket is a bucket of the file. Rows that are scattered lie in the rows bucket, whatever
+// their kind: their changes go to the log first, and are merged later. The other buckets are
+// small, or grow in the order of arrival, and are written at once.
 type bucket struct {
 	name []byte
 	slot int     // in buckets
@@ -29,10 +29,11 @@ var (
 	bucketRows        = &bucket{slot: 4, name: []byte("rows"), fill: 0.7}
 )
 
-// buckets are those that the file has.
+// buckets has all buckets of the file.
 var buckets = [...]*bucket{bucketMeta, bucketLog, bucketKeyPackages, bucketWelcomes, bucketRows}
 
-// ownBucket has the bucket of a kind, by its code; nil for those in the rows bucket.
+// ownBucket has the bucket of a kind, by the code of the kind; nil for kinds that lie in the
+// rows bucket.
 var ownBucket = func() (own [256]*bucket) {
 	for _, k := range store.Kinds {
 		for _, b := range buckets {
@@ -44,8 +45,8 @@ var ownBucket = func() (own [256]*bucket) {
 	return own
 }()
 
-// fileRows are the rows that a transaction of the file sees: those in its buckets, and
-// the changes of the rows bucket that are only in the log.
+// fileRows are the rows that a transaction of the file sees: those in its buckets, and above
+// them the changes that are only in the log.
 type fileRows struct {
 	tx      *bbolt.Tx
 	changed *rowMap
@@ -57,23 +58,22 @@ type fileRows struct {
 	direct  bool   // changes go to the rows bucket at once
 }
 
-// A fileTxn is a transaction of the file: the rows that it sees, and what is decided over
-// them.
+// A fileTxn is a transaction of the file, with the transaction of package store over its rows.
 type fileTxn struct {
 	store.Txn
 	file fileRows
 	meta fileMeta // in a snapshot
 }
 
-// newTxn makes one of a file that is served.
+// newTxn begins a transaction of a file that is served.
 func (s *Store) newTxn(tx *bbolt.Tx, changed *rowMap) *fileTxn {
 	f := &fileTxn{file: fileRows{tx: tx, changed: changed, state: *s.state.Load()}}
 	s.Begin(&f.Txn, &f.file, f.file.state.seen)
 	return f
 }
 
-// snapshot is a transaction of a file that nobody serves. It is dated by the latest time
-// that the file has seen.
+// snapshot begins a transaction of a file that is not served. Its time is the latest time that
+// the file has seen.
 func snapshot(tx *bbolt.Tx, limits delivery.Limits) (f *fileTxn, log *changeLog, err error) {
 	err = store.Recovering(func() error {
 		meta, err := readMeta(tx)
@@ -88,15 +88,14 @@ func snapshot(tx *bbolt.Tx, limits delivery.Limits) (f *fileTxn, log *changeLog,
 	return f, log, err
 }
 
-// An openBucket keeps cursors for the next to look something up: a new one
-// costs more than the look.
+// An openBucket keeps cursors for the next look-up: a new cursor costs more than the look-up.
 type openBucket struct {
 	*bbolt.Bucket
 	lookup *bbolt.Cursor
 	idle   []*fileCursor // for scans
 }
 
-// base is a bucket without the changes above it.
+// base returns a bucket without the changes above it.
 func (f *fileRows) base(b *bucket) *openBucket {
 	o := &f.opened[b.slot]
 	if o.Bucket == nil {
@@ -145,7 +144,7 @@ func (f *fileRows) Delete(k *store.Kind, key []byte) {
 	}
 }
 
-// Next implements Rows: one sequence numbers everything.
+// Next implements store.Rows. One sequence numbers everything.
 func (f *fileRows) Next() uint64 {
 	f.state.sequence++
 	return f.state.sequence
@@ -172,7 +171,7 @@ func (f *fileRows) Scan(k *store.Kind, prefix, from []byte) store.Cursor {
 	return c
 }
 
-// strays yields the keys in the rows bucket that are of no kind there is.
+// strays yields the keys in the rows bucket that are of no known kind.
 func (f *fileRows) strays(yield func(key []byte)) {
 	var scattered [256]bool
 	for _, k := range store.Kinds {
@@ -189,7 +188,7 @@ func (f *fileRows) strays(yield func(key []byte)) {
 	}
 }
 
-// cursor returns one that is at the front of a bucket.
+// cursor returns a cursor that is in front of a bucket.
 func (f *fileRows) cursor(b *bucket) *fileCursor {
 	o := f.base(b)
 	if n := len(o.idle); n > 0 {
@@ -205,8 +204,8 @@ func (f *fileRows) cursor(b *bucket) *fileCursor {
 	return c
 }
 
-// A fileCursor goes over the rows of a bucket whose keys begin with prefix, and over the
-// changes above it.
+// A fileCursor goes over the rows whose keys begin with prefix, in a bucket and in the changes
+// above it.
 type fileCursor struct {
 	bucket  *openBucket
 	rows    *bbolt.Cursor
@@ -250,7 +249,7 @@ func (c *fileCursor) Next() (key, value []byte) {
 	}
 }
 
-// advance goes behind what was returned last, or to the first row.
+// advance goes to the first row, or to the row behind the one that was returned last.
 func (c *fileCursor) advance() {
 	if !c.begun {
 		c.begun, c.movesRows, c.movesChanges = true, false, false
@@ -281,8 +280,8 @@ func (c *fileCursor) belongs() bool { return bytes.HasPrefix(c.changes.Item().ke
 // Close implements store.Cursor.
 func (c *fileCursor) Close() { c.bucket.idle = append(c.bucket.idle, c) }
 
-// flush writes the transaction to the file: its changes to the log, of which as many rows
-// are merged into their bucket as merge says, and then what every commit writes.
+// flush writes the transaction to the file. Its changes go to the log, of which it merges as
+// many rows as merge returns into the bucket. Then it writes the rows that every commit writes.
 func (f *fileTxn) flush(log *changeLog, merge func() int) error {
 	f.Txn.Flush()
 	return f.file.flush(f.Clock().Sure, f.Counted(), log, merge)

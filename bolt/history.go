@@ -12,8 +12,8 @@ import (
 	"welcomed/store"
 )
 
-// A History is a file of which no server is running, to be read only. It
-// implements delivery.Histories: nothing is written, nothing that is due happens.
+// A History is a file that no server serves, opened to be read. It implements
+// delivery.Histories. It writes nothing, and nothing ends because its time has come.
 type History struct {
 	path    string
 	opts    Options
@@ -56,7 +56,7 @@ func openToRead(path string) (db *bbolt.DB, err error) {
 	return bbolt.Open(path, 0o600, &bbolt.Options{ReadOnly: true, PageSize: pageSize, Timeout: time.Second})
 }
 
-// load reads the log and what has to be known before rows are read.
+// load reads the log and the rows that are needed to read others.
 func (h *History) load() error {
 	return h.db.View(func(tx *bbolt.Tx) error {
 		f, _, err := snapshot(tx, h.opts.Limits)
@@ -73,7 +73,7 @@ func (h *History) load() error {
 // Close closes the file.
 func (h *History) Close() error { return h.db.Close() }
 
-// readOnly is the engine of a file that is only read.
+// readOnly is the engine of a History.
 type readOnly struct{ *History }
 
 // Do implements store.Engine.
@@ -100,13 +100,12 @@ func (h readOnly) View(ctx context.Context, fn func(*store.Txn) error) error {
 	return err
 }
 
-// Tokens returns the tokens of an owner, as Store.Tokens does.
+// Tokens returns the tokens of an owner, like Store.Tokens.
 func (h *History) Tokens(ctx context.Context, within delivery.TokenOwner) ([]delivery.Token, error) {
 	return h.of.Tokens(ctx, within)
 }
 
-// RestoredAt is when shelves were retired because the file was a copy; zero if
-// never.
+// RestoredAt returns when shelves were last retired because the file was a copy; zero if never.
 func (h *History) RestoredAt(ctx context.Context) (time.Time, error) { return h.of.RestoredAt(ctx) }
 
 // UserHistory implements delivery.Histories.

@@ -16,8 +16,8 @@ import (
 	"welcomed/store"
 )
 
-// Import implements archive.Importer. What is at f.Path stays; an import that does
-// not come to its end leaves nothing.
+// Import implements archive.Importer. It does not change what is at f.Path. An import that
+// fails leaves nothing.
 func (f *File) Import(ctx context.Context, lines iter.Seq2[archive.Line, error]) error {
 	if exists(f.Path) {
 		return fmt.Errorf("%s exists, and an archive is only imported into a new database", f.Path)
@@ -52,7 +52,7 @@ func syncFile(path string) error {
 	return errors.Join(file.Sync(), file.Close())
 }
 
-// importTo makes the store and closes it.
+// importTo makes the store, fills it, and closes it.
 func (f *File) importTo(ctx context.Context, part string, lines iter.Seq2[archive.Line, error]) (err error) {
 	var im *store.Importer
 	var s *Store
@@ -92,9 +92,10 @@ func (f *File) importTo(ctx context.Context, part string, lines iter.Seq2[archiv
 	return im.End()
 }
 
-// markAhead notes in a file that nobody has open by what time something in it is dated
-// that has not come for certain. The importer's own commits, whose time has come, would
-// take that for a clock that was set back.
+// markAhead notes, in a file that no process has open, the latest time by which something in it
+// is dated although that time has not come for certain. The importer cannot note it itself: its
+// commits have a time that has come, so the store would take the clock for one that was set
+// back.
 func markAhead(path string, at time.Time) error {
 	db, err := openFile(path, Options{LockTimeout: lockTimeout})
 	if err != nil {
@@ -105,7 +106,7 @@ func markAhead(path string, at time.Time) error {
 	}), db.Close())
 }
 
-// A stillClock stands at the latest time that an archive has seen.
+// A stillClock stands still at the latest time that an archive has seen.
 type stillClock struct{ now time.Time }
 
 func (c stillClock) Now() time.Time       { return c.now }

@@ -18,11 +18,10 @@ const (
 	pieceHeader = 8
 )
 
-// A changeLog is where changes of logged buckets are kept until they are
-// merged: pieces in slots that are used again, so that the bucket neither grows
-// nor shrinks in use. Each transaction appends what it has changed. Merging goes
-// through the changed rows in the order of their keys, round after round; what
-// had been appended before a round began is free when it ends.
+// A changeLog keeps the changes of logged buckets until they are merged. It has pieces in slots
+// that are used again, so that its bucket neither grows nor shrinks in use. Each transaction
+// appends what it has changed. Merging goes through the changed rows in the order of their
+// keys, in rounds. When a round ends, all pieces from before its beginning are free.
 type changeLog struct {
 	place
 	slots []uint64 // number of the piece in each; one below first is free
@@ -32,7 +31,7 @@ type changeLog struct {
 	undo  []slotChange
 }
 
-// A place is how far the log has come.
+// A place says how far the log has come.
 type place struct {
 	slot  int    // that is tried next
 	first uint64 // pieces before it are merged; from 1
@@ -43,17 +42,17 @@ type place struct {
 	mark  uint64 // pieces before it are merged when the round is over
 }
 
-// next is the number of the next piece.
+// next returns the number of the next piece.
 func (p *place) next() uint64 { return p.first + uint64(len(p.sizes)) }
 
-// A slotChange is what a transaction that fails takes back.
+// A slotChange is a change of a slot that a failed transaction undoes.
 type slotChange struct {
 	slot int
 	was  uint64
 }
 
-// loadLog reads the log, in which all before piece number first is merged, and
-// applies the rest to rows.
+// loadLog reads the log. Pieces with numbers below first are merged already; it applies the
+// others to rows.
 func loadLog(b *bbolt.Bucket, first uint64, rows *rowMap) *changeLog {
 	l := &changeLog{place: place{first: first}}
 	type piece struct {
@@ -89,7 +88,7 @@ func loadLog(b *bbolt.Bucket, first uint64, rows *rowMap) *changeLog {
 	return l
 }
 
-// begin has rollback come back here.
+// begin saves the state of the log, to which rollback returns.
 func (l *changeLog) begin() { l.saved, l.had, l.undo = l.place, len(l.slots), l.undo[:0] }
 
 func (l *changeLog) rollback() {
@@ -116,9 +115,9 @@ func (l *changeLog) append(b *openBucket, log []byte) error {
 	return nil
 }
 
-// freeSlot returns the next slot that is free, a new one if there is none. Slots
-// are taken from the front again after each round, so that there are no more of
-// them than pieces have waited at a time.
+// freeSlot returns the next free slot, or a new one if none is free. After each round slots are
+// taken from the front again. So there are never more slots than pieces have waited at one
+// time.
 func (l *changeLog) freeSlot() int {
 	for l.slot < len(l.slots) && l.slots[l.slot] >= l.first {
 		l.slot++
@@ -130,7 +129,8 @@ func (l *changeLog) freeSlot() int {
 	return l.slot - 1
 }
 
-// merge writes up to most changed rows to their buckets, from the hand on.
+// merge writes the next changed rows to their buckets, at most most. It begins where the last
+// call stopped.
 func (l *changeLog) merge(f *fileRows, most int) {
 	if l.hand == nil {
 		l.mark = l.next()
@@ -147,7 +147,7 @@ func (l *changeLog) merge(f *fileRows, most int) {
 	l.free(l.mark)
 }
 
-// free gives up the pieces before number.
+// free frees the slots of the pieces before number.
 func (l *changeLog) free(number uint64) {
 	n := int(number - l.first)
 	for _, size := range l.sizes[:n] {

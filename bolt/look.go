@@ -12,7 +12,7 @@ import (
 	"welcomed/store"
 )
 
-// lookTimeout is how long Look waits for who has the file open: nearly not.
+// lookTimeout is how long Look waits for a process that has the file open: hardly at all.
 const lookTimeout = 50 * time.Millisecond
 
 // An Outlook is what Open would find at a path.
@@ -23,9 +23,9 @@ type Outlook struct {
 	Naming   store.Naming
 }
 
-// Look says whether Open could open the file at path. It changes nothing. A file
-// that does not exist is one that Open would make; one that somebody has open is
-// ErrInUse, and not looked into.
+// Look says whether Open could open the file at path. It changes nothing. If there is no file,
+// Open would make one. If a process has the file open, the error is ErrInUse, and Look does not
+// read it.
 func Look(path string) (Outlook, error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	err := present(path)

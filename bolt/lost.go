@@ -15,15 +15,14 @@ import (
 	"welcomed/store"
 )
 
-// Some disks say that they have written what they have not. After a power cut the
-// meta page of the last commit may be on such a disk, and pages of it are not: there
-// are zeros in their place, or what was there before, which may be pages of an older
-// state. The other meta page then still has the state before that commit, whose pages
-// the commit has not touched.
+// Some disks report that data is written before it is. After a power cut such a disk may have
+// the meta page of the last commit, but not all of its other pages: in their place are zeros,
+// or old content, which may be pages of an older state. The other meta page still has the state
+// before that commit. The commit has not touched the pages of that state.
 
-// keyCommit is the number of the last transaction(8) and that of the piece after the
-// last one of the log(8). Every commit writes it, so that it is on a page of its own
-// commit. A file of format 4 has none.
+// keyCommit is the number of the last transaction(8), and the number of the piece behind the
+// last one of the log(8). Every commit writes it, so it lies on a page of that commit. A file
+// of format 4 has none.
 var keyCommit = []byte("commit")
 
 // errLostCommit: the last commit is not on the disk as a whole.
@@ -33,7 +32,7 @@ func encodeCommit(tx *bbolt.Tx, next uint64) []byte {
 	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, uint64(tx.ID())), next)
 }
 
-// numberCommit is for a transaction that does not change the log.
+// numberCommit writes keyCommit in a transaction that does not change the log.
 func numberCommit(tx *bbolt.Tx) error {
 	meta := tx.Bucket(bucketMeta.name)
 	if row := meta.Get(keyCommit); len(row) == 16 {
@@ -42,14 +41,14 @@ func numberCommit(tx *bbolt.Tx) error {
 	return nil
 }
 
-// change changes rows of the meta bucket, of a file that nobody serves.
+// change changes rows of the meta bucket in a file that is not served.
 func change(tx *bbolt.Tx, fn func(store.Rows)) error {
 	err := store.Recovering(func() error { fn(&fileRows{tx: tx}); return nil })
 	return errors.Join(err, numberCommit(tx))
 }
 
-// wholeCommit returns errLostCommit if what a transaction sees is another than the
-// meta page says.
+// wholeCommit returns errLostCommit if the transaction that was found is not the one that the
+// meta page names.
 func wholeCommit(tx *bbolt.Tx) error {
 	row := tx.Bucket(bucketMeta.name).Get(keyCommit)
 	if len(row) == 16 && readU64(row) != uint64(tx.ID()) {
@@ -64,16 +63,16 @@ func wholeLog(tx *bbolt.Tx, log *changeLog) bool {
 	return len(row) != 16 || readU64(row[8:]) == log.next()
 }
 
-// soundBehind reports whether the pages of the state before the last commit hang
-// together in the file at path.
+// soundBehind reports whether the file at path has all pages of the state before the last
+// commit.
 func soundBehind(path string) bool {
 	_, err := treeOf(path, nil, true)
 	return err == nil
 }
 
-// stepBack puts the state before the last commit in the place of the file at path,
-// as a restored backup, and returns what the file as it was is called then. That
-// state was checked; if it is not sound, nothing has changed.
+// stepBack replaces the file at path by the state before its last commit, as a restored backup.
+// It returns the name that the old file has now. It checks that state first; if it is not
+// sound, nothing changes.
 func stepBack(ctx context.Context, path string, p *progress.Progress) (kept string, err error) {
 	if !soundBehind(path) {
 		return "", fmt.Errorf("%w, and nor is the state before it", errLostCommit)
@@ -124,7 +123,7 @@ func copyBehind(from, to string) error {
 	return errors.Join(err, target.Sync(), target.Close())
 }
 
-// freeName is path, or path with a number behind it if something has that name.
+// freeName returns path, or path with a number behind it if a file has that name.
 func freeName(path string) (string, error) {
 	for name, n := path, 2; ; name, n = fmt.Sprintf("%s.%d", path, n), n+1 {
 		if _, err := os.Lstat(name); errors.Is(err, os.ErrNotExist) {

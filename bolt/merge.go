@@ -21,8 +21,8 @@ const (
 	idleAfter = 200 * time.Millisecond
 )
 
-// limit is how many bytes of the log wait to be merged at most: less in a file
-// that has little room left.
+// limit is how many bytes of the log may wait to be merged. It is less in a file that has
+// little room left.
 func (c *committer) limit() int {
 	limit := cmp.Or(c.store.opts.LogSize, defaultLogSize)
 	if c.store.opts.MaxSize > 0 {
@@ -31,11 +31,10 @@ func (c *committer) limit() int {
 	return int(limit)
 }
 
-// mergeRows is how many rows a transaction merges that has changed so many and
-// logged that many bytes. A burst that the log can hold costs no merging. A round
-// begins when the log is half full, and is over by the time that the other half
-// is: it merges the rows that there were when it began, and as many as come
-// meanwhile, which may all be ahead of the hand.
+// mergeRows returns how many rows a transaction merges. A round of merging begins when the log
+// is half full, so a burst that the log can hold costs no merging. The round ends before the
+// other half is full: it merges the rows that there were when it began, and as many rows as
+// come meanwhile, because they may all lie ahead of it.
 func (c *committer) mergeRows(t *fileRows) int {
 	limit := c.limit()
 	if c.log.hand == nil {
@@ -47,8 +46,8 @@ func (c *committer) mergeRows(t *fileRows) int {
 	return c.log.round*len(t.logged)*5/4/(limit/2+1) + t.changes + mergeLeast
 }
 
-// mergeIdle merges a part of the log in a transaction of its own, and reports
-// whether there is more to do. In a full file, smaller parts need fewer pages.
+// mergeIdle merges a part of the log in a transaction of its own. It reports whether there is
+// more to do. In a full file it merges smaller parts, which need fewer pages.
 func (c *committer) mergeIdle() bool {
 	if c.log.bytes < c.limit()/idleShare && !c.merging || c.log.bytes == 0 || c.broken() {
 		c.merging = false

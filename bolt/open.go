@@ -31,8 +31,8 @@ const (
 	lockTimeout = time.Second
 )
 
-// Options are what a store is opened with. The zero value of each field but
-// Limits is a working default.
+// Options are the settings of a store. The zero value of each field but Limits is a working
+// default.
 type Options struct {
 	Limits     delivery.Limits
 	Clock      delivery.Clock // nil: the machine's
@@ -41,30 +41,30 @@ type Options struct {
 	// LogSize is how many bytes of changes may wait in the log to be merged;
 	// 0: 16 MiB. They are also in memory, where they take a few times as much.
 	LogSize int64
-	// MustExist: where there is no file none is made, and Open returns ErrNone.
+	// MustExist: if there is no file, Open makes none and returns ErrNone.
 	MustExist bool
 	// LockTimeout is how long to wait for another process that has the file
 	// open; 0: one second.
 	LockTimeout time.Duration
-	// ObserveCommit, if not nil, is told of every commit how many events
+	// ObserveCommit, if not nil, is called after every commit, with how many events
 	// shared it and how long it took.
 	ObserveCommit func(events int, took time.Duration)
 
-	// Misplaced, if not nil, is told why the file cannot be written any more: it is
-	// not where it was. It is told again when that was over in between.
+	// Misplaced, if not nil, is called when the file is no longer where it was, so that
+	// nothing can be written. It is called again if the file was back in between.
 	Misplaced func(error)
-	// ObserveDamage, if not nil, is told of every part of the file that was found
-	// damaged, once what ends because of it is durable.
+	// ObserveDamage, if not nil, is called for every part of the file that was found
+	// damaged, when everything that ends because of it is durable.
 	ObserveDamage func(delivery.DamagedPart)
 
-	anyCommit bool          // whether or not the last one is on the disk as a whole
-	fresh     bool          // in the place of whatever is at the path
+	anyCommit bool          // also if the last commit is not on the disk as a whole
+	fresh     bool          // make a new file, and replace what is at the path
 	idleAfter time.Duration // shorter in tests
 	lookEvery time.Duration // other in tests
-	// observeEvent, if not nil, is told how many rows each event has read and
-	// written inside the writer, in tests.
+	// observeEvent, if not nil, is called for each event in tests, with how many rows it
+	// has read and written in the writer.
 	observeEvent func(reads, writes int, took time.Duration)
-	readOnly     bool // for a look at a file
+	readOnly     bool // only read the file
 }
 
 // A Store keeps everything in one file. It implements delivery.Store.
@@ -99,9 +99,9 @@ type Store struct {
 
 var _ delivery.Store = (*Store)(nil)
 
-// Open opens the file, or makes it with mode 0600 if there is none. An empty file is
-// refused: no database ever is one, so it has lost what it had. The error is one
-// sentence that names the file; a file that cannot be used is left as it is.
+// Open opens the file, or makes it with mode 0600 if there is none. It refuses an empty file: a
+// database is never empty, so such a file has lost its content. An error is one sentence that
+// names the file. Open does not change a file that it cannot use.
 func Open(path string, opts Options) (*Store, error) {
 	if opts.Clock == nil {
 		opts.Clock = delivery.SystemClock()
@@ -119,8 +119,8 @@ func Open(path string, opts Options) (*Store, error) {
 	return s, openError(path, err)
 }
 
-// openBehind opens a file whose last commit is not on the disk as a whole: the state
-// before it, or else what is there, either as a restored backup.
+// openBehind opens a file whose last commit is not on the disk as a whole. It serves the state
+// before that commit, or, if that is not sound, what there is. Both count as a restored backup.
 func openBehind(path string, opts Options) (*Store, error) {
 	kept, err := stepBack(context.Background(), path, nil)
 	why := "the disk had not kept the last commit, and the state before it is served; the file as it was is " + kept
@@ -178,9 +178,9 @@ func openFile(path string, opts Options) (*bbolt.DB, error) {
 	return db, err
 }
 
-// openAhead is openBoth with a part of the address space set aside for the file
-// to grow into: to have more of it, bbolt waits for all readers and keeps new ones
-// and the writer waiting, and a backup reads for as long as the disk takes.
+// openAhead is openBoth, with address space set aside into which the file can grow. Without it,
+// bbolt has to wait for all readers when the file has grown, and keeps new readers and the
+// writer waiting. A backup reads for as long as the disk takes.
 func openAhead(path string, opts Options) (db *bbolt.DB, file *os.File, err error) {
 	db, file, err = openBoth(path, opts, mapAhead(opts.MaxSize))
 	if errors.Is(err, syscall.ENOMEM) { // somebody limits it
@@ -192,8 +192,8 @@ func openAhead(path string, opts Options) (db *bbolt.DB, file *os.File, err erro
 	return db, file, err
 }
 
-// mapAhead is how many bytes are mapped: no memory, and no room on the disk,
-// except where the file would become that large.
+// mapAhead returns how many bytes to map. Mapping takes no memory, and no room on the disk
+// until the file is that large.
 func mapAhead(maxSize int64) int {
 	ahead := int64(16 << 30)
 	switch {
@@ -208,9 +208,9 @@ func mapAhead(maxSize int64) int {
 	return int(ahead)
 }
 
-// mappable is how large the file of a 32-bit program may be; 0: any size. bbolt maps
-// a larger one with 2 GiB in one piece, which are not to be had of three beside a
-// heap, and has lost the map it had when it finds out.
+// mappable returns how large the file of a 32-bit program may be; 0: any size. bbolt maps a
+// larger file in one piece of 2 GiB. Of the address space of 3 GiB no such piece is left beside
+// a heap, and bbolt finds out only after it has given up the old mapping.
 func mappable() int64 {
 	if strconv.IntSize == 32 {
 		return 1 << 30
@@ -218,13 +218,13 @@ func mappable() int64 {
 	return 0
 }
 
-// openBoth returns bbolt's file too. Whoever closes the database closes it.
+// openBoth opens the database, and also returns its file. Closing the database closes the file.
 func openBoth(path string, opts Options, ahead int) (db *bbolt.DB, file *os.File, err error) {
 	return openMade(nil, path, opts, ahead)
 }
 
-// openMade is openBoth for a file that safefile has just made, unless made is nil.
-// bbolt makes none. An error closes made.
+// openMade is openBoth for a file that safefile has just made; nil if the file exists. bbolt
+// itself makes no file. After an error made is closed.
 func openMade(made *os.File, path string, opts Options, ahead int) (db *bbolt.DB, file *os.File, err error) {
 	defer func() {
 		if err != nil && made != nil {
@@ -265,8 +265,8 @@ func openMade(made *os.File, path string, opts Options, ahead int) (db *bbolt.DB
 	return db, file, err
 }
 
-// refusing makes an error of a panic: bbolt panics where pages are damaged that
-// it reads while opening.
+// refusing makes an error of a panic. bbolt panics if it reads damaged pages while it opens a
+// file.
 func refusing(err *error) {
 	switch p := recover().(type) {
 	case nil:
@@ -287,8 +287,8 @@ var (
 	errDangling = errors.New("it is a link")
 )
 
-// lockRefused reports whether the file system does not lock the file. bbolt returns
-// what flock does, and errors of the file itself with its path.
+// lockRefused reports whether the file system cannot lock the file. bbolt returns the error of
+// flock as it is, and errors about the file with its path.
 func lockRefused(err error) bool {
 	errno, bare := err.(syscall.Errno)
 	return bare && slices.Contains([]syscall.Errno{syscall.ENOLCK, syscall.EACCES, syscall.ENOTSUP, syscall.ENOSYS}, errno)
@@ -297,8 +297,8 @@ func lockRefused(err error) bool {
 // ErrInUse: another process has the file open.
 var ErrInUse = errors.New("in use by another process")
 
-// Unused returns ErrInUse if somebody has the file at path open, whatever is in
-// it.
+// Unused returns ErrInUse if a process has the file at path open. It does not look at the
+// content.
 func Unused(path string) error {
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: time.Second, ReadOnly: true})
 	if errors.Is(err, berrors.ErrTimeout) {
@@ -351,7 +351,7 @@ func openError(path string, err error) error {
 	return fmt.Errorf("open database %s: %w", abs, err)
 }
 
-// start checks the format, or lays it out in a new file, and starts the writer.
+// start checks the format, or writes the first rows of a new file, and starts the writer.
 func (s *Store) start() (err error) {
 	defer refusing(&err)
 	if err := s.secure(); err != nil {
@@ -411,7 +411,7 @@ func (s *Store) start() (err error) {
 	return err
 }
 
-// startWriter reads the log and begins to take events.
+// startWriter reads the log, and begins to take events.
 func (s *Store) startWriter() error {
 	tx, err := s.db.Begin(false)
 	if err != nil {
@@ -438,13 +438,13 @@ func (s *Store) startWriter() error {
 	return nil
 }
 
-// A fileMeta is what a transaction has to know of a file before it reads rows.
+// A fileMeta is what has to be known of a file before its rows can be read.
 type fileMeta struct {
 	store.Meta
 	state state
 }
 
-// readMeta reads it in a file of this format, or of one that can be brought to it.
+// readMeta reads the fileMeta of a file of this format, or of one that can be upgraded.
 func readMeta(tx *bbolt.Tx) (m fileMeta, err error) {
 	meta := tx.Bucket(bucketMeta.name)
 	if meta == nil {

@@ -15,12 +15,11 @@ import (
 // repairRounds bounds how often a file is repaired and checked again.
 const repairRounds = 50
 
-// Repair repairs what Examine calls repairable in the file at path, which nobody
-// has open: indices, counts and timers are made what the rows say, and bytes that
-// nothing refers to are removed. What is damaged ends as a server ends it that comes
-// across it: see delivery.Store. Nothing else is made or removed. A copy of the file is kept first. Each round of repairs is one
-// transaction and takes nothing for granted from the one before, so that a crash
-// does no harm. The report says what is left.
+// Repair repairs what Examine calls repairable in the file at path, which no process may have
+// open. It corrects indices, counters and timers by the rows, and removes bytes to which no row
+// refers. It ends what is damaged, as a server does that finds it: see delivery.Store. It makes
+// and removes nothing else. It keeps a copy of the file first. Each round is one transaction,
+// which checks everything anew, so a crash does no harm. The report says what is left.
 func Repair(ctx context.Context, path string, opts store.CheckOptions) (*store.Report, error) {
 	r := &store.Report{}
 	err := repairFile(ctx, path, r, opts)
@@ -75,8 +74,8 @@ func repair(ctx context.Context, db *bbolt.DB, r *store.Report, opts store.Check
 	return nil
 }
 
-// applyFixes writes what repairs a file, in the way of an event: what changes in
-// rows goes to the log.
+// applyFixes runs the functions that repair a file, as an event would: changes of rows go to
+// the log.
 func applyFixes(tx *bbolt.Tx, fixes []func(*store.Txn)) error {
 	f, log, err := snapshot(tx, delivery.DefaultLimits())
 	if err != nil {
@@ -88,8 +87,8 @@ func applyFixes(tx *bbolt.Tx, fixes []func(*store.Txn)) error {
 	return f.flush(log, func() int { return 0 })
 }
 
-// withFile has do look at a file that nobody else has open and whose pages hang
-// together. rows is how many it has.
+// withFile calls do with a file that no other process has open, after it has checked that its
+// pages are consistent. rows is how many rows the file has.
 func withFile(path string, readOnly bool, p *progress.Progress, do func(db *bbolt.DB, rows int64) error) error {
 	if err := present(path); err != nil {
 		return err

@@ -22,10 +22,9 @@ import (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// Beside the database lies a file that says what was revoked in it and removed from
-// it. A line is on the disk before its event is in the database, and stays when an
-// older copy of the database is put in its place: opening that carries all lines out.
-// The lines are text:
+// Beside the database lies a file that says what was revoked in it and removed from it. A line
+// is on the disk before its event is in the database. When an older copy of the database is put
+// in its place, the lines stay, and opening the copy carries them out. The lines are text:
 //
 //	welcomed-revoked 1 DATABASE BRANCH ORDER sum
 //	token TIME 0 ID sum
@@ -35,14 +34,14 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 //	void LINE sum
 //	until TIME sum
 //
-// DATABASE is the id of the database, BRANCH its restore epoch. ORDER is a number of the
-// sequence: in the first line that with which the branch began, in the others that of the
-// removal, which is of a device with a smaller one, and not of one that was made again
-// later. It says of any two branches which was first, see branchGap. back is a clock that was
-// put right: what has a number up to ORDER happened before TIME, whatever its line says.
-// void takes back a line whose event could not be committed. until is in copies only: they have what was
-// revoked before that time. The sum is the CRC-32C of what is in front of it, in
-// hexadecimal.
+// DATABASE is the id of the database, and BRANCH its restore epoch. ORDER is a number of the
+// sequence. In the first line it is the number with which the branch began. In other lines it
+// is the number of the removal: the removal concerns devices with smaller numbers, and no
+// device that was made again later. Numbers also say which of two branches came first, see
+// branchGap. A line back says that the clock was put right: what has a number up to ORDER
+// happened before TIME, whatever its own line says. A line void cancels a line whose event
+// could not be committed. Only copies have a line until: they have what was revoked before that
+// time. sum is the CRC-32C of what is in front of it, in hexadecimal.
 
 // RevokedSuffix is behind the name of the database in the name of that file.
 const RevokedSuffix = ".revoked"
@@ -119,7 +118,7 @@ func whole(line []byte) (string, bool) {
 	return string(line[:i]), err == nil && len(line)-i == 9 && uint32(sum) == crc32.Checksum(line[:i], castagnoli)
 }
 
-// Revoked is what was revoked in a database and removed from it, as a file says.
+// Revoked is what a file of revocations says.
 type Revoked struct {
 	Database string // its id
 	Branch   string // its restore epoch
@@ -134,7 +133,7 @@ type Revoked struct {
 	size  int64 // up to here the file is whole
 }
 
-// revocations are the lines, with the times put right.
+// revocations returns the lines, with times that were put right.
 func (v *Revoked) revocations() []store.Revocation {
 	right := slices.Clone(v.lines)
 	for i, r := range right {
@@ -148,8 +147,8 @@ func (v *Revoked) revocations() []store.Revocation {
 // errNotRevoked: the file is something else.
 var errNotRevoked = errors.New("it does not say what was revoked in a database")
 
-// ReadRevoked reads such a file. What stands behind its last whole line was not
-// finished and counts for nothing.
+// ReadRevoked reads such a file. It ignores what stands behind the last complete line, because
+// writing that was not finished.
 func ReadRevoked(r io.Reader) (*Revoked, error) {
 	b := bufio.NewReaderSize(r, longestRevoked)
 	line, err := b.ReadSlice('\n')
@@ -195,7 +194,7 @@ func parseHead(text string) (v *Revoked, ok bool) {
 	return &Revoked{Database: words[0], Branch: words[1], Begins: begins}, err == nil
 }
 
-// note notes a line.
+// note takes note of a line.
 func (v *Revoked) note(text string, void map[string]bool) {
 	kind, rest, _ := strings.Cut(text, " ")
 	switch kind {
@@ -237,7 +236,8 @@ func readRevoked(path string) (*Revoked, error) {
 	return v, nil
 }
 
-// RevokedPath is where the file beside a database is: beside what a link leads to.
+// RevokedPath returns the path of the file of a database. If db is a link, the file lies beside
+// the target.
 func RevokedPath(db string) string {
 	if file, err := filepath.EvalSymlinks(db); err == nil {
 		db = file
@@ -248,7 +248,7 @@ func RevokedPath(db string) string {
 // ReadRevokedOf reads the file beside a database; nil if there is none.
 func ReadRevokedOf(db string) (*Revoked, error) { return readRevoked(RevokedPath(db)) }
 
-// Merge adds what others say of the same database, each line once.
+// Merge adds the lines of other files of the same database, each line once.
 func (v *Revoked) Merge(others ...*Revoked) {
 	seen := make(map[store.Revocation]bool, len(v.lines))
 	for _, r := range v.lines {
@@ -264,7 +264,7 @@ func (v *Revoked) Merge(others ...*Revoked) {
 	}
 }
 
-// Without returns how many lines v has that other, which may be nil, has not.
+// Without returns how many lines v has that other does not have. other may be nil.
 func (v *Revoked) Without(other *Revoked) (n int) {
 	seen := map[store.Revocation]bool{}
 	if other != nil {
@@ -280,12 +280,12 @@ func (v *Revoked) Without(other *Revoked) (n int) {
 	return n
 }
 
-// Copy is what is kept elsewhere: what is known at a time.
+// Copy returns the file for another place: what is known at that time.
 func (v *Revoked) Copy(now time.Time) []byte {
 	return appendRevoked(v.text(), untilLine+" "+now.UTC().Format(revokedTime))
 }
 
-// WriteBeside puts the file beside a database, in the place of the one that is there.
+// WriteBeside writes the file beside a database, and replaces the one that is there.
 func (v *Revoked) WriteBeside(db string) error {
 	return safefile.Write(RevokedPath(db), safefile.Private, func(part *os.File) error {
 		_, err := part.Write(v.text())
@@ -305,9 +305,9 @@ func (v *Revoked) text() []byte {
 	return b
 }
 
-// shorten leaves out what is needed least, where there are very many lines: of the
-// removals of one device or user all but the last, so that what ended with the first
-// has ended with that, and then those that are very old.
+// shorten removes the least important lines if there are very many. Of the removals of one
+// device or user it keeps the last one, because that also ends everything that the others have
+// ended. Then it removes very old lines.
 func (v *Revoked) shorten(now time.Time) {
 	if len(v.lines) <= revokedMost {
 		return
@@ -333,8 +333,8 @@ func (v *Revoked) shorten(now time.Time) {
 	}
 }
 
-// A revokedFile is the file beside a database that is open. Callers that write at the
-// same time share a sync.
+// A revokedFile is the file of a database that is open. Callers that write at the same time
+// share a sync.
 type revokedFile struct {
 	path    string
 	changed chan struct{} // holds a token after a change
@@ -352,7 +352,7 @@ type revokedFile struct {
 	written func()       // in tests: called when lines are on the disk
 }
 
-// A revokedBatch is what is written at a time.
+// A revokedBatch has the lines that are written with one sync.
 type revokedBatch struct {
 	text       []byte
 	callers    int
@@ -361,12 +361,12 @@ type revokedBatch struct {
 	err        error
 }
 
-// errRevokedLost: the disk has failed, and what is in the file is not known.
+// errRevokedLost: the disk has failed, and nobody knows what is in the file.
 var errRevokedLost = errors.New("what was revoked could not be written down")
 
-// writingDown is an event that revokes something, and what was written down for it. The sync
-// is waited for before the writer, so that it keeps nobody else waiting; only who has
-// looked in vain too often writes inside.
+// writingDown is an event that revokes something, with the lines that were written for it. It
+// waits for the sync of the lines before it enters the writer, so that it keeps nobody else
+// waiting. Only an event whose looks were in vain too often writes its lines in the writer.
 type writingDown struct {
 	store   *Store
 	written []writtenLines
@@ -377,7 +377,7 @@ type writtenLines struct {
 	lines []store.Revocation
 }
 
-// write has lines on the disk when it returns nil.
+// write writes lines. When it returns nil they are on the disk.
 func (w *writingDown) write(lines []store.Revocation) error {
 	s := w.store
 	if err := s.checkPlace(); err != nil { // and so is that of the other file
@@ -393,7 +393,7 @@ func (w *writingDown) write(lines []store.Revocation) error {
 	return s.revokedLost(err)
 }
 
-// end takes back what was written down if nothing came of it.
+// end cancels the lines if the event was not carried out.
 func (w *writingDown) end(err error) error {
 	if err == nil || errors.Is(err, delivery.ErrNotFound) || errors.Is(err, delivery.ErrOutcomeUnknown) {
 		return err // where there was nothing to revoke, the line says nothing
@@ -406,8 +406,8 @@ func (w *writingDown) end(err error) error {
 	return err
 }
 
-// revokedLost ends the store if nobody knows what is in the file of revocations: the
-// next start reads it.
+// revokedLost ends the store if nobody knows what is in the file of revocations. The next start
+// reads the file.
 func (s *Store) revokedLost(err error) error {
 	if errors.Is(err, errRevokedLost) {
 		return s.writer.fail(fmt.Errorf("%w: %w; start again", delivery.ErrOutcomeUnknown, err))
@@ -415,8 +415,8 @@ func (s *Store) revokedLost(err error) error {
 	return err
 }
 
-// open takes over the file at path with what is in it, whose end may be torn, or makes
-// it anew.
+// open takes over the file at path, which has the lines of v and perhaps an unfinished end.
+// With anew it writes the file anew.
 func (f *revokedFile) open(v *Revoked, anew bool) (err error) {
 	f.lines, f.least = len(v.lines), len(v.lines)
 	if anew {
@@ -429,7 +429,7 @@ func (f *revokedFile) open(v *Revoked, anew bool) (err error) {
 	return errors.Join(f.file.Truncate(f.size), f.file.Sync())
 }
 
-// replace writes the file anew. The old one stays until that is on the disk.
+// replace writes the file anew. The old file stays until the new one is on the disk.
 func (f *revokedFile) replace(v *Revoked) error {
 	text := v.text()
 	err := safefile.Write(f.path, safefile.Private, func(part *os.File) error {
@@ -450,8 +450,8 @@ func (f *revokedFile) replace(v *Revoked) error {
 	return nil
 }
 
-// write appends lines. When it returns nil they are on the disk; ErrFull says that
-// none is in the file, and any other error that nobody knows.
+// write appends lines. When it returns nil they are on the disk. ErrFull means that none of
+// them is in the file. After any other error nobody knows.
 func (f *revokedFile) write(lines []store.Revocation) (*revokedBatch, error) {
 	f.mu.Lock()
 	if f.next == nil {
@@ -479,7 +479,7 @@ func (f *revokedFile) write(lines []store.Revocation) (*revokedBatch, error) {
 	return b, b.err
 }
 
-// append does not write past what failed.
+// append appends text, unless an append has failed before.
 func (f *revokedFile) append(text []byte) error {
 	if f.file == nil {
 		return delivery.ErrClosed
@@ -505,8 +505,8 @@ func (f *revokedFile) append(text []byte) error {
 	return fmt.Errorf("%w: %s", delivery.ErrDiskFull, f.path)
 }
 
-// putRight appends that the clock was. Where there is no room it stays in the database
-// alone, until that is opened again.
+// putRight appends that the clock was put right. If there is no room, only the database knows,
+// until it is opened again.
 func (f *revokedFile) putRight(b store.SetBack) error {
 	f.turn.Lock()
 	defer f.turn.Unlock()
@@ -520,7 +520,7 @@ func (f *revokedFile) putRight(b store.SetBack) error {
 	return err
 }
 
-// comeBack makes the file anew if somebody has removed or replaced it.
+// comeBack writes the file anew if somebody has removed or replaced it.
 func (f *revokedFile) comeBack() error {
 	named, err := os.Lstat(f.path)
 	if err == nil {
@@ -542,7 +542,7 @@ func (f *revokedFile) comeBack() error {
 	return nil
 }
 
-// read is for who has the turn.
+// read reads the file. Only the caller whose turn it is may call it.
 func (f *revokedFile) read() (*Revoked, error) {
 	if f.file == nil {
 		return nil, delivery.ErrClosed
@@ -550,7 +550,7 @@ func (f *revokedFile) read() (*Revoked, error) {
 	return ReadRevoked(io.NewSectionReader(f.file, 0, f.size))
 }
 
-// takeBack makes lines void that were written in b, because nothing came of them.
+// takeBack cancels lines that were written in b, because their event was not carried out.
 func (f *revokedFile) takeBack(b *revokedBatch, lines []store.Revocation) error {
 	f.turn.Lock()
 	defer f.turn.Unlock()
@@ -569,7 +569,7 @@ func (f *revokedFile) takeBack(b *revokedBatch, lines []store.Revocation) error 
 	return f.append(text)
 }
 
-// notify says that there is something new to copy.
+// notify says that the file has new lines to copy.
 func (f *revokedFile) notify() {
 	select {
 	case f.changed <- struct{}{}:
@@ -577,7 +577,7 @@ func (f *revokedFile) notify() {
 	}
 }
 
-// shorten makes the file anew when it has become twice as long.
+// shorten writes the file anew, with fewer lines, when it has become twice as long.
 func (f *revokedFile) shorten(now time.Time) error {
 	f.turn.Lock()
 	defer f.turn.Unlock()

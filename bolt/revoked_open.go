@@ -13,31 +13,31 @@ import (
 	"welcomed/store"
 )
 
-// A RevokedReport says what came of the file of revocations when the store was opened.
+// A RevokedReport says what opening the store has carried out of the file of revocations.
 type RevokedReport struct {
 	Lost            bool // there was none, although the database has had one
 	Damaged         int  // lines that could not be read
 	Tokens, Devices int  // that were valid in the database and were not any more
 }
 
-// Revoked says what came of the file beside the database when the store was opened.
+// Revoked returns what opening the store has carried out of the file of revocations.
 func (s *Store) Revoked() RevokedReport { return s.revokedReport }
 
-// RevokedNow is what the file beside the database says.
+// RevokedNow returns what the file of revocations says now.
 func (s *Store) RevokedNow() (*Revoked, error) {
 	s.revoked.turn.Lock()
 	defer s.revoked.turn.Unlock()
 	return s.revoked.read()
 }
 
-// RevokedChanged gets a value after what is in the file beside the database has changed.
+// RevokedChanged returns a channel that gets a value when the file of revocations has changed.
 func (s *Store) RevokedChanged() <-chan struct{} { return s.revoked.changed }
 
-// errRevokedOnly: there is no file, but still what says what was revoked in one.
+// errRevokedOnly: there is no database, but a file of revocations of one.
 var errRevokedOnly = errors.New("what was revoked in a database is there without it")
 
-// beginRevoked is for a store that has not begun to serve. What is only filled has no
-// such file.
+// beginRevoked reads the file of revocations before the store serves. A store that is only
+// filled has no such file.
 func (s *Store) beginRevoked() (*Revoked, error) {
 	if s.opts.fresh {
 		return nil, nil
@@ -45,9 +45,8 @@ func (s *Store) beginRevoked() (*Revoked, error) {
 	return s.carryOutRevoked()
 }
 
-// openRevoked has the file beside the database take lines. It is made anew where
-// something else than its end has to change. begins is the number with which the branch
-// of the database began.
+// openRevoked makes the file of revocations ready for lines. It writes the file anew if more
+// than its end has to change. begins is the number with which the branch of the database began.
 func (s *Store) openRevoked(v *Revoked) error {
 	if v == nil {
 		return nil
@@ -68,8 +67,9 @@ func (s *Store) openRevoked(v *Revoked) error {
 
 func sameBack(x, y store.SetBack) bool { return x.Given == y.Given && x.At.Equal(y.At) }
 
-// carryOutRevoked reads the file beside the database and carries out what the database
-// does not know: it is an older copy, or a crash came between the line and its commit.
+// carryOutRevoked reads the file of revocations, and carries out the lines that the database
+// does not know. There are such lines if the database is an older copy, or if a crash came
+// between a line and its commit.
 func (s *Store) carryOutRevoked() (*Revoked, error) {
 	id := s.Meta().ID
 	v, err := ReadRevokedOf(s.path)
@@ -94,15 +94,15 @@ func (s *Store) carryOutRevoked() (*Revoked, error) {
 	return v, err
 }
 
-// A RevokedPreview says what a database that is put in the place of a newer one would
-// find revoked.
+// A RevokedPreview says what a database would find revoked if it were put in the place of a
+// newer one.
 type RevokedPreview struct {
 	Database        string    // its id; empty: from before there were ids
 	SeenAt          time.Time // the latest time that it has seen
 	Tokens, Devices int       // that v would revoke
 }
 
-// Preview looks into the file at path, which nobody has open and MarkRestored has
+// Preview reads the file at path, which no process may have open and which MarkRestored has
 // checked. v may be nil.
 func Preview(path string, limits delivery.Limits, v *Revoked) (p RevokedPreview, err error) {
 	db, err := openFile(path, Options{LockTimeout: lockTimeout, readOnly: true})

@@ -31,17 +31,18 @@ var (
 	errNotSetAside = errors.New("the disk failed when blocks were set aside")
 )
 
-// A space is the room behind what is used of the file. Its blocks are set aside
-// before they are needed: on a disk that others fill too, a claim finds pages
-// to make room with. Where that is impossible, what the disk has free counts.
+// A space is the room behind the used part of the file. Its blocks are allocated before they
+// are needed. So a claim finds room for its pages although other programs fill the disk; a
+// claim makes room again. If the file system cannot allocate blocks, the free space of the disk
+// counts instead.
 type space struct {
 	file      *os.File
 	limit     int64 // of the file; 0: none
 	allocated int64 // up to here the file has its blocks
 }
 
-// behind returns how many bytes behind used are certain to be writable, after
-// trying to make them need. The only error is errNotSetAside.
+// behind returns how many bytes behind used can certainly be written. Before that it tries to
+// make them need. The only error is errNotSetAside.
 func (s *space) behind(used, need int64) (int64, error) {
 	if have := s.allocated - used; have >= need {
 		return have, nil
@@ -68,7 +69,7 @@ func (s *space) behind(used, need int64) (int64, error) {
 	return max(0, s.allocated-used), nil
 }
 
-// allocate sets blocks aside and makes the length of the file durable.
+// allocate allocates blocks, and makes the new length of the file durable.
 func (s *space) allocate(from, size int64) error {
 	err := allocate(s.file, from, size)
 	failed := errors.Is(err, syscall.EIO)
@@ -82,7 +83,7 @@ func (s *space) allocate(from, size int64) error {
 	return err
 }
 
-// headroom is what payloads leave free.
+// headroom is how much room payloads have to leave free.
 func (s *space) headroom() int64 {
 	_, total := diskSpace(s.file)
 	room := min(headroom, total/4)
@@ -92,9 +93,9 @@ func (s *space) headroom() int64 {
 	return room
 }
 
-// A payload is admitted while there is room for it twice, and the headroom
-// behind it, under the size limit and on the disk. What was admitted before to
-// the same transaction comes to admitted bytes.
+// hasRoom returns nil if a payload is admitted. Under the size limit and on the disk, there
+// has to be room for the payload twice, and for the headroom. admitted has the bytes that were
+// admitted to the same transaction before.
 func (c *committer) hasRoom(admitted, cost int) error {
 	if limit := c.store.opts.MaxSize; limit > 0 && c.store.room() < int64(2*(admitted+cost))+c.headroom {
 		return fmt.Errorf("%w: little is left of its %d bytes", delivery.ErrSizeLimit, limit)
@@ -112,8 +113,8 @@ func (c *committer) hasRoom(admitted, cost int) error {
 	return nil
 }
 
-// keepHeadroom sets aside what claims, settlements and sweeps need, if the disk
-// has it. An error has ended the store.
+// keepHeadroom allocates what claims, settlements and sweeps need, if the disk has it. If it
+// returns an error, the store has ended.
 func (c *committer) keepHeadroom() error {
 	if need := c.headroom - c.store.freeBytes(); need > 0 {
 		_, err := c.setAside(need)
@@ -122,8 +123,8 @@ func (c *committer) keepHeadroom() error {
 	return nil
 }
 
-// setAside returns how much room there is behind the file, after trying to make it
-// need. An error has ended the store.
+// setAside returns how much room there is behind the file. Before that it tries to make it
+// need. If it returns an error, the store has ended.
 func (c *committer) setAside(need int64) (int64, error) {
 	room, err := c.space.behind(c.store.fileSize.Load(), need)
 	if err != nil {
@@ -132,8 +133,8 @@ func (c *committer) setAside(need int64) (int64, error) {
 	return room, err
 }
 
-// room is how much more certainly fits under the size limit, in bytes: bbolt
-// has the file grow by more than it needs, and refuses if that does not fit.
+// room returns how many bytes more certainly fit under the size limit. bbolt makes the file
+// grow by more than it needs, and refuses if that does not fit.
 func (s *Store) room() int64 {
 	return s.opts.MaxSize - int64(s.db.AllocSize) - s.fileSize.Load() + s.freeBytes()
 }
@@ -154,9 +155,8 @@ func (s *Store) Stats(ctx context.Context) (stats delivery.Stats, err error) {
 	return stats, err
 }
 
-// noRoom reports whether a write was refused because the disk, a quota or the
-// size limit is reached. Of what fails when the file grows, bbolt keeps only the
-// words.
+// noRoom reports whether a write failed because the disk, a quota or the size limit is reached.
+// If the file could not grow, bbolt keeps only the text of the error.
 func noRoom(err error) bool {
 	if errors.Is(err, berrors.ErrMaxSizeReached) {
 		return true
@@ -169,7 +169,7 @@ func noRoom(err error) bool {
 	return false
 }
 
-// full calls a disk that is full what it is called elsewhere.
+// full turns the error of a full disk into the one that other layers know.
 func full(err error) error {
 	if err != nil && noRoom(err) {
 		return fmt.Errorf("%w: %w", delivery.ErrFull, err)
@@ -177,5 +177,5 @@ func full(err error) error {
 	return err
 }
 
-// unknownSpace is what is assumed of a disk that does not say.
+// unknownSpace is assumed of a file system that does not say how much is free.
 const unknownSpace = math.MaxInt64 / 4

@@ -6,8 +6,7 @@ import (
 	"syscall"
 )
 
-// diskSpace returns how many bytes are free and how many there are on the disk
-// of a file.
+// diskSpace returns how many bytes the disk of a file has free, and how many it has in all.
 func diskSpace(f *os.File) (free, total int64) {
 	var s syscall.Statfs_t
 	if err := retried(func() error { return syscall.Fstatfs(int(f.Fd()), &s) }); err != nil || s.Blocks == 0 {
@@ -16,7 +15,7 @@ func diskSpace(f *os.File) (free, total int64) {
 	return int64(s.Bavail) * int64(s.Bsize), int64(s.Blocks) * int64(s.Bsize)
 }
 
-// allocate gives the file its blocks in a range, and at least that length.
+// allocate allocates the blocks of a range of the file, and makes the file at least that long.
 func allocate(f *os.File, from, size int64) error {
 	err := retried(func() error { return syscall.Fallocate(int(f.Fd()), 0, from, size) })
 	if errors.Is(err, errors.ErrUnsupported) {

@@ -9,7 +9,7 @@ import (
 
 var keyState = []byte("state")
 
-// A state is the row that every commit writes.
+// A state is the row "state", which every commit writes.
 type state struct {
 	sequence uint64
 	merged   uint64    // pieces of the log before it are in their buckets

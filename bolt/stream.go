@@ -7,9 +7,9 @@ import (
 	berrors "go.etcd.io/bbolt/errors"
 )
 
-// Stream returns r, from which a copy of a database comes, as far as that can be one:
-// it has meta pages, and no more bytes than those say. What is not ends with an error
-// before it was written down.
+// Stream returns a reader of r, which should be a copy of a database. It checks the meta pages,
+// and that there are no more bytes than they say. It returns an error instead of bytes that
+// cannot be of such a copy.
 func Stream(r io.Reader) io.Reader { return &stream{from: r} }
 
 type stream struct {

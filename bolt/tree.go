@@ -10,8 +10,9 @@ import (
 	"welcomed/progress"
 )
 
-// What a page of a bbolt file begins with: its number 0, kind 8, entries 10,
-// further pages that belong to it 12. Entries of 16 bytes follow.
+// The header of a page of a bbolt file: its number at 0, its kind at 8, the number of its
+// entries at 10, and the number of further pages that belong to it at 12. Entries of 16 bytes
+// follow.
 const (
 	pageKind     = 8
 	pageCount    = 10
@@ -25,9 +26,9 @@ const (
 	metaFreelist = 32
 )
 
-// A tree walks through the pages of a file that may be torn. bbolt believes what
-// is in a page: in a file whose pages are not of one transaction it runs in a
-// circle until the memory is used up, or reads where nothing is mapped.
+// A tree walks through the pages of a file, which may be torn. bbolt trusts what a page says.
+// If pages of several transactions are mixed, it may loop until the memory is used up, or read
+// where nothing is mapped.
 type tree struct {
 	file  *os.File
 	pages uint64
@@ -36,7 +37,8 @@ type tree struct {
 	p     *progress.Progress
 }
 
-// checkTree returns how many rows the file at path has, if its pages hang together.
+// checkTree returns how many rows the file at path has. It returns an error if the pages are
+// not consistent.
 func checkTree(path string, p *progress.Progress) (rows int64, err error) {
 	if err := checkWhole(path); err != nil {
 		return 0, err
@@ -44,7 +46,7 @@ func checkTree(path string, p *progress.Progress) (rows int64, err error) {
 	return treeOf(path, p, false)
 }
 
-// treeOf is checkTree of the state before the last commit, or of the last one.
+// treeOf is checkTree, for the last commit or with before for the state before it.
 func treeOf(path string, p *progress.Progress, before bool) (rows int64, err error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -86,7 +88,8 @@ func torn(page uint64, what string) error {
 	return fmt.Errorf("%w: page %d %s, as in a copy that was made while it was written to", berrors.ErrInvalid, page, what)
 }
 
-// page reads a page with those that belong to it, none of which was seen before.
+// page reads a page, and the pages that belong to it. It returns an error if one of them was
+// seen before.
 func (t *tree) page(id uint64) ([]byte, error) {
 	head := make([]byte, entryBytes)
 	if id < 2 || id >= t.pages {
@@ -119,7 +122,7 @@ func (t *tree) visit(id uint64) error {
 	return t.entries(id, b)
 }
 
-// entries checks what is in a page, or in a small bucket inside of one.
+// entries checks the entries of a page, or of a small bucket that lies inside a page.
 func (t *tree) entries(id uint64, b []byte) error {
 	if len(b) < entryBytes {
 		return torn(id, "is cut off")
@@ -156,8 +159,7 @@ func (t *tree) entries(id uint64, b []byte) error {
 	return nil
 }
 
-// offset is where in an entry of a page it stands at how many bytes behind the entry
-// its key begins.
+// offset is where an entry of a page says how far behind the entry its key lies.
 func (t *tree) offset(page []byte) int {
 	if binary.NativeEndian.Uint16(page[pageKind:]) == kindBranch {
 		return 0
@@ -165,8 +167,8 @@ func (t *tree) offset(page []byte) int {
 	return 4
 }
 
-// branch checks an entry, from which on the page is given, and returns how far it
-// goes.
+// branch checks an entry of a branch page; entry begins there and goes to the end of the page.
+// It returns how far the entry's key reaches.
 func (t *tree) branch(id uint64, entry []byte) (size int, err error) {
 	at, key := uint64(binary.NativeEndian.Uint32(entry)), uint64(binary.NativeEndian.Uint32(entry[4:]))
 	if at+key > uint64(len(entry)) {
@@ -196,7 +198,7 @@ func (t *tree) leaf(id uint64, entry []byte) (int, error) {
 	return int(all), t.entries(id, bucket[entryBytes:])
 }
 
-// freelist checks the list of free pages: none of them is in use.
+// freelist checks the list of free pages: none of them may be in use.
 func (t *tree) freelist(id uint64) error {
 	b, err := t.page(id)
 	if err != nil {

@@ -17,19 +17,18 @@ import (
 	"welcomed/store"
 )
 
-// An Upgrade is what was done to a file of an older format when it was opened.
+// An Upgrade says what was done to a file of an older format when it was opened.
 type Upgrade struct {
 	From, To int
 	Copy     string // of the file as it was
 }
 
-// Upgraded returns what was done to the file when it was opened; false if it was
-// in this format already.
+// Upgraded returns what was done to the file when it was opened; false if it was in this format
+// already.
 func (s *Store) Upgraded() (Upgrade, bool) { return s.upgraded, s.upgraded.Copy != "" }
 
-// upgrade brings a file of an older format to this one, in one transaction, after
-// a copy was kept: until that is on the disk, and after any error, the file is
-// what it was.
+// upgrade keeps a copy of a file of an older format, and then brings it to this format in one
+// transaction. Until that is on the disk, and after any error, the file is as it was.
 func (s *Store) upgrade(meta store.Meta) (store.Meta, error) {
 	from := meta.Format
 	kept, err := keepCopy(s.db, fmt.Sprintf("%s.before-format-%d", s.path, store.FormatVersion))
@@ -69,9 +68,9 @@ func (s *Store) migrate(tx *bbolt.Tx) (store.Meta, error) {
 	return store.ReadMeta(&f.file)
 }
 
-// keepCopy keeps a copy of the file under the name path, with a number behind it
-// if another copy has that name, and returns the name. One of a start that was
-// interrupted is the same, and is not made again.
+// keepCopy keeps a copy of the file under the name path, and returns its name. If another copy
+// has that name, a number follows. If a start that was interrupted has left the same copy, it
+// is not made again.
 func keepCopy(db *bbolt.DB, path string) (kept string, err error) {
 	part := path + safefile.PartSuffix
 	defer os.Remove(part)
@@ -96,8 +95,8 @@ func keepCopy(db *bbolt.DB, path string) (kept string, err error) {
 	}
 }
 
-// copyDurably copies the pages to a file, which is on the disk when it returns,
-// and returns the hash of what it wrote.
+// copyDurably copies the pages to a file, and returns the hash of what it wrote when that is on
+// the disk.
 func copyDurably(db *bbolt.DB, path string) (sum []byte, err error) {
 	if size, free := sizeOf(db), freeBeside(path); free < size {
 		return nil, fmt.Errorf("%d bytes are needed for it beside the database, and the disk has %d left", size, free)
@@ -113,7 +112,7 @@ func copyDurably(db *bbolt.DB, path string) (sum []byte, err error) {
 	return sumOf(path)
 }
 
-// freeBeside is what the disk has left for the file at path.
+// freeBeside returns how much is free on the disk of the file at path.
 func freeBeside(path string) int64 {
 	dir, err := os.Open(filepath.Dir(path))
 	if err != nil {
@@ -124,7 +123,7 @@ func freeBeside(path string) int64 {
 	return free
 }
 
-// sizeOf is what the pages of a file come to.
+// sizeOf returns the size of all pages of a file.
 func sizeOf(db *bbolt.DB) (size int64) {
 	_ = db.View(func(tx *bbolt.Tx) error { size = tx.Size(); return nil })
 	return size

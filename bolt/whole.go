@@ -9,7 +9,7 @@ import (
 	berrors "go.etcd.io/bbolt/errors"
 )
 
-// The two meta pages of a bbolt file, each behind a page header.
+// The two meta pages of a bbolt file. The meta is behind the header of its page.
 const (
 	metaHeader = 16
 	metaMagic  = 0xED0CDAED
@@ -25,9 +25,9 @@ const (
 	metaChecksum = 56
 )
 
-// checkWhole refuses a file that is shorter than its newest meta page says, as
-// a copy that was interrupted is. bbolt would map it and die of a fault in the
-// middle of a request. A file that does not exist or is empty is whole.
+// checkWhole refuses a file that is shorter than its newest meta page says, for example a copy
+// that was interrupted. bbolt would map such a file, and the process would die of a fault in
+// the middle of a request. checkWhole accepts a file that does not exist or is empty.
 func checkWhole(path string) error {
 	f, err := os.Open(path)
 	if os.IsNotExist(err) {
@@ -54,8 +54,8 @@ func checkWhole(path string) error {
 	return t.freelist(number(meta[metaFreelist:]))
 }
 
-// newestMeta returns which of the first two pages has the meta that bbolt would
-// use, and that meta; nil if none is valid. The error says that pages have another size.
+// newestMeta returns the meta that bbolt would use, and on which of the first two pages it is;
+// nil if neither is valid. The error says that the file has pages of another size.
 func newestMeta(f *os.File) (page int, newest []byte, err error) {
 	head := make([]byte, 2*pageSize)
 	if n, err := f.ReadAt(head, 0); err != nil {
@@ -73,8 +73,8 @@ func newestMeta(f *os.File) (page int, newest []byte, err error) {
 	return page, newest, nil
 }
 
-// newestOf is newestMeta of the first two pages, which have our size. Of two metas of
-// one transaction bbolt uses the first.
+// newestOf is newestMeta for the first two pages, if they have our page size. If both metas are
+// of one transaction, bbolt uses the first.
 func newestOf(head []byte) (page int, newest []byte) {
 	for i := range 2 {
 		meta := head[i*pageSize+metaHeader:][:metaSize]
@@ -85,7 +85,7 @@ func newestOf(head []byte) (page int, newest []byte) {
 	return page, newest
 }
 
-// metaOf returns the meta of one of the first two pages, nil if it is not valid.
+// metaOf returns the meta of one of the first two pages; nil if it is not valid.
 func metaOf(f *os.File, page int) ([]byte, error) {
 	meta := make([]byte, metaSize)
 	if _, err := f.ReadAt(meta, int64(page)*pageSize+metaHeader); err != nil {
@@ -97,7 +97,7 @@ func metaOf(f *os.File, page int) ([]byte, error) {
 	return meta, nil
 }
 
-// validMeta reports whether bbolt takes a meta for one.
+// validMeta reports whether bbolt would accept a meta.
 func validMeta(meta []byte) bool {
 	sum := fnv.New64a()
 	sum.Write(meta[:metaChecksum])

@@ -2,5 +2,5 @@
 
 package bolt
 
-// whose says to whom a file belongs.
+// whose says to which user a file belongs.
 func whose(path string) string { return path + " belongs to somebody else" }

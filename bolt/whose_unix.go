@@ -9,8 +9,8 @@ import (
 	"syscall"
 )
 
-// whose says to whom the file at path belongs, or the directory that hides it or in
-// which it cannot be made.
+// whose says to which user the file at path belongs, or which directory hides it or does not
+// allow to make it.
 func whose(path string) string {
 	for {
 		info, err := os.Stat(path)

@@ -16,14 +16,12 @@ import (
 	"welcomed/store"
 )
 
-// lookEvery is how often a store whose file nobody asks for anything looks whether
-// it is what it has committed.
+// lookEvery is how often an idle store checks that its file is as it was committed.
 const lookEvery = time.Second
 
-// A witness is the meta page of the last commit of this process. No lock keeps a
-// program such as cp from writing to the file, so it is compared with what the file
-// has before anything is read, before anything is committed and before anything is
-// answered, and every lookEvery besides.
+// A witness is the meta page of the last commit of this process. No lock keeps a program such
+// as cp from writing to the file. So the witness is compared with the file before every read,
+// commit and answer, and every lookEvery.
 type witness struct {
 	id   uint64 // of the transaction
 	page int    // that the meta is in; the next commit writes the other one
@@ -33,7 +31,7 @@ type witness struct {
 // errNotLast: the newest meta page is of another transaction.
 var errNotLast = errors.New("is not the last one of the file")
 
-// bearWitness notes that transaction id was committed.
+// bearWitness notes the meta page of transaction id, which was committed.
 func (s *Store) bearWitness(id uint64) error {
 	head, err := s.readHead()
 	if err != nil {
@@ -62,8 +60,8 @@ func (s *Store) readHead() (head []byte, err error) {
 	return head, err
 }
 
-// unchanged ends the store if the file is not what was committed to it. bbolt
-// believes what it reads, and runs in a circle or reads where nothing is mapped.
+// unchanged ends the store if the file is not what this process committed. bbolt trusts what it
+// reads: it would loop, or read where nothing is mapped.
 func (s *Store) unchanged() error {
 	for {
 		w := s.witness.Load()
@@ -83,8 +81,8 @@ func (s *Store) unchanged() error {
 	}
 }
 
-// bears reports whether the meta pages are those of a commit: in the other one is
-// the commit before, or the one that is on its way.
+// bears reports whether the meta pages are those of a commit. The other page has the commit
+// before, or one that is being written.
 func (s *Store) bears(w *witness) (same bool, err error) {
 	s.headMu.RLock()
 	defer s.headMu.RUnlock()
@@ -105,8 +103,8 @@ func (s *Store) bears(w *witness) (same bool, err error) {
 	return same, err
 }
 
-// overwritten ends the store because somebody else has written to the file. bbolt
-// is not asked for anything any more: who is inside may never come back.
+// overwritten ends the store because another program has written to the file. bbolt is not
+// called any more: whoever is inside it may never return.
 func (s *Store) overwritten() error {
 	s.keepCommitted()
 	s.writer.lock()
@@ -114,7 +112,7 @@ func (s *Store) overwritten() error {
 		delivery.ErrOutcomeUnknown, s.path))
 }
 
-// A looker looks at the file again and again.
+// A looker checks the file again and again.
 type looker struct {
 	ended   chan struct{}
 	running sync.WaitGroup
@@ -147,7 +145,7 @@ func (l *looker) stop() {
 	}
 }
 
-// look does without bbolt, in which others may wait for ever.
+// look checks the file without bbolt, in which others may wait for ever.
 func (s *Store) look() {
 	if s.checkPlace() == nil && !s.writer.broken() {
 		_ = s.unchanged()
@@ -172,13 +170,12 @@ func (l *looker) misplaced(s *Store, why error) {
 	}
 }
 
-// committedSuffix is behind the name of the database in the name of a file that
-// says what was committed to it last, once somebody else has put another file in its
-// place or has written to it.
+// committedSuffix follows the name of the database in the name of a note. The note says what
+// was last committed to the database, if another program has replaced it or has written to it.
 const committedSuffix = ".last-commit"
 
-// keepCommitted leaves word for the next start, which may find an older copy: what
-// is on the shelves of that was handed out since.
+// keepCommitted writes that note for the next start, which may find an older copy. KeyPackages
+// on the shelves of such a copy have been handed out since.
 func (s *Store) keepCommitted() {
 	w := s.witness.Load()
 	// Where there is no directory any more, there will be another one.
@@ -188,7 +185,7 @@ func (s *Store) keepCommitted() {
 	})
 }
 
-// anotherState reports whether word was left that something else was in the file.
+// anotherState reports whether there is a note, and it says that the file had another state.
 func (s *Store) anotherState() (bool, error) {
 	text, err := os.ReadFile(s.path + committedSuffix)
 	if errors.Is(err, os.ErrNotExist) {
