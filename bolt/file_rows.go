@@ -153,6 +153,9 @@ func (f *fileRows) Next() uint64 {
 // Last implements store.Rows.
 func (f *fileRows) Last() uint64 { return f.state.sequence }
 
+// Settled implements store.Rows. It is of the snapshot; state may be of a later commit.
+func (f *fileRows) Settled() uint64 { return readU64(f.base(bucketMeta).get(keyState)) }
+
 // Raise implements store.Rows.
 func (f *fileRows) Raise(n uint64) { f.state.sequence = max(f.state.sequence, n) }
 

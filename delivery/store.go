@@ -169,6 +169,25 @@ type Store interface {
 	// again. The channel is never closed; stop ends the watch.
 	Watch(device DeviceID, owner TokenOwner) (wake <-chan struct{}, stop func())
 
+	// Events returns a page of events. They are durable, and in an order that is the same for
+	// every reader: events of one device are in the order of what they tell, others as
+	// their transactions have numbered them. Nothing is ever told in front of a place that a
+	// reader has read to: where several transactions write at a time, what is behind one
+	// that has not ended waits for it. What is missing is said, see EventGap. Of a user who
+	// was removed it tells nothing of before. It refuses with ErrBadCursor.
+	//
+	// No event is lost or told twice between catching up and going live: WatchEvents, then
+	// read pages until More is false, then receive and read on from Next.
+	Events(ctx context.Context, caller Caller, q EventQuery) (EventPage, error)
+
+	// WatchEvents returns a channel that receives after each commit of this process that may
+	// have added an event for a reader of user (empty: of all users), and when one can be
+	// read that had to wait for another transaction; and within a few seconds after one of
+	// another process. It also receives what Watch does of the removal of device, if its
+	// name is not empty, and of the tokens of owner. It may receive without a reason. The
+	// channel is never closed; stop ends the watch.
+	WatchEvents(user UserID, device string, owner TokenOwner) (wake <-chan struct{}, stop func())
+
 	// RatchetTree returns the ratchet tree that was posted with a Welcome that
 	// device was given. It refuses with ErrNotFound, ErrNotDelivered or ErrDamaged.
 	RatchetTree(ctx context.Context, caller Caller, device DeviceID, id WelcomeID) ([]byte, error)
@@ -619,6 +638,7 @@ type SweepResult struct {
 	ForgottenWelcomes   int
 	ForgottenKeyPackage int // tombstones
 	ForgottenDevices    int // removed, as they did not come back
+	ForgottenEvents     int
 }
 
 // Add adds what another sweep has done.
@@ -631,6 +651,7 @@ func (r *SweepResult) Add(o SweepResult) {
 	r.ForgottenWelcomes += o.ForgottenWelcomes
 	r.ForgottenKeyPackage += o.ForgottenKeyPackage
 	r.ForgottenDevices += o.ForgottenDevices
+	r.ForgottenEvents += o.ForgottenEvents
 }
 
 // Stats are what the database holds, whichever process is asked. Counts are of rows as written: what has had

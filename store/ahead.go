@@ -130,6 +130,12 @@ func (w *Wanted) posted(number uint64) {
 	w.begins(kindWelcomes, partKey(number, partRecipient), 0)
 }
 
+// source wants what (*Txn).known reads.
+func (w *Wanted) source(m *recipient) {
+	w.row(kindWelcomes, partKey(m.welcome, partHeader))
+	w.row(kindWelcomes, postedRecipientKey(m.recipientKey))
+}
+
 // delivery wants what (*Txn).delivery reads. A ratchet tree is given that is small.
 func (w *Wanted) delivery(m *recipient) {
 	w.row(kindWelcomes, partKey(m.welcome, partHeader))
@@ -666,6 +672,7 @@ func (t *Txn) aheadOfUserRemoval(user delivery.UserID) {
 		w.begins(kindNames, userPrefix(user), 0)
 		w.begins(kindGone, userPrefix(user), 0)
 		w.begins(kindOwners, ownerKey(owner, false), 0)
+		w.begins(kindEvents, userPrefix(user), 2) // whether there are any
 	})
 	t.ahead(func(w *Wanted) {
 		t.numbersIn(kindNames, userPrefix(user), w.device)
@@ -737,6 +744,7 @@ func (t *Txn) aheadOfAlarms(kind byte, due []timer) {
 				for _, m := range t.recipients(d, kind) {
 					if at := m.nextDue(); at.IsZero() || !at.After(t.sure) {
 						w.row(kindPosted, numberKey(m.welcome))
+						w.source(m)
 					}
 				}
 			}

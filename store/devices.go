@@ -61,6 +61,7 @@ type device struct {
 	dirty bool
 	level stockLevel // as last counted in the Totals
 	was   int        // overdue as last counted
+	had   int        // available as last told
 }
 
 // A stockLevel is the label under which the devices metric counts a device.
@@ -266,7 +267,7 @@ func (t *Txn) deviceByNumber(number uint64) *device {
 	}
 	d.fields(&coder{row: row, reads: true})
 	d.live.due, d.tombstones.due = d.live.set, d.tombstones.set
-	d.was = d.late()
+	d.was, d.had = d.late(), d.available
 	t.keep(d)
 	return d
 }
@@ -333,7 +334,8 @@ func (t *Txn) flushDevice(d *device) {
 		}
 	}
 	t.counted.overdue += int64(d.late() - d.was)
-	d.level, d.was, d.dirty = level, d.late(), false
+	t.tellOfStock(d)
+	d.level, d.was, d.had, d.dirty = level, d.late(), d.available, false
 	t.setAlarm(timerDevice, d, &d.live)
 	t.setAlarm(timerTombstones, d, &d.tombstones)
 
@@ -432,19 +434,19 @@ func (s *Store) RemoveDevice(ctx context.Context, caller delivery.Caller, id del
 		d := t.lastOf(id)
 		return d != nil && !(d.removed && t.removedAt(id).Equal(t.now))
 	}
-	return s.revoke(ctx, func(t *Txn) ([]Revocation, error) {
+	return s.revoke(ctx, func(t *Txn) (lines []Revocation, also bool, err error) {
 		t.aheadOfRemoval(id)
 		if err := t.permit(caller); err != nil {
 			if d := t.lastOf(id); caller.IsDevice(id) && (d == nil || d.removed) {
 				err = nil // its own removal is repeated
 			}
-			return nil, err
+			return nil, false, err
 		}
-		lines := t.tokensRevoked(t.tokenIDs(owner))
+		lines = t.tokensRevoked(t.tokenIDs(owner))
 		if remove(t) {
 			lines = append(lines, deviceRevoked(t, id))
 		}
-		return lines, nil
+		return lines, false, nil
 	}, func(t *Txn, lines []Revocation) error {
 		if t.permit(caller) != nil {
 			return ErrMoved
@@ -477,12 +479,12 @@ func (s *Store) RemoveUser(ctx context.Context, caller delivery.Caller, user del
 	if err := caller.Valid(); err != nil {
 		return err
 	}
-	return s.revoke(ctx, func(t *Txn) ([]Revocation, error) {
+	return s.revoke(ctx, func(t *Txn) (lines []Revocation, also bool, err error) {
 		t.aheadOfUserRemoval(user)
 		if err := t.permit(caller); err != nil {
-			return nil, err
+			return nil, false, err
 		}
-		lines := t.tokensRevoked(t.tokenIDs(owner))
+		lines = t.tokensRevoked(t.tokenIDs(owner))
 		for _, d := range t.userDevices(user) {
 			lines = append(lines, deviceRevoked(t, d.id))
 		}
@@ -490,7 +492,7 @@ func (s *Store) RemoveUser(ctx context.Context, caller delivery.Caller, user del
 		if again {
 			lines = append(lines, t.removed(UserRemoved, string(user)))
 		}
-		return lines, nil
+		return lines, t.hasEvents(user), nil
 	}, func(t *Txn, lines []Revocation) error {
 		if t.permit(caller) != nil {
 			return ErrMoved
@@ -501,6 +503,7 @@ func (s *Store) RemoveUser(ctx context.Context, caller delivery.Caller, user del
 			return ErrMoved
 		}
 		t.revokeTokens(owner)
+		t.hideEvents(user)
 		if again {
 			t.put(kindGone, userPrefix(user), appendNumber(numberKey(Millis(t.now)), t.next()))
 		}

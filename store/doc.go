@@ -30,6 +30,7 @@
 //	                time before which everything with a lower number has happened
 //	                "ahead" → the latest time that was written while a jump of the clock was
 //	                not believed, until that time has come or the clock was set back
+//	                "events_from" → the number up to which events are forgotten
 //	                "moved" → when it was exported for good; no server opens it after that
 //	                "summed_from" → number of the first Welcome whose rows have checksums, and
 //	                a checksum of that number; Welcomes from before version 5 have none
@@ -76,6 +77,11 @@
 //	reservations v  id of a reservation(8) kp → device, s: what it holds or has given back
 //	owners o        owner of a token, id → empty; the owner is user 0x00 device 0x00,
 //	                or a slash, the name of a service and 0x00
+//	events e        teller 0x00 number(6) → an event: kind, time, and what it tells; the teller
+//	                is a user, or the ID of another caller who has posted
+//	                user 0x00 → number: events of the user up to it are hidden
+//	feed f          number → time(6), teller: all events in their order; of a row that hides
+//	                events time(6), 0x00, user
 //
 // A checksum is the CRC-32C (Castagnoli) of the row's key and of the bytes between the checksum
 // before it, or the start of the row, and itself. The bytes of a KeyPackage need none, because

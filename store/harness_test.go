@@ -104,6 +104,7 @@ func (m *Memory) change(changes ...func(*Txn)) error {
 	if err != nil {
 		return err
 	}
+	defer m.end(r)
 	err = t.Run(func(t *Txn) error {
 		for _, change := range changes {
 			change(t)

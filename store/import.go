@@ -76,7 +76,7 @@ func (im *Importer) Add(line archive.Line) error {
 func (im *Importer) apply(more func(*Txn)) error {
 	var now importing
 	err := im.store.run(im.ctx, func(t *Txn) error {
-		now = im.importing
+		now, t.quiet = im.importing, true
 		i := &importTxn{Txn: t, importing: &now, head: im.Header, unchecked: im.Unchecked}
 		for _, line := range im.batch {
 			if err := i.record(line.Record); err != nil {
@@ -100,6 +100,7 @@ func (im *Importer) apply(more func(*Txn)) error {
 func (im *Importer) End() error {
 	return im.apply(func(t *Txn) {
 		t.raise(im.Header.Order)
+		t.forgetEvents(t.rows.Last()) // they stay behind
 		if im.Header.Shelves != archive.Keep {
 			t.put(KindMeta, keyRestored, []byte{1})
 		}

@@ -52,6 +52,8 @@ type keyPackage struct {
 	behind bool // the row lies behind the others of its part of the shelf
 	own    bool // it counted as retired
 	found  [2]delivery.ReservationID
+
+	handedOut bool // HandedOutAt was set
 }
 
 // givenBack stands in the key of a KeyPackage that was given back, in front of its number. So
@@ -189,6 +191,7 @@ func decodeKeyPackage(kind byte, number uint64, row []byte) *keyPackage {
 		}
 	}
 	k.was, k.stock, k.own, k.found = r.State, r.InStock(), r.CountsAsRetired(), k.reservations()
+	k.handedOut = !r.HandedOutAt.IsZero()
 	return k
 }
 
@@ -231,6 +234,7 @@ func (k *keyPackage) encode() []byte {
 // saveKeyPackage writes the row under the key where it belongs. It updates the counters and the
 // device's next due time.
 func (t *Txn) saveKeyPackage(d *device, k *keyPackage) {
+	t.tellOfKeyPackage(d, k)
 	t.countKeyPackage(d, k)
 	kind := k.rowKind()
 	if kind == rowTombstone && k.closed.IsZero() {
@@ -243,6 +247,7 @@ func (t *Txn) saveKeyPackage(d *device, k *keyPackage) {
 	t.put(kindDevices, d.rowFor(k), k.encode())
 	t.findByReservation(d, k, k.reservations())
 	k.stored, k.was, k.stock, k.row, k.behind, k.own = true, k.rec.State, k.rec.InStock(), kind, k.lies(), k.rec.CountsAsRetired()
+	k.handedOut = !k.rec.HandedOutAt.IsZero()
 	if kind == rowTombstone {
 		d.tombstones.at(k.nextDue(t.limits))
 	} else {

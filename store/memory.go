@@ -29,11 +29,19 @@ type Memory struct {
 	number  uint64    // the last that was given
 	commits int
 	stores  map[*MemoryStore]bool
+	open    map[*memoryRows]uint64 // the first number of each transaction that has one
+	late    []lateWake             // whom to wake when Settled has caught up
+}
+
+// A lateWake is a transaction that was committed before one that had a lower number.
+type lateWake struct {
+	number uint64
+	t      *Txn
 }
 
 // NewMemory returns an empty database.
 func NewMemory() *Memory {
-	m := &Memory{rows: memoryTrees{}, owned: make(map[Place]bool), stores: make(map[*MemoryStore]bool)}
+	m := &Memory{rows: memoryTrees{}, owned: make(map[Place]bool), stores: make(map[*MemoryStore]bool), open: make(map[*memoryRows]uint64)}
 	m.free = sync.NewCond(&m.mu)
 	for _, k := range Kinds {
 		m.rows[k] = btree.NewBTreeGOptions(func(a, b memoryRow) bool { return a.key < b.key }, btree.Options{NoLocks: true})
@@ -54,6 +62,7 @@ func (m *Memory) Copy() *Memory {
 // Change changes rows of a database on which no store is open.
 func (m *Memory) Change(fn func(Rows)) {
 	r := m.begin()
+	defer m.end(r)
 	fn(r)
 	m.rows = r.now
 }
@@ -92,6 +101,7 @@ type memoryRows struct {
 	seen    time.Time
 	totals  Totals
 	number  uint64 // the last that is known to be given
+	settled uint64
 	changed map[Place]bool
 	known   *memoryKnown // nil: nobody counts
 }
@@ -99,7 +109,44 @@ type memoryRows struct {
 func (m *Memory) begin() *memoryRows {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return &memoryRows{memory: m, was: m.rows.copy(), now: m.rows.copy(), seen: m.seen, totals: m.totals, number: m.number, changed: make(map[Place]bool)}
+	return &memoryRows{
+		memory: m, was: m.rows.copy(), now: m.rows.copy(), seen: m.seen, totals: m.totals, number: m.number, settled: m.settled(),
+		changed: make(map[Place]bool),
+	}
+}
+
+// settled is what Rows.Settled returns from now on, on mu.
+func (m *Memory) settled() uint64 {
+	settled := m.number
+	for _, first := range m.open {
+		settled = min(settled, first-1)
+	}
+	return settled
+}
+
+// end ends a transaction, whether or not it was committed.
+func (m *Memory) end(r *memoryRows) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.ended(r)
+}
+
+func (m *Memory) ended(r *memoryRows) {
+	delete(m.open, r)
+	settled := m.settled()
+	m.late = slices.DeleteFunc(m.late, func(l lateWake) bool {
+		if l.number > settled {
+			return false
+		}
+		m.wake(l.t)
+		return true
+	})
+}
+
+func (m *Memory) wake(t *Txn) {
+	for s := range m.stores {
+		s.Committed(t)
+	}
 }
 
 // Get implements Rows.
@@ -187,11 +234,17 @@ func (r *memoryRows) Next() uint64 {
 	defer r.memory.mu.Unlock()
 	r.memory.number++
 	r.number = r.memory.number
+	if r.memory.open[r] == 0 {
+		r.memory.open[r] = r.number
+	}
 	return r.number
 }
 
 // Last implements Rows.
 func (r *memoryRows) Last() uint64 { return r.number }
+
+// Settled implements Rows: it is below the first number of all that are open.
+func (r *memoryRows) Settled() uint64 { return r.settled }
 
 // Raise implements Rows.
 func (r *memoryRows) Raise(n uint64) {
@@ -356,6 +409,7 @@ func (s *MemoryStore) try(e *Event, owners map[Place]bool) error {
 	s.memory.lock(held)
 	defer s.memory.unlock(held)
 	r, t := s.begin()
+	defer s.memory.end(r)
 	looked := 0
 	err := t.Run(func(t *Txn) error {
 		if e.Look != nil {
@@ -453,8 +507,10 @@ func (m *Memory) commit(t *Txn, r *memoryRows) error {
 	m.totals.Add(t.Counted())
 	m.seen = t.Clock().Sure
 	m.commits++
-	for s := range m.stores {
-		s.Committed(t)
+	m.ended(r)
+	m.wake(t)
+	if r.number > m.settled() {
+		m.late = append(m.late, lateWake{r.number, t})
 	}
 	return nil
 }

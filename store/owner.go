@@ -11,8 +11,8 @@ type Place struct {
 // OwnerOf returns the place that a transaction has to lock before it changes the row at key, in
 // an engine in which several transactions write at a time. row is the row before the change.
 // OwnerOf returns false if no lock is needed: a row of an index that is only inserted, where no
-// other transaction inserts one, and the bytes of a KeyPackage, which are only inserted and
-// deleted.
+// other transaction inserts one, and the bytes of a KeyPackage and events, which are only
+// inserted and deleted.
 //
 // The owner of a device's rows is its first row. The owner of a Welcome's rows is the row of
 // its state. The owner of a row of an index is the owner of the row to which it leads. A
@@ -39,7 +39,11 @@ func OwnerOf(k *Kind, key, row []byte) (Place, bool) {
 			id = id[bytes.IndexByte(id, 0)+1:]
 		}
 		return Place{kindTokens, string(id)}, true
-	case kindKeyPackages:
+	case kindEvents:
+		if bytes.IndexByte(key, 0) < len(key)-1 { // an event, and not what a user has hidden
+			return Place{}, false
+		}
+	case kindKeyPackages, kindFeed:
 		return Place{}, false
 	}
 	return Place{k, string(key)}, true

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"welcomed/delivery"
+	"welcomed/mls"
 )
 
 // indexBytes is the size of a place in secrets[] in keys: 16 million recipients.
@@ -37,8 +38,10 @@ type recipient struct {
 	recipientKey
 	rec   delivery.RecipientRecord // without PostedAt, which is the Welcome's
 	kp    keyPackageKey
-	size  int64  // as delivered
-	order uint64 // in the sequence: when it was given last; while pending, when it was released
+	size  int64             // as delivered
+	order uint64            // in the sequence: when it was given last; while pending, when it was released
+	from  *source           // nil: see known
+	ref   mls.KeyPackageRef // likewise
 
 	stored   bool
 	was      delivery.WelcomeState
@@ -125,6 +128,7 @@ func (m *recipient) encode() []byte {
 // saveRecipient writes the row under the key where it belongs. It updates the counters and the
 // device's next due time.
 func (t *Txn) saveRecipient(d *device, m *recipient) {
+	t.tellOfRecipient(d, m)
 	t.countRecipient(d, m)
 	was, is := recipientKind(m.was), recipientKind(m.rec.State)
 	if m.stored && was != is {

@@ -53,6 +53,7 @@ func (s *Store) RestoredAt(ctx context.Context) (at time.Time, err error) {
 func (s *Store) retireShelves(ctx context.Context) error {
 	for from := []byte{}; from != nil; {
 		err := s.run(ctx, func(t *Txn) error {
+			t.quiet = true // whoever reads events is told of the restore
 			from = t.retireShelvesFrom(from)
 			if from == nil {
 				t.del(KindMeta, keyRestored)

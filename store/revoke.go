@@ -12,13 +12,14 @@ import (
 )
 
 // revoke runs an event that revokes something. look returns the lines that say so in the file
-// of revocations; none if the event changes nothing. apply returns ErrMoved if it finds
-// something else to revoke than the lines say.
-func (s *Store) revoke(ctx context.Context, look func(*Txn) ([]Revocation, error), apply func(*Txn, []Revocation) error) error {
+// of revocations, and whether the event also changes something else. apply returns ErrMoved if
+// it finds something else to revoke than the lines say.
+func (s *Store) revoke(ctx context.Context, look func(*Txn) (lines []Revocation, also bool, err error), apply func(*Txn, []Revocation) error) error {
 	e := &Event{}
 	e.Look = func(t *Txn) (changes bool, err error) {
-		e.Revokes, err = look(t)
-		if changes = err == nil && len(e.Revokes) > 0; changes && t.clock.Impossible {
+		lines, also, err := look(t)
+		e.Revokes = lines
+		if changes = err == nil && (also || len(lines) > 0); changes && t.clock.Impossible {
 			err = t.clock.Doubt()
 		}
 		return changes, err

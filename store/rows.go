@@ -25,13 +25,16 @@ var (
 	kindRefs         = &Kind{Code: 'r', Name: "refs"}
 	kindTimers       = &Kind{Code: 't', Name: "timers"}
 	kindReservations = &Kind{Code: 'v', Name: "reservations"}
+
+	kindEvents = &Kind{Code: 'e', Name: "events"}
+	kindFeed   = &Kind{Code: 'f', Name: "feed"}
 )
 
 // Kinds has all kinds of rows.
 var Kinds = [...]*Kind{
 	KindMeta, kindKeyPackages, kindWelcomes,
 	kindTokens, kindDevices, kindGone, kindWelcomeIDs, kindIdempotency, kindNames, kindOwners, kindPosted, kindRefs, kindTimers,
-	kindReservations,
+	kindReservations, kindEvents, kindFeed,
 }
 
 // Rows is how a transaction reads and changes the rows of an engine. A key is only valid during
@@ -53,6 +56,14 @@ type Rows interface {
 	// and not higher than the next.
 	Next() uint64
 	Last() uint64
+	// Settled returns a number up to which the rows that are seen will not change any more by
+	// what others insert: each transaction that was given a number at or below it is seen, or
+	// will never commit. It never goes back. With one writer it is the last number that was
+	// given to what is seen. With several it is below the first that an open transaction has
+	// or may have, of whichever process; a database may know that by a row or a lock for each
+	// open transaction, taken before its first number. Where it stays behind what was
+	// committed, the engine calls Committed once more when it has caught up.
+	Settled() uint64
 	// Raise has all numbers that are given from now on be higher than n.
 	Raise(n uint64)
 

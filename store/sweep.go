@@ -35,7 +35,7 @@ func (s *Store) Sweep(ctx context.Context) (result delivery.SweepResult, err err
 	for _, w := range sweepers {
 		errs = append(errs, s.sweepAll(ctx, w, &result))
 	}
-	errs = append(errs, s.sweepIdle(ctx, &result))
+	errs = append(errs, s.sweepIdle(ctx, &result), s.sweepEvents(ctx, &result))
 	return result, errors.Join(errs...)
 }
 

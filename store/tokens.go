@@ -130,9 +130,9 @@ func (s *Store) RevokeToken(ctx context.Context, within delivery.TokenOwner, id 
 		}
 		return token, nil
 	}
-	return s.revoke(ctx, func(t *Txn) ([]Revocation, error) {
-		_, err := find(t)
-		return t.tokensRevoked([]string{id}), err
+	return s.revoke(ctx, func(t *Txn) (lines []Revocation, also bool, err error) {
+		_, err = find(t)
+		return t.tokensRevoked([]string{id}), false, err
 	}, func(t *Txn, _ []Revocation) error {
 		token, err := find(t)
 		if err == nil {

@@ -29,6 +29,8 @@ type Txn struct {
 	devices    map[uint64]*device    // loaded, written back by flush
 	woken      []delivery.DeviceID   // may have a new Welcome, or were removed
 	revoked    []delivery.TokenOwner // some of whose tokens are gone
+	tellers    []string              // who has new events, see tell
+	quiet      bool                  // nothing that it does is told as an event
 }
 
 // Begin makes t a transaction over rows. seen is the latest time that the database has seen.

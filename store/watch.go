@@ -6,11 +6,13 @@ import (
 	"welcomed/delivery"
 )
 
-// watches has the devices and the owners of tokens that are watched.
+// watches has what is watched: devices, owners of tokens, and tellers of events. The empty
+// teller stands for all of them.
 type watches struct {
 	mu      sync.Mutex
 	devices watched[delivery.DeviceID]
 	owners  watched[delivery.TokenOwner]
+	tellers watched[string]
 }
 
 // watched has the channels of the watchers of each thing.
@@ -18,15 +20,28 @@ type watched[K comparable] map[K]map[chan struct{}]struct{}
 
 // Watch implements delivery.Store.
 func (s *Store) Watch(device delivery.DeviceID, owner delivery.TokenOwner) (<-chan struct{}, func()) {
-	return s.watches.add(device, owner)
+	return s.watches.add(device, owner, nil)
 }
 
-func (w *watches) add(device delivery.DeviceID, owner delivery.TokenOwner) (<-chan struct{}, func()) {
+// WatchEvents implements delivery.Store.
+func (s *Store) WatchEvents(user delivery.UserID, device string, owner delivery.TokenOwner) (<-chan struct{}, func()) {
+	teller := string(user)
+	return s.watches.add(delivery.DeviceID{User: user, Name: device}, owner, &teller)
+}
+
+// add watches a device if it has a name, an owner if there is one, and whose events are told
+// unless teller is nil.
+func (w *watches) add(device delivery.DeviceID, owner delivery.TokenOwner, teller *string) (<-chan struct{}, func()) {
 	// One token is enough: a waiter that is woken looks at everything.
 	c := make(chan struct{}, 1)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.devices.add(device, c)
+	if device.Name != "" {
+		w.devices.add(device, c)
+	}
+	if teller != nil {
+		w.tellers.add(*teller, c)
+	}
 	if owner != (delivery.TokenOwner{}) {
 		w.owners.add(owner, c)
 	}
@@ -35,6 +50,9 @@ func (w *watches) add(device delivery.DeviceID, owner delivery.TokenOwner) (<-ch
 		defer w.mu.Unlock()
 		w.devices.remove(device, c)
 		w.owners.remove(owner, c)
+		if teller != nil {
+			w.tellers.remove(*teller, c)
+		}
 	}
 }
 
@@ -68,12 +86,16 @@ func (w watched[K]) wake(keys []K) {
 
 // Committed wakes the watchers of what a transaction has changed. The engine calls it when the
 // transaction is durable.
-func (s *Store) Committed(t *Txn) { s.watches.wake(t.woken, t.revoked) }
+func (s *Store) Committed(t *Txn) { s.watches.wake(t.woken, t.revoked, t.tellers) }
 
-// wake wakes the watchers of devices, and the watchers of owners whose tokens were revoked.
-func (w *watches) wake(devices []delivery.DeviceID, owners []delivery.TokenOwner) {
+// wake wakes the watchers of devices, of owners whose tokens were revoked, and of events.
+func (w *watches) wake(devices []delivery.DeviceID, owners []delivery.TokenOwner, tellers []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.devices.wake(devices)
 	w.owners.wake(owners)
+	w.tellers.wake(tellers)
+	if len(tellers) > 0 {
+		w.tellers.wake([]string{""})
+	}
 }

@@ -133,6 +133,14 @@ func (all processes) Claim(ctx context.Context, caller delivery.Caller, device d
 	return all.any().Claim(ctx, caller, device, opts)
 }
 
+func (all processes) Events(ctx context.Context, caller delivery.Caller, q delivery.EventQuery) (delivery.EventPage, error) {
+	return all.any().Events(ctx, caller, q)
+}
+
+func (all processes) WatchEvents(user delivery.UserID, device string, owner delivery.TokenOwner) (<-chan struct{}, func()) {
+	return all.any().WatchEvents(user, device, owner)
+}
+
 func (all processes) RatchetTree(ctx context.Context, caller delivery.Caller, device delivery.DeviceID, id delivery.WelcomeID) ([]byte, error) {
 	return all.any().RatchetTree(ctx, caller, device, id)
 }

@@ -77,6 +77,7 @@ var chapters = []struct {
 	{"Concurrency", concurrencyPromises},
 	{"Sweeping", sweepingPromises},
 	{"Damage", damagePromises},
+	{"Events", eventPromises},
 }
 
 // Run tests the stores that are kept in the fixtures of newFixture, of which
