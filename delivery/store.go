@@ -457,7 +457,8 @@ const (
 	// DeviceUnknown: the device was named, and was removed or never published.
 	DeviceUnknown DeviceReserveStatus = "unknown_device"
 	// DeviceGivenBack: a repeated request was handed a KeyPackage the first time and has
-	// given it back since; somebody else may hold it.
+	// given it back since, so that somebody else may hold it; or Give has given it to
+	// another device.
 	DeviceGivenBack DeviceReserveStatus = "given_back"
 	// DeviceIdle: the device was not seen for MaxIdle, so it is left out.
 	DeviceIdle DeviceReserveStatus = "idle"

@@ -197,7 +197,7 @@ func (r *reservation) takeFrom(t *Txn, from *reserveDevice, lastResort, dry bool
 // be damaged by now.
 func (r *reservation) fetch(t *Txn) {
 	t.aheadOfBytes(r.answer)
-	takeBack(&r.answer, delivery.DeviceDamaged, func(d *delivery.ReservedDevice) bool {
+	takeBack(&r.answer, delivery.DeviceDamaged, func(_ delivery.UserID, d *delivery.ReservedDevice) bool {
 		owner, k := t.refOwner(d.KeyPackage.Ref)
 		if k == nil {
 			return false
@@ -212,7 +212,7 @@ func (r *reservation) fetch(t *Txn) {
 
 // takeBack removes from an answer the KeyPackages for which gone returns true, and gives their
 // devices the status why.
-func takeBack(answer *delivery.Reservation, why delivery.DeviceReserveStatus, gone func(*delivery.ReservedDevice) bool) {
+func takeBack(answer *delivery.Reservation, why delivery.DeviceReserveStatus, gone func(delivery.UserID, *delivery.ReservedDevice) bool) {
 	for i := range answer.Users {
 		u := &answer.Users[i]
 		served, taken := 0, 0
@@ -221,7 +221,7 @@ func takeBack(answer *delivery.Reservation, why delivery.DeviceReserveStatus, go
 			if d.KeyPackage == nil {
 				continue
 			}
-			if gone(d) {
+			if gone(u.User, d) {
 				d.Status, d.KeyPackage = why, nil
 				taken++
 			} else {
@@ -511,12 +511,12 @@ func (t *Txn) repeatedReservation(r idempotency, row []byte) (*delivery.Reservat
 	return &answer, nil
 }
 
-// withoutGivenBack removes from an answer the KeyPackages that were given back since: somebody
-// else may hold them.
+// withoutGivenBack removes from an answer the KeyPackages that were given back since, because
+// somebody else may hold them, or that were given to another device.
 func (t *Txn) withoutGivenBack(answer *delivery.Reservation) {
-	takeBack(answer, delivery.DeviceGivenBack, func(d *delivery.ReservedDevice) bool {
-		_, k := t.refOwner(d.KeyPackage.Ref)
-		return !k.rec.LastResort && k.rec.Reservation != answer.ID
+	takeBack(answer, delivery.DeviceGivenBack, func(user delivery.UserID, d *delivery.ReservedDevice) bool {
+		owner, k := t.refOwner(d.KeyPackage.Ref)
+		return owner.id != delivery.DeviceID{User: user, Name: d.Device} || !k.rec.LastResort && k.rec.Reservation != answer.ID
 	})
 }
 

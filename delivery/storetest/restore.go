@@ -127,6 +127,14 @@ var restorePromises = []promise{
 		w.first(phone, w.send(bob, k))
 		_, err := w.store.Publish(w.ctx, self(dave), dave, []kp{k})
 		w.publishRefused(err, delivery.ErrNotYours, map[int]delivery.ItemCode{0: delivery.ItemNotYours})
+
+		last := w.one(dave, mlstest.LastResort())
+		w.must(w.store.Withdraw(w.ctx, self(dave), dave, own.Ref))
+		req := delivery.ReserveRequest{Devices: []delivery.DeviceID{dave}, IdempotencyKey: "again"}
+		same(w, "handed out", w.reserve(bob, req).Users[0].Devices[0].Status, delivery.DeviceLastResort)
+		w.must(w.store.Give(w.ctx, delivery.Operator(), phone, last.Ref))
+		repeated := w.reserve(bob, req).Users[0].Devices[0]
+		same(w, "handed out again", repeated, delivery.ReservedDevice{Device: dave.Name, Status: delivery.DeviceGivenBack})
 		w.refused(w.store.Give(w.ctx, delivery.Operator(), phone, keyPackage().Ref), delivery.ErrNotFound)
 	}},
 }

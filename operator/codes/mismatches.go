@@ -44,7 +44,7 @@ var mismatches = map[string]Mismatch{
 		"a device lost its keys: it was restored, or set up anew, and must sync its inventory so that no more of the old ones are handed out."},
 	string(delivery.StatusRejected): {"the device could not open the Welcome",
 		"ask the server to explain such a user: it says what the device gave as the reason."},
-	string(delivery.DeviceGivenBack): {"the adder has given its KeyPackage back since",
+	string(delivery.DeviceGivenBack): {"its KeyPackage was given back since, by the adder or to another device",
 		"reserve again, with another Idempotency-Key."},
 
 	// Of reservations.

@@ -691,7 +691,7 @@ func (b *book) repeated(first delivery.Reservation) delivery.Reservation {
 				continue
 			}
 			k := b.find(d.KeyPackage.Ref)
-			if k != nil && !k.item.LastResort && k.reservation != first.ID {
+			if k != nil && (k.owner != delivery.DeviceID{User: u.User, Name: d.Device} || !k.item.LastResort && k.reservation != first.ID) {
 				u.Devices[j].Status, u.Devices[j].KeyPackage = delivery.DeviceGivenBack, nil
 				given++
 			} else if k != nil && (k.damaged || k.dropped) {
