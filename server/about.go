@@ -20,23 +20,23 @@ type aboutJSON struct {
 	Ready        bool              `json:"ready"`
 }
 
-// proxyJSON is what a proxy between a client and this server has to allow.
+// proxyJSON says what a proxy between a client and this server has to allow.
 type proxyJSON struct {
 	ResponseSeconds int64 `json:"response_seconds"` // from a request to the first byte of its answer
 	RequestBytes    int64 `json:"request_bytes"`    // of a body
 	HeaderBytes     int   `json:"header_bytes"`     // of a request
 }
 
-// beyondTheWait is how long a claim may take to be answered once its wait is over.
+// beyondTheWait is how long the answer to a claim may take after its wait is over.
 const beyondTheWait = 15 * time.Second
 
-// identifiersJSON says what a user id and a device id may be.
+// identifiersJSON says which texts can be a user id or a device id.
 type identifiersJSON struct {
 	MaxBytes int    `json:"max_bytes"`
 	Pattern  string `json:"pattern"` // of ECMA-262
 }
 
-// budgetsJSON are what callers may take, where there is authentication.
+// budgetsJSON has the budgets of callers. There are none without authentication.
 type budgetsJSON struct {
 	Caller  budgetJSON      `json:"caller"`
 	Pair    budgetJSON      `json:"pair"`
@@ -56,8 +56,8 @@ type storeBudgetJSON struct {
 	PerHour int `json:"bytes_per_hour"`
 }
 
-// limitsJSON are the limits that a client can run into. A size is in bytes and a time
-// in seconds, and its name says so.
+// limitsJSON has the limits that a client can reach. A size is in bytes and a time in seconds,
+// and its name says so.
 type limitsJSON struct {
 	KeyPackagesPerPublish int   `json:"key_packages_per_publish"`
 	PublicationBytes      int   `json:"publication_bytes"`

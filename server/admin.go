@@ -14,8 +14,7 @@ import (
 	"welcomed/operator/status"
 )
 
-// Admin returns the handler of the listener for those who run the server. It
-// only reads.
+// Admin returns the handler of the admin listener, for operators. It changes nothing.
 func (s *Server) Admin() http.Handler {
 	router := httprouter.New()
 	router.RedirectTrailingSlash, router.RedirectFixedPath = false, false
@@ -42,8 +41,8 @@ func (s *Server) Admin() http.Handler {
 	return refuseRebound(s.requireToken(router))
 }
 
-// refuseRebound keeps out a web page whose name resolves to this machine (DNS
-// rebinding): whoever comes over loopback has to say so in Host.
+// refuseRebound refuses requests over loopback whose Host does not name this machine. They come
+// from a web page whose name resolves to this machine (DNS rebinding).
 func refuseRebound(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok && loopbackHost(local.String()) && !loopbackHost(r.Host) {
@@ -54,9 +53,9 @@ func refuseRebound(next http.Handler) http.Handler {
 	})
 }
 
-// requireToken keeps out who does not show the token, as a bearer token or as
-// the password of anybody. Health checks carry none, and /livez and /readyz say
-// little.
+// requireToken refuses requests without the admin token. It can be a bearer token, or the
+// password of any user name. Health checks have no token, and /livez and /readyz say little, so
+// they are open.
 func (s *Server) requireToken(next http.Handler) http.Handler {
 	if s.options.AdminToken == "" {
 		return next
@@ -88,8 +87,8 @@ func shownToken(r *http.Request) string {
 
 const profilesPath = "/debug/pprof/"
 
-// profile answers with a profile. One that takes a while gets its time: package
-// pprof adds it to the time that an answer has.
+// profile answers with a profile. A profile may take a while; package pprof extends the
+// deadline of its answer.
 func profile(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	switch strings.TrimPrefix(r.URL.Path, profilesPath) {
@@ -106,7 +105,7 @@ func profile(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// alive fails when only a restart helps, and says why.
+// alive fails if only a restart helps, and says why.
 func (s *Server) alive(w http.ResponseWriter, r *http.Request) {
 	if closed(s.store.Failed()) {
 		s.ready(w, r)
@@ -115,7 +114,7 @@ func (s *Server) alive(w http.ResponseWriter, r *http.Request) {
 	plain(w, http.StatusOK, "ok\n")
 }
 
-// ready asks the store.
+// ready answers whether the store is ready.
 func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 	failed := closed(s.store.Failed())
 	if closed(s.draining) && !failed {

@@ -8,7 +8,7 @@ import (
 	"welcomed/server/admission"
 )
 
-// What clients and those who run the server set and are told of package admission.
+// Types of package admission that options and operators use.
 type (
 	Budget          = admission.Budget
 	Budgets         = admission.Budgets
@@ -18,23 +18,23 @@ type (
 	Load            = admission.Load
 )
 
-// DefaultBudgets let somebody create two groups of 5,000 devices within an hour.
+// DefaultBudgets allow one user to create two groups of 5,000 devices within an hour.
 func DefaultBudgets() Budgets { return admission.DefaultBudgets() }
 
 // DefaultCaps are for a machine with a gigabyte of memory.
 func DefaultCaps() Caps { return admission.DefaultCaps() }
 
-// AllCaps are all of them.
+// AllCaps has all caps.
 var AllCaps = admission.AllCaps
 
-// Load returns what clients take now.
+// Load returns what clients take of the server now.
 func (s *Server) Load() Load {
 	load := s.capacity.Load()
 	load.Connections = s.connections.Count()
 	return load
 }
 
-// enter lets a request in whose caller is not known yet.
+// enter admits a request whose caller is not known yet.
 func (s *Server) enter(r *request) error {
 	r.usage = s.capacity.Usage(s.addressParty(r.client), memoryParty(r))
 	if n := countHeaders(r.Header); n > s.caps.Headers {
@@ -51,11 +51,11 @@ func countHeaders(h http.Header) int {
 	return n
 }
 
-// identified counts the request for its caller, now that it is known.
+// identified counts the request for its caller, who is known now.
 func (s *Server) identified(r *request) error { return r.usage.Identify(r.caller.ID(), memoryParty(r)) }
 
-// addressParty is for whom a request without a caller counts: its address, but
-// nobody where many clients have the same one.
+// addressParty is the party for which a request without a caller counts: its address. It is
+// empty for an address that many clients share.
 func (s *Server) addressParty(client netip.Addr) string {
 	if s.shared(client) {
 		return ""
@@ -63,8 +63,9 @@ func (s *Server) addressParty(client netip.Addr) string {
 	return " " + admission.AddressBlock(client).String() // no id has a space in it
 }
 
-// memoryParty is whose memory a request takes. Without a caller a user's own
-// paths are apart from what has no user, which is where large bodies go.
+// memoryParty is the party whose share of the memory a request takes. Without a caller, paths
+// of one user have a party of their own, apart from paths without a user, which have the large
+// bodies.
 func memoryParty(r *request) string {
 	if r.caller.ID() != "" {
 		return r.caller.ID()

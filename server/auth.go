@@ -20,11 +20,11 @@ const (
 	NoAuthPublic               // there is none; requests through a proxy and from other hosts are served too
 )
 
-// errNoAuthenticator: the server was made without Auth and without NoAuth. It
-// serves nothing that needs a caller.
+// errNoAuthenticator: the server was made without Auth and without NoAuth. It refuses every
+// request that needs a caller.
 var errNoAuthenticator = errors.New("the server was made without an authenticator")
 
-// authenticate finds out who asks. It sets the caller, or returns an error.
+// authenticate finds out who the caller is. It sets the caller, or returns an error.
 func (s *Server) authenticate(r *request) error {
 	switch s.options.NoAuth {
 	case NoAuthLocal:
@@ -71,11 +71,11 @@ func bearer(h http.Header) (string, error) {
 	return strings.TrimSpace(token), nil
 }
 
-// issuedBefore is when credentials that do not say it were issued: before
-// everything.
+// issuedBefore is when credentials without a time of issue count as issued: before everything
+// else.
 var issuedBefore = time.Unix(0, 0)
 
-// callerOf is for whom an identity asks: a service may say so.
+// callerOf returns the caller for an identity. A service may say in a header for whom it acts.
 func callerOf(id auth.Identity, h http.Header) (delivery.Caller, error) {
 	behalf := h.Values("On-Behalf-Of")
 	switch {
@@ -114,8 +114,8 @@ func parseBehalf(text string) (delivery.Caller, error) {
 	return delivery.Caller{User: delivery.UserID(user), Device: device}, nil
 }
 
-// An access says who may use a route. What is behind it, as the outcome of a
-// Welcome, the store gives only to those whom it concerns.
+// An access says who may use a route. The store checks further what is behind it: the outcome
+// of a Welcome, for example, only its poster gets.
 type access int
 
 const (
@@ -129,9 +129,8 @@ const (
 	aService
 )
 
-// permit refuses who may not use the path, whether or not there is anything
-// behind it. A service may use every path; if it says on whose behalf, only
-// theirs.
+// permit refuses a caller who may not use the path, whether or not there is anything behind it.
+// A service may use every path. If it says for whom it acts, it may use only what they may.
 func (r *request) permit() error {
 	c := r.caller
 	switch who := r.route.who; {
@@ -159,7 +158,7 @@ func (r *request) permit() error {
 	return nil
 }
 
-// challenge says in the header of a 401 what is missing (RFC 6750 §3).
+// challenge returns the header of a 401, which says what is missing (RFC 6750 §3).
 func challenge(err error) string {
 	if errors.Is(err, auth.ErrInvalid) {
 		return `Bearer error="invalid_token"`

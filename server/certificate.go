@@ -12,17 +12,15 @@ import (
 	"time"
 )
 
-// A Certificate is a chain and its key in two PEM files, read again when what
-// they say changes, be it by a new file, a rename or another target of a
-// symbolic link.
+// A Certificate is a chain and its key in two PEM files. They are read again when their content
+// changes: by writing, by a rename, or by another target of a symbolic link.
 type Certificate struct {
 	certFile, keyFile string
 	seen              [sha256.Size]byte // what was read last, of use or not; Reload's alone
 	current           atomic.Pointer[tls.Certificate]
 }
 
-// LoadCertificate reads the files. The error is one sentence without what is in
-// them.
+// LoadCertificate reads the files. An error is one sentence, without the content of the files.
 func LoadCertificate(certFile, keyFile string) (*Certificate, error) {
 	c := &Certificate{certFile: certFile, keyFile: keyFile}
 	if _, err := c.Reload(); err != nil {
@@ -31,10 +29,9 @@ func LoadCertificate(certFile, keyFile string) (*Certificate, error) {
 	return c, nil
 }
 
-// Reload reads the files again, and reports whether new handshakes use another
-// certificate from now on. If what the files say cannot be used the old one
-// stays; the error comes once, not each time that the same is read. It is not
-// called by two at a time.
+// Reload reads the files again. It reports whether new handshakes use another certificate from
+// now on. If the files cannot be used, the old certificate stays, and Reload returns an error,
+// once for the same content. Calls must not overlap.
 func (c *Certificate) Reload() (changed bool, err error) {
 	cert, key, err := c.read()
 	sum := sha256.Sum256(fmt.Append(nil, len(cert), cert, key, err))
@@ -72,10 +69,10 @@ func (c *Certificate) read() (cert, key []byte, err error) {
 	return cert, key, nil
 }
 
-// Expires is when the certificate in use does.
+// Expires returns when the certificate in use expires.
 func (c *Certificate) Expires() time.Time { return c.current.Load().Leaf.NotAfter }
 
-// config serves with the certificate that is the current one at each handshake.
+// config returns a configuration that uses the current certificate for each handshake.
 func (c *Certificate) config() *tls.Config {
 	return &tls.Config{
 		MinVersion:     tls.VersionTLS12,

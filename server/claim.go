@@ -74,9 +74,9 @@ func (s *Server) claim(w http.ResponseWriter, r *request) error {
 	return answerObjects(w, r, deliveredBytes(result)-held, func(o *objects) any { return frame.claim(o, result) })
 }
 
-// awaitWelcomes claims until there is a Welcome that the device was not given
-// before, or one that it was given a while ago and has not settled: a proxy may
-// have cut the reply off. At the end of the wait it is answered what there is then.
+// awaitWelcomes claims until there is a Welcome that the device was not given before, or one
+// that it was given a while ago and has not settled: a proxy may have cut off that reply. When
+// the wait is over, the answer is what there is then.
 func (s *Server) awaitWelcomes(r *request, opts delivery.ClaimOptions, wait time.Duration) (result delivery.ClaimResult, err error) {
 	existed, begun := false, time.Now()
 	err = s.await(r, wait, func(over bool) (found bool, next time.Time, err error) {
@@ -163,8 +163,7 @@ func (s *Server) readClaim(r *request) (opts delivery.ClaimOptions, err error) {
 	return opts, nil
 }
 
-// acceptsMessage reports whether the client asks for one raw Welcome, rather
-// than for JSON.
+// acceptsMessage reports whether the client asks for one raw Welcome instead of JSON.
 func acceptsMessage(h http.Header) bool {
 	if len(h.Values("Accept")) == 0 {
 		return false
@@ -210,7 +209,7 @@ func (f framing) claim(o *objects, result delivery.ClaimResult) claimJSON {
 	return claimJSON{welcomes, result.More, result.Withheld, newStock(result.Stock)}
 }
 
-// answerDelivery answers with one raw Welcome, or that there is none.
+// answerDelivery answers with one raw Welcome, or without a body if there is none.
 func (f framing) answerDelivery(w http.ResponseWriter, r *request, result delivery.ClaimResult) error {
 	h := w.Header()
 	h.Set("Welcome-More", strconv.FormatBool(result.More))
@@ -287,8 +286,8 @@ func (s *Server) reject(w http.ResponseWriter, r *request) error {
 	return nil
 }
 
-// optionalRef reads a ref that may be absent. An empty one is none: a client
-// with a ref it has lost does not mean all.
+// optionalRef reads a ref that may be missing. An empty one is refused: a client that has lost
+// the ref does not mean all Welcomes.
 func optionalRef(text *string) (mls.KeyPackageRef, error) {
 	if text == nil {
 		return "", nil

@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// clientAddress returns where a request comes from: its peer, or whom trusted
-// proxies say they had it from. The rightmost address in X-Forwarded-For that is
-// no trusted proxy counts: what stands left of it anybody may have written.
+// clientAddress returns the address that a request comes from: of its peer, or the one that
+// trusted proxies name. In X-Forwarded-For the rightmost address that is no trusted proxy
+// counts. Anybody may have written what stands left of it.
 func (s *Server) clientAddress(r *http.Request) netip.Addr {
 	peer := parseAddress(r.RemoteAddr)
 	if !s.trusted(peer) {
@@ -29,8 +29,8 @@ func (s *Server) clientAddress(r *http.Request) netip.Addr {
 	return client
 }
 
-// parseAddress reads an address with or without a port. What is none is the
-// zero Addr.
+// parseAddress reads an address with or without a port. It returns the zero Addr for any other
+// text.
 func parseAddress(text string) netip.Addr {
 	if withPort, err := netip.ParseAddrPort(text); err == nil {
 		return withPort.Addr().Unmap().WithZone("")
@@ -46,8 +46,8 @@ func (s *Server) trusted(addr netip.Addr) bool {
 	return slices.ContainsFunc(s.options.TrustedProxies, func(p netip.Prefix) bool { return p.Contains(addr) })
 }
 
-// shared reports whether many clients may have this address: they are on this
-// machine or behind a trusted proxy.
+// shared reports whether many clients may have this address, because they are on this machine
+// or behind a trusted proxy.
 func (s *Server) shared(addr netip.Addr) bool {
 	return !addr.IsValid() || addr.IsLoopback() || s.trusted(addr)
 }

@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// A concurrency says how many requests of a route are served at a time, or what else
-// bounds them.
+// A concurrency says how many requests of a route are served at a time, or what else bounds
+// them.
 type concurrency string
 
 const (
@@ -68,8 +68,8 @@ var concurrencyOf = map[string]concurrency{
 	"PUT /users/:user/devices/:device/key-packages/:ref": boundElsewhere,
 }
 
-// key is for what two requests of this route are served at a time. A service that acts
-// for nobody has one for each object that it asks for.
+// key returns the key of which two requests are served at a time. A service that acts for
+// nobody has a key for each object that it asks for.
 func (c concurrency) key(r *request) (key string, bounded bool) {
 	switch {
 	case c == twoForTheUser:
@@ -82,9 +82,9 @@ func (c concurrency) key(r *request) (key string, bounded bool) {
 	return "", false
 }
 
-// handleBounded calls the handler of a route when fewer than two others of its key are
-// served. That ends when the answer is made: a client that takes it slowly keeps nobody
-// waiting.
+// handleBounded calls the handler of a route when fewer than two other requests with its key
+// are being served. A request stops counting when its answer is made, so a client that reads
+// slowly keeps nobody waiting.
 func (s *Server) handleBounded(w http.ResponseWriter, r *request) error {
 	key, bounded := concurrencyOf[r.route.method+" "+r.route.path].key(r)
 	if !bounded {

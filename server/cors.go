@@ -8,11 +8,10 @@ import (
 	"strings"
 )
 
-// An Origin is where pages come from that may use the API, as browsers write it:
-// "https://app.example.org".
+// An Origin names pages that may use the API, as browsers write it: "https://app.example.org".
 type Origin string
 
-// ParseOrigin returns an error unless s is what a browser sends as Origin.
+// ParseOrigin returns an error unless browsers send s as Origin.
 func ParseOrigin(s string) (Origin, error) {
 	u, err := url.Parse(s)
 	switch {
@@ -26,8 +25,8 @@ func ParseOrigin(s string) (Origin, error) {
 	return Origin(s), nil
 }
 
-// What pages may send and read besides what every page may. There are no cookies
-// and no other credentials of the browser: a page has to know a token.
+// Headers that pages may send and read, beside those that every page may. No credentials of the
+// browser are used, such as cookies: a page has to know a token.
 var (
 	corsMethods = strings.Join([]string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodDelete}, ", ")
 	corsSent    = "Accept, Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, If-Range, On-Behalf-Of, Range, Request-Id"
@@ -35,11 +34,11 @@ var (
 		"Welcome-Id, Welcome-More, Welcome-Redelivered, WWW-Authenticate"
 )
 
-// corsKept is for how many seconds a browser need not ask again whether it may send
-// a request. Chromium keeps an answer for two hours at most.
+// corsKept is for how many seconds a browser may remember that it may send a request. Chromium
+// remembers for at most two hours.
 const corsKept = "7200"
 
-// crossOrigin lets pages of other origins use the API, if there are any that may.
+// crossOrigin allows pages of the configured origins to use the API.
 func (s *Server) crossOrigin(next http.Handler) http.Handler {
 	if len(s.options.Origins) == 0 {
 		return next

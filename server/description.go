@@ -16,7 +16,7 @@ const (
 	errorsPath = "/v1/errors"
 )
 
-// documents are routes for people and their tools. No client has methods for them.
+// documents are routes for people and their tools. Clients have no methods for them.
 var documents = []route{
 	{"GET", "/", anyone, (*Server).front, nil, ""},
 	{"GET", "/v1/openapi.json", anyone, (*Server).describedInJSON, nil, ""},
@@ -34,7 +34,7 @@ type frontJSON struct {
 	Errors  string `json:"errors"`
 }
 
-// front handles GET /, where people look first.
+// front handles GET /, the first page that people open.
 func (s *Server) front(w http.ResponseWriter, r *request) error {
 	w.Header().Add("Vary", "Accept")
 	if wantsPage(r) {
@@ -83,7 +83,7 @@ func newError(e openapi.Error) errorJSON {
 	return errorJSON{e.Code, e.Status, e.Means, e.Repeat, e.Do}
 }
 
-// knownErrors are all codes, by name.
+// knownErrors has all codes, by name.
 var knownErrors = sync.OnceValue(func() (all []openapi.Error) {
 	statuses := make(map[string]int)
 	for _, k := range ProblemKinds() {
@@ -126,7 +126,7 @@ func (s *Server) oneError(w http.ResponseWriter, r *request) error {
 	return answer(w, http.StatusOK, newError(knownErrors()[i]))
 }
 
-// wantsPage reports whether a client rather has a page than JSON, as browsers do.
+// wantsPage reports whether a client prefers a page to JSON, as browsers do.
 func wantsPage(r *request) bool {
 	quality := accepted(r.Header)
 	return quality[mediaHTML] > quality[mediaJSON]

@@ -38,7 +38,8 @@ func (s *Server) devices(w http.ResponseWriter, r *request) error {
 	}{list})
 }
 
-// maxIdle reads for how long a device that is wanted is idle; 0: for any time.
+// maxIdle reads the filter max_idle_days: for how long devices in the answer may have been
+// idle; 0: for any time.
 func (r *request) maxIdle() (time.Duration, error) {
 	if !r.query.Has("max_idle_days") {
 		return 0, nil
@@ -50,8 +51,8 @@ func (r *request) maxIdle() (time.Duration, error) {
 	return idleFor(days)
 }
 
-// idleFor is as many days as a filter may have: with fewer, others could find out when
-// somebody was last online.
+// idleFor returns the time for that many days. It refuses fewer days than a filter may have,
+// because others could find out with them when a user was last online.
 func idleFor(days int) (time.Duration, error) {
 	const day, most = 24 * time.Hour, 10_000
 	if least := int(delivery.IdleShown / day); days < least || days > most {

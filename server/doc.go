@@ -1,13 +1,11 @@
-// Package server is the HTTP API of welcomed, and beside it the listener for
-// those who run it and the socket for their commands.
+// Package server is the HTTP API of welcomed. It also has the admin listener for operators, and
+// the admin socket for their commands.
 //
-// It promises that a handler decides nothing a [delivery.Store] decides: it
-// reads a request, asks the store one thing and writes the answer down. What
-// can go wrong becomes a status and a stable code in one table (problem.go),
-// every path is a line of another (route.go), and with it who may use it
-// (auth.go). What clients take is bounded, at the same time and as time goes by
-// (package admission). A server that is told to stop finishes what it has begun.
+// It promises that a handler decides nothing that a [delivery.Store] decides. A handler reads a
+// request, asks the store one thing, and writes the answer. One table maps errors to statuses
+// and stable codes (problem.go). Another table has a line for each path (route.go), with who
+// may use it (auth.go). Package admission bounds what clients take, at one time and over time.
+// A server that is told to stop finishes the requests that it has begun.
 //
-// It refuses to know how things are stored, how they are counted, and how
-// credentials are checked.
+// It does not know how things are stored, how they are counted, or how credentials are checked.
 package server

@@ -23,7 +23,7 @@ const (
 	mediaMultipart = "multipart/form-data"
 )
 
-// explainBody is room for a Welcome and what a form puts around it.
+// explainBody is the largest body: a Welcome, and the parts of a form around it.
 func explainBody(l delivery.Limits) int { return l.WelcomeBytes + slack }
 
 // operatorAsks handles GET and POST /explain of the admin socket.
@@ -39,8 +39,8 @@ func orEmpty(r io.Reader) io.Reader {
 	return r
 }
 
-// explainPage handles GET and POST /explain of the admin listener. It reads only,
-// but who may not read it may not have it read a Welcome either.
+// explainPage handles GET and POST /explain of the admin listener. It changes nothing. A client
+// that may not read the answer cannot make it read a Welcome either.
 func (s *Server) explainPage(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, int64(explainBody(s.limits)))
 	err := http.NewCrossOriginProtection().Check(r)
@@ -67,8 +67,8 @@ func (s *Server) explainPage(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// explain answers a question. The status is 404 where nothing is known, but what is
-// said then is an answer as any other.
+// explain answers a question. The status is 404 if nothing is known, but the body is an answer
+// like any other.
 func (s *Server) explain(w http.ResponseWriter, r *http.Request) error {
 	question, err := readQuestion(r)
 	if err != nil {
@@ -116,8 +116,8 @@ func (s *Server) explained(ctx context.Context, q explain.Question) (e explain.E
 	return explain.Explain(facts), nil
 }
 
-// readQuestion reads what is asked: in the query, or as a Welcome in the body, bare
-// or in a form.
+// readQuestion reads the question from the query, or a Welcome from the body: bare or in a
+// form.
 func readQuestion(r *http.Request) (q explain.Question, err error) {
 	if r.Method == http.MethodPost {
 		q, err = readAskedObject(r)
@@ -183,7 +183,7 @@ func readObject(from io.Reader) ([]byte, error) {
 	return b, nil
 }
 
-// readForm reads the fields of a form: a file, or if there is none, text.
+// readForm reads the fields of a form: a file, or text if there is no file.
 func readForm(r *http.Request, boundary string) (q explain.Question, err error) {
 	if boundary == "" {
 		return q, fmt.Errorf("%w: a form without a boundary", errBadRequest)
@@ -213,7 +213,7 @@ func readForm(r *http.Request, boundary string) (q explain.Question, err error) 
 	return explain.Parse(string(fields["q"]))
 }
 
-// preferred is how a client wants an answer: text, unless it names another.
+// preferred returns the format of the answer: text, unless the client asks for another.
 func preferred(h http.Header) string {
 	quality, best := accepted(h), mediaText
 	for _, media := range []string{mediaJSON, mediaHTML} {
@@ -224,7 +224,7 @@ func preferred(h http.Header) string {
 	return best
 }
 
-// pageGuard lets a page load its style sheet and ask again, and nothing else.
+// pageGuard allows a page to load its style sheet and to send its form, and nothing else.
 const pageGuard = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
 func (s *Server) writePage(w http.ResponseWriter, status int, a statuspage.Answer) {

@@ -8,17 +8,16 @@ import (
 	"welcomed/delivery"
 )
 
-// givenKept is how many Welcomes are remembered at least, with about 40 bytes
-// each, of those that devices were given last. At most it is twice as many.
+// givenKept is how many Welcomes are remembered at least, those that devices were given last.
+// Each takes about 40 bytes. Up to twice as many are remembered.
 const givenKept = 1 << 15
 
-// givenOften is how often a Welcome is given to a device before it counts as one
-// that is never settled: each reply may be lost once, and an application may crash
-// once.
+// givenOften is how often a device has to be given a Welcome until the Welcome counts as one
+// that is never settled. A reply may be lost once, and an application may crash once.
 const givenOften = 3
 
-// given remembers when Welcomes were last given to devices. It is only in memory:
-// whoever waits for what is not known here waits a little longer.
+// given remembers when devices were last given Welcomes. It is only in memory. A claim that
+// waits for a Welcome which is not remembered waits a little longer.
 type given struct {
 	often func() // is told of each that is given for the givenOften-th time
 
@@ -50,7 +49,7 @@ func (g *given) find(key uint64) gift {
 	return g.old[key]
 }
 
-// note notes that a device is given these now.
+// note notes that a device is given these Welcomes now.
 func (g *given) note(device delivery.DeviceID, deliveries []delivery.Delivery) {
 	now, often := time.Now(), 0
 	g.mu.Lock()
@@ -71,9 +70,9 @@ func (g *given) note(device delivery.DeviceID, deliveries []delivery.Delivery) {
 	}
 }
 
-// next returns when the first of those that wait for the device's word is to be
-// given again, that is, after a time since it was given last. What is not known
-// was given at begun. It is zero if there is none.
+// next returns when the first of the device's unsettled Welcomes has to be given again: some
+// time after it was last given. A Welcome that is not remembered counts as given at begun. It
+// returns zero if there is none.
 func (g *given) next(device delivery.DeviceID, unsettled []delivery.Unsettled, begun time.Time, after time.Duration) (next time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -9,10 +9,10 @@ import (
 	"strings"
 )
 
-// direct refuses a request that did not begin on this machine: a reverse proxy
-// makes a loopback address public, and so does the browser of somebody who
-// visits a page whose name resolves to one (DNS rebinding). nginx adds no header
-// unless it is told to, but speaks HTTP/1.0, which no client of today does.
+// direct refuses a request that was not made on this machine. A reverse proxy makes a loopback
+// address public. So does a browser on this machine that visits a page whose name resolves to
+// it (DNS rebinding). nginx adds no header unless it is configured to, but it speaks HTTP/1.0,
+// which no client of today does.
 func direct(r *http.Request) error {
 	if !r.ProtoAtLeast(1, 1) {
 		return fmt.Errorf("%w: it is %s, which reverse proxies speak", errProxied, r.Proto)
@@ -41,8 +41,7 @@ func proxyHeader(name string) bool {
 	return strings.HasPrefix(name, "X-Forwarded-")
 }
 
-// loopbackHost reports whether hostport, as in a Host header, names this
-// machine.
+// loopbackHost reports whether hostport, as in a Host header, names this machine.
 func loopbackHost(hostport string) bool {
 	host := hostport
 	if h, _, err := net.SplitHostPort(hostport); err == nil {

@@ -13,9 +13,9 @@ import (
 // device that publishes it, or is of a type that the server cannot read.
 const itemWrongIdentity delivery.ItemCode = "wrong_identity"
 
-// An IdentityTemplate says what the identity in a basic credential is for the
-// device that publishes the KeyPackage, as in "{user}/{device}". The zero value
-// allows any credential.
+// An IdentityTemplate says what the identity in a basic credential has to be, for the device
+// that publishes the KeyPackage. An example is "{user}/{device}". The zero value allows any
+// credential.
 type IdentityTemplate string
 
 const (
@@ -23,8 +23,8 @@ const (
 	devicePlace = "{device}"
 )
 
-// Check returns an error unless there is {user} in the template and nothing else
-// in braces than {device}.
+// Check returns an error unless the template has {user}, and nothing else in braces but
+// {device}.
 func (t IdentityTemplate) Check() error {
 	if t == "" {
 		return nil
@@ -39,8 +39,8 @@ func (t IdentityTemplate) Check() error {
 	return nil
 }
 
-// Ambiguous reports whether two devices of different users may have the same
-// identity: nothing stands between two names that could not be a part of one.
+// Ambiguous reports whether devices of different users may have the same identity. They may if
+// nothing stands between the two names that cannot be part of a name.
 func (t IdentityTemplate) Ambiguous() bool {
 	between := strings.Split(strings.ReplaceAll(string(t), devicePlace, userPlace), userPlace)
 	for i := 1; i < len(between)-1; i++ {
@@ -51,14 +51,14 @@ func (t IdentityTemplate) Ambiguous() bool {
 	return false
 }
 
-// of is the identity of a device.
+// of returns the identity of a device.
 func (t IdentityTemplate) of(d delivery.DeviceID) string {
 	return strings.NewReplacer(userPlace, string(d.User), devicePlace, d.Name).Replace(string(t))
 }
 
 var errOtherCredential = errors.New("the credential is not a basic one, and only those can be compared with the publisher")
 
-// allows says why a KeyPackage with that credential may not be published by d.
+// allows returns an error if d may not publish a KeyPackage with that credential.
 func (t IdentityTemplate) allows(c mls.Credential, d delivery.DeviceID) error {
 	switch {
 	case t == "":

@@ -107,7 +107,7 @@ func (s *Server) sync(w http.ResponseWriter, r *request) error {
 	return s.withdrawOthers(w, r, body.Refs)
 }
 
-// compareInventory answers a device that asks whether it is in step.
+// compareInventory answers a device that asks whether its inventory is the server's.
 func (s *Server) compareInventory(w http.ResponseWriter, r *request, text string) error {
 	digest, err := parseDigest(text)
 	if err != nil {
@@ -129,7 +129,7 @@ func (s *Server) compareInventory(w http.ResponseWriter, r *request, text string
 	}{inv.Digest == digest, newCounts(inv.Counts)})
 }
 
-// withdrawOthers answers a device that says which private keys it holds.
+// withdrawOthers answers a device that says which private keys it has.
 func (s *Server) withdrawOthers(w http.ResponseWriter, r *request, texts []string) error {
 	all, err := r.flag("all")
 	if err != nil {
@@ -186,8 +186,8 @@ func parseDigest(text string) (delivery.Digest, error) {
 	return delivery.Digest(b), nil
 }
 
-// give handles PUT /v1/users/:user/devices/:device/key-packages/:ref, also of the
-// admin socket, where it is without /v1.
+// give handles PUT /v1/users/:user/devices/:device/key-packages/:ref. The admin socket has it
+// too, without /v1.
 func (s *Server) give(w http.ResponseWriter, r *request) error {
 	if err := s.store.Give(r.Context(), r.caller, r.device, r.ref); err != nil {
 		return err

@@ -16,15 +16,13 @@ import (
 	"welcomed/mls"
 )
 
-// parseJSON reads one value into the struct that v points to: an object, or
-// null. It refuses members that v does not have, for whoever misspells a name
-// should hear of it, and members that stand twice or in another case, of which
-// package json would take the last.
+// parseJSON reads one value, an object or null, into the struct that v points to. It refuses
+// members that v does not have, so that a client learns of a misspelt name. It refuses members
+// that stand twice or in another case, of which package json would take the last.
 //
-// An object is taken apart here and only its members are left to package json,
-// which looks at every byte three times; base64 is not left to it at all. In a
-// Welcome of a megabyte that is nearly all there is to do. Base64 is decoded where
-// it stands: body is changed, and the blobs are parts of it.
+// parseJSON takes an object apart itself, and gives only the members to package json, which
+// looks at every byte three times. Base64 it decodes itself, in place: body is changed, and the
+// blobs are parts of it. A Welcome of a megabyte is nearly all base64.
 func parseJSON(body []byte, v any) error {
 	object := scanner{rest: body}
 	if !object.take('{') || !wholeObject(object) {
@@ -52,7 +50,7 @@ func parseJSON(body []byte, v any) error {
 	return nil
 }
 
-// wholeObject reports whether all members can be taken out of the object.
+// wholeObject reports whether the object can be taken apart to its end.
 func wholeObject(object scanner) bool {
 	for !object.end('}') {
 		object.member()
@@ -60,9 +58,9 @@ func wholeObject(object scanner) bool {
 	return !object.broken
 }
 
-// parsedMemory is about what JSON takes besides the body when it is read: its text
-// in values of its own, and once more as what it means, and each element of a list
-// with its place in a map. Blobs take less.
+// parsedMemory returns roughly how much memory JSON takes, beside the body, when it is read:
+// its text in values, the parsed values, and for each element of a list a place in a map. Blobs
+// take less.
 func parsedMemory(body []byte) int {
 	const perElement = 128
 	return 3*len(body) + perElement*bytes.Count(body, []byte{','})
@@ -94,27 +92,25 @@ func decodeMember(value []byte, field any) error {
 	return decodeStrict(value, field)
 }
 
-// shortestDevice is how long a device in JSON is at least, with the comma behind
-// it.
+// shortestDevice is the length of the shortest device in JSON, with the comma behind it.
 const shortestDevice = len(`{"user":"a","device":"b"},`)
 
-// shortestObject is less than a KeyPackage or a Welcome has in base64.
+// shortestObject is less than the length of any KeyPackage or Welcome in base64.
 const shortestObject = 256
 
-// mostElements are more than any list of refs, ids, users or cipher suites has
-// that is accepted.
+// mostElements is more than any accepted list of refs, ids, users or cipher suites has.
 const mostElements = 100_000
 
-// fewElements reports whether value, if it is an array, has at most so many
-// elements. What is tiny takes many times its own size in memory, and a second to
-// be read where a body is full of it.
+// fewElements reports whether value, if it is an array, has at most most elements. Tiny
+// elements take many times their size in memory, and a body full of them takes a second to
+// read.
 func fewElements(value []byte, most int) bool {
 	n, _ := countElements(value, most+1)
 	return n <= most
 }
 
-// countElements returns how many elements value has, if it is an array, but looks
-// no further than most; and whether they can all be taken out of it.
+// countElements returns how many elements value has, if it is an array, but does not count
+// further than most. It also reports whether the array can be taken apart that far.
 func countElements(value []byte, most int) (n int, whole bool) {
 	array := scanner{rest: value}
 	if !array.take('[') {
@@ -127,7 +123,8 @@ func countElements(value []byte, most int) (n int, whole bool) {
 	return n, !array.broken
 }
 
-// decodeDevices reads an array of devices unless most of them cannot be whole.
+// decodeDevices reads an array of devices. It refuses one with more elements than its length
+// allows.
 func decodeDevices(value []byte, list *[]deviceJSON) error {
 	if !fewElements(value, 100+len(value)/shortestDevice) {
 		return errors.New("most of its elements are no devices")
@@ -161,7 +158,7 @@ func decodeBlobs(value []byte, list *[]blob) error {
 	return nil
 }
 
-// An elementError is what is wrong with one element of an array.
+// An elementError says what is wrong with one element of an array.
 type elementError struct {
 	index int // from 0
 	err   error
@@ -170,7 +167,7 @@ type elementError struct {
 func (e *elementError) Error() string { return fmt.Sprintf("[%d]: %v", e.index, e.err) }
 func (e *elementError) Unwrap() error { return e.err }
 
-// decodeBlob reads base64 where it stands.
+// decodeBlob decodes base64 in place.
 func decodeBlob(value []byte, b *blob) (err error) {
 	if value[0] != '"' {
 		return decodeStrict(value, b)
@@ -183,9 +180,9 @@ func decodeBlob(value []byte, b *blob) (err error) {
 	return err
 }
 
-// unescape takes escapes out of a string where it stands. Only those are read that
-// base64 can have, of the slash and of what is ASCII by its number, and those of
-// line breaks, which it is refused for.
+// unescape replaces the escapes of a string in place. It knows only those that base64 can have:
+// of the slash, of ASCII characters by number, and of line breaks, for which the base64 is
+// refused.
 func unescape(text []byte) ([]byte, error) {
 	if bytes.IndexByte(text, '\\') < 0 {
 		return text, nil
@@ -225,7 +222,7 @@ func decodeJSON(body []byte, v any) error {
 	return fmt.Errorf("%w: %s", errBadRequest, jsonError(err, ""))
 }
 
-// decodeStrict reads one value that has no member which v does not have.
+// decodeStrict reads one value. It refuses members that v does not have.
 func decodeStrict(value []byte, v any) error {
 	d := json.NewDecoder(bytes.NewReader(value))
 	d.DisallowUnknownFields()
@@ -238,8 +235,8 @@ func decodeStrict(value []byte, v any) error {
 	return nil
 }
 
-// fieldsOf returns the index of every field of the struct that v points to, by
-// its name in JSON.
+// fieldsOf returns the index of each field of the struct that v points to, by the field's name
+// in JSON.
 func fieldsOf(v any) map[string]int {
 	t := reflect.TypeOf(v).Elem()
 	if known, ok := fieldsByType.Load(t); ok {
@@ -257,8 +254,7 @@ func fieldsOf(v any) map[string]int {
 // fieldsByType has a map[string]int for each reflect.Type of a body.
 var fieldsByType sync.Map
 
-// jsonError returns what is wrong in words that know no Go; member is where, or
-// empty.
+// jsonError returns what is wrong, in words without Go. member says where; it may be empty.
 func jsonError(err error, member string) string {
 	if element, ok := errors.AsType[*elementError](err); ok {
 		member = fmt.Sprintf("%s[%d]", member, element.index)
@@ -275,7 +271,7 @@ func jsonError(err error, member string) string {
 	return "JSON: " + strings.TrimPrefix(err.Error(), "json: ")
 }
 
-// pathOf names a member, or a field inside of it, or the whole.
+// pathOf names a member, a field inside of it, or the whole body.
 func pathOf(member, field string) string {
 	if path := strings.Trim(member+"."+field, "."); path != "" {
 		return strconv.Quote(path)
@@ -283,8 +279,8 @@ func pathOf(member, field string) string {
 	return "the body"
 }
 
-// withArticle returns the kind of a JSON value as a sentence has it. Package json
-// writes the value of a number behind its kind.
+// withArticle returns the kind of a JSON value with its article. Package json writes the value
+// of a number behind its kind.
 func withArticle(kind string) string {
 	if strings.HasPrefix(kind, "a") || strings.HasPrefix(kind, "o") {
 		return "an " + kind // array, object
@@ -292,8 +288,8 @@ func withArticle(kind string) string {
 	return "a " + kind
 }
 
-// A scanner finds where the parts of an object or an array begin and end. That
-// a part is JSON is for its reader to say, but what is JSON is never broken.
+// A scanner finds where the parts of an object or an array begin and end. It does not check
+// that a part is JSON, but it never cuts a JSON value in two.
 type scanner struct {
 	rest   []byte
 	inside bool // a part has been read, so a comma comes before the next
@@ -302,7 +298,7 @@ type scanner struct {
 
 func (s *scanner) skipSpace() { s.rest = bytes.TrimLeft(s.rest, " \t\r\n") }
 
-// take reads c, if it is next.
+// take consumes c, if it is next.
 func (s *scanner) take(c byte) bool {
 	s.skipSpace()
 	if len(s.rest) == 0 || s.rest[0] != c {
@@ -312,10 +308,10 @@ func (s *scanner) take(c byte) bool {
 	return true
 }
 
-// end reads closing, if it is next. It is also the end where the input is broken.
+// end consumes closing, if it is next. It also returns true when the input is broken.
 func (s *scanner) end(closing byte) bool { return s.broken || s.take(closing) }
 
-// empty reports whether there are at most spaces left.
+// empty reports whether only spaces are left.
 func (s *scanner) empty() bool {
 	s.skipSpace()
 	return len(s.rest) == 0
@@ -344,7 +340,7 @@ func (s *scanner) element() []byte {
 	return s.value()
 }
 
-// value reads up to where the next value ends.
+// value reads the next value.
 func (s *scanner) value() []byte {
 	s.skipSpace()
 	n := valueLength(s.rest)
@@ -357,8 +353,8 @@ func (s *scanner) value() []byte {
 	return value
 }
 
-// valueLength returns how long the value is with which b begins; 0 or less if
-// there is none.
+// valueLength returns the length of the value at the beginning of b; 0 or less if there is
+// none.
 func valueLength(b []byte) int {
 	switch {
 	case len(b) == 0:
@@ -374,8 +370,8 @@ func valueLength(b []byte) int {
 	return len(b)
 }
 
-// stringLength returns how long the string is with which b begins: up to the
-// first quote behind an even number of backslashes.
+// stringLength returns the length of the string at the beginning of b. It ends with the first
+// quote that has an even number of backslashes in front.
 func stringLength(b []byte) int {
 	for i := 1; ; i++ {
 		n := bytes.IndexByte(b[i:], '"')
@@ -389,7 +385,7 @@ func stringLength(b []byte) int {
 	}
 }
 
-// nestedLength returns how long the object or array is with which b begins.
+// nestedLength returns the length of the object or array at the beginning of b.
 func nestedLength(b []byte) int {
 	depth := 0
 	for i := 0; i < len(b); i++ {
@@ -414,7 +410,7 @@ func nestedLength(b []byte) int {
 // A blob is bytes in base64: standard or URL-safe, padded or not.
 type blob []byte
 
-// The four spellings, each with the bits that mean nothing being zero.
+// The four ways to write base64. Each refuses text whose unused bits are not zero.
 var (
 	standard      = base64.StdEncoding.Strict()
 	standardNoPad = base64.RawStdEncoding.Strict()
@@ -422,44 +418,43 @@ var (
 	urlSafeNoPad  = base64.RawURLEncoding.Strict()
 )
 
-// A base64Error is why a text is no base64.
+// A base64Error says why a text is no base64.
 type base64Error struct{ why string }
 
 func (e *base64Error) Error() string { return e.why }
 
-// hexHint is for who sends hexadecimal, which nearly is base64: half of the time it
-// can be read as such.
+// hexHint is for clients that send hexadecimal. Half of all hexadecimal texts can be read as
+// base64.
 const hexHint = "; it looks like hexadecimal, and has to be base64"
 
-// looksLikeHex reports whether a text is longer than most that are hexadecimal by
-// chance, and hexadecimal. Base64 of zeros has capital As only.
+// looksLikeHex reports whether a text is hexadecimal, and too long to be that by chance. Base64
+// of zeros is all capital As, and not taken for hexadecimal.
 func looksLikeHex(text []byte) bool {
 	return len(text) >= 32 && len(bytes.Trim(text, "0123456789abcdef")) == 0
 }
 
-// readAsHex reports whether b is what base64 makes of hexadecimal.
+// readAsHex reports whether b is what one gets if hexadecimal is decoded as base64.
 func readAsHex(b []byte) bool {
 	return looksLikeHex([]byte(standardNoPad.EncodeToString(b[:min(len(b), 48)])))
 }
 
-// looksLikeBase64 reports whether bytes that are no MLS object are one in base64.
+// looksLikeBase64 reports whether bytes that are no MLS object are the base64 of one.
 func looksLikeBase64(b []byte) bool {
 	var read blob
 	return len(b) >= 32 && read.UnmarshalText(bytes.TrimSpace(b)) == nil
 }
 
-// UnmarshalText is for package json, which has to say what is wrong with a value:
-// what is right it never reads.
+// UnmarshalText is for package json, which only reads values that are wrong, to say what is
+// wrong.
 func (b *blob) UnmarshalText(text []byte) (err error) {
 	*b, err = decodeBase64(bytes.Clone(text))
 	return err
 }
 
-// decodedAtATime is how much base64 is decoded before it is put in its place.
+// decodedAtATime is how much base64 is decoded into a buffer before it is copied to its place.
 const decodedAtATime = 4 << 10
 
-// decodeBase64 decodes text where it stands. It refuses white space, which package
-// base64 would skip.
+// decodeBase64 decodes text in place. It refuses white space, which package base64 would skip.
 func decodeBase64(text []byte) (blob, error) {
 	has := func(c byte) bool { return bytes.IndexByte(text, c) >= 0 }
 	if has('\r') || has('\n') {
@@ -490,8 +485,8 @@ func decodeBase64(text []byte) (blob, error) {
 	return text[:n:n], nil
 }
 
-// newBase64Error says where in a text of length characters package base64 has found
-// something wrong, which looked at a part that begins at start.
+// newBase64Error says where package base64 has found a fault in a text of length characters.
+// Package base64 has looked at a part that begins at start.
 func newBase64Error(err error, start, length int, hex bool) error {
 	wrong := &base64Error{err.Error()}
 	if at, ok := errors.AsType[base64.CorruptInputError](err); ok {

@@ -11,7 +11,7 @@ import (
 	"welcomed/server/admission"
 )
 
-// A keyPackageJSON is what every answer about a KeyPackage has.
+// A keyPackageJSON is a KeyPackage in an answer.
 type keyPackageJSON struct {
 	Ref        string          `json:"ref"`
 	Suite      mls.CipherSuite `json:"cipher_suite"`
@@ -60,9 +60,8 @@ func (s *Server) publish(w http.ResponseWriter, r *request) error {
 	return answer(w, http.StatusCreated, newPublications(published))
 }
 
-// replace handles PUT /v1/users/:user/devices/:device/key-packages. A list that
-// is there and empty takes everything off the shelf; one that was forgotten
-// does not.
+// replace handles PUT /v1/users/:user/devices/:device/key-packages. An empty list takes
+// everything off the shelf. A missing list is refused.
 func (s *Server) replace(w http.ResponseWriter, r *request) error {
 	suites, err := r.suites()
 	if err != nil {
@@ -82,18 +81,18 @@ func (s *Server) replace(w http.ResponseWriter, r *request) error {
 	return answer(w, http.StatusOK, newPublications(published))
 }
 
-// replacement is the publisher that replaces what is there of one suite, or of all.
+// replacement returns the publisher that replaces the shelf of one suite, or of all.
 func (s *Server) replacement(suites []mls.CipherSuite) publisher {
 	return func(ctx context.Context, c delivery.Caller, device delivery.DeviceID, items []delivery.NewKeyPackage) (delivery.Publications, error) {
 		return s.store.Replace(ctx, c, device, only(suites), items)
 	}
 }
 
-// A publisher is the method of the store that a route publishes with.
+// A publisher is the method of the store by which a route publishes.
 type publisher func(context.Context, delivery.Caller, delivery.DeviceID, []delivery.NewKeyPackage) (delivery.Publications, error)
 
-// published publishes what was sent for the device of the path. What was published
-// before is not verified again and costs nothing, whatever is owed.
+// published publishes what was sent for the device of the path. KeyPackages that the device has
+// published before are not verified again and cost nothing, also if the user owes something.
 func (s *Server) published(r *request, sent []blob, publish publisher) (delivery.Publications, error) {
 	published, err := s.verifiedAndPublished(r, sent, true, publish)
 	if errors.Is(err, delivery.ErrNotFound) { // some of what was published before was forgotten meanwhile
@@ -102,7 +101,8 @@ func (s *Server) published(r *request, sent []blob, publish publisher) (delivery
 	return published, err
 }
 
-// verifiedAndPublished charges the user of the path for what was not published before.
+// verifiedAndPublished charges the user of the path for KeyPackages that were not published
+// before.
 func (s *Server) verifiedAndPublished(r *request, sent []blob, repeats bool, publish publisher) (published delivery.Publications, err error) {
 	items, err := s.verify(r, sent, repeats)
 	if err != nil {
@@ -134,8 +134,8 @@ func only(suites []mls.CipherSuite) mls.CipherSuite {
 	return suites[0]
 }
 
-// readPublication reads the KeyPackages in the body. It returns nil if the body has no
-// list of them.
+// readPublication reads the KeyPackages in the body. It returns nil if the body has no list of
+// them.
 func (s *Server) readPublication(r *request) ([]blob, error) {
 	var body struct {
 		KeyPackages []blob `json:"key_packages"`

@@ -9,12 +9,12 @@ import (
 	"welcomed/mls"
 )
 
-// DefaultAnswerBytes is how many bytes of MLS objects an answer has at most: a
-// phone can hold it, and a poor line carries it within a minute.
+// DefaultAnswerBytes is how many bytes of MLS objects an answer has at most. A phone can hold
+// that much, and a slow line carries it within a minute.
 const DefaultAnswerBytes = 8 << 20
 
-// objectBytes is how many bytes of MLS objects an answer carries: base64 makes
-// four of three.
+// objectBytes is how many bytes of MLS objects fit into an answer: base64 makes four bytes of
+// three.
 func (s *Server) objectBytes() int { return s.options.AnswerBytes / 4 * 3 }
 
 // A listedJSON is a KeyPackage that can be handed out.
@@ -59,8 +59,8 @@ func (s *Server) list(w http.ResponseWriter, r *request) error {
 	return answerObjects(w, r, listedBytes(page), func(o *objects) any { return frame.listing(o, r.user, page) })
 }
 
-// listed lists what the budgets have left. What a listing costs shows only then,
-// so few listings of a caller are made at a time, see concurrencyOf.
+// listed lists as much as the budgets allow. What a list costs is known only when it was made,
+// so only a few lists of a caller are made at a time, see concurrencyOf.
 func (s *Server) listed(r *request, opts delivery.ListOptions) (page delivery.Listing, err error) {
 	charge, err := s.keyPackages.ChargeListing(r.caller, r.user, &opts)
 	if err != nil {

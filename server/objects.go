@@ -11,14 +11,14 @@ import (
 	"welcomed/mls"
 )
 
-// objects are the MLS objects of an answer, which are put into base64 as they are
-// written: on the way through package json they would be there four times.
+// objects are the MLS objects of an answer. They are encoded as base64 while the answer is
+// written. Package json would need four copies of each.
 type objects struct{ list []encoded }
 
-// An object is where one of them stands in the answer; empty: there is none.
+// An object marks the place of an MLS object in an answer; empty if there is none.
 type object string
 
-// place is what stands there in JSON until the answer is written. No id has it.
+// place stands in the JSON for each object until the answer is written. No id contains it.
 const place object = "\x00"
 
 var placeJSON = []byte(`"\u0000"`)
@@ -28,10 +28,10 @@ type encoded struct{ head, rest []byte }
 
 func (e encoded) length() int { return 2 + base64.StdEncoding.EncodedLen(len(e.head)+len(e.rest)) }
 
-// add has bytes written in the order of the answer.
+// add adds bytes to the objects, in the order of the answer.
 func (o *objects) add(b []byte) object { return o.framed(framingBare, 0, b) }
 
-// framed is add for an MLS object in the framing that was asked for.
+// framed is add for an MLS object, in the framing that the client asked for.
 func (o *objects) framed(f framing, format mls.WireFormat, bare []byte) object {
 	if len(bare) == 0 {
 		return ""
@@ -40,7 +40,7 @@ func (o *objects) framed(f framing, format mls.WireFormat, bare []byte) object {
 	return place
 }
 
-// head is what stands before a bare object in this framing.
+// head returns the bytes in front of a bare object in this framing.
 func (f framing) head(format mls.WireFormat) []byte {
 	if f == framingMessage {
 		return mls.Wrap(format, nil)
@@ -48,8 +48,8 @@ func (f framing) head(format mls.WireFormat) []byte {
 	return nil
 }
 
-// answerObjects writes what make returns, with its objects, for size bytes of which
-// there has to be memory.
+// answerObjects writes the answer that make returns, with its objects. They have size bytes,
+// for which it reserves memory first.
 func answerObjects(w http.ResponseWriter, r *request, size int, make func(*objects) any) error {
 	if err := r.usage.HoldMemory(size); err != nil {
 		return err
@@ -74,8 +74,8 @@ func answerObjects(w http.ResponseWriter, r *request, size int, make func(*objec
 	return nil
 }
 
-// write writes the answer. That the client does not take it is nobody's error:
-// whoever asks again is answered again.
+// write writes the answer. If the client does not take it, that is no error: the client can ask
+// again.
 func (o *objects) write(w io.Writer, text []byte) {
 	out := chunks{w: w}
 	for _, e := range o.list {
@@ -90,7 +90,7 @@ func (o *objects) write(w io.Writer, text []byte) {
 	out.flush()
 }
 
-// chunks are written a few KiB at a time.
+// chunks writes base64, a few KiB at a time.
 type chunks struct {
 	w    io.Writer
 	text [4 << 10]byte
@@ -115,8 +115,8 @@ func (c *chunks) flush() {
 	c.n = 0
 }
 
-// encode writes base64. What is left of one part, of three bytes that make four, goes
-// with the next.
+// encode writes base64. Bytes of one part that do not fill a group of three are written with
+// the next part.
 func (c *chunks) encode(e encoded) {
 	var three [3]byte
 	left := 0
@@ -142,7 +142,7 @@ func (c *chunks) encode(e encoded) {
 	}
 }
 
-// triples writes base64 of bytes whose number is a multiple of three.
+// triples writes the base64 of bytes whose number is a multiple of three.
 func (c *chunks) triples(b []byte) {
 	for len(b) > 0 && c.err == nil {
 		room := (len(c.text) - c.n) / 4 * 3

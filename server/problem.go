@@ -16,7 +16,7 @@ import (
 	"welcomed/server/admission"
 )
 
-// What the server itself refuses, before a store is asked.
+// What the server refuses by itself, before it asks the store.
 var (
 	errBadRequest           = errors.New("bad request")
 	errForbidden            = errors.New("forbidden")
@@ -40,9 +40,9 @@ var (
 	errMediaType            = errors.New("unsupported media type")
 )
 
-// answers maps what can go wrong to what the client is told. What is not here
-// is our fault: 500, no details, and one line in the log. Errors of mls that
-// are not here are 422 with their own code.
+// answers maps each error to a status and a code. An error that is not here is a fault of ours:
+// the answer is 500 without details, and the log has a line. Errors of mls that are not here
+// are 422 with their own code.
 var answers = []struct {
 	err    error
 	status int
@@ -120,7 +120,7 @@ var answers = []struct {
 	{delivery.ErrFull, http.StatusInsufficientStorage, "store_full"},
 }
 
-// A problem is an error as the client sees it (RFC 9457).
+// A problem is an error as the client gets it (RFC 9457).
 type problem struct {
 	Type      string `json:"type"`
 	Title     string `json:"title"`
@@ -134,13 +134,13 @@ type problem struct {
 	Recipients *[]recipientJSON `json:"recipients,omitempty"`
 }
 
-// A ProblemKind is what all problems of one code have in common.
+// A ProblemKind is what all problems with the same code have in common.
 type ProblemKind struct {
 	Status int
 	Code   string
 }
 
-// ProblemKinds returns every kind that a request may be answered with.
+// ProblemKinds returns every kind of problem that an answer may have.
 func ProblemKinds() (kinds []ProblemKind) {
 	kinds = append(kinds, ProblemKind{http.StatusInternalServerError, codeInternal})
 	for _, a := range answers {
@@ -222,8 +222,8 @@ func problemOf(err error) problem {
 	return p
 }
 
-// classify finds the status and the code. The words of an error are for the
-// client where it can do something about it, else only its name is.
+// classify finds the status and the code. The client gets the text of an error if it can do
+// something about it, and else only the code.
 func classify(err error) problem {
 	for _, a := range answers {
 		if !errors.Is(err, a.err) {
@@ -240,7 +240,7 @@ func classify(err error) problem {
 	return problem{Status: http.StatusInternalServerError, Code: codeInternal}
 }
 
-// clip bounds words that may have those of the client in them.
+// clip bounds a text that may contain text of the client.
 func clip(detail string) string {
 	const most = 400 // what to do comes behind them
 	if len(detail) > most {

@@ -43,7 +43,7 @@ func (s *Server) remember(r *request, params httprouter.Params, err error) {
 	s.refusals.Stranger(party, r.device, refusal)
 }
 
-// refusal says what a request was refused.
+// refusal describes a refused request.
 func (r *request) refusal(err error) explain.Refusal {
 	p := classify(err)
 	var item delivery.ItemCode
@@ -56,8 +56,8 @@ func (r *request) refusal(err error) explain.Refusal {
 	}
 }
 
-// mayWrite reports whether a request is known to be of the user for whose device
-// it is, or of who acts for everybody.
+// mayWrite reports whether the request certainly comes from the user of the device, or from a
+// caller who acts for everybody.
 func (s *Server) mayWrite(r *request, err error) bool {
 	if s.options.NoAuth != AuthRequired {
 		return !errors.Is(err, errProxied)
@@ -65,15 +65,15 @@ func (s *Server) mayWrite(r *request, err error) bool {
 	return r.identity != auth.Identity{} && (r.caller.User == "" || r.caller.User == r.device.User)
 }
 
-// name is what a route is called where its device is known.
+// name is the name of a route whose device is known.
 func (rt *route) name() string {
 	return rt.method + " " + strings.Replace(rt.path, devicePath, "…", 1)
 }
 
-// mismatchesNoted is for how many recipients of one Welcome a note is made.
+// mismatchesNoted is for how many recipients of one Welcome a mismatch is noted.
 const mismatchesNoted = 16
 
-// rememberMismatches notes for whose devices a Welcome did not match.
+// rememberMismatches notes the devices that a Welcome did not match.
 func (s *Server) rememberMismatches(r *request, recipients []delivery.Recipient) {
 	noted := 0
 	for _, to := range recipients {
@@ -92,7 +92,7 @@ func (s *Server) rememberMismatches(r *request, recipients []delivery.Recipient)
 	}
 }
 
-// rememberUnserved notes of which devices a reservation got nothing.
+// rememberUnserved notes the devices of which a reservation got nothing.
 func (s *Server) rememberUnserved(r *request, req delivery.ReserveRequest, reservation delivery.Reservation) {
 	for _, u := range reservation.Users {
 		for _, d := range u.Devices {
@@ -111,8 +111,8 @@ func (s *Server) rememberUnserved(r *request, req delivery.ReserveRequest, reser
 	}
 }
 
-// rememberFresh notes that a sync of a device withdrew what it had published lately.
-// It is no refusal, but if it happens again and again it says what is wrong.
+// rememberFresh notes that a sync of a device withdrew what the device had published lately.
+// That is no refusal. But if it happens again and again, it says what is wrong.
 func (s *Server) rememberFresh(r *request, result delivery.SyncResult) {
 	s.refusals.Own(r.device, explain.Refusal{
 		Who: r.caller.ID(), Request: r.route.name(), Code: explain.CodeFreshWithdrawn,
@@ -120,8 +120,8 @@ func (s *Server) rememberFresh(r *request, result delivery.SyncResult) {
 	})
 }
 
-// party is on whose page is written what a caller causes. Who acts for everybody,
-// or is not known, has one for each user.
+// party returns the party under which notes that the caller causes are kept. A caller who acts
+// for everybody, or who is not known, has one for each user.
 func (r *request) party(user delivery.UserID) string {
 	if r.caller.User != "" {
 		return string(r.caller.User)

@@ -82,8 +82,8 @@ func (s *Server) newRequest(w *response, hr *http.Request, rt *route) *request {
 	return r
 }
 
-// requestID returns the id that the client chose, if it can stand in a log and
-// a header, or a new one.
+// requestID returns the id that the client chose, if it can stand in a log and in a header, or
+// else a new one.
 func requestID(r *http.Request) string {
 	id := r.Header.Get("Request-Id")
 	outside := func(c rune) bool { return c <= ' ' || c > '~' }
@@ -136,8 +136,8 @@ func (r *request) readParam(key, value string) (err error) {
 	return err
 }
 
-// readQuery reads the query. A parameter that the route does not have is
-// refused: with a misspelt hold a Welcome would be out too early.
+// readQuery reads the query. It refuses a parameter that the route does not have: with a
+// misspelt hold, a Welcome would be given out too early.
 func (r *request) readQuery() error {
 	if r.URL.RawQuery == "" {
 		return nil
@@ -205,7 +205,7 @@ const (
 	framingMessage framing = "mls_message"
 )
 
-// framing reads the query parameter framing; usual is what is meant without it.
+// framing reads the query parameter framing. Without it the framing is usual.
 func (r *request) framing(usual framing) (framing, error) {
 	other := framingBare
 	if usual == framingBare {
@@ -215,7 +215,7 @@ func (r *request) framing(usual framing) (framing, error) {
 	return framing(f), err
 }
 
-// readBody appends the whole body, which is not compressed, to b.
+// readBody appends the whole body, which must not be compressed, to b.
 func (r *request) readBody(b *bytes.Buffer) error {
 	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
 		return fmt.Errorf("%w: Content-Encoding is %q, only identity is read", errMediaType, encoding)
@@ -242,8 +242,8 @@ func (r *request) readBody(b *bytes.Buffer) error {
 	}
 }
 
-// stillMay looks at the credentials again if the body took long: whoever sends it
-// slowly could otherwise act for as long after a revocation.
+// stillMay checks the credentials again if the body took long. Otherwise a client could act
+// long after a revocation, if it sends the body slowly.
 func (r *request) stillMay() error {
 	if r.permitted == nil || time.Now().Before(r.late) {
 		return nil
@@ -251,13 +251,11 @@ func (r *request) stillMay() error {
 	return r.permitted()
 }
 
-// firstRoom is what a body gets before some of it has come, whatever was
-// announced.
+// firstRoom is how much memory a body gets at first, whatever length was announced.
 const firstRoom = 4 << 10
 
-// makeRoom has room in b for more of the body: twice as much as has come, but
-// not more than was announced, and the byte that finds the end. The memory is
-// accounted for when it is needed.
+// makeRoom makes room in b for more of the body: twice as much as has come, but not more than
+// was announced, and a byte to find the end. It reserves the memory when it is needed.
 func (r *request) makeRoom(b *bytes.Buffer) error {
 	if b.Len() < r.room && b.Available() > 0 {
 		return nil
@@ -291,7 +289,7 @@ func (r *request) bodyError(err error) error {
 	return fmt.Errorf("%w: the body ended early", errBadRequest)
 }
 
-// mediaType returns what the body is, one of those that are read.
+// mediaType returns the media type of the body, which has to be one of read.
 func (r *request) mediaType(read ...string) (string, error) {
 	is := r.Header.Get("Content-Type")
 	if slices.Contains(read, is) {
@@ -320,7 +318,7 @@ func (r *request) readJSON(v any) error {
 	return r.parse(body.Bytes(), v)
 }
 
-// parse reads JSON, for whose time the caller pays.
+// parse reads JSON. The caller pays for the time that it takes.
 func (r *request) parse(body []byte, v any) error {
 	reading, err := r.checkTime.ChargeReading(r.caller, len(body))
 	if err != nil {
@@ -330,8 +328,9 @@ func (r *request) parse(body []byte, v any) error {
 	return parseJSON(body, v)
 }
 
-// readMessage reads a body that is one MLS object (raw) or JSON, which goes to
-// v. An empty one is {}. Objects are parts of the body, which is theirs then.
+// readMessage reads a body that is either one MLS object, which it returns as raw, or JSON,
+// which it reads into v. An empty body is {}. Objects are parts of the body, which nobody else
+// may use after that.
 func (r *request) readMessage(v any) (raw []byte, err error) {
 	buffer := borrowBuffer()
 	err = r.readBody(buffer)
@@ -361,7 +360,8 @@ func (r *request) readMessage(v any) (raw []byte, err error) {
 	return nil, r.parse(body, v)
 }
 
-// spareBytes is how much more room than a body needs goes with it to the store.
+// spareBytes is by how much the buffer of a body that goes to the store may be larger than the
+// body.
 const spareBytes = 64
 
 // A deviceJSON names a device in a body.

@@ -49,8 +49,8 @@ func (s *Server) reserve(w http.ResponseWriter, r *request) error {
 	return answerObjects(w, r, reservedBytes(reservation), func(o *objects) any { return frame.reservation(o, reservation) })
 }
 
-// reserved reserves what the budgets have left. Two reservations of a user are made at a time:
-// each may name a thousand users.
+// reserved reserves as much as the budgets allow. Two reservations of a user are made at a
+// time, because each may name a thousand users.
 func (s *Server) reserved(r *request, req delivery.ReserveRequest) (reservation delivery.Reservation, err error) {
 	if r.caller.User != "" {
 		done, err := s.reservations.Acquire(r.Context(), string(r.caller.User))

@@ -13,11 +13,10 @@ import (
 	"time"
 )
 
-// statusClientGone is what is observed where nobody was left to be answered.
+// statusClientGone is counted instead of a status if the client has gone.
 const statusClientGone = 499
 
-// A response notes the status and gives the client time to take the answer,
-// but not for ever.
+// A response keeps the status, and gives the client a limited time to take the answer.
 type response struct {
 	http.ResponseWriter
 	times        *timeouts
@@ -67,8 +66,8 @@ func (w *response) Write(b []byte) (int, error) {
 	return w.ResponseWriter.Write(b)
 }
 
-// setDeadline cuts off a client that does not take size bytes in time. It also
-// ends the deadline of the request before on the same connection.
+// setDeadline sets when a client is cut off that does not take size bytes in time. It also
+// replaces the deadline of the request before on the same connection.
 func (w *response) setDeadline(size int) {
 	deadline := time.Now().Add(w.times.writing(size))
 	_ = http.NewResponseController(w.ResponseWriter).SetWriteDeadline(deadline) // a recorder has none
@@ -103,8 +102,8 @@ func encode(b *bytes.Buffer, v any) error {
 	return nil
 }
 
-// buffers are for JSON on its way in or out: of a large body that is most of
-// the memory that a request takes.
+// buffers are for JSON that is read or written. For a large body that is most of the memory
+// that a request takes.
 var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
 // maxKept is the largest buffer that is kept for the next request.
@@ -112,7 +111,7 @@ const maxKept = 128 << 10
 
 func borrowBuffer() *bytes.Buffer { return buffers.Get().(*bytes.Buffer) }
 
-// returnBuffer takes back what was borrowed, of which nothing is in use.
+// returnBuffer takes a buffer back. Nothing in it may be in use.
 func returnBuffer(b *bytes.Buffer) {
 	if b.Cap() <= maxKept {
 		b.Reset()
@@ -120,8 +119,8 @@ func returnBuffer(b *bytes.Buffer) {
 	}
 }
 
-// writeBody writes an answer. That the client does not take it is nobody's
-// error: whoever asks again is answered again.
+// writeBody writes an answer. If the client does not take it, that is no error: the client can
+// ask again.
 func writeBody(w http.ResponseWriter, status int, mediaType string, body []byte) {
 	w.Header().Set("Content-Type", mediaType)
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
@@ -129,8 +128,8 @@ func writeBody(w http.ResponseWriter, status int, mediaType string, body []byte)
 	_, _ = w.Write(body)
 }
 
-// answerContent writes body with an ETag over all of it, or the part of it that
-// was asked for, or that it has not changed.
+// answerContent writes body with an ETag over all of it, or the part that the client asked for,
+// or that it has not changed.
 func answerContent(w http.ResponseWriter, r *request, mediaType string, body []byte) error {
 	if err := r.usage.HoldMemory(len(body)); err != nil {
 		return err
@@ -143,8 +142,8 @@ func answerContent(w http.ResponseWriter, r *request, mediaType string, body []b
 	return c.err
 }
 
-// A contentWriter keeps what [http.ServeContent] refuses from being written: a
-// refusal is a problem as any other.
+// A contentWriter catches the refusals of [http.ServeContent], so that they become problems
+// like any other.
 type contentWriter struct {
 	http.ResponseWriter
 	err error
@@ -172,8 +171,8 @@ func (c *contentWriter) Write(b []byte) (int, error) {
 	return c.ResponseWriter.Write(b)
 }
 
-// utc is how times are written: RFC 3339, to the millisecond. The zero time is
-// empty, which omitzero leaves out.
+// utc formats a time: RFC 3339, to the millisecond. The zero time becomes an empty text, which
+// omitzero leaves out.
 func utc(t time.Time) string {
 	if t.IsZero() {
 		return ""

@@ -21,7 +21,7 @@ const (
 	recipientPath = devicePath + "/welcomes/:id"
 )
 
-// A route is a line of the API table. A path that has GET has HEAD too.
+// A route is a line of the API table. A path with GET also has HEAD.
 type route struct {
 	method, path string
 	who          access
@@ -64,22 +64,22 @@ var routes = slices.Concat(documents, []route{
 	{"DELETE", devicePath + "/tokens/:token", aService, (*Server).revokeToken, nil, ""},
 })
 
-// slack is room for what is around the bytes in a request, and for spaces.
+// slack is room in a body for what surrounds the objects, and for spaces.
 const slack = 64 << 10
 
 func smallBody(delivery.Limits) int { return 1 << 20 }
 
-// syncBody has room for every KeyPackage that a device may have, each named by the
-// longest ref in hexadecimal, with quotes and a comma. How many others have
-// reserved has no limit of its own: room is for as many as may be retired.
+// syncBody has room for every KeyPackage that a device may have. Each is named by the longest
+// ref in hexadecimal, with quotes and a comma. There is no limit of its own for KeyPackages
+// that others have reserved, so there is room for as many as may be retired.
 func syncBody(l delivery.Limits) int {
 	const entry = 2*64 + 3
 	return (l.KeyPackagesPerDevice+len(l.CipherSuites)+2*l.RetiredPerDevice+l.OpenPerDevice)*entry + slack
 }
 
-// publicationBytes is how many bytes all KeyPackages of one request may have: as many
-// as a Welcome, or as a single one of the largest size. A hundred of the largest size
-// nobody makes, and the largest body decides how much memory a server needs.
+// publicationBytes is how many bytes all KeyPackages of one request may have: as many as a
+// Welcome, or as one KeyPackage of the largest size. Nobody makes a hundred of the largest
+// size, and the largest body decides how much memory a server needs.
 func publicationBytes(l delivery.Limits) int {
 	return min(l.KeyPackagesPerPublish*l.KeyPackageBytes, max(l.WelcomeBytes, l.KeyPackageBytes))
 }
@@ -91,8 +91,8 @@ func publicationBody(l delivery.Limits) int {
 
 func postBody(l delivery.Limits) int { return inBase64(l.WelcomeBytes) + slack }
 
-// inBase64 is how many bytes of JSON n bytes are at most. Some encoders escape
-// the slash, which is one character in 64.
+// inBase64 is how many bytes of JSON n bytes are at most. Some encoders escape the slash, which
+// is one of 64 characters.
 func inBase64(n int) int { return n*4/3 + n/16 }
 
 func reserveBody(l delivery.Limits) int {
@@ -117,8 +117,8 @@ func (s *Server) API() http.Handler {
 	return s.crossOrigin(routeEscaped(router))
 }
 
-// routeEscaped has next route by the path as it was sent, so that an escaped
-// slash is part of an id and not the end of it.
+// routeEscaped makes the router use the path as it was sent, so that an escaped slash is part
+// of an id and does not end it.
 func routeEscaped(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		path := cmp.Or(r.URL.EscapedPath(), "/")
@@ -145,20 +145,19 @@ func (s *Server) noSuchPath(_ http.ResponseWriter, r *request) error {
 	return fmt.Errorf("%w: there is no such path", errNotServed)
 }
 
-// noSuchMethod answers where the path has other methods; the router has set
-// Allow.
+// noSuchMethod answers if the path has only other methods. The router has set Allow.
 func (s *Server) noSuchMethod(_ http.ResponseWriter, r *request) error {
 	return fmt.Errorf("%w: %s", errMethodNotAllowed, r.Method)
 }
 
-// allowed answers OPTIONS; the router has set Allow.
+// allowed answers OPTIONS. The router has set Allow.
 func (s *Server) allowed(w http.ResponseWriter, _ *request) error {
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }
 
-// serve does around run, which calls the handler of a route, what every handler
-// needs.
+// serve does what every handler needs, before and after run, which calls the handler of a
+// route.
 func (s *Server) serve(rt *route, run func(http.ResponseWriter, *request, httprouter.Params) error) httprouter.Handle {
 	return func(hw http.ResponseWriter, hr *http.Request, params httprouter.Params) {
 		start := time.Now()
@@ -179,9 +178,9 @@ func (s *Server) serve(rt *route, run func(http.ResponseWriter, *request, httpro
 	}
 }
 
-// run calls the handler for a client that may have it called. The path is read
-// before the request is counted for its caller: whose memory a stranger takes
-// depends on it.
+// run calls the handler, if the client may use it. It reads the path before the request is
+// counted for its caller, because the path decides whose memory a request without a caller
+// takes.
 func (s *Server) run(w http.ResponseWriter, r *request, params httprouter.Params) (err error) {
 	if err = s.enter(r); err != nil {
 		return err
@@ -207,7 +206,7 @@ func (s *Server) run(w http.ResponseWriter, r *request, params httprouter.Params
 	return s.handleBounded(w, r)
 }
 
-// recover answers a panic of a handler; it is deferred.
+// recover answers a panic of a handler. It is deferred.
 func (s *Server) recover(w *response, r *request) {
 	v := recover()
 	if v == nil {
@@ -219,8 +218,8 @@ func (s *Server) recover(w *response, r *request) {
 	s.fail(w, r, delivery.NewPanicError(v))
 }
 
-// knownMethod returns method if it is a standard one: what a client makes up
-// is no label.
+// knownMethod returns method if it is a standard one. Methods that a client makes up must not
+// become labels.
 func knownMethod(method string) string {
 	switch method {
 	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch,
@@ -230,7 +229,7 @@ func knownMethod(method string) string {
 	return "other"
 }
 
-// LargestBody returns how many bytes of a body are read at most.
+// LargestBody returns how many bytes of a body the server reads at most.
 func LargestBody(l delivery.Limits) int64 {
 	largest := 0
 	for _, r := range routes {

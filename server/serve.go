@@ -25,9 +25,9 @@ type timeouts struct {
 	late   time.Duration // that a body may take before the credentials are looked at again
 }
 
-// newTimeouts has times that suit a phone on a poor line and keep a client that
-// stalls on purpose to little: a caller's share of memory and connections bounds
-// what it can hold meanwhile, so nobody has to turn them.
+// newTimeouts returns times that suit a phone on a slow line. A client that stalls on purpose
+// gains little, because its share of memory and connections is bounded. So no setting changes
+// them.
 func newTimeouts(o Options) timeouts {
 	return timeouts{
 		header: cmp.Or(o.HeaderRead, 10*time.Second), // it is a packet or two, sent again a few times
@@ -48,20 +48,19 @@ func (t timeouts) writing(size int) time.Duration {
 	return t.write + time.Duration(size)*time.Second/time.Duration(t.rate)
 }
 
-// errStoreFailed is why Serve returns; why the store has failed is what its
-// Close returns.
+// errStoreFailed is what Serve returns when the store has failed. The store's Close returns
+// why.
 var errStoreFailed = errors.New("the store cannot go on")
 
-// failedGrace is for requests under way when the store has failed: some of them may
+// failedGrace is how long running requests may take when the store has failed: some of them may
 // never end.
 const failedGrace = 2 * time.Second
 
-// Serve answers on both listeners and the admin socket until ctx is done, which
-// is no error, or the store has failed. Then it takes no new connections, ends
-// the waiting of claims with what they have, answers what is on its way over
-// connections that are open, and lets running requests finish; the admin
-// listener goes last. All are closed when it returns. A Server serves
-// once.
+// Serve answers on both listeners and on the admin socket until ctx is done, which is no error,
+// or until the store has failed. Then it takes no new connections, answers waiting claims with
+// what they have, answers requests that come over open connections, and lets running requests
+// finish. It closes the admin listener last. When it returns, everything is closed. Serve can
+// be called once.
 func (s *Server) Serve(ctx context.Context, api, admin net.Listener) error {
 	apiServer, adminServer := s.httpServer(s.API()), s.httpServer(s.Admin())
 	api = s.connections.Listen(api)
@@ -121,11 +120,11 @@ func (s *Server) httpServer(h http.Handler) *http.Server {
 	}
 }
 
-// closeChunked ends a connection with the answer to a chunked request. If it had a
-// Content-Length too, it may be an attempt to have two requests taken for one, and
-// the connection has to be closed (RFC 9112 §6.1). net/http drops that field
-// before a handler sees it, so all chunked requests are answered so: they are few,
-// as clients know how long what they send is.
+// closeChunked closes the connection with the answer to a chunked request. If the request had a
+// Content-Length too, it may try to pass two requests for one, and the connection has to be
+// closed (RFC 9112 §6.1). net/http removes that header before a handler sees it, so
+// closeChunked treats all chunked requests in this way. They are few, because clients know the
+// length of what they send.
 func closeChunked(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if len(r.TransferEncoding) > 0 {
@@ -135,8 +134,8 @@ func closeChunked(next http.Handler) http.Handler {
 	})
 }
 
-// http2 bounds what a connection of HTTP/2 holds besides its requests: what has
-// come of their bodies and is not read yet, and a frame.
+// http2 bounds what a connection of HTTP/2 holds beside its requests: a frame, and the parts of
+// bodies that have come and are not read yet.
 func (s *Server) http2() *http.HTTP2Config {
 	return &http.HTTP2Config{
 		MaxConcurrentStreams:          100,

@@ -17,8 +17,7 @@ import (
 	"welcomed/server/admission"
 )
 
-// Options are what a [Server] needs. Zero is the default, which is said behind a
-// field.
+// Options are what a [Server] needs. The comment behind a field says what zero means.
 type Options struct {
 	Store   delivery.Store
 	Limits  delivery.Limits // those of the store
@@ -30,75 +29,75 @@ type Options struct {
 	// authentication; then Auth is not asked.
 	Auth   auth.Authenticator
 	NoAuth NoAuth
-	// CredentialIdentity, if not empty, is what the credential of a KeyPackage
-	// must say of the device that publishes it.
+	// CredentialIdentity, if not empty, is the identity that the credential of a
+	// KeyPackage must have for the device that publishes it.
 	CredentialIdentity IdentityTemplate
 
-	// What a caller, and whoever publishes for a user, may use up. Callers that
-	// are not known are not limited. A burst of zero is no limit.
+	// How much a caller may use up, and how much may be stored for a user. Callers
+	// without an identity are not limited. A burst of zero is no limit.
 	Budgets   Budgets         // KeyPackages of others
 	CheckTime CheckTimeBudget // processor time for the signatures in publications
 	Publish   Budget          // KeyPackages newly stored for a user
-	Storage   Budget          // bytes stored for a user: KeyPackages, Welcomes with all that comes with them, answers that are remembered
-	// BudgetClock is what all of them are refilled by, and what dates refusals; nil:
+	Storage   Budget          // bytes stored for a user: KeyPackages, Welcomes with all that comes with them, remembered answers
+	// BudgetClock is the clock by which budgets are refilled and refusals dated; nil:
 	// time.Now.
 	BudgetClock func() time.Time
 
 	// What clients may take at the same time, and for how long.
 	Caps          Caps
-	HeaderRead    time.Duration // for a header to come whole; 10 s
-	BodyRead      time.Duration // for a body to come whole; 30 s
+	HeaderRead    time.Duration // for a complete header to come; 10 s
+	BodyRead      time.Duration // for a complete body to come; 30 s
 	Idle          time.Duration // between two requests of a connection; 120 s
-	Write         time.Duration // for an answer to be taken, besides what its size allows; 30 s
-	LongPoll      time.Duration // a claim waits at most; 50 s
-	ClaimWelcomes int           // that a claim returns if it does not say how many; 10
+	Write         time.Duration // for a client to take an answer, on top of what its size allows; 30 s
+	LongPoll      time.Duration // the longest wait of a claim; 50 s
+	ClaimWelcomes int           // that a claim returns at most if it does not say how many; 10
 	AnswerBytes   int           // of an answer with MLS objects in base64; 8 MiB
 	Checks        int           // publications' signatures checked at a time; as many as there are processors (GOMAXPROCS)
 
-	// How clients reach the server. TrustedProxies are those whose X-Forwarded-For counts.
+	// How clients reach the server. TrustedProxies are the proxies whose X-Forwarded-For
+	// the server believes.
 	TrustedProxies []netip.Prefix
-	// Origins are those of the pages that may use the API in a browser.
+	// Origins are the origins of pages that may use the API in a browser.
 	Origins []Origin
 	// Certificate is for TLS on the listener of the API; nil: it has none.
 	Certificate *Certificate
 
-	// For those who run it. AdminToken, if not empty, has to be shown to the
-	// admin listener, but not for /livez and /readyz.
+	// For operators. The admin listener requires AdminToken, if it is not empty, except
+	// for /livez and /readyz.
 	AdminToken string
 	// Metrics is /metrics of the admin listener; nil: there is none.
 	Metrics http.Handler
-	// Status is what the status page shows besides what the store holds.
+	// Status is what the status page shows beside the content of the store.
 	Status StatusSource
-	// Profiles puts those of net/http/pprof under /debug/pprof/ of the admin
-	// listener.
+	// Profiles makes the admin listener serve net/http/pprof under /debug/pprof/.
 	Profiles bool
-	// Socket is where the commands ask, who need no credentials; nil: nowhere.
+	// Socket is where commands connect, without credentials; nil: nowhere.
 	Socket net.Listener
-	// Database is what the store is known by there, see DatabaseHeader.
+	// Database has the names of the database for commands, see DatabaseHeader.
 	Database url.Values
-	// Settings are what they are told that the server was started with.
+	// Settings are the settings that commands are told.
 	Settings []Setting
-	// Backup is what they are given copies by; nil: there are none.
+	// Backup makes copies for commands; nil: there are none.
 	Backup *Backup
 
-	// Who is told of what happens; nil: nobody. Observe is told of every request
-	// that was answered. The route is a pattern
+	// Functions that are called when something happens; each may be nil. Observe is
+	// called for every request that was answered. The route is a pattern
 	// ("/v1/users/:user/devices/:device/claim") or "none", the method one of the
 	// standard ones or "other", and the code 499 if the client left before there
 	// was an answer.
 	Observe func(route, method string, code int, took time.Duration)
-	// OverBudget is told of each time that one of the budgets has nothing left.
+	// OverBudget is called each time that a budget refuses something.
 	OverBudget func(budget string)
-	// Problem is told of each request that was answered with a problem.
+	// Problem is called for each request that was answered with a problem.
 	Problem func(ProblemKind)
-	// GivenOften is told of each Welcome that a device has been given three times
-	// and has not settled.
+	// GivenOften is called for each Welcome that a device was given three times and has
+	// not settled.
 	GivenOften func()
-	// Refused is told of each time that one of the Caps refuses something.
+	// Refused is called each time that one of the Caps refuses something.
 	Refused func(Cap)
 }
 
-// A Server answers requests with what a store decides.
+// A Server answers requests with the decisions of a store.
 type Server struct {
 	store     delivery.Store
 	limits    delivery.Limits
@@ -129,7 +128,7 @@ type Server struct {
 	drain    func()
 }
 
-// New returns a server that is not serving yet.
+// New returns a server. It does not serve before Serve is called.
 func New(o Options) *Server {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)

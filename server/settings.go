@@ -2,7 +2,7 @@ package server
 
 import "net/http"
 
-// A Setting is something that the server was started with.
+// A Setting is a setting with which the server was started.
 type Setting struct {
 	Name  string `json:"name"`
 	Value string `json:"value"` // of a secret: whether there is one

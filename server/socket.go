@@ -14,9 +14,9 @@ import (
 	"welcomed/delivery"
 )
 
-// socketRoutes are what the commands ask of a running server. Who can connect
-// to the socket may do all of it, so its file is its guard, and what went wrong
-// is told in full.
+// socketRoutes are the requests that commands send to a running server. Whoever can connect to
+// the socket may use all of them, so the permissions of its file protect it. Errors are told in
+// full.
 var socketRoutes = []route{
 	{"GET", "/config", theOperator, (*Server).settings, nil, ""},
 
@@ -55,9 +55,9 @@ func (s *Server) Socket() http.Handler {
 	return router
 }
 
-// DatabaseHeader is how a command says which database it means: by names with
-// values, form-encoded, of which one has to be one of Options.Database. Without it
-// the command takes the one that the server has.
+// DatabaseHeader is the header by which a command says which database it means: names with
+// values, form-encoded. One of them has to be in Options.Database. Without the header the
+// command means the database of this server.
 const DatabaseHeader = "Welcomed-Database"
 
 // meansThis refuses a command that means another database.
@@ -74,7 +74,7 @@ func (s *Server) meansThis(r *request) error {
 	return fmt.Errorf("%w: this server keeps %s, and --db is another file", errPrecondition, s.options.Database.Get("path"))
 }
 
-// runOperator is run for one who needs no credentials.
+// runOperator is run, for callers who need no credentials.
 func (s *Server) runOperator(w http.ResponseWriter, r *request, params httprouter.Params) error {
 	r.operator, r.caller = true, delivery.Operator()
 	if err := r.permit(); err != nil {
@@ -92,8 +92,8 @@ func (s *Server) runOperator(w http.ResponseWriter, r *request, params httproute
 	return r.route.handle(s, w, r)
 }
 
-// backup handles POST /backup. The copy is made before the answer begins: a
-// client that takes it slowly keeps nobody waiting.
+// backup handles POST /backup. It makes the copy before it begins the answer, so a client that
+// reads slowly keeps nobody waiting.
 func (s *Server) backup(w http.ResponseWriter, r *request) error {
 	if s.options.Backup == nil {
 		return fmt.Errorf("%w: this store is not backed up by welcomed", errNotServed)
@@ -119,8 +119,8 @@ func (s *Server) backup(w http.ResponseWriter, r *request) error {
 	return err
 }
 
-// backupKept handles POST /backup/kept: the client says that what it was given
-// is whole and safe.
+// backupKept handles POST /backup/kept, by which the client says that the copy is complete and
+// safe.
 func (s *Server) backupKept(w http.ResponseWriter, r *request) error {
 	if s.options.Backup == nil {
 		return fmt.Errorf("%w: this store is not backed up by welcomed", errNotServed)

@@ -10,7 +10,7 @@ import (
 	"welcomed/operator/status"
 )
 
-// A StatusSource is what the status page shows besides what the store holds.
+// A StatusSource has what the status page shows beside the content of the store.
 type StatusSource struct {
 	History     *history.History // nil: nothing is counted
 	SweptAt     func() time.Time // when the last sweep ended well; nil: not known
@@ -18,7 +18,7 @@ type StatusSource struct {
 	BackupEvery time.Duration    // how often the server makes a backup; 0: it does not
 }
 
-// orNothing returns a source whose history is empty, if there is none.
+// orNothing returns o, with an empty history if it has none.
 func (o StatusSource) orNothing() StatusSource {
 	if o.History == nil {
 		o.History = history.New(history.Options{
@@ -31,7 +31,7 @@ func (o StatusSource) orNothing() StatusSource {
 	return o
 }
 
-// status asks everybody how the server is.
+// status gathers the state of the server from all of its parts.
 func (s *Server) status(r *http.Request) status.Status {
 	source := s.options.Status
 	in := status.Input{
@@ -101,7 +101,7 @@ func adminBody(w http.ResponseWriter, mediaType string, body []byte) {
 	writeBody(w, http.StatusOK, mediaType, body)
 }
 
-// adminLinks are what else there is on the listener.
+// adminLinks are links to the other pages of the listener.
 func (s *Server) adminLinks() []status.Link {
 	links := []status.Link{{Path: "/status.json", Does: "this page for programs"}}
 	if s.options.Metrics != nil {

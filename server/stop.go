@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// openConnections are those of one listener, by their state.
+// openConnections has the open connections of one listener, by state.
 type openConnections struct {
 	requested chan struct{} // holds a token when a request has come
 
@@ -51,7 +51,7 @@ func (o *openConnections) in(state http.ConnState) (found []net.Conn) {
 	return found
 }
 
-// closeUnused closes the connections over which no request has ever come whole.
+// closeUnused closes connections on which no complete request has ever come.
 func (o *openConnections) closeUnused() {
 	for _, c := range o.in(http.StateNew) {
 		c.Close()
@@ -78,15 +78,15 @@ func (o *openConnections) allClosed() <-chan struct{} {
 // quietPeriodsMost is how many quiet periods draining takes at most.
 const quietPeriodsMost = 4
 
-// unreadEvery is how often it is looked whether what has come was read.
+// unreadEvery is how often draining checks whether everything that has come was read.
 const unreadEvery = 5 * time.Millisecond
 
-// drainConnections closes the listener and lets everybody finish who is about to ask: a
-// request may be on its way over a connection that looks idle, and would be lost
-// if it were closed now. Each answer from now on says that it is the last one of
-// its connection. It returns when no connection is left, or nobody has asked for
-// a quiet period and all that has come was read. A client that sends half a
-// request keeps it no longer than quietPeriodsMost quiet periods.
+// drainConnections closes the listener, and serves requests that come over open connections. A
+// connection that looks idle may have a request on its way, which would be lost if the
+// connection were closed now. From now on each answer says that it is the last one of its
+// connection. drainConnections returns when no connection is left, or when no request has come
+// for a quiet period and everything that has come was read. After quietPeriodsMost quiet
+// periods it returns in any case, so a client that sends half a request cannot keep it.
 func (s *Server) drainConnections(l net.Listener, o *openConnections) {
 	s.drain()
 	l.Close()
@@ -117,8 +117,7 @@ func (s *Server) drainConnections(l net.Listener, o *openConnections) {
 	}
 }
 
-// lastAnswer tells the client of a server that stops to use its connection no
-// more.
+// lastAnswer tells the client of a stopping server not to use this connection again.
 func (w *response) lastAnswer() {
 	select {
 	case <-w.draining:
@@ -127,13 +126,13 @@ func (w *response) lastAnswer() {
 	}
 }
 
-// goAway is how long a connection of HTTP/2 has for the clients' last requests
-// once it has no more to do: a second in net/http, and a little.
+// goAway is how long an HTTP/2 connection stays open for the client's last requests when it has
+// nothing more to do: a second in net/http, and a little more.
 const goAway = 1500 * time.Millisecond
 
-// stopAPI stops srv, and closes what has no request under way after a while:
-// net/http waits for a connection of HTTP/2 whose handshake ended while it was
-// stopping, and tells it nothing.
+// stopAPI stops srv. After a while it closes connections that have no running request: net/http
+// tells nothing to an HTTP/2 connection whose handshake ended while the server was stopping,
+// and would wait for it.
 func (s *Server) stopAPI(srv *http.Server, o *openConnections, grace time.Duration) error {
 	stopped := make(chan struct{})
 	var closing sync.WaitGroup
@@ -156,10 +155,9 @@ func (s *Server) stopAPI(srv *http.Server, o *openConnections, grace time.Durati
 	return err
 }
 
-// stop closes the connections that have sent nothing, and lets running requests
-// finish, but no longer than grace: then it cuts them off, which is no error, and
-// returns how many connections that were. That a listener was closed before is
-// said only when they have, if Serve has not noticed yet.
+// stop closes connections that have sent nothing, and lets running requests finish. After grace
+// it cuts off those that are left, which is no error, and returns how many connections that
+// were. A listener that was closed before is no error either.
 func stop(srv *http.Server, o *openConnections, grace time.Duration) (cut int, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), grace)
 	defer cancel()

@@ -26,13 +26,13 @@ func newTokenJSON(t delivery.Token, text string) tokenJSON {
 	return tokenJSON{t.ID, text, t.Owner.User, t.Owner.Device, t.Owner.Service, t.ReadOnly, t.CreatedBy, utc(t.CreatedAt), utc(t.Expires)}
 }
 
-// A newToken is what the maker of a token says of it.
+// A newToken is what a caller says of the token to be made.
 type newToken struct {
 	ReadOnly  bool       `json:"read_only"`
 	ExpiresAt *time.Time `json:"expires_at"`
 }
 
-// addToken makes a token. The answer is the only one that has the secret.
+// addToken makes a token. Only this answer has the secret.
 func (s *Server) addToken(ctx context.Context, owner delivery.TokenOwner, by string, wanted newToken) (tokenJSON, error) {
 	token, text := auth.NewToken(owner)
 	token.ReadOnly, token.CreatedBy = wanted.ReadOnly, by

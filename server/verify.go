@@ -12,16 +12,16 @@ import (
 	"welcomed/server/admission"
 )
 
-// verifiers bounds the signature checks under way, of all requests together:
-// one token each.
+// verifiers bounds the signature checks that all requests run at a time: one token for each
+// check.
 type verifiers chan struct{}
 
-// each calls check for 0 to n-1 and returns when all calls have: its own
-// goroutine makes them, and helpers as far as there are tokens. It gives up when
-// ctx is done. A panic is an error.
+// each calls check for 0 to n-1, and returns when all calls have returned. Its own goroutine
+// makes calls, and so do helpers, as far as there are tokens. It gives up when ctx is done. It
+// returns a panic as an error.
 //
-// The token is for one call and those who wait for one take turns, so a request
-// with one KeyPackage does not wait for all of another's.
+// A token is for one call, and callers that wait for one take turns. So a request with one
+// KeyPackage does not wait until all KeyPackages of another are checked.
 func (v verifiers) each(ctx context.Context, n int, check func(i int)) error {
 	var next atomic.Int64
 	work := func() error {
@@ -46,7 +46,7 @@ func (v verifiers) each(ctx context.Context, n int, check func(i int)) error {
 	return err
 }
 
-// call calls check with a token.
+// call calls check when it has a token.
 func (v verifiers) call(ctx context.Context, check func(i int), i int) (err error) {
 	select {
 	case v <- struct{}{}:
@@ -66,9 +66,9 @@ func (v verifiers) call(ctx context.Context, check func(i int), i int) (err erro
 // itemTooLarge is the code of an item that exceeds KeyPackageBytes.
 const itemTooLarge delivery.ItemCode = "too_large"
 
-// publishMemory is what publishing takes besides the body: what is read of each
-// KeyPackage and stored of it, lists as long as on the wire, and of extensions and
-// certificates, of which there are only so many, several times their bytes.
+// publishMemory is how much memory publishing takes beside the body: what is read of each
+// KeyPackage and stored of it, and lists. Lists take as much as on the wire; of extensions and
+// certificates, whose number is bounded, several times their bytes.
 func publishMemory(items []blob) (n int) {
 	const least, most, share = 2 << 10, 40 << 10, 16
 	for _, item := range items {
@@ -77,10 +77,10 @@ func publishMemory(items []blob) (n int) {
 	return n
 }
 
-// verify reads the items of a publication, on all processors: first what costs
-// little, and then, if the caller may still have that done, the signatures. The
-// error names every item that is refused. With repeats, those that the device has
-// published before, byte for byte, are not verified again, and come without bytes.
+// verify reads the items of a publication, on all processors. First it does what costs little.
+// Then, if the caller's budget allows it, it checks the signatures. The error names every
+// refused item. With repeats, items that the device has published before, byte for byte, are
+// not verified again, and are returned without bytes.
 func (s *Server) verify(r *request, items []blob, repeats bool) ([]delivery.NewKeyPackage, error) {
 	read := make([]*mls.KeyPackage, len(items))
 	verdicts := make([]*delivery.InvalidItem, len(items))
@@ -133,7 +133,7 @@ func (s *Server) verify(r *request, items []blob, repeats bool) ([]delivery.NewK
 	return accepted, nil
 }
 
-// acceptKnown moves what the device has published before from read to accepted.
+// acceptKnown moves items that the device has published before from read to accepted.
 func (s *Server) acceptKnown(r *request, read []*mls.KeyPackage, accepted []delivery.NewKeyPackage) error {
 	var refs []mls.KeyPackageRef
 	for _, kp := range read {
@@ -160,8 +160,7 @@ func suitesOf(read []*mls.KeyPackage) (suites []mls.CipherSuite) {
 	return suites
 }
 
-// readItem returns a KeyPackage whose signatures are to be checked, or why that
-// is not worth it.
+// readItem returns a KeyPackage whose signatures have to be checked, or why they need not be.
 func (s *Server) readItem(device delivery.DeviceID, index int, b []byte) (*mls.KeyPackage, *delivery.InvalidItem) {
 	kp, err := mls.ReadKeyPackage(b)
 	if err != nil {
@@ -177,7 +176,7 @@ func (s *Server) readItem(device delivery.DeviceID, index int, b []byte) (*mls.K
 	return kp, nil
 }
 
-// withHint says of bytes that are no MLS object what they look like.
+// withHint adds to an error about bytes that are no MLS object what they look like.
 func withHint(err error, b []byte) error {
 	switch {
 	case readAsHex(b):
@@ -188,7 +187,7 @@ func withHint(err error, b []byte) error {
 	return err
 }
 
-// verifyItem returns what is published, or why it is not.
+// verifyItem returns the KeyPackage to be published, or why it is refused.
 func verifyItem(index int, kp *mls.KeyPackage, checks *admission.ChecksCharge) (delivery.NewKeyPackage, *delivery.InvalidItem) {
 	started := time.Now()
 	err := kp.Verify()

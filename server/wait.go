@@ -6,22 +6,21 @@ import (
 	"welcomed/delivery"
 )
 
-// await tries to find something to answer a long request with, until there is
-// something, or the wait is over: after the time that the client gave it, or
-// because the server stops. Every long request waits here, and nowhere else.
+// await waits until there is something to answer a long request with, or until the wait is
+// over: because the client's time is up, or because the server stops. Every long request waits
+// here.
 //
-// Of one device the newest request tries first, and there are only so many: the
-// oldest is over when there is one too many.
+// If several requests of a device wait, the newest one tries first. Only a few may wait: if
+// there is one too many, the wait of the oldest is over.
 //
-// try reports whether there is something, and if not, when it is to be called
-// again at the latest (zero: when it is woken). It is told whether the wait is
-// over; then what it has found is the answer, whatever it is. It is called at
-// once, and again whenever the store says that it may find more.
+// try reports whether there is something. If not, it returns when it has to be called again at
+// the latest; zero means when it is woken. Its argument says that the wait is over: then the
+// answer is what it has found, even nothing. await calls try at once, and again whenever the
+// store says that there may be more.
 //
-// Credentials are looked at again before each attempt but the first, so that what
-// comes after a revocation is not taken, and after the last one, so that it is
-// not answered either. A revocation, a removal and the end of the credentials'
-// time wake it.
+// await checks the credentials again before each attempt but the first, so that nothing is
+// taken after a revocation, and after the last one, so that nothing is answered either. A
+// revocation, a removal, and the expiry of the credentials wake it.
 func (s *Server) await(r *request, wait time.Duration, try attempt) error {
 	if wait == 0 {
 		_, _, err := try(true)
@@ -81,11 +80,12 @@ func (s *Server) await(r *request, wait time.Duration, try attempt) error {
 	return s.stillPermitted(r)
 }
 
-// shortestPause is the shortest time between two attempts that nothing but time has asked
-// for: credentials may have expired by this clock and not by their issuer's.
+// shortestPause is the shortest time between two attempts that only a time has caused. The
+// credentials may have expired by this clock but not by that of their issuer, and the attempts
+// would follow each other without end.
 const shortestPause = time.Second
 
-// alarm returns a channel that receives at the first of these times that is set.
+// alarm returns a channel that receives at the first of these times. Zero times do not count.
 func alarm(times ...time.Time) (at <-chan time.Time, forget func() bool) {
 	var first time.Time
 	for _, t := range times {
@@ -104,7 +104,7 @@ func alarm(times ...time.Time) (at <-chan time.Time, forget func() bool) {
 	return timer.C, timer.Stop
 }
 
-// stillPermitted asks again whether the client may do what it asked for.
+// stillPermitted checks again whether the client may do what it asked for.
 func (s *Server) stillPermitted(r *request) error {
 	if err := s.authenticate(r); err != nil {
 		return err
@@ -112,12 +112,12 @@ func (s *Server) stillPermitted(r *request) error {
 	return r.permit()
 }
 
-// An attempt is what await is given.
+// An attempt is the function try of await.
 type attempt = func(over bool) (found bool, next time.Time, err error)
 
-// inGoroutine has try called in a goroutine of its own. What the store does takes a
-// larger stack than waiting, and the one that waits would keep it: twice 8 KiB for
-// each claim. A panic is an error.
+// inGoroutine calls try in a goroutine of its own. The store needs a larger stack than waiting
+// does. The waiting goroutine would keep that stack, twice 8 KiB for each claim. inGoroutine
+// returns a panic as an error.
 func inGoroutine(try attempt) attempt {
 	return func(over bool) (found bool, next time.Time, err error) {
 		tried := make(chan struct{})

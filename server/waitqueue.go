@@ -7,9 +7,9 @@ import (
 	"welcomed/delivery"
 )
 
-// waitQueues are the long requests that wait, by device. Of one device the newest tries
-// first: an older one may be that of a connection that is dead without anybody
-// knowing. There are at most most of a device; for one more the oldest is displaced.
+// waitQueues has the waiting long requests of each device. The newest request of a device tries
+// first, because the connection of an older one may be dead without anybody knowing. At most
+// most requests of a device wait. One more displaces the oldest.
 type waitQueues struct {
 	most      int
 	displaced func() // is called for each that is
@@ -18,7 +18,7 @@ type waitQueues struct {
 	of map[delivery.DeviceID]*waitQueue
 }
 
-// A waitQueue is that of one device.
+// A waitQueue has the waiting requests of one device.
 type waitQueue struct {
 	device  delivery.DeviceID
 	waiters []*waiter // oldest first
@@ -57,7 +57,7 @@ func (l *waitQueues) join(device delivery.DeviceID) *waiter {
 	return w
 }
 
-// leave takes a waiter out of its queue, if it still is in it.
+// leave removes a waiter from its queue, if it is still in it.
 func (l *waitQueues) leave(w *waiter) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -80,8 +80,7 @@ func (l *waitQueues) remove(w *waiter) {
 	}
 }
 
-// woken has all who wait for the device try, one after the other, because one of
-// them was woken.
+// woken makes all waiters of a device try, one after the other, because one of them was woken.
 func (l *waitQueues) woken(w *waiter) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -91,7 +90,7 @@ func (l *waitQueues) woken(w *waiter) {
 	w.queue.next()
 }
 
-// tried lets the next one try, if it was the turn of this waiter.
+// tried lets the next waiter try, if it was the turn of this one.
 func (l *waitQueues) tried(w *waiter) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -105,7 +104,7 @@ func (l *waitQueues) tried(w *waiter) {
 	}
 }
 
-// next lets the newest try that is due, unless another one does.
+// next lets the newest waiter try that has to, unless another one is trying.
 func (of *waitQueue) next() {
 	if of.trying != nil {
 		return

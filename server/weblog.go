@@ -12,9 +12,9 @@ import (
 	"welcomed/delivery"
 )
 
-// logRequest writes a line at debug for each request, where its Request-Id is found.
-// What a client chose is left out, but for that id and the names of who asks: neither
-// the path nor the query, nor a header.
+// logRequest writes a line at level debug for each request, by which its Request-Id can be
+// found. It writes nothing that a client chose, except that id and the names of the caller:
+// neither the path, nor the query, nor a header.
 func (s *Server) logRequest(r *request, w *response, took time.Duration) {
 	if !s.log.Enabled(r.Context(), slog.LevelDebug) {
 		return
@@ -24,7 +24,7 @@ func (s *Server) logRequest(r *request, w *response, took time.Duration) {
 		slog.String("code", w.problem), slog.Duration("took", took))
 }
 
-// askedBy is who asks, in words; empty if nobody knows.
+// askedBy returns the name of the caller; empty if it is not known.
 func (r *request) askedBy() string {
 	c := r.caller
 	switch {
@@ -42,9 +42,9 @@ func forWhom(c delivery.Caller) string {
 	return delivery.TokenOwner{User: c.User, Device: c.Device}.String()
 }
 
-// A webLog takes what net/http says of connections that fail, most of all in the
-// handshake of TLS. Whoever reaches the listener can cause a line with each
-// connection, so only some get into the log, and how many did not.
+// A webLog takes the lines that net/http writes about failed connections, most of all about TLS
+// handshakes. Anybody who can reach the listener can cause a line with each connection. So only
+// some lines get into the log, with how many did not.
 type webLog struct {
 	log   *slog.Logger
 	limit *rate.Limiter
@@ -53,7 +53,7 @@ type webLog struct {
 	omitted int
 }
 
-// Lines of a webLog, at once and then.
+// How many lines of a webLog get into the log at once, and after that.
 const (
 	webLinesBurst = 20
 	webLinesEvery = 5 * time.Second

@@ -69,8 +69,8 @@ func (s *Server) post(w http.ResponseWriter, r *request) error {
 	}{outcome.ID.String(), recipientsJSON(outcome.Recipients)})
 }
 
-// posted posts a Welcome that the budgets allow. One that this caller has posted
-// before takes nothing and costs nothing.
+// posted posts a Welcome that the budgets allow. A Welcome that this caller has posted before
+// takes nothing and costs nothing.
 func (s *Server) posted(r *request, p delivery.Posting) (outcome delivery.Outcome, err error) {
 	if r.caller.User != "" {
 		refs := make([]mls.KeyPackageRef, len(p.Welcome.Secrets))
@@ -157,9 +157,9 @@ func (s *Server) readWelcome(r *request, p *delivery.Posting) error {
 	return p.Welcome.Verify()
 }
 
-// perRecipient is what posting takes for each recipient besides the bytes of the
-// Welcome, which are there once more on their way to the disk: what is read of it,
-// its verdict and the answer.
+// perRecipient is how much memory posting takes for each recipient: what is read of it, its
+// verdict and the answer. The bytes of the Welcome, of which there is one more copy on the way
+// to the disk, come on top.
 const perRecipient = 1 << 10
 
 func orNil(b *blob) []byte {
@@ -222,7 +222,7 @@ func answerOutcome(w http.ResponseWriter, r *request, ask func(context.Context, 
 
 func isHeld(r delivery.Recipient) bool { return r.Status == delivery.StatusHeld }
 
-// outcomeSize is about how many bytes of an answer an outcome is.
+// outcomeSize is roughly how many bytes of an answer an outcome takes.
 func outcomeSize(o delivery.Outcome) (n int) {
 	for _, r := range o.Recipients {
 		n += 128 + len(r.Detail)

@@ -7,23 +7,23 @@ import (
 	"welcomed/delivery"
 )
 
-// A Budget is a number of KeyPackages that may be taken at once, and how many
-// more in each hour. A burst of zero is no limit.
+// A Budget is how many KeyPackages can be taken at once, and how many more in each hour. A
+// burst of zero is no limit.
 type Budget struct{ Burst, PerHour int }
 
-// Budgets bound what a user may take of the KeyPackages of others, so that
-// nobody can empty a shelf or learn about everybody. Each that is reserved or
-// named in a Welcome counts. Listings have budgets of their own, of the same
-// size, where ten KeyPackages that are listed count as one: who may only read
-// keeps nobody from reserving. There is no budget for one's own KeyPackages, nor
-// for a service that acts for nobody: it can sign up as many users as it likes.
+// Budgets bound how many KeyPackages of others a user may take, so that nobody can empty a
+// shelf or learn about everybody. Each KeyPackage that is reserved, or named in a Welcome,
+// counts. Lists have budgets of their own, of the same size, in which ten listed KeyPackages
+// count as one. So a user who may only read cannot keep anybody from reserving. There is no
+// budget for one's own KeyPackages, and none for a service that acts for nobody: it could sign
+// up as many users as it likes.
 type Budgets struct {
 	Caller Budget // what one user may take of all others, and list of them
 	Pair   Budget // what one user may take of one other, and list of them
 	Target Budget // what all others together may take of one user; beyond it there is only the last resort
 }
 
-// DefaultBudgets let somebody create two groups of 5,000 devices within an hour.
+// DefaultBudgets allow one user to create two groups of 5,000 devices within an hour.
 func DefaultBudgets() Budgets {
 	return Budgets{
 		Caller: Budget{20_000, 20_000},
@@ -32,7 +32,7 @@ func DefaultBudgets() Budgets {
 	}
 }
 
-// The budgets, as they are counted when one has nothing left.
+// The names under which budgets are counted when they refuse something.
 const (
 	BudgetCaller = "caller"
 	BudgetPair   = "pair"
@@ -44,7 +44,7 @@ const (
 	BudgetStore     = "store"
 )
 
-// BudgetOptions say what callers may use up. What is not limited has a burst of zero.
+// BudgetOptions say how much callers may use up. A burst of zero is no limit.
 type BudgetOptions struct {
 	KeyPackages Budgets         // of others
 	CheckTime   CheckTimeBudget // processor time
@@ -56,8 +56,8 @@ type BudgetOptions struct {
 	Log      *slog.Logger
 }
 
-// An Account is a budget of each user: whoever owes nothing may have more, and owes what
-// that is more than there was.
+// An Account is a budget that each user has. A user who owes nothing may take more than is
+// left, and then owes the difference.
 type Account struct {
 	spent    *buckets
 	name     string
@@ -69,8 +69,8 @@ func newAccount(b Budget, name string, refusal error, o BudgetOptions) *Account 
 	return &Account{newBuckets(b.Burst, b.PerHour, o.Clock), name, refusal, o.Exceeded}
 }
 
-// NewPublications returns the account of KeyPackages newly stored for users: each leaves
-// a tombstone for up to TombstoneKeptMost.
+// NewPublications returns the account of KeyPackages that are newly stored for users. Each
+// leaves a tombstone for up to TombstoneKeptMost.
 func NewPublications(o BudgetOptions) *Account {
 	return newAccount(o.Publish, BudgetPublish, ErrTooManyPublications, o)
 }
@@ -80,8 +80,8 @@ func NewStorage(o BudgetOptions) *Account {
 	return newAccount(o.Store, BudgetStore, ErrTooMuchStored, o)
 }
 
-// Charge takes n of what a user may have, before it is known how much is used. It refuses
-// a user that owes something, unless n is zero. Nobody in particular, "", owes nothing.
+// Charge takes n from a user's budget before it is known how much will be used. It refuses a
+// user who owes something, unless n is zero. The empty user owes nothing.
 func (a *Account) Charge(user delivery.UserID, n int) (Charge, error) {
 	if user == "" {
 		return Charge{}, nil
@@ -95,12 +95,12 @@ func (a *Account) Charge(user delivery.UserID, n int) (Charge, error) {
 	return Charge{a.spent, string(user), n}, nil
 }
 
-// A Charge is what was taken of an account. The zero Charge is of nobody.
+// A Charge is what was taken from an account. The zero Charge belongs to nobody.
 type Charge struct {
 	spent *buckets
 	user  string
 	n     int
 }
 
-// Settle corrects the charge by what was used.
+// Settle corrects the charge to what was used.
 func (c Charge) Settle(used int) { c.spent.charge(c.user, used-c.n) }

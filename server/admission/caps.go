@@ -2,8 +2,8 @@ package admission
 
 import "cmp"
 
-// Caps bound what clients take of the server at the same time, all together and
-// each of them. Zero is the default.
+// Caps bound what clients take of the server at the same time: all together, and each of them.
+// Zero is the default.
 type Caps struct {
 	Connections           int   // of the API; 10,000
 	ConnectionsPerAddress int   // but for this machine and trusted proxies; 500
@@ -20,9 +20,9 @@ type Caps struct {
 // DefaultCaps are for a machine with a gigabyte of memory.
 func DefaultCaps() Caps { return Caps{}.OrDefault() }
 
-// OrDefault returns the caps with the default for each that is zero. Those of one caller
-// and of one device are constants of the program: they are far from what an application
-// does, and near enough to bound one that is broken.
+// OrDefault returns the caps with defaults in place of zeros. The caps of one caller and of one
+// device are constants of the program. They are far above what an application needs, and low
+// enough to bound one that is broken.
 func (c Caps) OrDefault() Caps {
 	return Caps{
 		Connections:           cmp.Or(c.Connections, 10_000),
@@ -41,7 +41,7 @@ func (c Caps) OrDefault() Caps {
 // A Cap is a limit on what clients take of the server at the same time.
 type Cap string
 
-// The caps, as they are counted when they refuse something.
+// The names under which caps are counted when they refuse something.
 const (
 	CapConnections           Cap = "connections"             // in all: the longest idle one is closed for a new one
 	CapConnectionsPerAddress Cap = "connections_per_address" // a new one is closed
@@ -54,6 +54,6 @@ const (
 	CapBodyMemoryPerCaller   Cap = "body_memory_per_caller"
 )
 
-// AllCaps are all of them.
+// AllCaps has all caps.
 var AllCaps = []Cap{CapConnections, CapConnectionsPerAddress, CapRequests, CapRequestsPerCaller,
 	CapWaits, CapWaitsPerCaller, CapWaitsPerDevice, CapBodyMemory, CapBodyMemoryPerCaller}

@@ -8,31 +8,30 @@ import (
 	"welcomed/mls"
 )
 
-// A CheckTimeBudget is for how long large bodies are read and signatures are checked
-// for a caller at once, and for how much longer in each second.
+// A CheckTimeBudget is for how long the server reads large bodies and checks signatures for a
+// caller at once, and for how much longer in each second.
 type CheckTimeBudget struct{ Burst, PerSecond time.Duration }
 
-// CheckTime keeps each caller to the processor time that reading what it sends
-// and checking signatures may take: with P-521 a check takes thirty times what it
-// takes with Ed25519.
+// CheckTime bounds the processor time that reading and checking may take for each caller. It
+// counts time and not signatures, because a check with P-521 takes thirty times as long as one
+// with Ed25519.
 type CheckTime struct {
 	spent    *buckets        // microseconds
 	typical  [8]atomic.Int64 // nanoseconds of a check, by suite; 0: of those that are none
 	exceeded func(string)
 }
 
-// NewCheckTime returns one of which nothing has been taken.
+// NewCheckTime returns budgets of which nothing has been taken.
 func NewCheckTime(o BudgetOptions) *CheckTime {
 	perHour := o.CheckTime.PerSecond * time.Duration(time.Hour/time.Second)
 	return &CheckTime{spent: newBuckets(int(o.CheckTime.Burst.Microseconds()), int(perHour.Microseconds()), o.Clock), exceeded: o.Exceeded}
 }
 
-// firstGuess is what a check takes until some have been timed.
+// firstGuess is how long a check is expected to take before any was timed.
 const firstGuess = time.Millisecond
 
-// ChargeReading begins to read a body of that size, for the time of which the caller
-// pays. It refuses a caller that owes some, but not what is small: a device can always
-// claim and acknowledge.
+// ChargeReading begins the charge for reading a body of that size. It refuses a caller who owes
+// time, but never for a small body, so that a device can always claim and acknowledge.
 func (c *CheckTime) ChargeReading(caller delivery.Caller, size int) (ReadingCharge, error) {
 	if size <= SmallBytes || caller.Unrestricted() {
 		return ReadingCharge{}, nil
@@ -44,7 +43,7 @@ func (c *CheckTime) ChargeReading(caller delivery.Caller, size int) (ReadingChar
 	return ReadingCharge{c.spent, caller.ID(), time.Now()}, nil
 }
 
-// A ReadingCharge is for reading one body. Nobody pays the zero ReadingCharge.
+// A ReadingCharge is the charge for reading one body. The zero ReadingCharge charges nobody.
 type ReadingCharge struct {
 	spent   *buckets
 	caller  string
@@ -58,9 +57,9 @@ func (r ReadingCharge) Settle() {
 	}
 }
 
-// ChargeChecks has the caller owe what checks of these suites are expected to take, and
-// pay for what took, which is over. It refuses one that owes something already. Who
-// is not known owes nothing.
+// ChargeChecks charges the caller for the time took, which is over, and for the time that
+// checks of these suites are expected to take. It refuses a caller who owes time already. A
+// caller without an identity owes nothing.
 func (c *CheckTime) ChargeChecks(caller delivery.Caller, took time.Duration, suites []mls.CipherSuite) (*ChecksCharge, error) {
 	if caller.Unrestricted() {
 		return &ChecksCharge{}, nil
@@ -104,7 +103,7 @@ type ChecksCharge struct {
 	took     atomic.Int64
 }
 
-// Checked notes a check of that suite, which began at started and ends now.
+// Checked notes that a check of that suite took from started until now.
 func (c *ChecksCharge) Checked(suite mls.CipherSuite, started time.Time) {
 	if c.of == nil {
 		return
@@ -114,7 +113,7 @@ func (c *ChecksCharge) Checked(suite mls.CipherSuite, started time.Time) {
 	c.of.of(suite).Store(max(1, int64(c.of.typically(suite))*7/8+took/8))
 }
 
-// Settle corrects what was expected by what the checks took.
+// Settle corrects the expected time to the time that the checks took.
 func (c *ChecksCharge) Settle() {
 	if c.of != nil {
 		c.of.spent.charge(c.caller, int((time.Duration(c.took.Load()) - c.expected).Microseconds()))

@@ -10,11 +10,10 @@ import (
 	"sync/atomic"
 )
 
-// Connections are those of the API. There are at most as many as most, and
-// fewer from one address: one too many from there is closed at once. Where there
-// are as many as most, the one that has been idle for longest is closed for a
-// new one, and if none is idle the new one waits where the system keeps those
-// that are not accepted yet, until another ends.
+// Connections has the connections of the API. Their number is bounded, in all and for each
+// address. One more from the same address is closed at once. If the total is reached, the
+// connection that has been idle for longest is closed for a new one. If none is idle, the new
+// one waits until another ends, in the system's queue of connections that are not accepted yet.
 type Connections struct {
 	most, mostPerAddress int
 	shared               func(netip.Addr) bool // has no limit of its own
@@ -28,8 +27,8 @@ type Connections struct {
 	closed bool
 }
 
-// NewConnections returns those that caps allow. From a shared address any number may come, and
-// refused is told of each time that a cap refuses one.
+// NewConnections returns connections that caps bound. Any number may come from a shared
+// address. refused is called each time that a cap refuses a connection.
 func NewConnections(c Caps, shared func(netip.Addr) bool, refused func(Cap)) *Connections {
 	cs := &Connections{most: c.Connections, mostPerAddress: c.ConnectionsPerAddress, shared: shared, refused: refused,
 		from: make(map[netip.Prefix]int)}
@@ -79,7 +78,7 @@ func (l *listener) Close() error {
 	return l.Listener.Close()
 }
 
-// admit counts a connection, or returns nil if it is one too many.
+// admit counts a connection. It returns nil if it is one too many.
 func (cs *Connections) admit(tcp *net.TCPConn) *connection {
 	client := tcp.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap().WithZone("")
 	c := &connection{TCPConn: tcp, of: cs, block: AddressBlock(client), shared: cs.shared(client)}
@@ -103,8 +102,7 @@ func (cs *Connections) admit(tcp *net.TCPConn) *connection {
 	return c
 }
 
-// makeRoom returns when there is room for another connection, or none is
-// accepted any more.
+// makeRoom returns when there is room for another connection, or when no more are accepted.
 func (cs *Connections) makeRoom() {
 	for cs.open >= cs.most && !cs.closed {
 		longest := cs.idle.Front()
@@ -116,7 +114,7 @@ func (cs *Connections) makeRoom() {
 	}
 }
 
-// CloseIdle closes those that wait for a request.
+// CloseIdle closes the connections that wait for a request.
 func (cs *Connections) CloseIdle() {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
@@ -153,8 +151,8 @@ func (cs *Connections) setIdle(c *connection, idle bool) {
 	}
 }
 
-// Observe is told by net/http what its connections do. One on which a header
-// has not come whole waits for a request.
+// Observe is called by net/http when the state of a connection changes. A connection on which
+// no complete header has come counts as waiting for a request.
 func (cs *Connections) Observe(nc net.Conn, state http.ConnState) {
 	if secure, ok := nc.(*tls.Conn); ok {
 		nc = secure.NetConn()
@@ -169,9 +167,9 @@ func (cs *Connections) Observe(nc net.Conn, state http.ConnState) {
 	cs.setIdle(c, state == http.StateNew || state == http.StateIdle)
 }
 
-// Unread reports whether something has come over a connection that counts as idle: the
-// client has sent a request that net/http has not read, or has not told of yet. A server
-// that is short of processors sees late what came early.
+// Unread reports whether data has come over a connection that counts as idle: the client has
+// sent a request that net/http has not read or not reported yet. A server that is short of
+// processors notices such a request late.
 func (cs *Connections) Unread() bool {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
@@ -183,7 +181,7 @@ func (cs *Connections) Unread() bool {
 	return false
 }
 
-// A connection is one that is counted.
+// A connection is a connection that is counted.
 type connection struct {
 	*net.TCPConn
 	of     *Connections
@@ -212,7 +210,7 @@ func (c *connection) Close() error {
 	return c.of.end(c)
 }
 
-// AddressBlock is what one client can have of addresses: of IPv6 that is a /64.
+// AddressBlock returns the addresses that one client can have: for IPv6 a /64.
 func AddressBlock(addr netip.Addr) netip.Prefix {
 	bits := addr.BitLen()
 	if addr.Is6() {

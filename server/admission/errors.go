@@ -6,14 +6,14 @@ import (
 	"time"
 )
 
-// What a client is told that takes too much at the same time.
+// Errors for clients that take too much at the same time.
 var (
 	ErrOverloaded      = errors.New("the server has as much to do as it takes on")
 	ErrTooManyRequests = errors.New("too many requests at the same time")
 	ErrTooManyWaits    = errors.New("too many claims wait")
 )
 
-// What a client is told whose budget has nothing left. Each comes in a [RetryError].
+// Errors for clients whose budget has nothing left. Each comes in a [RetryError].
 var (
 	ErrCallerBudget = errors.New("you have taken as many KeyPackages as you may for now")
 	ErrTooManyNames = errors.New("you have asked for the KeyPackages of as many users as you may for now")
@@ -26,7 +26,7 @@ var (
 	ErrTooMuchStored       = errors.New("this user has had as many bytes stored as may be for now")
 )
 
-// A RetryError is a refusal that ends by itself, after a while.
+// A RetryError is a refusal that ends by itself after some time.
 type RetryError struct {
 	Err  error
 	Wait time.Duration
@@ -35,10 +35,10 @@ type RetryError struct {
 // Error implements error.
 func (e *RetryError) Error() string { return e.Err.Error() }
 
-// Unwrap returns what was refused.
+// Unwrap returns the reason of the refusal.
 func (e *RetryError) Unwrap() error { return e.Err }
 
-// RetryAfter is for the header of that name: whole seconds, at least one.
+// RetryAfter returns the value of the header of that name: whole seconds, at least one.
 func (e *RetryError) RetryAfter() int {
 	return max(1, int(math.Ceil(min(e.Wait, 24*time.Hour).Seconds())))
 }

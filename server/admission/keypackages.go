@@ -11,13 +11,13 @@ import (
 	"welcomed/delivery"
 )
 
-// What a KeyPackage is charged, in the unit of the buckets.
+// What a KeyPackage costs, in tokens of the buckets.
 const (
 	listedCost = 1
 	takenCost  = 10
 )
 
-// KeyPackages keep account of the KeyPackages that callers take of others.
+// KeyPackages has the budgets for the KeyPackages that callers take of others.
 type KeyPackages struct {
 	caller *buckets // by caller
 	pair   *pairs   // by caller, and whose the KeyPackages are
@@ -32,7 +32,7 @@ type KeyPackages struct {
 	drained  rate.Sometimes // how often the log tells of a drain
 }
 
-// NewKeyPackages returns accounts of which nothing has been taken.
+// NewKeyPackages returns budgets of which nothing has been taken.
 func NewKeyPackages(o BudgetOptions) *KeyPackages {
 	of := func(b Budget) *buckets { return newBuckets(b.Burst*takenCost, b.PerHour*takenCost, o.Clock) }
 	ofPair := func(b Budget) *pairs { return newPairs(b.Burst*takenCost, b.PerHour*takenCost, o.Clock) }
@@ -43,12 +43,13 @@ func NewKeyPackages(o BudgetOptions) *KeyPackages {
 	}
 }
 
-// charged reports whether what the caller takes of user is charged for. Without
-// authentication there is nobody to be charged.
+// charged reports whether the caller is charged for KeyPackages of user. Without authentication
+// nobody can be charged.
 func charged(c delivery.Caller, user delivery.UserID) bool { return c.User != "" && c.User != user }
 
-// chargePairs charges the caller for all users, or for none: then the caller's own
-// budget is given back too. Who repeats what was refused loses nothing by it.
+// chargePairs charges the caller for all users, or for none. If it charges for none, it gives
+// back what it took from the caller's own budget, so that repeating a refused request costs
+// nothing.
 func (b *KeyPackages) chargePairs(c delivery.Caller, price map[string]int, total int, owe bool) error {
 	caller := string(c.User)
 	need := total
@@ -74,7 +75,8 @@ func (b *KeyPackages) chargePairs(c delivery.Caller, price map[string]int, total
 	return &RetryError{fmt.Errorf("%w: %s", err, user), wait}
 }
 
-// targetSpent tells of a user of whom as many were taken as may be.
+// targetSpent reports that the budget of a user, of which all others take together, has nothing
+// left.
 func (b *KeyPackages) targetSpent(c delivery.Caller, user string) {
 	b.exceeded(BudgetTarget)
 	b.drained.Do(func() {
@@ -83,9 +85,8 @@ func (b *KeyPackages) targetSpent(c delivery.Caller, user string) {
 	})
 }
 
-// ChargeListing charges a listing for one KeyPackage, the caller for ten of them, and
-// narrows it to what the budgets of listings have left. What cannot be taken is
-// not listed.
+// ChargeListing charges a list for one KeyPackage of the user, and the caller for ten. It
+// narrows the list to what the budgets of lists have left.
 func (b *KeyPackages) ChargeListing(c delivery.Caller, user delivery.UserID, o *delivery.ListOptions) (ListingCharge, error) {
 	if !charged(c, user) {
 		return ListingCharge{}, nil
@@ -112,8 +113,8 @@ func (b *KeyPackages) listRefused(err error, wait time.Duration) error {
 	return &RetryError{err, wait}
 }
 
-// A ListingCharge is what a listing was charged before it was made. Nobody pays the zero
-// ListingCharge.
+// A ListingCharge is what a list was charged before it was made. The zero ListingCharge charges
+// nobody.
 type ListingCharge struct {
 	of           *KeyPackages
 	caller, user string
@@ -141,9 +142,9 @@ type ReserveCharge struct {
 	target map[string]bool         // who has paid for it too
 }
 
-// ChargeReserve charges for one KeyPackage of each device that is asked for, and
-// for one of each name that nobody has: what a name costs does not say whether it
-// is somebody's. It says of whom only the last resort may be handed out.
+// ChargeReserve charges for one KeyPackage of each device that is asked for, and for one of
+// each user id that nobody has. So the cost of an id does not say whether anybody has it. It
+// notes in the request the users of whom only last resorts may be handed out.
 func (b *KeyPackages) ChargeReserve(c delivery.Caller, req *delivery.ReserveRequest, devices map[delivery.UserID]int) (*ReserveCharge, error) {
 	charge := &ReserveCharge{b, string(c.User), namedIn(c, *req), make(map[string]int), make(map[string]bool)}
 	total := 0
@@ -168,8 +169,7 @@ func (b *KeyPackages) ChargeReserve(c delivery.Caller, req *delivery.ReserveRequ
 	return charge, nil
 }
 
-// namedIn counts how often a request names each user whose KeyPackages are
-// charged for.
+// namedIn counts how often a request names each user whose KeyPackages cost something.
 func namedIn(c delivery.Caller, req delivery.ReserveRequest) map[delivery.UserID]int {
 	named := make(map[delivery.UserID]int)
 	for _, user := range req.Users {
@@ -185,8 +185,8 @@ func namedIn(c delivery.Caller, req delivery.ReserveRequest) map[delivery.UserID
 	return named
 }
 
-// Settle gives back what was not taken. Of a user who was named without success the
-// caller pays for one all the same, and the user's own budget for nothing.
+// Settle gives back what was charged and not taken. For a user who was named without success,
+// the caller still pays for one KeyPackage, and the user's own budget pays nothing.
 func (c *ReserveCharge) Settle(r delivery.Reservation, err error) {
 	if errors.Is(err, delivery.ErrOutcomeUnknown) {
 		return
@@ -216,9 +216,9 @@ func (c *ReserveCharge) Settle(r delivery.Reservation, err error) {
 	}
 }
 
-// ChargePost charges for every KeyPackage that a Welcome names: what the caller
-// has reserved was charged to its owner's budgets then, and what is no last
-// resort can be taken from others.
+// ChargePost charges for every KeyPackage that a Welcome names. For one that the caller has
+// reserved, the budgets pair and target pay nothing, because they paid at the reservation. For a
+// last resort, target pays nothing, because others can still take it.
 func (b *KeyPackages) ChargePost(c delivery.Caller, owners []delivery.Owner, recipients int) error {
 	pair, target := make(map[string]int), make(map[string]int)
 	for _, o := range owners {
@@ -233,8 +233,8 @@ func (b *KeyPackages) ChargePost(c delivery.Caller, owners []delivery.Owner, rec
 	return b.chargeOwners(c, pair, target, recipients*takenCost)
 }
 
-// chargeOwners charges for all or for nothing. It does not say whose KeyPackage it
-// was that there were too many of: who posts knows a ref, and may not know that.
+// chargeOwners charges for all owners or for none. A refusal does not name the owner of whom
+// too many were taken: the poster knows a ref, but may not learn whose it is.
 func (b *KeyPackages) chargeOwners(c delivery.Caller, pair, target map[string]int, total int) error {
 	if err := b.chargePairs(c, pair, total, false); err != nil {
 		later, _ := errors.AsType[*RetryError](err)

@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// pairs are token buckets of one name each for an owner. Anybody can make names
-// up, so every owner has a table of their own. An owner has at most half of the
-// room that nobody has, as in a pool: a full table refuses its owner and nobody
-// else. Names that somebody has and names that nobody has are the same here, so
-// that a refusal does not tell one from the other. A nil *pairs limits nothing.
+// pairs are token buckets for pairs of an owner and a name. Anybody can make up names, so every
+// owner has a table, and a full table refuses only its owner. An owner has at most half of the
+// room that nobody has, as in a pool. Names that somebody has and made-up names are treated in
+// the same way, so that a refusal does not tell one from the other. A nil *pairs limits
+// nothing.
 type pairs struct {
 	refill
 	seed maphash.Seed
@@ -23,15 +23,15 @@ type pairs struct {
 	swept int64 // when all tables were pruned last
 }
 
-// names are the buckets of an owner.
+// names has the buckets of one owner.
 type names struct {
 	of   table
 	next int64 // no bucket is full before; 0: not known
 }
 
-// pairsKept is how many names all callers together have buckets for: about 40
-// bytes each. One caller alone has a third of them, which is four times what the
-// default budget of a caller pays for.
+// pairsKept is for how many names all callers together have buckets, of about 40 bytes each.
+// One caller alone can have a third of them, four times what the default budget of a caller
+// pays for.
 const pairsKept = 1 << 18
 
 func newPairs(burst, perHour int, now func() time.Time) *pairs {
@@ -41,10 +41,10 @@ func newPairs(burst, perHour int, now func() time.Time) *pairs {
 	return &pairs{refill: newRefill(burst, perHour, now), seed: maphash.MakeSeed(), size: pairsKept, of: make(map[uint64]*names)}
 }
 
-// takeAll takes the price of each name out of its bucket, or nothing at all: then
-// err is ErrTooManyNames or refused, which is about a name that has too little, and wait
-// is how long that will be so. With owe a full bucket pays a price that is more
-// than it holds.
+// takeAll takes the price of each name from its bucket, or nothing at all. In that case err is
+// ErrTooManyNames, or refused for a name whose bucket has too little, and wait is how long that
+// will last. With owe, a full bucket pays a price that is higher than it can hold, and owes the
+// rest.
 func (p *pairs) takeAll(owner string, price map[string]int, owe bool) (name string, wait time.Duration, err error) {
 	if p == nil || len(price) == 0 {
 		return "", 0, nil
@@ -97,7 +97,7 @@ func (p *pairs) forgetEmpty(h uint64, of *names) {
 	}
 }
 
-// makeRoom reports whether an owner may have so many more buckets.
+// makeRoom reports whether an owner may have that many more buckets.
 func (p *pairs) makeRoom(of *names, more int, now int64) (wait time.Duration, ok bool) {
 	if p.fits(of, more) {
 		return 0, true
@@ -123,7 +123,7 @@ func (p *pairs) makeRoom(of *names, more int, now int64) (wait time.Duration, ok
 	return time.Duration(of.next - now), false
 }
 
-// fits is the rule of [pool]: whoever comes later and wants little gets it.
+// fits is the rule of [pool]: an owner who comes later and wants little gets it.
 func (p *pairs) fits(of *names, more int) bool {
 	free := p.size - p.used - more
 	return more == 0 || free >= 0 && len(of.of)+more <= max(1, free/2)
@@ -144,7 +144,7 @@ func (p *pairs) move(of *names, key uint64, now int64, n int) {
 	p.used += len(of.of) - before
 }
 
-// charge takes n tokens from a bucket, or gives them back if n is negative.
+// charge takes n tokens from a bucket. A negative n gives tokens back.
 func (p *pairs) charge(owner, name string, n int) {
 	if p == nil || n == 0 {
 		return
@@ -157,7 +157,7 @@ func (p *pairs) charge(owner, name string, n int) {
 	p.move(of, p.hash(name), now, n)
 }
 
-// left is how many tokens there are, zero if some are owed.
+// left returns how many tokens there are; zero if some are owed.
 func (p *pairs) left(owner, name string) int {
 	if p == nil {
 		return math.MaxInt32

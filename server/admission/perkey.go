@@ -5,26 +5,26 @@ import (
 	"sync"
 )
 
-// A PerKey lets two at a time do the same expensive thing for the same key; the
-// others wait. Whoever asks for the same large answer a hundred times at once
-// would otherwise have all processors copy it, or find a budget a hundred times
-// as it was before the first answer was charged for. The zero PerKey is ready.
+// A PerKey allows two callers at a time to do the same expensive thing for the same key; others
+// wait. Without it, a client that asks for the same large answer a hundred times at once would
+// keep all processors busy with copying it, or would find a budget a hundred times as it was
+// before the first answer was charged. The zero PerKey is ready to use.
 type PerKey struct {
 	mu sync.Mutex
 	of map[string]*slots
 }
 
-// The slots are those of one key.
+// slots are the slots of one key.
 type slots struct {
 	taken chan struct{}
 	users int // who have a slot or want one
 }
 
-// atATime is how many have a slot of a key.
+// atATime is how many slots a key has.
 const atATime = 2
 
-// Acquire waits for a slot of the key, or until ctx is done. The caller of release, which
-// may be called once, gives it back.
+// Acquire waits for a slot of the key, or until ctx is done. release gives the slot back; it
+// may be called once.
 func (p *PerKey) Acquire(ctx context.Context, key string) (release func(), err error) {
 	of := p.enter(key)
 	select {

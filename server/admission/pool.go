@@ -5,12 +5,12 @@ import (
 	"sync"
 )
 
-// A pool is something of which there is only so much: requests, waiting claims,
-// memory. It is shared by parties.
+// A pool is a bounded amount of something, such as requests, waiting claims or memory. Parties
+// share it.
 //
-// However much a party asks for, it holds at most half of what nobody holds: a
-// third if it is the only one that wants more than it gets, less the more of
-// them there are. So none of them can keep out who comes later and wants little.
+// However much a party asks for, it holds at most half of what nobody holds. If it is the only
+// one that wants more than it gets, that is a third; the more of them there are, the less each
+// gets. So no party can keep out one that comes later and wants little.
 type pool struct {
 	size      int64 // for all together
 	most      int64 // for one party; 0: no fixed limit
@@ -23,8 +23,7 @@ type pool struct {
 	held map[string]int64
 }
 
-// take gives the party n more. Nobody in particular, "", is held only to the
-// size.
+// take gives the party n more. For the empty party, only the size of the pool counts.
 func (p *pool) take(party string, n int64) error {
 	p.mu.Lock()
 	by, err := p.refuse(party, n)
@@ -73,14 +72,14 @@ func (p *pool) inUse() int64 {
 	return p.used
 }
 
-// A share is what a request holds of a pool. It is the request's alone.
+// A share is what a request holds of a pool. Only that request uses it.
 type share struct {
 	pool  *pool
 	party string
 	held  int64
 }
 
-// take adds n.
+// take adds n to the share.
 func (s *share) take(n int64) error {
 	if n <= 0 {
 		return nil
@@ -92,7 +91,7 @@ func (s *share) take(n int64) error {
 	return nil
 }
 
-// release gives everything back. Who holds nothing may call it.
+// release gives everything back. A share that holds nothing may be released too.
 func (s *share) release() {
 	if s.held == 0 {
 		return
@@ -103,7 +102,7 @@ func (s *share) release() {
 	s.held = 0
 }
 
-// move makes what is held that of another party, if it may hold it.
+// move counts the share for another party, if that party may hold it.
 func (s *share) move(party string) error {
 	n := s.held
 	s.release()

@@ -2,9 +2,9 @@ package admission
 
 import "welcomed/delivery"
 
-// What rows take in the file besides the names and the payloads in them, in bytes:
-// keys, times, indices, timers, and pages that are not full. TestWhatIsStoredIsCharged
-// compares them with a file that grows.
+// How many bytes rows take in the file, beside the names and the payloads in them: keys, times,
+// indices, timers, and unused space of pages. TestWhatIsStoredIsCharged compares them with a
+// file that grows.
 const (
 	deviceBytes     = 512 // of a device, which may be new
 	keyPackageBytes = 352 // of a KeyPackage and its tombstone, reserved and given back meanwhile
@@ -14,7 +14,7 @@ const (
 	rememberedBytes = 64  // of a user or a device in it
 )
 
-// PublicationCount is how many KeyPackages a publication stores if none was there before.
+// PublicationCount returns how many KeyPackages a publication stores if all of them are new.
 func PublicationCount(items []delivery.NewKeyPackage) (n int) {
 	for _, item := range items {
 		if item.Bytes != nil {
@@ -24,7 +24,7 @@ func PublicationCount(items []delivery.NewKeyPackage) (n int) {
 	return n
 }
 
-// StoredCount is how many were not there before.
+// StoredCount returns how many KeyPackages were new.
 func StoredCount(p delivery.Publications) (n int) {
 	for _, item := range p.Items {
 		if item.New {
@@ -34,7 +34,7 @@ func StoredCount(p delivery.Publications) (n int) {
 	return n
 }
 
-// PublicationSize is what a publication takes if all of it is new.
+// PublicationSize returns how many bytes a publication takes if all of it is new.
 func PublicationSize(device delivery.DeviceID, items []delivery.NewKeyPackage) int {
 	stored := make([]bool, len(items))
 	for i := range stored {
@@ -43,7 +43,7 @@ func PublicationSize(device delivery.DeviceID, items []delivery.NewKeyPackage) i
 	return sizeOf(device, items, stored)
 }
 
-// StoredSize is what those of the items take that were not there before.
+// StoredSize returns how many bytes the new KeyPackages among the items take.
 func StoredSize(device delivery.DeviceID, items []delivery.NewKeyPackage, p delivery.Publications) int {
 	stored := make([]bool, len(items))
 	for i, item := range p.Items {
@@ -64,12 +64,12 @@ func sizeOf(device delivery.DeviceID, items []delivery.NewKeyPackage, stored []b
 	return n
 }
 
-// PostingSize is what a Welcome takes.
+// PostingSize returns how many bytes a Welcome takes.
 func PostingSize(p delivery.Posting, poster delivery.Caller) int {
 	return welcomeBytes + len(poster.ID()) + len(p.Welcome.Bytes()) + len(p.RatchetTree) + len(p.Context) + len(p.Welcome.Secrets)*recipientBytes
 }
 
-// NamedSize is what RememberedSize will be at least.
+// NamedSize returns the least that RememberedSize can be.
 func NamedSize(req delivery.ReserveRequest) (n int) {
 	if req.IdempotencyKey == "" {
 		return 0
@@ -84,7 +84,7 @@ func NamedSize(req delivery.ReserveRequest) (n int) {
 	return n
 }
 
-// HeldSize is what it takes that KeyPackages say by whom they are reserved.
+// HeldSize returns how many bytes it takes that KeyPackages say who has reserved them.
 func HeldSize(caller delivery.Caller, r delivery.Reservation) (n int) {
 	if r.Repeated {
 		return 0
@@ -99,7 +99,7 @@ func HeldSize(caller delivery.Caller, r delivery.Reservation) (n int) {
 	return n
 }
 
-// RememberedSize is what an answer takes that is kept for its Idempotency-Key.
+// RememberedSize returns how many bytes an answer takes that is kept for its Idempotency-Key.
 func RememberedSize(req delivery.ReserveRequest, r delivery.Reservation) (n int) {
 	if req.IdempotencyKey == "" || r.Repeated {
 		return 0

@@ -4,5 +4,5 @@ package admission
 
 import "net"
 
-// hasUnread is not known here.
+// hasUnread cannot find this out on this system.
 func hasUnread(*net.TCPConn) bool { return false }

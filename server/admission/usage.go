@@ -13,8 +13,8 @@ type Capacity struct {
 	workSize                int64
 }
 
-// NewCapacity returns what these caps allow, with nothing taken of it; refused is told of
-// each time that a cap refuses something.
+// NewCapacity returns what these caps allow, of which nothing is taken. refused is called each
+// time that a cap refuses something.
 func NewCapacity(caps Caps, refused func(Cap)) *Capacity {
 	c := &Capacity{workSize: caps.BodyMemory / 2}
 	c.requests = pool{size: int64(caps.Requests), most: int64(caps.RequestsPerCaller), all: CapRequests, each: CapRequestsPerCaller,
@@ -40,8 +40,8 @@ func (c *Capacity) Load() Load {
 	return Load{Requests: int(c.requests.inUse()), Waits: int(c.waits.inUse()), BodyMemory: c.memory.inUse()}
 }
 
-// A Usage is what one request takes of the capacity while it is under way. It is the
-// request's alone. The zero Usage is bound by nothing.
+// A Usage is what one request takes of the capacity while it is running. Only that request uses
+// it. The zero Usage is not bounded.
 type Usage struct {
 	request share
 	wait    share
@@ -51,13 +51,12 @@ type Usage struct {
 	of      *Capacity
 }
 
-// SmallBytes of body and answer are counted nowhere but in the number of
-// requests. So there is always room for a claim, an acknowledgement and a few
-// KeyPackages, whoever holds the memory.
+// SmallBytes of body and answer count only towards the number of requests. So there is always
+// room for a claim, an acknowledgement and a few KeyPackages, whoever holds the memory.
 const SmallBytes = 16 << 10
 
-// Usage returns the usage of a request that counts for one party, and whose memory counts
-// for another. It has taken nothing yet.
+// Usage returns the usage of a request that counts for party, and whose memory counts for
+// memoryParty. It has taken nothing yet.
 func (c *Capacity) Usage(party, memoryParty string) Usage {
 	return Usage{
 		request: share{pool: &c.requests, party: party},
@@ -70,8 +69,8 @@ func (c *Capacity) Usage(party, memoryParty string) Usage {
 // Begin takes what every request takes.
 func (u *Usage) Begin() error { return u.request.take(1) }
 
-// Identify counts the request for its caller, now that it is known; empty: for whom it
-// counted before.
+// Identify counts the request for its caller, who is known now. If caller is empty, the request
+// still counts for the party before.
 func (u *Usage) Identify(caller, memoryParty string) error {
 	u.memory.party = memoryParty
 	if caller == "" {
@@ -101,11 +100,11 @@ func (u *Usage) HoldMemory(n int) error {
 	return u.memory.take(int64(n) - small)
 }
 
-// BeginWork waits for n bytes to work with: what reading a body and storing it take
-// besides the body. A body is whole by then, so it is the server that the others wait
-// for, and never a client; the work ends where the answer begins. What is more than
-// there is for all has all. A request works once, so that nobody waits who is waited
-// for.
+// BeginWork waits for n bytes to work with: the memory that reading and storing a body takes
+// beside the body. The body is complete by then, so requests that wait here wait for the server
+// and never for a client. The work ends where the answer begins. A request that needs more than
+// there is in all gets all of it. A request works once, so that requests cannot wait for each
+// other.
 func (u *Usage) BeginWork(ctx context.Context, n int) error {
 	if n <= SmallBytes || u.of == nil {
 		return nil
@@ -118,7 +117,7 @@ func (u *Usage) BeginWork(ctx context.Context, n int) error {
 	return nil
 }
 
-// EndWork gives back what BeginWork took. Who does not work may call it.
+// EndWork gives back what BeginWork took. It may be called without BeginWork.
 func (u *Usage) EndWork() {
 	if u.working > 0 {
 		u.of.work.Release(u.working)
@@ -126,8 +125,8 @@ func (u *Usage) EndWork() {
 	}
 }
 
-// BeginWait turns the request into a claim that waits, which is counted apart
-// and holds no memory.
+// BeginWait turns the request into a waiting claim. Waiting claims are counted apart, and hold
+// no memory.
 func (u *Usage) BeginWait() error {
 	u.wait = share{pool: &u.of.waits, party: u.request.party}
 	if err := u.wait.take(1); err != nil {
@@ -139,5 +138,5 @@ func (u *Usage) BeginWait() error {
 	return nil
 }
 
-// EndWait ends the waiting. Who does not wait may call it.
+// EndWait ends the waiting. It may be called without BeginWait.
 func (u *Usage) EndWait() { u.wait.release() }
