@@ -65,6 +65,7 @@ type ClockGuard struct {
 	elapsed time.Duration // at the last look
 	ahead   doubt         // about a jump ahead
 	behind  doubt         // about a clock that is behind
+	kept    time.Time     // the last that Saw was told
 }
 
 // A doubt lasts until the clock has held for clockSettle.
@@ -81,7 +82,7 @@ func (d *doubt) settled(elapsed time.Duration) bool { return elapsed-d.since >= 
 // NewClockGuard starts from the time that has come as far as a store knows, zero
 // if it is new. With trust the clock is taken as it is (--trust-clock).
 func NewClockGuard(clock Clock, seen time.Time, trust bool) *ClockGuard {
-	g := &ClockGuard{clock: clock, trust: trust, known: seen, sure: seen, wall: seen, elapsed: clock.Elapsed()}
+	g := &ClockGuard{clock: clock, trust: trust, known: seen, sure: seen, wall: seen, elapsed: clock.Elapsed(), kept: seen}
 	g.begun = g.elapsed
 	if seen.IsZero() {
 		g.sure = clock.Now()
@@ -89,6 +90,26 @@ func NewClockGuard(clock Clock, seen time.Time, trust bool) *ClockGuard {
 	}
 	g.Look()
 	return g
+}
+
+// Saw tells the guard of one of several processes which time the database has kept last as
+// having come for certain. Another process may have kept a later one: what it has believed
+// needs no doubt. If the database has gone back, another process has found that the clock
+// was wrong. A process that began while it was wrong cannot find that out by itself.
+func (g *ClockGuard) Saw(kept time.Time) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	was := g.kept
+	g.kept = kept
+	switch {
+	case kept.After(was) && kept.After(g.sure):
+		g.sure, g.ahead = kept, doubt{}
+	case was.Sub(kept) > clockAdjusted && g.sure.Sub(kept) > clockAdjusted:
+		elapsed := g.clock.Elapsed()
+		g.sure, g.known, g.begun = kept, kept, elapsed
+		g.wall, g.elapsed = kept, elapsed
+		g.ahead, g.behind = doubt{}, doubt{}
+	}
 }
 
 // A ClockReading is one look at a guarded clock.

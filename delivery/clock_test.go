@@ -169,3 +169,39 @@ func TestClockFloorHasPassed(t *testing.T) {
 		t.Errorf("%v is before %v", now, clockFloor)
 	}
 }
+
+// Each of several processes looks at its own clock, at other times than the others, and is
+// told what the database has kept.
+func TestClockGuardLearnsFromOtherProcesses(t *testing.T) {
+	start := time.Date(2030, time.March, 4, 9, 0, 0, 0, time.UTC)
+	for _, test := range []struct {
+		name  string
+		known time.Duration // when the guard began, relative to the start
+		kept  time.Duration // by another process, since
+		wall  time.Duration
+		sure  time.Duration // what the guard says then
+		sweep bool
+	}{
+		{"another has believed a jump ahead", 0, 3 * day, 3*day + time.Hour, 3*day + time.Hour, true},
+		{"one that is alone has not", 0, 0, 3 * day, 0, false},
+		{"a clock that was ahead when this one began was wrong", 12 * time.Hour, 0, time.Minute, time.Minute, true},
+		{"nobody has found that out yet", 12 * time.Hour, 12 * time.Hour, time.Minute, 12 * time.Hour, false},
+		{"it was years ahead", 900 * day, 0, time.Minute, time.Minute, true},
+		{"a commit that is a little older says nothing", time.Second, 0, time.Second, time.Second, true},
+		{"another's clock is ahead of this one by hours", 0, 3 * time.Hour, time.Minute, time.Minute, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c := &testClock{now: start.Add(test.known)}
+			g := NewClockGuard(c, start.Add(test.known), false)
+			c.now = start.Add(test.wall)
+			g.Saw(start.Add(test.kept))
+			if r := g.Look(); !r.Sure.Equal(start.Add(test.sure)) || r.Sweep != test.sweep {
+				t.Errorf("%v is sure, not %v; sweep %v", r.Sure, start.Add(test.sure), r.Sweep)
+			}
+			g.Saw(start.Add(test.kept)) // again
+			if r := g.Look(); !r.Sure.Equal(start.Add(test.sure)) {
+				t.Errorf("then %v is sure", r.Sure)
+			}
+		})
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"welcomed/delivery"
 )
@@ -50,6 +51,7 @@ type Store struct {
 	name         string
 	limits       delivery.Limits
 	guard        *delivery.ClockGuard
+	kept         func() time.Time // see Options; may be nil
 	observe      func(delivery.DamagedPart)
 	meta         Meta
 	watches      watches
@@ -71,7 +73,11 @@ type Options struct {
 	// Guard tells the time. Without one nothing can be decided: what is there is only
 	// looked at, or repaired, as of the latest time that it has seen.
 	Guard *delivery.ClockGuard
-	Meta  Meta // of the rows
+	// Kept, if not nil, returns the time that the database has kept last as having come for
+	// certain. An engine that several processes may open has it: each learns from it what
+	// the others have found out about the clock.
+	Kept func() time.Time
+	Meta Meta // of the rows
 	// ObserveDamage, if not nil, is told of every row that was found damaged, once what
 	// ends because of it is durable.
 	ObserveDamage func(delivery.DamagedPart)
@@ -79,14 +85,19 @@ type Options struct {
 
 // New returns a store over an engine. The engine calls Start when it can run events.
 func New(engine Engine, o Options) *Store {
-	return &Store{engine: engine, name: o.Name, limits: o.Limits, guard: o.Guard, meta: o.Meta, observe: o.ObserveDamage}
+	return &Store{engine: engine, name: o.Name, limits: o.Limits, guard: o.Guard, kept: o.Kept, meta: o.Meta, observe: o.ObserveDamage}
 }
 
 // Meta returns the Meta of the rows.
 func (s *Store) Meta() Meta { return s.meta }
 
 // Time implements delivery.Store.
-func (s *Store) Time() delivery.ClockReading { return s.guard.Look() }
+func (s *Store) Time() delivery.ClockReading {
+	if s.kept != nil {
+		s.guard.Saw(s.kept())
+	}
+	return s.guard.Look()
+}
 
 // run runs an event that has no look.
 func (s *Store) run(ctx context.Context, fn func(*Txn) error) error {

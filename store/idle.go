@@ -52,7 +52,7 @@ func (s *Store) sweepIdle(ctx context.Context, result *delivery.SweepResult) err
 	w := &s.idle
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.look(s.guard.Look().Sure.UTC().Truncate(time.Millisecond))
+	w.look(s.Time().Sure.UTC().Truncate(time.Millisecond))
 	var passed []error
 	for looked := 0; looked < idleDevices; looked += idleLook {
 		var found []uint64

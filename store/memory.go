@@ -275,7 +275,7 @@ type MemoryStore struct {
 var _ delivery.Store = (*MemoryStore)(nil)
 
 // Open opens a store on the database. A nil clock is the clock of the machine. With trust, the
-// clock is believed, see delivery.ClockGuard. Guard and Meta of the options are not used.
+// clock is believed, see delivery.ClockGuard. Guard, Kept and Meta of the options are not used.
 func (m *Memory) Open(clock delivery.Clock, trust bool, o Options) (*MemoryStore, error) {
 	all, err := m.OpenProcesses(1, clock, trust, o)
 	if err != nil {
@@ -296,7 +296,7 @@ func (m *Memory) OpenProcesses(n int, clock delivery.Clock, trust bool, o Option
 	all, known := make([]*MemoryStore, n), m.known(clock)
 	for i := range all {
 		s := &MemoryStore{memory: m, failed: make(chan struct{})}
-		o.Meta, o.Guard = meta, delivery.NewClockGuard(clock, known, trust)
+		o.Meta, o.Guard, o.Kept = meta, delivery.NewClockGuard(clock, known, trust), m.kept
 		s.Store = New(s, o)
 		all[i] = s
 	}
@@ -325,6 +325,13 @@ func (m *Memory) known(clock delivery.Clock) time.Time {
 	return m.seen
 }
 
+// kept returns the latest time that a commit has kept.
+func (m *Memory) kept() time.Time {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.seen
+}
+
 // Close implements delivery.Store. The database stays, and can be opened again.
 func (s *MemoryStore) Close() error {
 	s.closed.Store(true)
@@ -342,7 +349,7 @@ func (s *MemoryStore) Ready(ctx context.Context) error {
 	if s.closed.Load() {
 		return delivery.ErrClosed
 	}
-	if look := s.guard.Look(); look.Behind {
+	if look := s.Time(); look.Behind {
 		return look.Doubt()
 	}
 	return ctx.Err()

@@ -3,6 +3,10 @@ package store
 import (
 	"errors"
 	"testing"
+	"time"
+
+	"welcomed/delivery"
+	"welcomed/delivery/storetest"
 )
 
 // The engine in memory finds an event that breaks its promises: one that fails after it has
@@ -39,4 +43,41 @@ func TestMemoryFindsEventsThatBreakTheirPromise(t *testing.T) {
 		return nil
 	}))
 	publishOne(t, s, tablet) // what was locked is free
+}
+
+// A process that begins while the clock is ahead cannot know that it is. It learns it from
+// a process that can, and another that was asked nothing meanwhile learns it too.
+func TestProcessesLearnFromEachOtherThatTheClockWasWrong(t *testing.T) {
+	for _, ahead := range []time.Duration{12 * time.Hour, 900 * 24 * time.Hour} {
+		m, clock := NewMemory(), storetest.NewClock()
+		open := func() *MemoryStore {
+			s, err := m.Open(clock, false, Options{Limits: delivery.DefaultLimits()})
+			must(t, err)
+			return s
+		}
+		ready := func(s *MemoryStore, want bool) {
+			t.Helper()
+			if err := s.Ready(t.Context()); (err == nil) != want {
+				t.Errorf("%v ahead: %v", ahead, err)
+			}
+		}
+		first, idle := open(), open()
+		publishOne(t, first, phone)
+		clock.Jump(ahead)
+		first.Time()
+		clock.Advance(2 * time.Hour) // a jump is believed by now
+		publishOne(t, first, phone)
+		late := open()
+		ready(late, true)
+		clock.Jump(-ahead)
+		ready(late, false)
+		publishOne(t, first, phone) // it knows from before what the time is
+		ready(late, true)
+		ready(idle, true)
+		for _, s := range []*MemoryStore{first, idle, late} {
+			if now := s.Time(); !now.Sweep || !now.Sure.Equal(clock.Now()) {
+				t.Errorf("%v ahead: %+v", ahead, now)
+			}
+		}
+	}
 }

@@ -28,7 +28,7 @@ const (
 // Sweep implements delivery.Store. A row that cannot be swept does not keep Sweep from the
 // rest. The error then names such rows.
 func (s *Store) Sweep(ctx context.Context) (result delivery.SweepResult, err error) {
-	if err := s.guard.Look().Doubt(); err != nil {
+	if err := s.Time().Doubt(); err != nil {
 		return result, err
 	}
 	errs := []error{s.noteTime(ctx)}

@@ -37,7 +37,7 @@ type Txn struct {
 func (s *Store) Begin(t *Txn, rows Rows, seen time.Time) {
 	clock := delivery.ClockReading{Now: seen, Sure: seen}
 	if s.guard != nil {
-		clock = s.guard.Look()
+		clock = s.Time()
 	}
 	t.asked, _ = rows.(AskedRows)
 	t.rows, t.store, t.limits, t.clock, t.seen, t.given = rows, s, &s.limits, clock, seen, rows.Last()
