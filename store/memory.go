@@ -28,6 +28,7 @@ type Memory struct {
 	seen    time.Time // the latest time
 	number  uint64    // the last that was given
 	commits int
+	full    bool
 	stores  map[*MemoryStore]bool
 	open    map[*memoryRows]uint64 // the first number of each transaction that has one
 	late    []lateWake             // whom to wake when Settled has caught up
@@ -65,6 +66,24 @@ func (m *Memory) Change(fn func(Rows)) {
 	defer m.end(r)
 	fn(r)
 	m.rows = r.now
+}
+
+// SetFull has the database take no more KeyPackages and Welcomes, or take them again, as
+// if its disk were full. Claims, settlements and sweeps go on.
+func (m *Memory) SetFull(full bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.full = full
+}
+
+// hasRoom refuses an event that brings payload to a database that is full.
+func (m *Memory) hasRoom(e *Event) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.full && e.Cost > 0 {
+		return fmt.Errorf("%w: as it was told to be", delivery.ErrDiskFull)
+	}
+	return nil
 }
 
 // Commits returns how many transactions have been committed.
@@ -426,6 +445,9 @@ func (s *MemoryStore) try(e *Event, owners map[Place]bool) error {
 		}
 		if clock := t.Clock(); clock.Impossible {
 			return clock.Doubt()
+		}
+		if err := s.memory.hasRoom(e); err != nil {
+			return err
 		}
 		looked = t.Reads()
 		return e.Run(t)

@@ -81,3 +81,22 @@ func TestProcessesLearnFromEachOtherThatTheClockWasWrong(t *testing.T) {
 		}
 	}
 }
+
+// A full database takes nothing new, and lets a device have its Welcomes: what the file does.
+func TestAFullMemoryLetsDevicesJoin(t *testing.T) {
+	s := openTest(t)
+	kp := publishOne(t, s, phone)
+	_, err := s.Post(t.Context(), ann, delivery.Posting{Welcome: parsedWelcome(t, kp.Ref)})
+	must(t, err)
+	s.memory.SetFull(true)
+	_, err = s.Publish(t.Context(), delivery.Unauthenticated(), tablet, []delivery.NewKeyPackage{unsigned(1)})
+	if !errors.Is(err, delivery.ErrDiskFull) {
+		t.Errorf("a publication: %v", err)
+	}
+	claimed, err := s.Claim(t.Context(), delivery.Unauthenticated(), phone, delivery.ClaimOptions{})
+	if err != nil || len(claimed.Deliveries) != 1 {
+		t.Errorf("a claim: %+v, %v", claimed, err)
+	}
+	s.memory.SetFull(false)
+	publishOne(t, s, tablet)
+}
