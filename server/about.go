@@ -107,7 +107,7 @@ type limitsJSON struct {
 func (s *Server) about(w http.ResponseWriter, r *request) error {
 	return answer(w, http.StatusOK, aboutJSON{
 		Version:      s.options.Version,
-		Time:         utc(time.Now()),
+		Time:         utc(s.store.Time().Wall),
 		CipherSuites: s.limits.CipherSuites,
 		Match:        matchName(s.limits),
 		Identifiers:  identifiersJSON{delivery.MaxIdentifier, delivery.IdentifierPattern},

@@ -28,7 +28,7 @@ var errNoAuthenticator = errors.New("the server was made without an authenticato
 func (s *Server) authenticate(r *request) error {
 	switch s.options.NoAuth {
 	case NoAuthLocal:
-		if err := direct(r.Request); err != nil {
+		if err := Direct(r.Request); err != nil {
 			return err
 		}
 		fallthrough

@@ -11,6 +11,10 @@ import (
 // An Origin names pages that may use the API, as browsers write it: "https://app.example.org".
 type Origin string
 
+// LoopbackOrigins stands for every page that this machine serves, on any port, and no
+// other. No setting says so: see [ParseOrigin].
+const LoopbackOrigins Origin = "loopback"
+
 // ParseOrigin returns an error unless browsers send s as Origin.
 func ParseOrigin(s string) (Origin, error) {
 	u, err := url.Parse(s)
@@ -38,6 +42,15 @@ var (
 // remembers for at most two hours.
 const corsKept = "7200"
 
+// mayAsk reports whether pages of an origin may use the API.
+func (s *Server) mayAsk(origin string) bool {
+	if slices.Contains(s.options.Origins, LoopbackOrigins) {
+		u, err := url.Parse(origin)
+		return err == nil && loopbackHost(u.Host)
+	}
+	return slices.Contains(s.options.Origins, Origin(origin))
+}
+
 // crossOrigin allows pages of the configured origins to use the API.
 func (s *Server) crossOrigin(next http.Handler) http.Handler {
 	if len(s.options.Origins) == 0 {
@@ -47,7 +60,7 @@ func (s *Server) crossOrigin(next http.Handler) http.Handler {
 		h := w.Header()
 		h.Add("Vary", "Origin")
 		origin := r.Header.Get("Origin")
-		if slices.Contains(s.options.Origins, Origin(origin)) {
+		if s.mayAsk(origin) {
 			h.Set("Access-Control-Allow-Origin", origin)
 			h.Set("Access-Control-Expose-Headers", corsRead)
 			if r.Method == http.MethodOptions {

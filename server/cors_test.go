@@ -44,6 +44,25 @@ func TestPagesOfOtherOrigins(t *testing.T) {
 	}
 }
 
+// Where pages of this machine may use the API, others may not, however they are called.
+func TestPagesOfThisMachine(t *testing.T) {
+	s := start(t, func(o *server.Options) {
+		o.Origins, o.NoAuth = []server.Origin{server.LoopbackOrigins}, server.NoAuthPublic
+	})
+	for origin, allowed := range map[string]bool{
+		"http://localhost:5173": true, "https://localhost": true, "http://127.0.0.1:8080": true, "http://[::1]:8080": true,
+		"https://app.example.org": false, "http://localhost.example.org": false, "http://127.0.0.1.example.org": false,
+		"loopback": false, "null": false, "": false,
+	} {
+		r := s.call("GET", "/v1", nil, "Origin", origin)
+		r.want(200)
+		want := map[bool]string{true: origin}[allowed]
+		same(t, origin, r.header.Get("Access-Control-Allow-Origin"), want)
+	}
+	_, err := server.ParseOrigin(string(server.LoopbackOrigins))
+	same(t, "it is a setting", err == nil, false)
+}
+
 // Without origins there is nothing of it.
 func TestNoPageOfAnotherOriginByDefault(t *testing.T) {
 	s := start(t, nil)

@@ -9,11 +9,11 @@ import (
 	"strings"
 )
 
-// direct refuses a request that was not made on this machine. A reverse proxy makes a loopback
+// Direct refuses a request that was not made on this machine. A reverse proxy makes a loopback
 // address public. So does a browser on this machine that visits a page whose name resolves to
 // it (DNS rebinding). nginx adds no header unless it is configured to, but it speaks HTTP/1.0,
 // which no client of today does.
-func direct(r *http.Request) error {
+func Direct(r *http.Request) error {
 	if !r.ProtoAtLeast(1, 1) {
 		return fmt.Errorf("%w: it is %s, which reverse proxies speak", errProxied, r.Proto)
 	}
