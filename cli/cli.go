@@ -81,6 +81,7 @@ func root(env environment) *cli.Command {
 		serveCommand(env),
 		configCommand(env),
 		demoCommand(env),
+		devCommand(env),
 		benchCommand(env),
 		inspectCommand(env),
 		explainCommand(env),

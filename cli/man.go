@@ -143,11 +143,13 @@ func (m manual) command(before string, command *cli.Command) {
 		return
 	}
 	name := before + command.Name
-	if len(command.Commands) > 0 {
+	defer func() {
 		for _, below := range command.Commands {
 			m.command(name+" ", below)
 		}
-		return
+	}()
+	if len(command.Commands) > 0 && len(command.Flags) == 0 {
+		return // it does nothing by itself
 	}
 	title := name
 	if command.ArgsUsage != "" {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/base64"
@@ -53,6 +54,8 @@ func TestScript(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"crash":         crashScript,
+			"dev":           devScript,
+			"shown":         shownScript,
 			"env-from":      envFromScript,
 			"exitcode":      exitcodeScript,
 			"revoke-listed": revokeListedScript,
@@ -453,4 +456,64 @@ func damageScript(ts *testscript.TestScript, neg bool, args []string) {
 		return errors.Join(tx.Bucket([]byte("rows")).Put([]byte("tc"), nil), unnumbered(tx))
 	}))
 	ts.Check(db.Close())
+}
+
+// devLines are what the dev server shows that was started last, by the directory of its
+// script.
+var devLines sync.Map
+
+// devScript is "dev flags…": it starts a dev server on a free port. $DEV is its address.
+func devScript(ts *testscript.TestScript, neg bool, args []string) {
+	if neg {
+		ts.Fatalf("dev has to succeed; use exitcode 1 welcomed dev")
+	}
+	cmd := exec.Command("welcomed", append([]string{"dev", "--listen", "127.0.0.1:0"}, args...)...)
+	cmd.Dir, cmd.Env = ts.MkAbs("."), []string{"PATH=" + ts.Getenv("PATH"), "GOCOVERDIR=" + ts.Getenv("GOCOVERDIR")}
+	out, err := cmd.StdoutPipe()
+	ts.Check(err)
+	ts.Check(cmd.Start())
+	lines := make(chan string, 1000)
+	go func() {
+		defer close(lines)
+		for scanner := bufio.NewScanner(out); scanner.Scan(); {
+			lines <- scanner.Text()
+		}
+	}()
+	ts.Defer(func() {
+		ts.Check(cmd.Process.Signal(syscall.SIGTERM))
+		for range lines { // until it has ended
+		}
+		ts.Check(cmd.Wait())
+	})
+	devLines.Store(ts.Getenv("WORK"), lines)
+	line := nextShown(ts, lines, "  API ")
+	ts.Setenv("DEV", strings.TrimPrefix(strings.Fields(line)[1], "http://"))
+	ts.Setenv("DEV_TOKEN", strings.Fields(nextShown(ts, lines, "  service token "))[2])
+}
+
+// shownScript is "shown words": the dev server shows a line with them, not necessarily the
+// next one.
+func shownScript(ts *testscript.TestScript, neg bool, args []string) {
+	lines, ok := devLines.Load(ts.Getenv("WORK"))
+	if neg || !ok || len(args) != 1 {
+		ts.Fatalf("usage: shown words, after dev")
+	}
+	nextShown(ts, lines.(chan string), args[0])
+}
+
+func nextShown(ts *testscript.TestScript, lines chan string, words string) string {
+	for {
+		select {
+		case line, more := <-lines:
+			switch {
+			case !more:
+				ts.Fatalf("the dev server has ended, and never showed %q", words)
+			case strings.Contains(line, words):
+				return line
+			}
+			ts.Logf("%s", line)
+		case <-time.After(20 * time.Second):
+			ts.Fatalf("the dev server never shows %q", words)
+		}
+	}
 }

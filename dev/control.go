@@ -1,0 +1,147 @@
+package dev
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"welcomed/delivery"
+	"welcomed/mls"
+)
+
+// Control is the path below which a Server is controlled. No other server has it.
+const Control = "/dev"
+
+// A Status is how a Server stands. It answers GET of Control, and every control.
+type Status struct {
+	Time     time.Time `json:"time"`          // by the Server's clock
+	Token    string    `json:"service_token"` // of Service
+	FullDisk bool      `json:"full_disk"`
+	Losing   *string   `json:"lose_next_reply"` // what the path of that reply has in it; null: none is to be lost
+}
+
+func isControl(r *http.Request) bool {
+	return r.URL.Path == Control || strings.HasPrefix(r.URL.Path, Control+"/")
+}
+
+// mostSeconds is ten years, by which the clock is advanced at most at a time.
+const mostSeconds = 10 * 365 * 24 * 3600
+
+// errControl: a control was asked for what it cannot do.
+var errControl = errors.New("bad request")
+
+// controls are what a Server can be told, all over HTTP.
+func (s *Server) controls() http.Handler {
+	mux := http.NewServeMux()
+	add := func(pattern string, do func(r *http.Request) error) {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			if origin := r.Header.Get("Origin"); origin != "" {
+				w.Header().Set("Access-Control-Allow-Origin", origin) // one of this machine
+			}
+			if err := do(r); errors.Is(err, errControl) {
+				http.Error(w, err.Error(), http.StatusBadRequest)
+				return
+			} else if err != nil {
+				http.Error(w, err.Error(), http.StatusInternalServerError)
+				return
+			}
+			w.Header().Set("Content-Type", "application/json")
+			_ = json.NewEncoder(w).Encode(s.status()) // that nobody reads it is no error
+		})
+	}
+	add("GET "+Control, func(*http.Request) error { return nil })
+	add("POST "+Control+"/clock", func(r *http.Request) error {
+		return s.advance(r.Context(), r.FormValue("seconds"))
+	})
+	add("POST "+Control+"/lose-next-reply", func(r *http.Request) error {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.lose = &loss{path: r.FormValue("path")}
+		return nil
+	})
+	add("POST "+Control+"/exhaust", func(r *http.Request) error {
+		return s.exhaust(r.Context(), delivery.UserID(r.FormValue("user")))
+	})
+	add("POST "+Control+"/full-disk", func(r *http.Request) error {
+		return s.fill(r.FormValue("is"))
+	})
+	return mux
+}
+
+func (s *Server) status() Status {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	status := Status{Time: s.clock.Now().UTC().Truncate(time.Millisecond), Token: s.token, FullDisk: s.full}
+	if s.lose != nil {
+		status.Losing = &s.lose.path
+	}
+	return status
+}
+
+// advance has the clock be ahead by as much, and ends what has had its time by then.
+func (s *Server) advance(ctx context.Context, seconds string) error {
+	n, err := strconv.ParseInt(seconds, 10, 64)
+	if err != nil || n < 1 || n > mostSeconds {
+		return fmt.Errorf("%w: seconds=%s is not a whole number from 1 to %d", errControl, seconds, mostSeconds)
+	}
+	s.clock.advance(time.Duration(n) * time.Second)
+	return s.sweep(ctx)
+}
+
+// fill has the store be full, or no more.
+func (s *Server) fill(is string) error {
+	if is != "on" && is != "off" {
+		return fmt.Errorf("%w: is=%s is neither on nor off", errControl, is)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.full = is == "on"
+	s.memory.SetFull(s.full)
+	return nil
+}
+
+// exhaust reserves all KeyPackages that are on the shelves of a user's devices, as
+// somebody else would, but for last resorts.
+func (s *Server) exhaust(ctx context.Context, user delivery.UserID) error {
+	if err := delivery.ValidIdentifier(string(user)); err != nil {
+		return fmt.Errorf("%w: user: %w", errControl, err)
+	}
+	caller := delivery.Caller{Service: "dev"}
+	listing, err := s.store.List(ctx, caller, user, delivery.ListOptions{})
+	if err != nil {
+		return err
+	}
+	for _, device := range listing.Devices {
+		for _, kp := range device.KeyPackages {
+			if kp.LastResort {
+				continue
+			}
+			_, err := s.store.Reserve(ctx, caller, delivery.ReserveRequest{
+				Devices: []delivery.DeviceID{{User: user, Name: device.Device}}, Suites: []mls.CipherSuite{kp.Suite},
+			})
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// A loss is of the next answer to a request whose path has something in it.
+type loss struct{ path string }
+
+// loses reports whether the answer to a request is to be lost, which is so once.
+func (s *Server) loses(r *http.Request) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.lose == nil || !strings.Contains(r.URL.Path, s.lose.path) {
+		return false
+	}
+	s.lose = nil
+	return true
+}
