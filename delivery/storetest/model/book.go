@@ -28,6 +28,7 @@ type book struct {
 	devices     map[delivery.DeviceID]*device   // those that exist
 	keyPackages []*keyPackage                   // in the order of publication
 	welcomes    []*welcome                      // in the order of posting
+	forgotten   []*welcome                      // since events were looked at
 	repeats     map[string]*repeat              // by caller and idempotency key
 	gives       int                             // how often a Welcome was given
 	lives       int                             // how many devices there were

@@ -223,6 +223,9 @@ func (w *world) removeUser() {
 	user := pick(w, "user", users)
 	before := w.book.rows()
 	w.sleep()
+	if w.hasEvents(user) {
+		before = "" // it hides them
+	}
 	gotErr := w.store.RemoveUser(w.ctx, nobody, user)
 	if w.tooEarly(gotErr) {
 		return
@@ -880,6 +883,7 @@ func (w *world) restore() {
 		w.revoked = w.revoked[:w.backup.revoked]
 	}
 	w.book.restored(w.epoch())
+	w.told.restored = true
 }
 
 // exists reports whether the store has the device.
@@ -981,6 +985,7 @@ func (w *world) compact() {
 // check asks for everything.
 func (w *world) check(t *rapid.T) {
 	w.t = t
+	w.checkTold()
 	noticed := w.book.noticed
 	for _, user := range users {
 		got, err := w.store.Devices(w.ctx, nobody, user)

@@ -11,7 +11,7 @@
 //
 // What the reference leaves open: by how much the time at which a device was
 // seen lags behind (at most a day), and how soon a sweep forgets what may be
-// forgotten (within an hour, or two sweeps).
+// forgotten (within an hour, or two sweeps). Events are compared but those of stock.
 package model
 
 import (
@@ -125,6 +125,8 @@ type world struct {
 	tokens       []string     // ids that were tried
 	revoked      []revocation // in the whole sequence
 
+	told told
+
 	used   map[mls.KeyPackageRef]use // in the whole sequence: a restore does not forget it
 	epochs []string                  // restore epochs, in the order in which devices have read them
 }
@@ -185,6 +187,8 @@ func newWorld(t *rapid.T, f Fixture, tried *tally) *world {
 	w.open()
 	w.book.epoch = w.epoch()
 	w.epochs = append(w.epochs, w.book.epoch)
+	_, w.told.after, _ = w.read(delivery.EventQuery{})
+	w.told.first = w.told.after
 	return w
 }
 

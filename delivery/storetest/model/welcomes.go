@@ -534,6 +534,7 @@ func (b *book) sweep() (r delivery.SweepResult) {
 		}
 		if ended && come(at.Add(b.limits.OutcomesKept), b.now) {
 			r.ForgottenWelcomes++
+			b.forgotten = append(b.forgotten, l)
 			continue
 		}
 		kept = append(kept, l)
