@@ -32,6 +32,8 @@ type Memory struct {
 	stores  map[*MemoryStore]bool
 	open    map[*memoryRows]uint64 // the first number of each transaction that has one
 	late    []lateWake             // whom to wake when Settled has caught up
+	// inspect, if not nil, is shown each transaction before it is committed, in tests.
+	inspect func(*memoryRows, *Txn)
 }
 
 // A lateWake is a transaction that was committed before one that had a lower number.
@@ -57,6 +59,7 @@ func (m *Memory) Copy() *Memory {
 	defer m.mu.Unlock()
 	other := NewMemory()
 	other.rows, other.totals, other.seen, other.number, other.commits = m.rows.copy(), m.totals, m.seen, m.number, m.commits
+	other.inspect = m.inspect
 	return other
 }
 
@@ -524,6 +527,9 @@ func (m *Memory) commit(t *Txn, r *memoryRows) error {
 		case !same:
 			return ErrMoved
 		}
+	}
+	if m.inspect != nil {
+		m.inspect(r, t)
 	}
 	for place := range r.changed {
 		row := memoryRow{key: place.Key}

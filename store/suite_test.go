@@ -22,7 +22,7 @@ func TestStore(t *testing.T) {
 
 func runSuite(t *testing.T, processes int) {
 	storetest.Run(t, func(t *testing.T) storetest.Fixture {
-		m := NewMemory()
+		m := inspected()
 		return storetest.Fixture{
 			Open: func(t *testing.T, clock delivery.Clock, limits delivery.Limits) delivery.Store {
 				s, err := openProcesses(m, processes, rand.IntN, clock, false, limits)
@@ -62,7 +62,7 @@ func (m *Memory) damage(t *testing.T, d storetest.Damage) {
 // process decides which event.
 func TestModel(t *testing.T) {
 	model.Check(t, func(rt *rapid.T) model.Fixture {
-		m := NewMemory()
+		m := inspected()
 		closed, damaged := 0, false
 		processes, pick := rapid.IntRange(1, 2).Draw(rt, "processes"), picker(rapid.Uint64().Draw(rt, "which"))
 		var last delivery.Store
