@@ -21,10 +21,10 @@ func (c *config) authFlags() []cli.Flag {
 	return []cli.Flag{
 		valueFlag("auth", choice(&c.auth, authNone, authToken, authOIDC),
 			"`KIND` of authentication; token: bearer tokens, see welcomed token; oidc: JWTs of --oidc-issuer; none: everybody who reaches --listen may ask"),
-		boolFlag("insecure-no-auth", &c.insecureNoAuth, "with --auth none, serve other machines too, also through proxies"),
+		boolFlag("insecure-no-auth", &c.insecureNoAuth, "with --auth none, also serve other machines, and requests that come through proxies"),
 		secretFlag("service-token", &c.serviceToken, "`TOKEN` of the service "+serviceOfToken+", which may act for any user"),
 		c.budgets.flag(),
-		valueFlag("credential-identity", identityTemplate(&c.identity), "credentials must be basic and name their publisher like `TEMPLATE`, of {user} and {device}"),
+		valueFlag("credential-identity", identityTemplate(&c.identity), "credentials must be basic, and name their publisher as `TEMPLATE` says, with {user} and {device}"),
 	}
 }
 

@@ -28,8 +28,8 @@ func backupCommand(env environment) *cli.Command {
 	return &cli.Command{
 		Name:  "backup",
 		Usage: "copy the database, also while a server runs",
-		Description: "The copy is consistent, checked, and marked: a server that opens it takes every KeyPackage off\n" +
-			"its shelf, because it may have been handed out since. Last-resort ones stay.",
+		Description: "The copy is consistent, checked, and marked. A server that opens it takes every KeyPackage off its\n" +
+			"shelf, because the KeyPackage may have been handed out since. Last resorts stay.",
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "write to `FILE`, which must not exist, compressed if it ends in .zst; to s3://BUCKET/PREFIX; or to - for stdout", Destination: &b.output, Sources: named("output")},
 			textFlag("db", &b.db, "the `FILE` that the server was given"),

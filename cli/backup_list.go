@@ -18,8 +18,8 @@ func backupListCommand(env environment) *cli.Command {
 		Name:      "list",
 		Usage:     "list the backups in a directory or a bucket, the oldest first",
 		ArgsUsage: "[DIRECTORY|s3://BUCKET/PREFIX]",
-		Description: "Without one it lists those that serve makes here: in WELCOMED_BACKUP_DIR, and in the bucket of\n" +
-			"WELCOMED_BACKUP_TO.",
+		Description: "Without an argument it lists the backups that serve makes here: those in WELCOMED_BACKUP_DIR, and\n" +
+			"those in the bucket WELCOMED_BACKUP_TO.",
 		Flags: l.remote.flags(),
 		ArgValidator: func(_ context.Context, cmd *cli.Command) error {
 			switch l.places = cmd.Args().Slice(); len(l.places) {

@@ -60,7 +60,7 @@ func benchCommand(env environment) *cli.Command {
 	c := defaultBenchConfig()
 	return &cli.Command{
 		Name:        "bench",
-		Usage:       "say how many users this machine carries, or measure a server",
+		Usage:       "say how many users this machine can serve, or measure a server",
 		Description: benchDescription,
 		Flags:       c.flags(),
 		Action: func(ctx context.Context, cmd *cli.Command) error {
@@ -89,8 +89,8 @@ life    idle devices, long-polls, and bursts of new groups of 1 to 1000`
 
 func (c *benchConfig) flags() []cli.Flag {
 	return []cli.Flag{
-		valueFlag("url", serverURL(&c.url), "measure the server at `URL`; what is made there is removed again"),
-		secretFlag("token", &c.token, "show `TOKEN` to the server"),
+		valueFlag("url", serverURL(&c.url), "measure the server at `URL`; the bench removes what it makes there"),
+		secretFlag("token", &c.token, "the `TOKEN` for the server"),
 		textFlag("dir", &c.dir, "measure the disk of `DIR` too; without --url the server's file is there, by default in the working directory"),
 		valueFlag("mix", choice(&c.mix, mixMachine, mixPhases, mixGroup, mixLife), "measure `MIX`: machine, phases, group or life; see above. By default machine, and phases with --url, --callers, --count or --devices"),
 		valueFlag("callers", callerCounts(&c.callers), "`NUMBERS` of callers, one after the other"),
@@ -100,7 +100,7 @@ func (c *benchConfig) flags() []cli.Flag {
 		valueFlag("devices", number(&c.devices, 0), "`N` devices that objects are for (phases), in the group (group) or in all (life); 0: one for each, 1000, 2000"),
 		valueFlag("key-packages", number(&c.keyPackages, 1), "`N` KeyPackages of a request that publishes several, and on a shelf in life"),
 		valueFlag("long-polls", number(&c.longPolls, 0), "`N` devices wait in long-polls in life; 0: a quarter of them"),
-		boolFlag("keep", &c.keep, "leave what was made on the server"),
+		boolFlag("keep", &c.keep, "leave on the server what the bench made"),
 		boolFlag("json", &c.json, "write one JSON document"),
 	}
 }

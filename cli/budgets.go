@@ -32,9 +32,10 @@ func defaultBudgets() budgets {
 	}
 }
 
-const budgetsUsage = "what may be used up, at once and in each hour or second; those that are not among the `BUDGETS` stay as they are, and 0 is no limit. " +
-	"caller: KeyPackages that one user takes of all others; pair: of one other; target: that all others take of one user, beyond it there is only the last resort; " +
-	"publish: new KeyPackages of a user; store: bytes of a user's KeyPackages, Welcomes and remembered answers; check_time: time for a caller's signatures"
+const budgetsUsage = "how much can be used at once, and how much more in each hour or second. Budgets that `BUDGETS` does not name do not change, and 0 is no limit. " +
+	"caller: KeyPackages that one user takes of all others. pair: KeyPackages that one user takes of one other. " +
+	"target: KeyPackages that all others take of one user; beyond it they get only the last resort. publish: new KeyPackages of a user. " +
+	"store: bytes of a user's KeyPackages, Welcomes and remembered answers. check_time: time for checking a caller's signatures"
 
 func (b *budgets) flag() cli.Flag {
 	return valueFlag("budgets", parts{"budget", []part{

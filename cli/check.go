@@ -16,13 +16,13 @@ func checkCommand(env environment) *cli.Command {
 	c := check{env: env, db: defaultDB(env)}
 	return &cli.Command{
 		Name:      "check",
-		Usage:     "look for damage in the database or in a backup, and repair what can be",
+		Usage:     "look for damage in the database or in a backup, and repair it where possible",
 		ArgsUsage: "[BACKUP]",
-		Description: "Every row is read, each index is compared with the rows and the rows with it, and so are the counts. No server\n" +
-			"may run on the file; of one that runs, check a backup. Exit code 0 means that nothing is wrong with it.",
+		Description: "It reads every row, and compares the indices and the counts with the rows. No server may run on the file. If one\n" +
+			"runs, check a backup instead. Exit code 0 means that nothing is wrong.",
 		Flags: []cli.Flag{
 			textFlag("db", &c.db, "the `FILE` that the server is given"),
-			boolFlag("repair", &c.repair, "make indices, counts and timers what the rows say, and end what is damaged, after a copy was kept"),
+			boolFlag("repair", &c.repair, "keep a copy; then correct indices, counts and timers by the rows, and end what is damaged"),
 		},
 		ArgValidator: func(_ context.Context, cmd *cli.Command) error {
 			if cmd.NArg() > 1 {

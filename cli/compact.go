@@ -16,12 +16,12 @@ func compactCommand(env environment) *cli.Command {
 	c := compact{env: env, db: defaultDB(env)}
 	return &cli.Command{
 		Name:  "compact",
-		Usage: "give the room back that deletions have left in the database",
-		Description: "A new file is written beside the database, checked, and put in its place; until then, and after any error, the\n" +
-			"database is as it was. No server may run on it.",
+		Usage: "give the room that deletions have left in the database back to the disk",
+		Description: "It writes a new file beside the database, checks it, and then replaces the database by it. Until then, and after\n" +
+			"any error, the database is unchanged. No server may run on the database.",
 		Flags: []cli.Flag{
 			textFlag("db", &c.db, "the `FILE` that the server is given"),
-			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "write to `FILE`, which must not exist, and leave the database", Destination: &c.output, Sources: named("output")},
+			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "write to `FILE`, which must not exist, and do not change the database", Destination: &c.output, Sources: named("output")},
 		},
 		Action: interruptible(c.run),
 	}

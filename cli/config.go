@@ -118,12 +118,12 @@ func (c *config) serverFlags() []cli.Flag {
 		textFlag("admin-listen", &c.adminListen, "serve metrics and health on `ADDRESS`"),
 		textFlag("db", &c.db, "keep everything in `FILE`"),
 		boolFlag("db-must-exist", &c.mustExist, "refuse to start if there is no database, instead of making a new one"),
-		valueFlag("max-size", size(&c.maxSize, 0), "at most `BYTES` of the file; 0: what the disk holds"),
-		boolFlag("trust-clock", &c.trustClock, "believe the clock although it jumped ahead or went back; for one start"),
+		valueFlag("max-size", size(&c.maxSize, 0), "the file grows to at most `BYTES`; 0: as far as the disk has room"),
+		boolFlag("trust-clock", &c.trustClock, "believe the clock although it jumped ahead or went back; use it for one start only"),
 		valueFlag("log-format", choice(&c.logFormat, "text", "json"), "`FORMAT` of the log on stderr: text or json"),
 		valueFlag("log-level", choice(&c.logLevel, "debug", "info", "warn", "error"), "`LEVEL` of the log: debug, info, warn or error"),
-		boolFlag("pprof", &c.pprof, "serve profiles on --admin-listen, under /debug/pprof/"),
-		valueFlag("long-poll", duration(&c.longPoll, time.Second), "claims may wait for at most `DURATION`"),
+		boolFlag("pprof", &c.pprof, "serve profiles under /debug/pprof/ on --admin-listen"),
+		valueFlag("long-poll", duration(&c.longPoll, time.Second), "a claim may wait for at most `DURATION`"),
 	}
 }
 
@@ -132,21 +132,21 @@ func (c *config) serverFlags() []cli.Flag {
 func (c *config) limitFlags() []cli.Flag {
 	l := &c.limits
 	return []cli.Flag{
-		valueFlag("cipher-suites", cipherSuites(&l.CipherSuites), "accept these `SUITES`, the first ones preferred"),
-		valueFlag("match", match(&l.MatchReserved), "Welcomes match `WHICH` KeyPackages: any, or reserved (by their poster)"),
-		valueFlag("max-devices-per-user", number(&l.DevicesPerUser, 1), "at most `N` devices of a user"),
+		valueFlag("cipher-suites", cipherSuites(&l.CipherSuites), "accept these cipher `SUITES`, and prefer the first ones"),
+		valueFlag("match", match(&l.MatchReserved), "`WHICH` KeyPackages a Welcome can match: any, or reserved (by the poster of the Welcome)"),
+		valueFlag("max-devices-per-user", number(&l.DevicesPerUser, 1), "a user has at most `N` devices"),
 		valueFlag("max-key-packages-per-device", then(number(&l.KeyPackagesPerDevice, 1), l.FollowShelf),
-			"at most `N` KeyPackages on a device's shelf, ten times as many on all of a user, and 40 and 80 times as many off them that Welcomes may name"),
+			"a device has at most `N` KeyPackages on its shelf, a user ten times as many on all shelves. Off the shelf, where a Welcome can still name them, a device has at most 40 times as many and a user 80 times"),
 		valueFlag("max-pending-per-device", then(number(&l.PendingPerDevice, 1), l.FollowMailbox),
-			"at most `N` Welcomes that wait for a device, a quarter of them of one poster, and five times as many that it has not settled"),
+			"at most `N` Welcomes wait for a device, a quarter of them from one poster; at most five times as many are not settled"),
 		valueFlag("max-welcome-size", then(size(&l.WelcomeBytes, 1), l.FollowWelcome),
-			"at most `BYTES` of a Welcome, its ratchet tree and context; 16 of the largest may wait for a device, four of one poster"),
-		valueFlag("low-watermark", number(&l.LowWatermark, 0), "a device with fewer than `N` KeyPackages is low"),
+			"a Welcome with its ratchet tree and context has at most `BYTES`; 16 of the largest may wait for a device, four of them from one poster"),
+		valueFlag("low-watermark", number(&l.LowWatermark, 0), "a device that has fewer than `N` KeyPackages counts as low"),
 		valueFlag("shelf-age", duration(&l.ShelfAge, time.Second), "KeyPackages leave the shelf after `DURATION`"),
-		valueFlag("max-lifetime", duration(&l.MaxLifetime, 0), "longest lifetime accepted, `DURATION`; 0: any"),
+		valueFlag("max-lifetime", duration(&l.MaxLifetime, 0), "refuse KeyPackages with a lifetime longer than `DURATION`; 0: accept any"),
 		valueFlag("welcome-kept", duration(&l.WelcomeKept, time.Second), "keep an unclaimed Welcome for `DURATION`"),
-		valueFlag("outcomes-kept", duration(&l.OutcomesKept, 0), "tell posters what became of a Welcome for `DURATION`"),
-		valueFlag("forget-devices-after", duration(&l.ForgetDevicesAfter, 0), "remove devices that were not seen for `DURATION` and have nothing left, 400d for example; 0: never"),
+		valueFlag("outcomes-kept", duration(&l.OutcomesKept, 0), "posters can read what became of a Welcome for `DURATION` after its end"),
+		valueFlag("forget-devices-after", duration(&l.ForgetDevicesAfter, 0), "remove devices that were not seen for `DURATION`, 400d for example, and have nothing left; 0: never"),
 	}
 }
 

@@ -25,11 +25,11 @@ func explainCommand(env environment) *cli.Command {
 		Name:      "explain",
 		Usage:     "say why somebody cannot join",
 		ArgsUsage: "USER [DEVICE] | REF | WELCOME-FILE|-",
-		Description: "The first line is the most probable cause; then comes what happened, and what to do. The running\n" +
-			"server is asked; if there is none, the file is read, which knows nothing of refused requests.\n\n" +
-			"An argument is a file if there is one of that name with a Welcome or a KeyPackage in it, else the\n" +
-			"ref of a KeyPackage (or the id of a Welcome) if it is 64, 96 or 128 hexadecimal digits, else a user,\n" +
-			"or a user and a device with a slash between them. The exit code is 1 if nothing is known of it.",
+		Description: "The first line is the most probable cause. Then it says what happened, and what to do. It asks the\n" +
+			"running server. If no server runs, it reads the file, which does not have refused requests.\n\n" +
+			"An argument is a file, if there is one of that name with a Welcome or a KeyPackage in it. Else it is\n" +
+			"the ref of a KeyPackage or the id of a Welcome, if it has 64, 96 or 128 hexadecimal digits. Else it is\n" +
+			"a user, or USER/DEVICE. The exit code is 1 if nothing is known of it.",
 		Flags: []cli.Flag{
 			textFlag("user", &a.user, "ask about this `USER`, whatever the name looks like"),
 			textFlag("ref", &a.ref, "ask about this `REF`"),

@@ -24,16 +24,16 @@ func exportCommand(env environment) *cli.Command {
 	e := export{env: env, db: defaultDB(env), output: "-"}
 	return &cli.Command{
 		Name:  "export",
-		Usage: "write everything down as JSON lines, to be moved to another store",
-		Description: "The archive is treated like a backup: whoever imports it takes every KeyPackage off its shelf,\n" +
-			"because it may have been handed out since, last-resort ones excepted. With --final, for which no server\n" +
-			"may run, the database is not to be served any more and shelves go along. An archive is as secret as\n" +
-			"the database.",
+		Usage: "write the database as JSON lines, to move it to another store",
+		Description: "The archive is treated like a backup: an import takes every KeyPackage off its shelf, except last\n" +
+			"resorts, because it may have been handed out since. With --final nothing is taken off the shelves,\n" +
+			"because no server opens this database again. For that, no server may run on it. An archive is as\n" +
+			"secret as the database.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "write to `FILE`, which must not exist, or - for stdout", Value: e.output, Destination: &e.output, Sources: named("output")},
 			textFlag("db", &e.db, "the `FILE` that the server was given"),
 			socketFlag(&e.socket, "the `PATH` of the server's admin socket"),
-			boolFlag("final", &e.final, "mark the database so that no server opens it again, and move what is on the shelves"),
+			boolFlag("final", &e.final, "mark the database so that no server opens it again; KeyPackages stay on their shelves in the new store"),
 		},
 		Action: interruptible(e.run),
 	}

@@ -34,10 +34,10 @@ func defaultBackups(env environment) backupSettings {
 
 func (b *backupSettings) flags() []cli.Flag {
 	return append([]cli.Flag{
-		textFlag("backup-dir", &b.dir, "make backups in `DIRECTORY`, which has to be there"),
-		textFlag("backup-to", &b.to, "make backups in a bucket, s3://`BUCKET/PREFIX`"),
-		valueFlag("backup-every", duration(&b.every, time.Second), "make one every `DURATION`"),
-		valueFlag("backup-keep", retention(&b.keep), "keep the newest N, and the last one of each of the last N days that have one, `N+Nd`; a number alone leaves the days as they are"),
+		textFlag("backup-dir", &b.dir, "make backups in `DIRECTORY`, which must exist"),
+		textFlag("backup-to", &b.to, "make backups in the S3 bucket s3://`BUCKET/PREFIX`"),
+		valueFlag("backup-every", duration(&b.every, time.Second), "make a backup every `DURATION`"),
+		valueFlag("backup-keep", retention(&b.keep), "how many backups to keep, `N+Nd`: the newest N, and the last one of each of the last N days that have one; a number alone does not change the days"),
 	}, b.remote.flags()...)
 }
 
@@ -140,11 +140,11 @@ func defaultRemote(env environment) remote {
 
 func (r *remote) flags() []cli.Flag {
 	return []cli.Flag{
-		textFlag("backup-s3-endpoint", &r.s3.Endpoint, "`URL` of the S3 server; none: Amazon's"),
-		textFlag("backup-s3-region", &r.s3.Region, "its `REGION`; none: us-east-1"),
-		secretFlag("backup-s3-access-key", &r.s3.AccessKey, "the access `KEY`; none: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY count"),
+		textFlag("backup-s3-endpoint", &r.s3.Endpoint, "`URL` of the S3 server; if empty, Amazon's"),
+		textFlag("backup-s3-region", &r.s3.Region, "`REGION` of the S3 server; if empty, us-east-1"),
+		secretFlag("backup-s3-access-key", &r.s3.AccessKey, "the access `KEY`; if empty, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are used"),
 		secretFlag("backup-s3-secret-key", &r.s3.SecretKey, "the `SECRET` of the access key"),
-		valueFlag("backup-encrypt-to", recipients(&r.encryptTo), "encrypt backups to these public `KEYS` of age, as age-keygen makes them"),
+		valueFlag("backup-encrypt-to", recipients(&r.encryptTo), "encrypt backups to these public `KEYS` of age, which age-keygen makes"),
 	}
 }
 

@@ -18,15 +18,15 @@ import (
 func (c *config) clientFlags() []cli.Flag {
 	k := &c.clientCaps
 	return []cli.Flag{
-		textFlag("tls-cert", &c.tlsCert, "serve the API over TLS with the chain in PEM `FILE`, read again when it changes"),
-		textFlag("tls-key", &c.tlsKey, "and the key in PEM `FILE`"),
-		secretFlag("admin-token", &c.adminToken, "--admin-listen wants `TOKEN`, but not for /livez and /readyz"),
-		valueFlag("trusted-proxies", prefixes(&c.trustedProxies), "`ADDRESSES` and networks whose X-Forwarded-For counts"),
+		textFlag("tls-cert", &c.tlsCert, "serve the API over TLS, with the certificate chain in PEM `FILE`, which is read again when it changes"),
+		textFlag("tls-key", &c.tlsKey, "the key of --tls-cert, in PEM `FILE`"),
+		secretFlag("admin-token", &c.adminToken, "--admin-listen requires `TOKEN`, except for /livez and /readyz"),
+		valueFlag("trusted-proxies", prefixes(&c.trustedProxies), "believe X-Forwarded-For from these `ADDRESSES` and networks"),
 		valueFlag("cors-origin", originList(&c.origins), "pages from `ORIGINS` like https://app.example.org may use the API; may be given several times"),
 		valueFlag("max-connections", then(number(&k.Connections, 1), func() { k.Requests, k.Waits = k.Connections, k.Connections }),
-			"at most `N` connections, as many requests and as many claims that wait; an idle connection is closed for a new one"),
-		valueFlag("max-connections-per-address", number(&k.ConnectionsPerAddress, 1), "at most `N` of one address, but of this machine and trusted proxies"),
-		valueFlag("max-body-memory", size(&k.BodyMemory, 1), "at most `BYTES` of bodies and answers at a time"),
+			"at most `N` connections, as many requests and as many waiting claims; an idle connection is closed for a new one"),
+		valueFlag("max-connections-per-address", number(&k.ConnectionsPerAddress, 1), "at most `N` connections from one address, except from this machine and trusted proxies"),
+		valueFlag("max-body-memory", size(&k.BodyMemory, 1), "all bodies and answers take at most `BYTES` of memory at a time"),
 	}
 }
 

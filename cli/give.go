@@ -21,8 +21,9 @@ func giveCommand(env environment) *cli.Command {
 		Name:      "give",
 		Usage:     "give a KeyPackage back to its device, which another has published first",
 		ArgsUsage: "REF USER/DEVICE",
-		Description: "A device whose KeyPackages are refused as not_yours after a restore gets them back: from then on they are its own, off the shelf, and a new Welcome " +
-			"for them is accepted. Welcomes that were posted for the other device end, and their posters see it. Only with --credential-identity does nobody need this command.",
+		Description: "After a restore, another device may have published the KeyPackages of a device, which are then refused to it as not_yours.\n" +
+			"This command gives one back. It belongs to its device again, off the shelf, and a new Welcome can match it. Welcomes\n" +
+			"that were posted for the other device end, and their posters see that. With --credential-identity nobody needs this.",
 		Flags: []cli.Flag{
 			textFlag("db", &db, "the `FILE` of the server that runs"),
 			socketFlag(&socket, "the `PATH` of the server's admin socket"),

@@ -35,8 +35,8 @@ func importCommand(env environment) *cli.Command {
 		Name:      "import",
 		Usage:     "make a database of what export has written",
 		ArgsUsage: "[ARCHIVE|-]",
-		Description: "Either all of the archive is imported and checked, or there is no database. Give it the limits that\n" +
-			"serve is given, if those are not the defaults. Without an archive it is read from stdin.",
+		Description: "It imports and checks the complete archive, or makes no database. If serve has other limits than the\n" +
+			"defaults, give import the same ones. Without an argument it reads the archive from stdin.",
 		Flags: flags,
 		ArgValidator: func(_ context.Context, cmd *cli.Command) error {
 			if cmd.NArg() > 1 {

@@ -29,8 +29,8 @@ func inspectCommand(env environment) *cli.Command {
 		Name:      "inspect",
 		Usage:     "say what a KeyPackage or Welcome is, and check it",
 		ArgsUsage: "FILE|-",
-		Description: "Reads raw bytes, hexadecimal or base64, bare or in an MLSMessage. The exit code is 1 if\n" +
-			"a check fails or the input is something else.",
+		Description: "It reads raw bytes, hexadecimal or base64; the object may be bare or in an MLSMessage. The exit\n" +
+			"code is 1 if a check fails, or if the input is something else.",
 		Flags: []cli.Flag{boolFlag("json", &asJSON, "print JSON")},
 		ArgValidator: func(_ context.Context, cmd *cli.Command) error {
 			if cmd.NArg() != 1 {

@@ -21,13 +21,13 @@ const authOIDC = "oidc"
 func (c *config) oidcFlags() []cli.Flag {
 	o := &c.oidc
 	return []cli.Flag{
-		textFlag("oidc-issuer", &o.Issuer, "with --auth oidc, believe tokens of the issuer `URL`, which is their iss to the letter"),
-		valueFlag("oidc-audience", words(&o.Audience, nil), "believe only tokens for one of `AUDIENCES`, with commas between them"),
-		textFlag("oidc-jwks", &o.JWKS, "the issuer's keys are in `FILE-OR-URL`, read again as it changes; if empty, the issuer is asked where"),
-		textFlag("oidc-user-claim", &o.UserClaim, "`CLAIM` has the user; a dot leads into an object"),
-		valueFlag("oidc-user-encoding", userEncoding(&o.UserEncoding), "make user ids of the values of --oidc-user-claim by `ENCODING`: none, or base64url, of every one, where some are no ids (they have / or spaces)"),
-		textFlag("oidc-device-claim", &o.DeviceClaim, "`CLAIM` has the device, and has to be there; if empty, tokens are for all devices of a user"),
-		textFlag("oidc-service-scope", &o.ServiceScope, "tokens with `SCOPE` are a service's, which may act for any user; if empty, none is"),
+		textFlag("oidc-issuer", &o.Issuer, "with --auth oidc, accept tokens of the issuer `URL`, which must be exactly their iss"),
+		valueFlag("oidc-audience", words(&o.Audience, nil), "accept only tokens for one of `AUDIENCES`, a list with commas"),
+		textFlag("oidc-jwks", &o.JWKS, "`FILE-OR-URL` has the issuer's keys, and is read again when it changes; if empty, the issuer says where they are"),
+		textFlag("oidc-user-claim", &o.UserClaim, "the `CLAIM` that has the user; a dot leads into an object"),
+		valueFlag("oidc-user-encoding", userEncoding(&o.UserEncoding), "the `ENCODING` that makes user ids of the values of --oidc-user-claim: none; or base64url, for all of them, if some cannot be ids (they have / or spaces)"),
+		textFlag("oidc-device-claim", &o.DeviceClaim, "the `CLAIM` that has the device; a token without it is refused. If empty, tokens are for all devices of a user"),
+		textFlag("oidc-service-scope", &o.ServiceScope, "a token with `SCOPE` belongs to a service, which may act for any user; if empty, no token does"),
 	}
 }
 

@@ -25,16 +25,17 @@ func restoreCommand(env environment) *cli.Command {
 		Name:      "restore",
 		Usage:     "put a backup in the place of the database, or mark a copy as one",
 		ArgsUsage: "BACKUP",
-		Description: "BACKUP is a file, DIRECTORY/latest, s3://BUCKET/PREFIX/NAME or s3://BUCKET/PREFIX/latest; compressed\n" +
-			"and encrypted ones are recognised. No server may run on the database. Its next one takes every\n" +
-			"KeyPackage off its shelf, because it may have been handed out since the backup; devices refill them.\n" +
-			"Last-resort ones stay. Tokens that were revoked and devices that were removed since stay so, as far as\n" +
-			"it is known beside the database, where the backup is, and where this machine has its backups.",
+		Description: "BACKUP is a file, DIRECTORY/latest, s3://BUCKET/PREFIX/NAME or s3://BUCKET/PREFIX/latest. It may be\n" +
+			"compressed or encrypted. No server may run on the database. The next server takes every KeyPackage\n" +
+			"off its shelf, because the KeyPackage may have been handed out since the backup. Devices refill their\n" +
+			"shelves. Last resorts stay. Tokens that were revoked since the backup stay revoked, and devices that\n" +
+			"were removed stay removed. restore looks for them beside the database, where the backup is, and where\n" +
+			"this machine makes its backups.",
 		Flags: append([]cli.Flag{
 			textFlag("db", &r.db, "the `FILE` that the server is given"),
-			boolFlag("force", &r.force, "put a database that is there aside"),
+			boolFlag("force", &r.force, "if there is a database, keep it under another name"),
 			textFlag("identity", &r.identity, "`FILE` with the private key of age that an encrypted backup is for"),
-			textFlag("mark", &r.mark, "mark this `FILE`, a disk image's or one copied by hand, and copy nothing"),
+			textFlag("mark", &r.mark, "mark this `FILE`, from a disk image or copied by hand, and copy nothing"),
 		}, r.remote.flags()...),
 		ArgValidator: func(_ context.Context, cmd *cli.Command) error {
 			r.backup = cmd.Args().First()

@@ -34,7 +34,7 @@ func serveCommand(env environment) *cli.Command {
 	return &cli.Command{
 		Name:  "serve",
 		Usage: "run the server until SIGTERM or SIGINT",
-		Flags: append([]cli.Flag{boolFlag("check", &checkOnly, "only say whether a server could start like this, beside one that runs or not")}, flags...),
+		Flags: append([]cli.Flag{boolFlag("check", &checkOnly, "only say whether a server could start with these settings; another may be running")}, flags...),
 		Action: func(ctx context.Context, _ *cli.Command) error {
 			c.fitMemory(findMemory(env), originsOf(ctx))
 			if checkOnly {

@@ -79,8 +79,8 @@ func configCommand(env environment) *cli.Command {
 		Usage:       "show every setting of serve, its value and where that comes from",
 		Description: "It takes the flags of serve, and reads the same environment. Secrets are not shown.",
 		Flags: append([]cli.Flag{
-			boolFlag("running", &o.running, "ask the server that runs what it was started with"),
-			boolFlag("changed", &o.changed, "leave out what is as it is by default"),
+			boolFlag("running", &o.running, "show the settings of the running server"),
+			boolFlag("changed", &o.changed, "leave out settings that have their default"),
 			boolFlag("json", &o.json, "print JSON"),
 		}, flags...),
 		Action: func(ctx context.Context, _ *cli.Command) (err error) {

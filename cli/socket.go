@@ -71,7 +71,7 @@ func socketFlag(p *socketPath, usage string) cli.Flag {
 // socketFlags are those of serve.
 func (c *config) socketFlags() []cli.Flag {
 	return []cli.Flag{
-		socketFlag(&c.socket, "let commands ask the server at `PATH`, which only its user can open; none: nowhere"),
+		socketFlag(&c.socket, "let commands connect to the server at `PATH`, which only the server's user can open; none: nowhere"),
 	}
 }
 

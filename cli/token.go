@@ -53,7 +53,7 @@ func (o *tokenOptions) ownerFlags() []cli.Flag {
 	return []cli.Flag{
 		textFlag("user", &o.user, "a `USER`"),
 		textFlag("device", &o.device, "only this `DEVICE` of the user"),
-		textFlag("service", &o.service, "a `SERVICE`, as an application's back end, which may act for any user"),
+		textFlag("service", &o.service, "a `SERVICE`, such as an application's back end, which may act for any user"),
 	}
 }
 
@@ -65,10 +65,10 @@ func tokenAddCommand(env environment) *cli.Command {
 	o := &tokenOptions{}
 	return &cli.Command{
 		Name:  "add",
-		Usage: "make a token and print it, once",
+		Usage: "make a token, and print it once",
 		Flags: o.flags(env, append(o.ownerFlags(),
-			boolFlag("read-only", &o.readOnly, "it may only ask, and change nothing"),
-			valueFlag("expires", duration(&o.expires, 0), "it ends after `DURATION`; 0: when it is revoked"))...),
+			boolFlag("read-only", &o.readOnly, "the token may only read"),
+			valueFlag("expires", duration(&o.expires, 0), "the token ends after `DURATION`; 0: only when it is revoked"))...),
 		Action: func(ctx context.Context, _ *cli.Command) error {
 			if err := o.owner().Valid(); err != nil {
 				return fmt.Errorf("for whom? --user, --user with --device, or --service: %w", err)
@@ -96,7 +96,7 @@ func tokenListCommand(env environment) *cli.Command {
 	o := &tokenOptions{}
 	return &cli.Command{
 		Name:  "list",
-		Usage: "list the tokens, of everybody or of one",
+		Usage: "list the tokens: all, or those of one owner",
 		Flags: o.flags(env, o.ownerFlags()...),
 		Action: func(ctx context.Context, _ *cli.Command) error {
 			return o.with(ctx, o.reading, func(k tokenKeeper) error {
@@ -133,7 +133,7 @@ func tokenRevokeCommand(env environment) *cli.Command {
 	o := &tokenOptions{}
 	return &cli.Command{
 		Name:      "revoke",
-		Usage:     "end a token, at once",
+		Usage:     "revoke a token, at once",
 		ArgsUsage: "ID",
 		Flags:     o.flags(env),
 		ArgValidator: func(_ context.Context, cmd *cli.Command) error {
