@@ -98,4 +98,6 @@ type EventPage struct {
 	Next string
 	Gap  EventGap // empty: none is missing between After and the first event
 	More bool     // another page can be read at once
+	// Exists: the device of the query has published something and was not removed since.
+	Exists bool
 }

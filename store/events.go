@@ -287,6 +287,7 @@ func (r *eventReader) readUser(from uint64) {
 	if r.q.Device != "" {
 		id := delivery.DeviceID{User: r.q.User, Name: r.q.Device}
 		d := r.lastOf(id)
+		r.page.Exists = d != nil && !d.removed
 		if d == nil {
 			d = unknown(id)
 		}

@@ -292,6 +292,22 @@ var eventPromises = []promise{
 		same(w, "the device", f.told(), "alice/phone welcome")
 		same(w, "the user", user.told(), "alice/phone welcome, alice/phone welcome")
 	}},
+	{"a page of a device's events says whether the device exists", func(w *world) {
+		f := w.follow("alice", "phone")
+		exists := func(when string, want bool) {
+			w.t.Helper()
+			same(w, when, f.page().Exists, want)
+		}
+		exists("before it publishes", false)
+		w.one(phone)
+		exists("once it has", true)
+		w.must(w.store.RemoveDevice(w.ctx, self(phone), phone))
+		exists("removed", false)
+		w.one(phone)
+		exists("back", true)
+		w.must(w.store.RemoveUser(w.ctx, delivery.Operator(), "alice"))
+		exists("removed with its user", false)
+	}},
 	{"who watches before reading misses nothing", func(w *world) {
 		items := w.shelf(phone, 20)
 		f := w.follow("alice", "phone")
