@@ -244,6 +244,7 @@ func (i *instance) serverOptions(c *config, m *metrics.Metrics, log *slog.Logger
 	o.Observe, o.OverBudget = m.ObserveRequest, m.ObserveOverBudget
 	o.Refused = func(by server.Cap) { m.ObserveRefusal(string(by)) }
 	o.Problem, o.GivenOften = countProblems(m), m.ObserveGivenOften
+	o.EventsSent, o.StreamEnded = m.ObserveEventsSent, func(why server.StreamEnd) { m.ObserveStreamEnd(string(why)) }
 	o.Status = server.StatusSource{History: i.history, SweptAt: m.SweptAt, SweepEvery: c.times.sweep}
 	if i.backups != nil {
 		o.Status.BackupEvery = c.backups.every

@@ -47,8 +47,10 @@ type Metrics struct {
 	exceeded   family[budget]
 	backups    backups
 	refused    family[capName]
+	eventsSent prometheus.Counter
 	tlsExpires prometheus.Gauge
 
+	streamsEnded family[streamEnd]
 	clockTrusted prometheus.Gauge
 
 	commitSeconds prometheus.Histogram

@@ -151,7 +151,10 @@ func TestEverySeriesExistsFromTheStart(t *testing.T) {
 		"refused_requests_total{cap=requests}", "refused_requests_total{cap=requests_per_caller}",
 		"refused_requests_total{cap=waits}", "refused_requests_total{cap=waits_per_caller}", "refused_requests_total{cap=waits_per_device}",
 		"refused_requests_total{cap=body_memory}", "refused_requests_total{cap=body_memory_per_caller}",
-		"connections", "requests_under_way", "waiting_claims", "body_memory_bytes", "tls_certificate_expiry_timestamp_seconds",
+		"connections", "requests_under_way", "waiting_claims", "open_streams", "body_memory_bytes", "tls_certificate_expiry_timestamp_seconds",
+		"events_sent_total", "streams_ended_total{reason=client_left}", "streams_ended_total{reason=shutting_down}",
+		"streams_ended_total{reason=displaced}", "streams_ended_total{reason=too_slow}", "streams_ended_total{reason=device_removed}",
+		"streams_ended_total{reason=refused}", "streams_ended_total{reason=failed}",
 		"backup_interval_seconds",
 		"backups_total{outcome=made,to=directory}", "backups_total{outcome=failed,to=directory}",
 		"backups_total{outcome=made,to=s3}", "backups_total{outcome=failed,to=s3}",
@@ -350,11 +353,14 @@ func TestWhetherItIsReadyAndTrustsTheClock(t *testing.T) {
 }
 
 func TestLoad(t *testing.T) {
-	registry, m, _ := newMetrics(&answering{load: Load{Connections: 1, Requests: 2, Waits: 3, BodyMemory: 4}})
+	registry, m, _ := newMetrics(&answering{load: Load{Connections: 1, Requests: 2, Waits: 8, Streams: 5, BodyMemory: 4}})
 	m.ObserveRefusal("waits")
+	m.ObserveEventsSent(6)
+	m.ObserveStreamEnd("too_slow")
 	m.ObserveCertificate(time.Unix(2000, 0))
 	requireSamples(t, registry, map[string]float64{
-		"connections": 1, "requests_under_way": 2, "waiting_claims": 3, "body_memory_bytes": 4,
+		"connections": 1, "requests_under_way": 2, "waiting_claims": 3, "open_streams": 5, "body_memory_bytes": 4,
+		"events_sent_total": 6, "streams_ended_total{reason=too_slow}": 1,
 		"refused_requests_total{cap=waits}": 1, "tls_certificate_expiry_timestamp_seconds": 2000,
 	})
 }

@@ -31,6 +31,7 @@ var AllCaps = admission.AllCaps
 func (s *Server) Load() Load {
 	load := s.capacity.Load()
 	load.Connections = s.connections.Count()
+	load.Streams = int(s.open.Load())
 	return load
 }
 

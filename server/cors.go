@@ -33,7 +33,7 @@ func ParseOrigin(s string) (Origin, error) {
 // browser are used, such as cookies: a page has to know a token.
 var (
 	corsMethods = strings.Join([]string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodDelete}, ", ")
-	corsSent    = "Accept, Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, If-Range, On-Behalf-Of, Range, Request-Id"
+	corsSent    = "Accept, Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, If-Range, Last-Event-ID, On-Behalf-Of, Range, Request-Id"
 	corsRead    = "Accept-Ranges, Allow, Content-Range, ETag, Key-Package-Ref, Link, Location, Request-Id, Retry-After, " +
 		"Welcome-Id, Welcome-More, Welcome-Redelivered, WWW-Authenticate"
 )

@@ -106,3 +106,10 @@ func (s *Server) TakeMemory(party string, n int) error {
 
 // Notes returns how many refusals a server remembers.
 func Notes(s *Server) int { return s.refusals.Count() }
+
+// Time has streams, and what waits, go by a time that a test owns: now, and what rings when
+// something is to be done at the latest.
+func (s *Server) Time(now func() time.Time, ring <-chan time.Time) {
+	s.now = now
+	s.alarm = func(...time.Time) (<-chan time.Time, func() bool) { return ring, func() bool { return true } }
+}

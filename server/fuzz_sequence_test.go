@@ -155,7 +155,7 @@ func (s *sequence) path(pattern string) string {
 var likely = map[string][]string{
 	"hold": {"2", "1", "0"}, "require": {"some", "any", "all"}, "dry_run": {"1", "0"}, "all": {"1", "0"},
 	"framing": {"x", "bare", "mls_message"}, "wait": {"x", "0", "1ms"}, "cipher_suite": {"0", "1", "2"},
-	"device": {"a%20b", "phone", "tablet"}, "limit": {"0", "1", "5000"}, "after": {"x"},
+	"device": {"a%20b", "phone", "tablet"}, "limit": {"0", "1", "5000"}, "after": {"x"}, "poll": {"1", "0"}, "user": {"alice", "a%20b"},
 	"restore_epoch": {"", "x"},
 }
 

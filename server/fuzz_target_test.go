@@ -175,6 +175,11 @@ func readRequest(method, target, header string, body []byte) (*http.Request, err
 	if len(r.TransferEncoding) > 0 {
 		r.ContentLength = -1
 	}
+	if strings.HasSuffix(r.URL.Path, "/events") { // the client of a stream has to leave
+		ctx, leave := context.WithCancel(r.Context())
+		time.AfterFunc(10*time.Millisecond, leave)
+		r = r.WithContext(ctx)
+	}
 	return r, nil
 }
 

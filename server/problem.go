@@ -170,17 +170,8 @@ func (s *Server) fail(w *response, r *request, err error) {
 	if r.Context().Err() != nil && errors.Is(err, r.Context().Err()) {
 		return // the client is gone
 	}
-	p := problemOf(err)
+	p := s.failed(r, err)
 	w.problem = p.Code
-	s.options.Problem(ProblemKind{p.Status, p.Code})
-	if p.Status == http.StatusInternalServerError {
-		fields := []any{slog.String("route", r.route.path), slog.String("method", knownMethod(r.Method)),
-			slog.String("request_id", r.id), slog.String("client", r.client.String()), slog.Any("error", err)}
-		if p, ok := errors.AsType[*delivery.PanicError](err); ok {
-			fields = append(fields, slog.String("stack", p.Stack))
-		}
-		s.log.Error("request failed", fields...)
-	}
 	if w.status != 0 {
 		panic(http.ErrAbortHandler) // half an answer must not look like a whole one
 	}
@@ -201,6 +192,21 @@ func (s *Server) fail(w *response, r *request, err error) {
 		p.Invalid = &[]invalidItem{}
 	}
 	_ = answerAs(w, p.Status, "application/problem+json", p) // strings and numbers encode
+}
+
+// failed returns what a client is told of err, counts it, and logs what is our fault.
+func (s *Server) failed(r *request, err error) problem {
+	p := problemOf(err)
+	s.options.Problem(ProblemKind{p.Status, p.Code})
+	if p.Status == http.StatusInternalServerError {
+		fields := []any{slog.String("route", r.route.path), slog.String("method", knownMethod(r.Method)),
+			slog.String("request_id", r.id), slog.String("client", r.client.String()), slog.Any("error", err)}
+		if p, ok := errors.AsType[*delivery.PanicError](err); ok {
+			fields = append(fields, slog.String("stack", p.Stack))
+		}
+		s.log.Error("request failed", fields...)
+	}
+	return p
 }
 
 func problemOf(err error) problem {

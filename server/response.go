@@ -21,9 +21,10 @@ type response struct {
 	http.ResponseWriter
 	times        *timeouts
 	draining     <-chan struct{}
-	status       int      // 0: nothing was written
-	beforeAnswer []func() // are called when the answer is made
-	problem      string   // the code of the problem that was answered with
+	status       int       // 0: nothing was written
+	beforeAnswer []func()  // are called when the answer is made
+	problem      string    // the code of the problem that was answered with
+	streams      time.Time // when it began to answer with a stream; zero: it does not
 }
 
 // Values of headers that every answer has; net/http only reads them.

@@ -59,6 +59,10 @@ var routes = slices.Concat(documents, []route{
 	{"POST", recipientPath + "/ack", theDevice, (*Server).acknowledge, smallBody, ""},
 	{"POST", recipientPath + "/reject", theDevice, (*Server).reject, smallBody, ""},
 
+	{"GET", devicePath + "/events", theDevice, (*Server).events, nil, "after poll"},
+	{"GET", userPath + "/events", wholeUser, (*Server).events, nil, "after poll"},
+	{"GET", "/v1/events", aService, (*Server).events, nil, "user after poll"},
+
 	{"POST", devicePath + "/tokens", aService, (*Server).createToken, smallBody, ""},
 	{"GET", devicePath + "/tokens", aService, (*Server).tokens, nil, ""},
 	{"DELETE", devicePath + "/tokens/:token", aService, (*Server).revokeToken, nil, ""},
@@ -166,6 +170,9 @@ func (s *Server) serve(rt *route, run func(http.ResponseWriter, *request, httpro
 		w.beforeAnswer = append(w.beforeAnswer, r.usage.EndWork)
 		defer func() {
 			took := time.Since(start)
+			if !w.streams.IsZero() {
+				took = w.streams.Sub(start)
+			}
 			s.options.Observe(rt.path, knownMethod(r.Method), w.code(), took)
 			s.logRequest(r, w, took)
 		}()

@@ -126,9 +126,13 @@ func TestEveryRouteDoesWhatItSays(t *testing.T) {
 	s.call("DELETE", "/v1/users/alice", nil).want(204)
 	same(t, "devices", len(s.call("GET", "/v1/users/alice/devices", nil).want(200).list("devices")), 0)
 
+	for _, path := range []string{phoneEvents, aliceEvents} {
+		same(t, "events", words(s.call("GET", path+"?poll=1", nil).want(200).at("events")), "[]")
+	}
+
 	for _, route := range server.Routes() {
 		method, path, _ := strings.Cut(route, " ")
-		if strings.Contains(path, "/tokens") || route == "PUT /v1/users/:user/devices/:device/key-packages/:ref" {
+		if strings.Contains(path, "/tokens") || path == "/v1/events" || route == "PUT /v1/users/:user/devices/:device/key-packages/:ref" {
 			continue // only where there is authentication
 		}
 		if !slices.ContainsFunc(s.observed, func(o observation) bool { return o.route == path && o.method == method && o.code < 300 }) {

@@ -23,6 +23,7 @@ type timeouts struct {
 	grace  time.Duration // for requests under way then
 	again  time.Duration // after which a waiting claim is given once more what the device has not settled
 	late   time.Duration // that a body may take before the credentials are looked at again
+	beat   time.Duration // in which something is sent over a stream
 }
 
 // newTimeouts returns times that suit a phone on a slow line. A client that stalls on purpose
@@ -40,6 +41,7 @@ func newTimeouts(o Options) timeouts {
 		grace:  20 * time.Second,
 		again:  20 * time.Second,
 		late:   time.Second,
+		beat:   20 * time.Second, // proxies end what is silent for 30
 	}
 }
 

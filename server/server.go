@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"welcomed/auth"
@@ -95,6 +96,10 @@ type Options struct {
 	GivenOften func()
 	// Refused is called each time that one of the Caps refuses something.
 	Refused func(Cap)
+	// EventsSent is told how many events a stream was just sent.
+	EventsSent func(int)
+	// StreamEnded is told why a stream has ended.
+	StreamEnded func(StreamEnd)
 }
 
 // A Server answers requests with the decisions of a store.
@@ -120,12 +125,18 @@ type Server struct {
 
 	refusals *refusals.Memory
 	given    *given
-	waiting  waitQueues
+	waiting  *waitQueues // claims
+	streams  *waitQueues
+	open     atomic.Int64 // streams
 
 	largestBody int64
 
 	draining chan struct{} // closed when the server is told to stop
 	drain    func()
+
+	// What a test has instead of time, for streams and what waits.
+	now   func() time.Time
+	alarm func(...time.Time) (at <-chan time.Time, forget func() bool)
 }
 
 // New returns a server. It does not serve before Serve is called.
@@ -154,6 +165,12 @@ func New(o Options) *Server {
 	if o.Refused == nil {
 		o.Refused = func(Cap) {}
 	}
+	if o.EventsSent == nil {
+		o.EventsSent = func(int) {}
+	}
+	if o.StreamEnded == nil {
+		o.StreamEnded = func(StreamEnd) {}
+	}
 	s := &Server{
 		store:     o.Store,
 		limits:    o.Limits,
@@ -163,6 +180,8 @@ func New(o Options) *Server {
 		verifiers: make(verifiers, cmp.Or(o.Checks, runtime.GOMAXPROCS(0))),
 		caps:      o.Caps.OrDefault(),
 		draining:  make(chan struct{}),
+		now:       time.Now,
+		alarm:     alarm,
 
 		refusals:    refusals.New(o.BudgetClock),
 		given:       newGiven(o.GivenOften),
@@ -175,7 +194,8 @@ func New(o Options) *Server {
 	s.keyPackages, s.checkTime = admission.NewKeyPackages(budgets), admission.NewCheckTime(budgets)
 	s.publications, s.storage = admission.NewPublications(budgets), admission.NewStorage(budgets)
 	s.capacity = admission.NewCapacity(s.caps, o.Refused)
-	s.waiting = waitQueues{most: s.caps.WaitsPerDevice, displaced: func() { o.Refused(admission.CapWaitsPerDevice) }}
+	displaced := func() { o.Refused(admission.CapWaitsPerDevice) }
+	s.waiting, s.streams = &waitQueues{displaced: displaced}, &waitQueues{displaced: displaced, apart: true}
 	s.connections = admission.NewConnections(s.caps, s.shared, o.Refused)
 	s.drain = sync.OnceFunc(func() { close(s.draining) })
 	return s

@@ -6,9 +6,8 @@ import (
 	"welcomed/delivery"
 )
 
-// await waits until there is something to answer a long request with, or until the wait is
-// over: because the client's time is up, or because the server stops. Every long request waits
-// here.
+// await waits until there is something to answer a claim with, or until the wait is over:
+// because the client's time is up, or because the server stops.
 //
 // If several requests of a device wait, the newest one tries first. Only a few may wait: if
 // there is one too many, the wait of the oldest is over.
@@ -17,10 +16,6 @@ import (
 // the latest; zero means when it is woken. Its argument says that the wait is over: then the
 // answer is what it has found, even nothing. await calls try at once, and again whenever the
 // store says that there may be more.
-//
-// await checks the credentials again before each attempt but the first, so that nothing is
-// taken after a revocation, and after the last one, so that nothing is answered either. A
-// revocation, a removal, and the expiry of the credentials wake it.
 func (s *Server) await(r *request, wait time.Duration, try attempt) error {
 	if wait == 0 {
 		_, _, err := try(true)
@@ -33,30 +28,47 @@ func (s *Server) await(r *request, wait time.Duration, try attempt) error {
 	if err != nil || found {
 		return err
 	}
-	w := s.waiting.join(r.device)
-	defer s.waiting.leave(w)
+	w := s.waiting.join(waitKey{device: r.device}, s.caps.WaitsPerDevice)
+	defer w.leave()
 	if err := r.usage.BeginWait(); err != nil {
 		return err
 	}
 	defer r.usage.EndWait()
 	enough := time.NewTimer(wait)
 	defer enough.Stop()
-	for over := false; !found && !over; {
-		again, forget := alarm(next, r.identity.Expires)
+	return s.keepTrying(r, longRequest{wake, enough.C, w}, next, try)
+}
+
+// A longRequest is one that waits: a claim or a stream.
+type longRequest struct {
+	wake   <-chan struct{}  // receives when it may find more
+	enough <-chan time.Time // receives when its time is over; nil: never
+	*waiter
+}
+
+// keepTrying is where every long request waits. It calls try, as await says, until that has
+// found something, or the request is over.
+//
+// It checks the credentials again before each attempt, so that nothing is taken or told after a
+// revocation, and after the last one, so that nothing is answered either. A revocation, a
+// removal, and the expiry of the credentials wake it.
+func (s *Server) keepTrying(r *request, l longRequest, next time.Time, try attempt) (err error) {
+	for found, over := false, false; !found && !over; {
+		again, forget := s.alarm(next, r.identity.Expires)
 		select {
-		case <-wake:
+		case <-l.wake:
 			forget()
-			s.waiting.woken(w)
+			l.woken()
 			continue
-		case <-w.try:
+		case <-l.try:
 			select {
-			case <-wake: // it tries now
+			case <-l.wake: // it tries now
 			default:
 			}
 		case <-again:
-		case <-enough.C:
+		case <-l.enough:
 			over = true
-		case <-w.displaced:
+		case <-l.displaced:
 			over = true
 		case <-s.draining:
 			over = true
@@ -74,7 +86,7 @@ func (s *Server) await(r *request, wait time.Duration, try attempt) error {
 			return err
 		}
 		if !found {
-			s.waiting.tried(w)
+			l.tried()
 		}
 	}
 	return s.stillPermitted(r)
@@ -112,7 +124,7 @@ func (s *Server) stillPermitted(r *request) error {
 	return r.permit()
 }
 
-// An attempt is the function try of await.
+// An attempt is the function try of await and keepTrying.
 type attempt = func(over bool) (found bool, next time.Time, err error)
 
 // inGoroutine calls try in a goroutine of its own. The store needs a larger stack than waiting

@@ -7,20 +7,27 @@ import (
 	"welcomed/delivery"
 )
 
-// waitQueues has the waiting long requests of each device. The newest request of a device tries
-// first, because the connection of an older one may be dead without anybody knowing. At most
-// most requests of a device wait. One more displaces the oldest.
+// waitQueues has the waiting long requests, claims or streams, by what they wait for. The newest
+// claim of a device tries first, because the connection of an older one may be dead without
+// anybody knowing. Only a few requests of a key wait. One more displaces the oldest.
 type waitQueues struct {
-	most      int
+	apart     bool   // each tries when it is woken, whatever the others do
 	displaced func() // is called for each that is
 
 	mu sync.Mutex
-	of map[delivery.DeviceID]*waitQueue
+	of map[waitKey]*waitQueue
 }
 
-// A waitQueue has the waiting requests of one device.
-type waitQueue struct {
+// A waitKey is for what long requests wait.
+type waitKey struct {
+	service string // of a service's stream: its name
 	device  delivery.DeviceID
+}
+
+// A waitQueue has the waiting requests of one key.
+type waitQueue struct {
+	in      *waitQueues
+	key     waitKey
 	waiters []*waiter // oldest first
 	trying  *waiter   // nil: nobody tries, or is about to
 }
@@ -33,24 +40,24 @@ type waiter struct {
 	due       bool          // something may have come since it last tried
 }
 
-// join adds a waiter to the queue of a device.
-func (l *waitQueues) join(device delivery.DeviceID) *waiter {
+// join adds a waiter to the queue of a key, in which there are at most so many.
+func (l *waitQueues) join(key waitKey, most int) *waiter {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.of == nil {
-		l.of = make(map[delivery.DeviceID]*waitQueue)
+		l.of = make(map[waitKey]*waitQueue)
 	}
-	of := l.of[device]
+	of := l.of[key]
 	if of == nil {
-		of = &waitQueue{device: device}
-		l.of[device] = of
+		of = &waitQueue{in: l, key: key}
+		l.of[key] = of
 	}
-	if len(of.waiters) >= l.most {
+	if len(of.waiters) >= most {
 		oldest := of.waiters[0]
 		l.remove(oldest)
 		close(oldest.displaced)
 		l.displaced()
-		l.of[device] = of
+		l.of[key] = of
 	}
 	w := &waiter{queue: of, try: make(chan struct{}, 1), displaced: make(chan struct{})}
 	of.waiters = append(of.waiters, w)
@@ -58,7 +65,8 @@ func (l *waitQueues) join(device delivery.DeviceID) *waiter {
 }
 
 // leave removes a waiter from its queue, if it is still in it.
-func (l *waitQueues) leave(w *waiter) {
+func (w *waiter) leave() {
+	l := w.queue.in
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.remove(w)
@@ -76,14 +84,22 @@ func (l *waitQueues) remove(w *waiter) {
 		of.next()
 	}
 	if len(of.waiters) == 0 {
-		delete(l.of, of.device)
+		delete(l.of, of.key)
 	}
 }
 
-// woken makes all waiters of a device try, one after the other, because one of them was woken.
-func (l *waitQueues) woken(w *waiter) {
+// woken makes all waiters of a key try, one after the other, because one of them was woken.
+func (w *waiter) woken() {
+	l := w.queue.in
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.apart {
+		select {
+		case w.try <- struct{}{}:
+		default:
+		}
+		return
+	}
 	for _, other := range w.queue.waiters {
 		other.due = true
 	}
@@ -91,7 +107,8 @@ func (l *waitQueues) woken(w *waiter) {
 }
 
 // tried lets the next waiter try, if it was the turn of this one.
-func (l *waitQueues) tried(w *waiter) {
+func (w *waiter) tried() {
+	l := w.queue.in
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if w.queue.trying == w {

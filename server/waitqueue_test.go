@@ -9,10 +9,10 @@ import (
 // TestWhoTriesBeforeItsTurnKeepsNobodyWaiting: the wait of a request ends while it
 // is given the turn, and the device is woken once more.
 func TestWhoTriesBeforeItsTurnKeepsNobodyWaiting(t *testing.T) {
-	l := &waitQueues{most: 2, displaced: func() {}}
-	device := delivery.DeviceID{User: "bob", Name: "phone"}
-	older := l.join(device)
-	newer := l.join(device)
+	l := &waitQueues{displaced: func() {}}
+	key := waitKey{device: delivery.DeviceID{User: "bob", Name: "phone"}}
+	older := l.join(key, 2)
+	newer := l.join(key, 2)
 	turns := func(when string, ofOlder, ofNewer int) {
 		t.Helper()
 		if len(older.try) != ofOlder || len(newer.try) != ofNewer {
@@ -20,11 +20,11 @@ func TestWhoTriesBeforeItsTurnKeepsNobodyWaiting(t *testing.T) {
 				when, len(older.try), len(newer.try), ofOlder, ofNewer)
 		}
 	}
-	l.woken(older)
+	older.woken()
 	turns("woken", 0, 1)
-	l.woken(older)
-	l.tried(newer) // without having taken its turn
+	older.woken()
+	newer.tried() // without having taken its turn
 	turns("woken again", 0, 1)
-	l.leave(newer)
+	newer.leave()
 	turns("the newer has left", 1, 1)
 }

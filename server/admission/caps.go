@@ -7,11 +7,11 @@ import "cmp"
 type Caps struct {
 	Connections           int   // of the API; 10,000
 	ConnectionsPerAddress int   // but for this machine and trusted proxies; 500
-	Requests              int   // under way, waiting claims not counted; 10,000
+	Requests              int   // under way, those that wait not counted; 10,000
 	RequestsPerCaller     int   // 256
-	Waits                 int   // claims that wait; 10,000
+	Waits                 int   // claims that wait, and streams; 10,000
 	WaitsPerCaller        int   // 100
-	WaitsPerDevice        int   // the oldest is answered for a new one; 4: an app, its extension, and each once more after a lost connection
+	WaitsPerDevice        int   // of claims and of streams; the oldest ends for a new one; 4: an app, its extension, and each once more after a lost connection
 	BodyMemory            int64 // bytes of bodies and answers under way; 64 MiB. Half as much besides is for reading and storing them
 	HeaderBytes           int   // of a request; 32 KiB
 	Headers               int   // of a request; 100
@@ -47,9 +47,9 @@ const (
 	CapConnectionsPerAddress Cap = "connections_per_address" // a new one is closed
 	CapRequests              Cap = "requests"                // under way in all
 	CapRequestsPerCaller     Cap = "requests_per_caller"     // under way
-	CapWaits                 Cap = "waits"                   // claims that wait, in all
+	CapWaits                 Cap = "waits"                   // claims that wait, and streams, in all
 	CapWaitsPerCaller        Cap = "waits_per_caller"
-	CapWaitsPerDevice        Cap = "waits_per_device" // the oldest is answered for a new one
+	CapWaitsPerDevice        Cap = "waits_per_device" // the oldest ends for a new one
 	CapBodyMemory            Cap = "body_memory"      // bytes of bodies and answers under way
 	CapBodyMemoryPerCaller   Cap = "body_memory_per_caller"
 )

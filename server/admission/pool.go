@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// A pool is a bounded amount of something, such as requests, waiting claims or memory. Parties
-// share it.
+// A pool is a bounded amount of something, such as requests, waiting claims and streams, or
+// memory. Parties share it.
 //
 // However much a party asks for, it holds at most half of what nobody holds. If it is the only
 // one that wants more than it gets, that is a third; the more of them there are, the less each

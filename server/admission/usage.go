@@ -30,8 +30,9 @@ func NewCapacity(caps Caps, refused func(Cap)) *Capacity {
 // Load is what clients take of the server now.
 type Load struct {
 	Connections int
-	Requests    int   // under way, waiting claims not counted
-	Waits       int   // claims that wait
+	Requests    int   // under way, those that wait not counted
+	Waits       int   // claims that wait, and streams
+	Streams     int   // of Waits
 	BodyMemory  int64 // bytes of bodies and answers under way
 }
 
@@ -125,8 +126,8 @@ func (u *Usage) EndWork() {
 	}
 }
 
-// BeginWait turns the request into a waiting claim. Waiting claims are counted apart, and hold
-// no memory.
+// BeginWait turns the request into a waiting claim, or a stream. Those are counted apart, and
+// hold no memory.
 func (u *Usage) BeginWait() error {
 	u.wait = share{pool: &u.of.waits, party: u.request.party}
 	if err := u.wait.take(1); err != nil {

@@ -21,6 +21,8 @@ var unused = map[string]string{
 	"welcomed_damaged_total":                      "the alert WelcomedDamageFound is for it",
 	"welcomed_key_packages_given_back_total":      "it is for who looks into an application that gives back much",
 	"welcomed_revocation_copies_total":            "the alert WelcomedRevocationsNotCopied is for it",
+	"welcomed_streams_ended_total":                "it is for who looks into clients that are cut off",
+	"welcomed_events_sent_total":                  "it is for who looks into streams that tell nothing",
 }
 
 // never are the counters that nothing in a run increases, with the reason.
