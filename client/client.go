@@ -150,9 +150,26 @@ func (c *Client) target(r call) (string, error) {
 func (c *Client) once(ctx context.Context, r call, target, token string, answer any) error {
 	ctx, cancel := context.WithTimeout(ctx, answerTime+r.wait)
 	defer cancel()
+	resp, err := c.send(ctx, r, target, token)
+	if err != nil {
+		return err // it names method and URL
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, answerBytes))
+	if err != nil {
+		return fmt.Errorf("%s %s: read the answer: %w", r.method, target, err)
+	}
+	if resp.StatusCode < 200 || resp.StatusCode > 299 {
+		return newError(r, resp, body)
+	}
+	return read(r, body, answer)
+}
+
+// send returns the answer to a request, whose body is not read yet.
+func (c *Client) send(ctx context.Context, r call, target, token string) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, r.method, target, bytes.NewReader(r.body))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for name, value := range r.header {
 		req.Header.Set(name, value)
@@ -166,19 +183,7 @@ func (c *Client) once(ctx context.Context, r call, target, token string, answer 
 	if c.OnBehalfOf != "" {
 		req.Header.Set("On-Behalf-Of", c.OnBehalfOf)
 	}
-	resp, err := c.http().Do(req)
-	if err != nil {
-		return err // it names method and URL
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, answerBytes))
-	if err != nil {
-		return fmt.Errorf("%s %s: read the answer: %w", r.method, target, err)
-	}
-	if resp.StatusCode < 200 || resp.StatusCode > 299 {
-		return newError(r, resp, body)
-	}
-	return read(r, body, answer)
+	return c.http().Do(req)
 }
 
 func (c *Client) http() *http.Client {

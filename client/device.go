@@ -53,8 +53,9 @@ type Device struct {
 	// it, one is kept besides the others.
 	LastResortOnly bool
 
-	// Wait is how long one claim waits on the server; 0: 25 seconds, as many proxies end
-	// what is silent for 30. If a proxy ends it sooner, shorter waits are made.
+	// Wait is how long one claim waits on the server where there is no stream of events; 0: 25
+	// seconds, as many proxies end what is silent for 30. If a proxy ends it sooner, shorter
+	// waits are made.
 	Wait time.Duration
 	// Every is how often the private keys are compared with the inventory; 0: once a day,
 	// and whenever the stock is low.
@@ -99,8 +100,18 @@ func (d *Device) Run(ctx context.Context) error {
 	if err := d.whole(); err != nil {
 		return err
 	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	events := d.listen(ctx)
+	defer func() {
+		cancel(nil)
+		<-events.ended
+	}()
 	wait, failures := time.Duration(0), 0
 	for {
+		if wait > 0 && events.live.Load() {
+			d.sleepUntilWoken(ctx, events)
+			wait = 0
+		}
 		more, err := d.round(ctx, wait)
 		switch {
 		case ctx.Err() != nil:

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -448,9 +449,9 @@ func TestRunEndsWithItsToken(t *testing.T) {
 	token, err := s.service().CreateToken(t.Context(), phone, client.NewToken{})
 	must(t, err)
 	p.Client.OnBehalfOf, p.Client.Token = "", client.StaticToken(token.Token)
-	away := 7
+	var asked atomic.Int64
 	p.Client.HTTP = through(func(r *http.Request) (*http.Response, error) {
-		if away--; away > 0 {
+		if asked.Add(1) < 7 {
 			return nil, errors.New("the server is away")
 		}
 		return http.DefaultTransport.RoundTrip(r)
@@ -477,12 +478,12 @@ func TestRunWaitsAsTheServerAsks(t *testing.T) {
 	pauses := make(chan time.Duration, 100)
 	p.Client.Pausing(func(d time.Duration) { pauses <- d })
 	busy := &script{answers: []string{"503 shutting_down 7", "401 unauthenticated"}}
-	p.Client.HTTP = through(func(r *http.Request) (*http.Response, error) {
+	p.Client.HTTP = through(withoutEvents(func(r *http.Request) (*http.Response, error) {
 		if r.URL.Query().Has("wait") || len(busy.requests) > 0 {
 			return busy.RoundTrip(r)
 		}
 		return http.DefaultTransport.RoundTrip(r)
-	})
+	}))
 	_, ended := p.running(t.Context())
 	same(t, "the end", client.CodeOf(wait(t, "the end", ended)), client.CodeUnauthenticated)
 	if d := wait(t, "a pause", pauses); d < 7*time.Second || d > 11*time.Second {

@@ -33,6 +33,10 @@ func TestEveryRoute(t *testing.T) {
 	must(t, err)
 	own := &client.Client{URL: s.url, Token: client.StaticToken(token.Token)}
 
+	begun, err := service.PollEvents(ctx, client.Following{})
+	must(t, err)
+	same(t, "events", len(begun.Events), 0)
+
 	now := uint64(time.Now().Unix())
 	lifetime := mlstest.WithLifetime(now-3600, now+90*24*3600)
 	kps := keyPackages(5, lifetime)
@@ -150,6 +154,19 @@ func TestEveryRoute(t *testing.T) {
 	same(t, "replaced", replaced.Stock.Available, 1)
 	_, err = own.Replace(ctx, phone, 0, "")
 	must(t, err)
+	for of, c := range map[client.Following]*client.Client{{User: "alice", Device: "phone"}: own, {User: "alice"}: alice, {User: "bob"}: bob, {}: service} {
+		of.After = begun.Next
+		page, err := c.PollEvents(ctx, of)
+		must(t, err)
+		same(t, fmt.Sprint("events of ", of, ": ", page), len(page.Events) > 0, true)
+		for e, err := range c.Events(ctx, of) {
+			must(t, err)
+			if e.Type != client.EventOpen {
+				same(t, "the same over a stream", fmt.Sprint(e), fmt.Sprint(page.Events[0]))
+				break
+			}
+		}
+	}
 	devices, err := alice.Devices(ctx, "alice", 90)
 	must(t, err)
 	same(t, "devices", len(devices), 3)
@@ -173,7 +190,7 @@ func TestEveryRoute(t *testing.T) {
 		}
 	}
 	unusual := []string{ // takes time, damage or another server to come by
-		"DeviceInfo.idle_since", "Recipient.withheld_at", "ReservedDevice.idle_since", "Token.service", "problem.room",
+		"Event.gap", "EventPage.gap", "DeviceInfo.idle_since", "Recipient.withheld_at", "ReservedDevice.idle_since", "Token.service", "problem.room",
 	}
 	for _, field := range client.NeverSeen() {
 		if !slices.Contains(unusual, field) {
