@@ -36,6 +36,7 @@ type config struct {
 	fits        []int64
 	reads       bool
 	waiting     bool
+	streams     bool
 	tls         bool
 	measure     bool
 }
@@ -64,6 +65,7 @@ func (c *config) Flags(flags *flag.FlagSet) {
 	})
 	flags.BoolVar(&c.reads, "reads", false, "print how long costly reads take on 200 connections, each for the duration, instead")
 	flags.BoolVar(&c.waiting, "waiting", false, "all connections are claims that wait")
+	flags.BoolVar(&c.streams, "streams", false, "all connections are streams of events on which nothing happens")
 	flags.BoolVar(&c.tls, "tls", false, "all of it over TLS; the good ones speak HTTP/2")
 	flags.BoolVar(&c.measure, "measure", false, "measure only: check nothing and use no flag that older versions do not have")
 }

@@ -22,9 +22,10 @@ const (
 	slowBody   kind = "body byte by byte"
 	slowReader kind = "answer byte by byte"
 	waiting    kind = "claims that wait"
+	streams    kind = "idle streams"
 )
 
-var kinds = []kind{idle, slowHeader, slowBody, slowReader, waiting}
+var kinds = []kind{idle, slowHeader, slowBody, slowReader, waiting, streams}
 
 // pauseAfter is how long a client waits after its connection ended, before the next.
 var pauseAfter = map[ending]time.Duration{cut: time.Second, answered: time.Second, refused: 10 * time.Second, unreached: time.Second}
@@ -49,8 +50,11 @@ func (s *server) openAll(ctx context.Context, c *config, f *figures) *sync.WaitG
 
 // kind is what connection i does.
 func (c *config) kind(i int) kind {
-	if c.waiting {
+	switch {
+	case c.waiting:
 		return waiting
+	case c.streams:
+		return streams
 	}
 	return kinds[i%len(kinds)]
 }
@@ -134,6 +138,8 @@ func misbehave(ctx context.Context, c net.Conn, i int, k kind) {
 		trickle(ctx, c, "x")
 	case slowReader:
 		io.WriteString(c, "POST "+hoarder.Claim()+head+"Content-Length: 0\r\nConnection: close\r\n\r\n")
+	case streams:
+		fmt.Fprintf(c, "GET /v1/users/streams%d/devices/one/events"+head+"\r\n", i)
 	case waiting:
 		fmt.Fprintf(c, "POST %s?wait=50s"+head+"Content-Length: 0\r\n\r\n", harness.Device{User: fmt.Sprint("waiting", i), Name: "one"}.Claim())
 	}
