@@ -239,6 +239,7 @@ demo:
 # Runs the walk-through of the README as it is printed there.
 readme:
 	@command -v curl >/dev/null || { echo "make readme needs curl, which is not installed"; exit 1; }
+	@command -v npm >/dev/null || { echo "make readme needs Node 20 with npm, which is not installed"; exit 1; }
 	.ci/readme
 
 ci:
