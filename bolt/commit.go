@@ -72,8 +72,11 @@ func newCommitter(s *Store, durable uint64, log *changeLog, rows *rowMap) *commi
 	c := &committer{store: s, more: make(chan struct{}, 1), ended: make(chan struct{}),
 		failed: make(chan struct{}), locked: make(chan struct{}),
 		durable: durable, log: log, rows: rows, patience: time.NewTimer(0)}
-	c.space = space{file: s.file, limit: s.opts.MaxSize}
+	c.space = space{file: s.file, limit: s.opts.MaxSize, step: allocateStep}
 	c.headroom = c.space.headroom()
+	if less := s.opts.headroom; less > 0 {
+		c.headroom, c.space.step = less, less
+	}
 	c.durableCond = sync.NewCond(&c.mu)
 	return c
 }

@@ -77,7 +77,7 @@ func sumMeta(meta []byte) {
 // What repairs and compacts does so to copies.
 func readAll(t *testing.T, b []byte) (said []error) {
 	t.Helper()
-	path := filepath.Join(memory(t), "welcomed.db")
+	path := filepath.Join(t.TempDir(), "welcomed.db")
 	opts := Options{Limits: delivery.DefaultLimits(), Clock: storetest.NewClock()}
 	for _, use := range []func() error{
 		func() error {

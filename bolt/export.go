@@ -23,8 +23,9 @@ type File struct {
 	// Final: after the export the file is not to be served any more.
 	Final bool
 
-	unchecked bool // an import takes KeyPackages that are no objects, in tests
-	lines     int  // of a transaction of an import, fewer in tests
+	unchecked bool  // an import takes KeyPackages that are no objects, in tests
+	lines     int   // of a transaction of an import, fewer in tests
+	headroom  int64 // as in Options
 }
 
 var (

@@ -11,10 +11,23 @@ import (
 	"testing"
 
 	"welcomed/delivery"
+	"welcomed/delivery/storetest"
 	"welcomed/mls"
 	"welcomed/mls/mlstest"
 	"welcomed/store"
 )
+
+// The tests of faults say what the disk does; the disk itself is the subject of trials/disk.
+func init() { storetest.DirectoriesInMemory() }
+
+const littleHeadroom = 256 << 10
+
+// Small returns options with which a file of a few rows takes little room. The usual headroom
+// costs a test more than all that the test does.
+func Small(o Options) Options {
+	o.headroom = littleHeadroom
+	return o
+}
 
 var phone = delivery.DeviceID{User: "alice", Name: "phone"}
 

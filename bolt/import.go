@@ -69,7 +69,7 @@ func (f *File) importTo(ctx context.Context, part string, lines iter.Seq2[archiv
 			return err
 		}
 		if header, ok := line.Record.(*archive.Header); ok {
-			if s, err = Open(part, Options{Limits: f.Limits, Clock: stillClock{header.SeenAt}, TrustClock: true, fresh: true}); err != nil {
+			if s, err = Open(part, Options{Limits: f.Limits, Clock: stillClock{header.SeenAt}, TrustClock: true, fresh: true, headroom: f.headroom}); err != nil {
 				return err
 			}
 			s.db.NoSync = true // one sync at the end is enough

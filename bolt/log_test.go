@@ -28,7 +28,7 @@ type mirror struct {
 
 func (m *mirror) open() {
 	m.t.Helper()
-	s, err := Open(m.path, Options{Limits: delivery.DefaultLimits(), LogSize: 8 << 10, idleAfter: time.Millisecond})
+	s, err := Open(m.path, Options{Limits: delivery.DefaultLimits(), LogSize: 8 << 10, idleAfter: time.Millisecond, headroom: littleHeadroom})
 	must(m.t, err)
 	m.s = s
 	m.t.Cleanup(func() { _ = s.Close() })
@@ -174,7 +174,7 @@ func (m *mirror) snapshot() {
 // and neither does what is in memory.
 func TestTheLogStaysWithinItsBounds(t *testing.T) {
 	for _, each := range []int{1, 10, 200} {
-		s, err := Open(filepath.Join(t.TempDir(), "welcomed.db"), Options{Limits: delivery.DefaultLimits(), LogSize: 64 << 10})
+		s, err := Open(filepath.Join(t.TempDir(), "welcomed.db"), Options{Limits: delivery.DefaultLimits(), LogSize: 64 << 10, headroom: littleHeadroom})
 		must(t, err)
 		defer s.Close()
 		s.db.NoSync = true
@@ -202,7 +202,7 @@ func TestTheLogStaysWithinItsBounds(t *testing.T) {
 // all devices before it, so a round of the merge must not follow the new rows for ever.
 func TestTheLogStaysWithinItsBoundsWhenAllRowsAreNew(t *testing.T) {
 	const limit = 512 << 10
-	s, err := Open(filepath.Join(t.TempDir(), "welcomed.db"), Options{Limits: delivery.DefaultLimits(), LogSize: limit, idleAfter: time.Hour})
+	s, err := Open(filepath.Join(t.TempDir(), "welcomed.db"), Small(Options{Limits: delivery.DefaultLimits(), LogSize: limit, idleAfter: time.Hour}))
 	must(t, err)
 	defer s.Close()
 	s.db.NoSync = true

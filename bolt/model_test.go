@@ -20,7 +20,7 @@ import (
 // Random sequences of events find the store and the reference in agreement,
 // also when each commit merges a part of the log.
 func TestModel(t *testing.T) {
-	root, n := memory(t), 0
+	root, n := t.TempDir(), 0
 	model.Check(t, func(rt *rapid.T) model.Fixture {
 		n++
 		dir := filepath.Join(root, strconv.Itoa(n))
@@ -49,17 +49,6 @@ func losing(f model.Fixture, path string) model.Fixture {
 	return f
 }
 
-// memory returns a directory that is in memory where the machine has one: the
-// test is bound by the disk otherwise.
-func memory(t *testing.T) string {
-	dir, err := os.MkdirTemp("/dev/shm", "welcomed")
-	if err != nil {
-		return t.TempDir()
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	return dir
-}
-
 // markUnchecked is MarkRestored where KeyPackages are words and not objects.
 func markUnchecked(path string) error {
 	db, err := openFile(path, Options{LockTimeout: time.Second})
@@ -83,7 +72,7 @@ func modelFixture(t *testing.T, dir string, opts Options) model.Fixture {
 			if last != nil {
 				closed += last.Commits()
 			}
-			s, err := Open(path, opts)
+			s, err := Open(path, Small(opts))
 			if err != nil {
 				return nil, err
 			}

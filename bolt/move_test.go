@@ -37,7 +37,7 @@ func readInto(f File, r io.Reader) error {
 // move puts what is in the file at path into another that takes its place, and
 // looks whether that would be written down in the same way.
 func move(f File) error {
-	f.Final = true
+	f.Final, f.headroom = true, littleHeadroom
 	text, err := written(f)
 	if err != nil {
 		return err
@@ -90,7 +90,7 @@ func errDiffers(was, is string) error {
 // Random sequences of events find the store and the reference in agreement, also
 // when it is written to an archive and read from it between them.
 func TestModelAgreesAfterMoves(t *testing.T) {
-	root, n := memory(t), 0
+	root, n := t.TempDir(), 0
 	model.Check(t, func(rt *rapid.T) model.Fixture {
 		n++
 		dir := filepath.Join(root, strconv.Itoa(n))
@@ -114,7 +114,7 @@ func TestModelAgreesAfterMoves(t *testing.T) {
 // Every promise holds of a store that is moved whenever it is closed.
 func TestStoreMoved(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) storetest.Fixture {
-		path, closed := filepath.Join(memory(t), "welcomed.db"), 0
+		path, closed := filepath.Join(t.TempDir(), "welcomed.db"), 0
 		var last *Store
 		moved := func(t *testing.T) {
 			_ = last.Close()
@@ -128,7 +128,7 @@ func TestStoreMoved(t *testing.T) {
 					moved(t)
 					closed += last.Commits()
 				}
-				s, err := Open(path, Options{Limits: limits, Clock: clock})
+				s, err := Open(path, Small(Options{Limits: limits, Clock: clock}))
 				must(t, err)
 				last = s
 				return s

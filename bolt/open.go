@@ -59,6 +59,7 @@ type Options struct {
 
 	anyCommit bool          // also if the last commit is not on the disk as a whole
 	fresh     bool          // make a new file, and replace what is at the path
+	headroom  int64         // 0: what space.headroom returns; less in tests
 	idleAfter time.Duration // shorter in tests
 	lookEvery time.Duration // other in tests
 	// observeEvent, if not nil, is called for each event in tests, with how many rows it

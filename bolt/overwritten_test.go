@@ -29,18 +29,18 @@ var overwrites = []overwrite{
 	{"dd of the meta pages of an older copy", func(t *testing.T, path string, older []byte) { writeAt(t, path, older[:2*pageSize], 0) }, false},
 	{"dd of zeros over the meta pages", func(t *testing.T, path string, _ []byte) { writeAt(t, path, make([]byte, 2*pageSize), 0) }, false},
 	{"cp of another database", func(t *testing.T, path string, _ []byte) {
-		other := filepath.Join(memory(t), "other.db")
+		other := filepath.Join(t.TempDir(), "other.db")
 		publishSome(t, other, Options{Clock: storetest.NewClock()}, 3)
 		must(t, os.WriteFile(path, readFile(t, other), 0o600))
 	}, true},
 	{"cp of a later state", func(t *testing.T, path string, _ []byte) {
-		later := filepath.Join(memory(t), "later.db")
+		later := filepath.Join(t.TempDir(), "later.db")
 		must(t, os.WriteFile(later, readFile(t, path), 0o600))
 		publishSome(t, later, Options{Clock: storetest.NewClock()}, 3)
 		must(t, os.WriteFile(path, readFile(t, later), 0o600))
 	}, true},
 	{"a second server that no lock keeps away", func(t *testing.T, path string, _ []byte) {
-		later := filepath.Join(memory(t), "later.db")
+		later := filepath.Join(t.TempDir(), "later.db")
 		must(t, os.WriteFile(later, readFile(t, path), 0o600))
 		publishSome(t, later, Options{Clock: storetest.NewClock()}, 1)
 		writeAt(t, path, readFile(t, later), 0)
@@ -103,7 +103,7 @@ func TestAFileThatIsOverwrittenEndsTheStore(t *testing.T) {
 	for _, o := range overwrites {
 		for what, use := range uses {
 			t.Run(o.name+"/"+what, func(t *testing.T) {
-				path := filepath.Join(memory(t), "welcomed.db")
+				path := filepath.Join(t.TempDir(), "welcomed.db")
 				opts := Options{Limits: delivery.DefaultLimits(), Clock: storetest.NewClock(), lookEvery: time.Hour, idleAfter: time.Hour}
 				if use == nil {
 					opts.lookEvery = time.Millisecond
@@ -144,7 +144,7 @@ func TestAFileThatIsOverwrittenEndsTheStore(t *testing.T) {
 // isARestore opens the file at path, which is not what a server had committed to it.
 func isARestore(t *testing.T, path string, opts Options) {
 	t.Helper()
-	moved := filepath.Join(memory(t), "welcomed.db") // the old store keeps its lock
+	moved := filepath.Join(t.TempDir(), "welcomed.db") // the old store keeps its lock
 	must(t, os.WriteFile(moved, readFile(t, path), 0o600))
 	must(t, os.Rename(path+committedSuffix, moved+committedSuffix))
 	for _, want := range []bool{true, false} {
@@ -160,7 +160,7 @@ func isARestore(t *testing.T, path string, opts Options) {
 // If the meta page cannot be read after a commit, the store ends, and nobody is said to
 // have written to the file: what the next start finds is no restored backup.
 func TestAMetaPageThatCannotBeReadAfterACommit(t *testing.T) {
-	path := filepath.Join(memory(t), "welcomed.db")
+	path := filepath.Join(t.TempDir(), "welcomed.db")
 	opts := Options{Limits: delivery.DefaultLimits(), Clock: storetest.NewClock(), lookEvery: time.Hour, idleAfter: time.Hour}
 	publishSome(t, path, opts, 5)
 	s, err := Open(path, opts)

@@ -221,6 +221,7 @@ func TestNothingIsHandedOutAgainAfterARestore(t *testing.T) {
 		"from a backup of a file":    (*world).backUpFile,
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			for seed := range uint64(25) {
 				testRestore(newWorld(t, seed, bolt.Options{LogSize: 1 << (8 + seed%12)}), copy)
 			}
@@ -338,7 +339,7 @@ func TestWhatWasHandedOutIsKnownHoweverMuchItWas(t *testing.T) {
 	limits := delivery.DefaultLimits()
 	limits.KeyPackagesPerDevice = 20
 	path, opts := filepath.Join(t.TempDir(), "welcomed.db"), bolt.Options{Limits: limits}
-	s, err := bolt.Open(path, opts)
+	s, err := bolt.Open(path, bolt.Small(opts))
 	must(t, err)
 	id, self, signer := delivery.DeviceID{User: "alice", Name: "phone"}, delivery.Caller{User: "alice"}, mlstest.NewSigner(1, "alice")
 	var held []delivery.NewKeyPackage
@@ -376,7 +377,7 @@ func TestWhatWasHandedOutIsKnownHoweverMuchItWas(t *testing.T) {
 	reserve(16)
 	make(15)
 	must(t, s.Close())
-	s, err = bolt.Open(restored, opts)
+	s, err = bolt.Open(restored, bolt.Small(opts))
 	must(t, err)
 	defer s.Close()
 	inv, err := s.Inventory(t.Context(), self, id)
@@ -447,7 +448,7 @@ func TestEveryRestoreHasAnEpoch(t *testing.T) {
 func TestWhatWasReservedAfterTheBackupIsMatched(t *testing.T) {
 	path, opts := filepath.Join(t.TempDir(), "welcomed.db"), bolt.Options{Limits: delivery.DefaultLimits()}
 	opts.Limits.MatchReserved = true
-	s, err := bolt.Open(path, opts)
+	s, err := bolt.Open(path, bolt.Small(opts))
 	must(t, err)
 	id, signer := delivery.DeviceID{User: "alice", Name: "phone"}, mlstest.NewSigner(1, "alice")
 	before, last := newKeyPackage(t, signer), newKeyPackage(t, signer, mlstest.LastResort())
@@ -466,7 +467,7 @@ func TestWhatWasReservedAfterTheBackupIsMatched(t *testing.T) {
 	publish(last)
 	must(t, s.Close())
 	must(t, bolt.MarkRestored(t.Context(), path))
-	s, err = bolt.Open(path, opts)
+	s, err = bolt.Open(path, bolt.Small(opts))
 	must(t, err)
 	defer s.Close()
 	inv, err := s.Inventory(t.Context(), delivery.Unauthenticated(), id)

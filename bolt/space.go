@@ -38,6 +38,7 @@ var (
 type space struct {
 	file      *os.File
 	limit     int64 // of the file; 0: none
+	step      int64 // how much more is set aside than is needed
 	allocated int64 // up to here the file has its blocks
 }
 
@@ -48,7 +49,7 @@ func (s *space) behind(used, need int64) (int64, error) {
 		return have, nil
 	}
 	free, _ := diskSpace(s.file)
-	for _, size := range []int64{need + allocateStep, need} {
+	for _, size := range []int64{need + s.step, need} {
 		if s.limit > 0 {
 			size = min(size, s.limit-used)
 		}

@@ -46,7 +46,7 @@ func runSuite(t *testing.T, opts bolt.Options, between func(t *testing.T, path s
 				}
 				opts := opts
 				opts.Limits, opts.Clock = limits, clock
-				s, err := bolt.Open(path, opts)
+				s, err := bolt.Open(path, bolt.Small(opts))
 				if err != nil {
 					t.Fatal(err)
 				}
