@@ -26,9 +26,12 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"go.etcd.io/bbolt"
 
+	"welcomed/delivery/storetest"
 	"welcomed/mls"
 	"welcomed/mls/mlstest"
 )
+
+func init() { storetest.DirectoriesInMemory() }
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){

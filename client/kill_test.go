@@ -19,6 +19,7 @@ import (
 	"testing"
 
 	"welcomed/client"
+	"welcomed/delivery/storetest"
 	"welcomed/mls/mlstest"
 )
 
@@ -34,6 +35,8 @@ type application struct {
 }
 
 const childVariable = "WELCOMED_CLIENT_TEST_APPLICATION"
+
+func init() { storetest.DirectoriesInMemory() }
 
 func TestMain(m *testing.M) {
 	if text := os.Getenv(childVariable); text != "" {

@@ -19,9 +19,12 @@ import (
 
 	"welcomed/bolt"
 	"welcomed/delivery"
+	"welcomed/delivery/storetest"
 	"welcomed/load"
 	"welcomed/server"
 )
+
+func init() { storetest.DirectoriesInMemory() }
 
 // A world is a server with a driver in front of it.
 type world struct {

@@ -22,6 +22,7 @@ import (
 
 	"welcomed/bolt"
 	"welcomed/delivery"
+	"welcomed/delivery/storetest"
 	"welcomed/mls"
 	"welcomed/mls/mlstest"
 	"welcomed/server"
@@ -99,6 +100,8 @@ func (b *syncBuffer) String() string {
 	defer b.mu.Unlock()
 	return b.b.String()
 }
+
+func init() { storetest.DirectoriesInMemory() }
 
 // start serves; change may change the options and, once it is made, the server.
 func start(t *testing.T, change func(*server.Options), prepare ...func(*server.Server)) *service {

@@ -16,12 +16,15 @@ import (
 	"testing"
 
 	"welcomed/client"
+	"welcomed/delivery/storetest"
 )
 
 // built is the program, which is built once.
 var built = sync.OnceValues(func() (string, error) { return Build(context.Background(), dir) })
 
 var dir string
+
+func init() { storetest.DirectoriesInMemory() }
 
 func TestMain(m *testing.M) {
 	var err error

@@ -9,9 +9,12 @@ import (
 	"time"
 
 	"welcomed/delivery"
+	"welcomed/delivery/storetest"
 	"welcomed/mls"
 	"welcomed/trials/harness"
 )
+
+func init() { storetest.DirectoriesInMemory() }
 
 // TestAFewKills runs the real server. The long run is make kill-test.
 func TestAFewKills(t *testing.T) {

@@ -10,7 +10,10 @@ import (
 	"time"
 
 	"welcomed/delivery"
+	"welcomed/delivery/storetest"
 )
+
+func init() { storetest.DirectoriesInMemory() }
 
 // smallYear is 40 days of 25 users.
 func smallYear(t *testing.T, callers int) *year {
