@@ -1,18 +1,17 @@
-// Package codes puts into words, once, the codes that a server answers with and counts:
-// what an answer advises, what explain says and what the status page shows is taken from
-// here.
+// Package codes says in words what the codes mean that a server answers with and counts.
+// Answers, explain and the status page all take their words from here.
 package codes
 
 import "welcomed/delivery"
 
-// A Mismatch is why a Welcome is of no use to one of its recipients, or why nothing of a
-// device was handed out, in words.
+// A Mismatch says in words why a Welcome is of no use to one of its recipients, or why nothing
+// of a device was handed out.
 type Mismatch struct {
 	Means string // a clause that stands behind "because" or a colon
 	Do    string // what can be done about it, mostly by the adder's app; a sentence
 }
 
-// Codes of mismatches that are no status of package delivery.
+// Codes of mismatches that package delivery does not have as a status.
 const (
 	Withheld     = "withheld"      // the device has asked and has no private key
 	TargetBudget = "target_budget" // of a reservation, as of an answer

@@ -1,6 +1,6 @@
 package codes
 
-// A Refusal says what a code of an answer means to whoever gets it.
+// A Refusal says what a code means to the client that gets it.
 type Refusal struct {
 	Means  string // a sentence
 	Repeat Repeat
@@ -19,7 +19,7 @@ const (
 	RepeatLess  Repeat = "less"  // as later; a request for less can succeed at once
 )
 
-// Means is a Repeat in words.
+// Means returns a Repeat in words.
 func (r Repeat) Means() string {
 	switch r {
 	case RepeatNow:
@@ -32,7 +32,7 @@ func (r Repeat) Means() string {
 	return "No: the same request is refused again."
 }
 
-// Refusals are all codes of problems, and of KeyPackages that are refused.
+// Refusals has all codes of problems, and of refused KeyPackages.
 var Refusals = map[string]Refusal{
 	// 400: the request.
 	"bad_identifier": {"A user id or a device id is not one.", RepeatNo,

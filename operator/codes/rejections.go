@@ -2,7 +2,7 @@ package codes
 
 import "welcomed/delivery"
 
-// A Rejection is a reason for which a device rejected a Welcome, in words.
+// A Rejection says in words why a device rejected a Welcome.
 type Rejection struct {
 	Means     string // a clause that stands behind "because" or a colon
 	Developer string // what the developer of the app can do
@@ -27,7 +27,8 @@ var rejections = map[delivery.Reason]Rejection{
 		"ask to be added again."},
 }
 
-// OfRejection returns the words for a reason; for one that is not known those of other.
+// OfRejection returns the words for a reason. For a reason that is not known it returns those
+// of "other".
 func OfRejection(r delivery.Reason) Rejection {
 	if words, ok := rejections[r]; ok {
 		return words

@@ -44,13 +44,13 @@ func (x explainer) user() Explanation {
 	return x.conclude(e, append(all, x.deviceLimit()...))
 }
 
-// idle reports whether a device was not seen for so long that it is counted apart.
+// idle reports whether a device was not seen for so long that it is counted as idle.
 func (x explainer) idle(d Device) bool {
 	return d.Known && !d.Removed && !x.Now.Before(d.SeenAt.Add(delivery.IdleApart))
 }
 
-// deviceLimit says of a user who has as many devices as one may have which of them were
-// not seen for longest.
+// deviceLimit says, for a user who has as many devices as allowed, which of them were not seen
+// for longest.
 func (x explainer) deviceLimit() []finding {
 	const most = 5
 	own := slices.DeleteFunc(slices.Clone(x.Own), func(d delivery.KnownDevice) bool { return d.Removed })
@@ -80,7 +80,7 @@ func (x explainer) deviceLimit() []finding {
 		}}}
 }
 
-// askedPart is what the user was refused who wanted to add others.
+// askedPart returns the requests of the user to add others that were refused.
 func (x explainer) askedPart() Part {
 	p := Part{Title: "what " + quote(string(x.User)) + " asked of others"}
 	var l log
@@ -91,8 +91,8 @@ func (x explainer) askedPart() Part {
 	return p
 }
 
-// adderRefused says what keeps the user from adding others. That is the cause if
-// there is no other, and worth a line if there is.
+// adderRefused says what keeps the user from adding others. It is the cause if there is no
+// other cause, and else one more line.
 func (x explainer) adderRefused(only bool) finding {
 	last := x.Asked[len(x.Asked)-1]
 	rank := x.aged(last.Last, mayMatter)
@@ -130,7 +130,7 @@ func (x explainer) publishAdvice() []Advice {
 	}
 }
 
-// device says what may keep a device from joining; at least that nothing does.
+// device says what may keep a device from joining. If nothing does, it says so.
 func (x explainer) device(d Device) []finding {
 	if !d.Known || d.Removed && d.RemovedAt.IsZero() {
 		f, refused := x.neverPublished(), x.refusals(d)
@@ -173,8 +173,8 @@ func (x explainer) removed(d Device) finding {
 		}}
 }
 
-// refusals says what of the device's requests was refused that it needs in order
-// to join, since it was last seen.
+// refusals says which requests were refused that the device needs in order to join, since it
+// was last seen.
 func (x explainer) refusals(d Device) (found []finding) {
 	waits := d.Pending > d.Overdue // something came, and it has not claimed since
 	empty := d.Stock.Available == 0 && !suffices(d)
@@ -212,8 +212,8 @@ func (x explainer) refusals(d Device) (found []finding) {
 	return found
 }
 
-// latest is of each code the last refusal, of requests that a device needs in order
-// to join.
+// latest returns the last refusal with each code, of requests that a device needs in order to
+// join.
 func latest(all []Refusal) (last []Refusal) {
 	for _, r := range slices.Backward(all) {
 		same := func(other Refusal) bool { return other.Code == r.Code }
@@ -233,7 +233,7 @@ func (r Refusal) publishes() bool {
 	return strings.HasSuffix(r.Request, "/key-packages") && !strings.HasPrefix(r.Request, "GET ") || strings.HasSuffix(r.Request, "/key-packages/sync")
 }
 
-// words are a refusal as part of a sentence.
+// words returns a refusal as part of a sentence.
 func (r Refusal) words(x explainer) string {
 	s := clean(r.Request) + " was answered " + fmt.Sprint(r.Status) + " " + clean(r.Code)
 	if r.Count > 1 {
@@ -279,7 +279,7 @@ func codeAdvice(r Refusal) []Advice {
 	return []Advice{{Developer, doAs(r)}}
 }
 
-// doAs is what the answer itself said to do, with its code.
+// doAs returns what the answer said to do, with its code.
 func doAs(r Refusal) string {
 	do := "the answer's detail says what to change"
 	if r.Advice != "" {
@@ -288,7 +288,7 @@ func doAs(r Refusal) string {
 	return do + " (" + clean(r.Code) + ")."
 }
 
-// mismatches says which Welcomes and reservations for the device came to nothing.
+// mismatches says which Welcomes and reservations for the device were of no use.
 func (x explainer) mismatches(d Device) (found []finding) {
 	for _, r := range d.Unmatched {
 		rank := x.aged(r.Last, mismatched)
@@ -313,8 +313,7 @@ func (x explainer) mismatches(d Device) (found []finding) {
 	return found
 }
 
-// taker says who has the KeyPackage that somebody else wanted; empty if that is not
-// known.
+// taker says who has the KeyPackage that another user wanted; empty if that is not known.
 func taker(d Device, r Refusal) string {
 	if r.Code != "taken" && r.Code != "consumed" {
 		return ""
@@ -332,15 +331,15 @@ func taker(d Device, r Refusal) string {
 	return ""
 }
 
-// postedSince reports whether the one who was refused has posted a Welcome for the
-// device since.
+// postedSince reports whether the user who was refused has posted a Welcome for the device
+// since.
 func (x explainer) postedSince(d Device, r Refusal) bool {
 	return slices.ContainsFunc(d.Welcomes, func(m delivery.RecipientHistory) bool {
 		return m.PostedBy == r.Who && m.PostedAt.After(r.Last)
 	})
 }
 
-// shelf says why nobody can be given a KeyPackage of the device, or soon can not.
+// shelf says why no KeyPackage of the device can be handed out, or soon none can.
 func (x explainer) shelf(d Device) []finding {
 	refill := Advice{Developer, fmt.Sprintf("a device publishes new KeyPackages when `stock.low` says so in the answers to its claims (below %d), and one last-resort KeyPackage, which is never used up.", x.Limits.LowWatermark)}
 	open := Advice{User, "open the app on that device, with a network: it fills its shelf again."}
@@ -365,12 +364,12 @@ func (x explainer) shelf(d Device) []finding {
 	return nil
 }
 
-// freshAgain is how many syncs withdraw fresh KeyPackages before two installations are
-// suspected: one that was installed anew does so once, and may do so twice.
+// freshAgain is after how many syncs that withdraw fresh KeyPackages two installations are
+// suspected. An app that was installed again does so once, perhaps twice.
 const freshAgain = 3
 
-// shared says that two installations seem to use the device's id: each takes back what
-// the other has published.
+// shared says that two installations seem to use the id of the device: each withdraws what the
+// other has published.
 func (x explainer) shared(d Device) (found []finding) {
 	for _, r := range d.Refused {
 		if r.Code != CodeFreshWithdrawn || r.Count < freshAgain {
@@ -387,7 +386,7 @@ func (x explainer) shared(d Device) (found []finding) {
 	return found
 }
 
-// suffices reports whether the device has all that it wants to have: last resorts only.
+// suffices reports whether the device wants to have only last resorts, and has one.
 func suffices(d Device) bool {
 	return d.LastResortsOnly && d.Stock.Available == 0 && len(d.LastResort) > 0
 }
@@ -397,15 +396,15 @@ func usableNow(d Device) int {
 	return sum(d.Counts, func(c delivery.SuiteCounts) int { return c.Available })
 }
 
-// clockAdvice is what to do about a device whose clock is ahead.
+// clockAdvice says what to do about a device whose clock is ahead.
 var clockAdvice = []Advice{
 	{Operator, "compare this server's clock with others (`timedatectl`): if it is behind, every device seems to be ahead."},
 	{Developer, "begin lifetimes an hour or a day before now: clocks differ (RFC 9420 §7.2)."},
 	{User, "have the device set its date and time by itself, and open the app again."},
 }
 
-// clockAhead says of a device with KeyPackages that are not yet valid by how much its
-// clock was ahead at least: no client dates a lifetime later than now.
+// clockAhead says by how much at least the clock of a device was ahead, if it has KeyPackages
+// that are not yet valid. No client begins a lifetime later than now by its own clock.
 func (x explainer) clockAhead(d Device) (f finding, ok bool) {
 	var last delivery.KeyPackageRecord // of those that were published last the one that begins last
 	var first time.Time
@@ -519,8 +518,8 @@ func (x explainer) reserved(d Device, r delivery.KeyPackageRecord) finding {
 		}}
 }
 
-// returned says that adders give KeyPackages of the device back because they are of no
-// use to them: once for each reason, of the last.
+// returned says that adders give KeyPackages of the device back because they cannot use them:
+// the last one for each reason.
 func (x explainer) returned(d Device) (found []finding) {
 	for _, reason := range []delivery.GiveBackReason{delivery.GivenBackInvalid, delivery.GivenBackIncompatible} {
 		n := 0
@@ -579,7 +578,7 @@ func (x explainer) mailbox(d Device) []finding {
 		}}}
 }
 
-// stock is what is on the shelf now.
+// stock says what is on the shelf now.
 func (x explainer) stock(d Device) string {
 	var parts []string
 	for _, c := range d.Counts {

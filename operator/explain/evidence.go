@@ -9,7 +9,7 @@ import (
 	"welcomed/delivery"
 )
 
-// mostEvents are shown of one device or KeyPackage, the newest.
+// mostEvents is how many events are shown of one device or KeyPackage: the newest.
 const mostEvents = 40
 
 // part is the evidence about a device.
@@ -69,7 +69,7 @@ func (x explainer) stateOfDevice(d Device) []string {
 	return append(now, "last seen "+ago(d.SeenAt, x.Now)+"; that it asked in vain is noted once a day")
 }
 
-// waiting is "1 Welcome waits".
+// waiting returns "1 Welcome waits" or "2 Welcomes wait".
 func waiting(n int) string {
 	if n == 1 {
 		return "1 Welcome waits"
@@ -110,8 +110,7 @@ func (x explainer) keyPackagePart(k KeyPackage) Part {
 	return p
 }
 
-// A log collects events. Those of many KeyPackages in the same second that are the
-// same are one.
+// A log collects events. Equal events of several KeyPackages in the same second become one.
 type log []*entry
 
 type entry struct {
@@ -121,8 +120,8 @@ type entry struct {
 	welcome string
 }
 
-// theRef stands in the text of an event for its KeyPackages. A stranger's text has
-// none: it was quoted.
+// theRef stands for the KeyPackages of an event in its text. Text of clients cannot contain it,
+// because it is quoted.
 const theRef = "\x00"
 
 // note adds an event; text may have theRef for the KeyPackage with that ref.
@@ -225,7 +224,7 @@ func (l *log) refusal(r Refusal) {
 	l.note(r.Last, text, ref, "")
 }
 
-// by is who was refused, who may be nobody in particular.
+// by says who was refused; that may be nobody in particular.
 func by(r Refusal) string {
 	if r.Who == "" {
 		return "somebody"
@@ -233,7 +232,7 @@ func by(r Refusal) string {
 	return quote(r.Who)
 }
 
-// events returns the newest, in order, and how many are left out.
+// events returns the newest events, in order, and how many it leaves out.
 func (l log) events() (events []Event, leftOut int) {
 	slices.SortStableFunc(l, func(a, b *entry) int { return a.at.Compare(b.at) })
 	if more := len(l) - mostEvents; more > 0 {

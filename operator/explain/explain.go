@@ -1,10 +1,9 @@
-// Package explain says why somebody cannot join, in words.
+// Package explain says in words why somebody cannot join.
 //
-// It promises that the most probable cause comes first, that everything behind it
-// is a fact with a time, and that what is said can be written to a terminal: names
-// are quoted, and nothing in a stranger's text takes effect. It refuses to ask the
-// disk, the network or the clock: what is known comes as [Facts], which [Gather]
-// collects from a store.
+// It promises that the most probable cause comes first, that everything behind it is a fact
+// with a time, and that the text can be written to a terminal: names are quoted, and text of
+// clients has no effect on the terminal. It does not use the disk, the network or the clock.
+// What is known comes as [Facts], which [Gather] collects from a store.
 package explain
 
 import (
@@ -12,7 +11,7 @@ import (
 	"time"
 )
 
-// A Cause is the most probable reason, as a word that does not change.
+// A Cause is the name of the most probable reason. Names do not change.
 type Cause string
 
 // The causes.
@@ -88,7 +87,7 @@ type Event struct {
 	Welcome string    `json:"welcome,omitempty"` // its id
 }
 
-// A Reader is for whom an advice is.
+// A Reader says who an advice is for.
 type Reader string
 
 // The readers, in the order in which they are told.
@@ -98,7 +97,7 @@ const (
 	User      Reader = "user"
 )
 
-// An Advice is what somebody can do about it.
+// An Advice says what somebody can do about it.
 type Advice struct {
 	For Reader `json:"for"`
 	Do  string `json:"do"`
@@ -125,8 +124,7 @@ func (x explainer) explain() Explanation {
 	return x.user()
 }
 
-// scrub is the last guard: what a terminal or a page is given prints, whatever was
-// not quoted.
+// scrub escapes what does not print, in case that something was not quoted.
 func (e *Explanation) scrub() {
 	texts := []*string{&e.Subject, &e.Headline}
 	each := func(list []string) {
@@ -152,7 +150,7 @@ func (e *Explanation) scrub() {
 	}
 }
 
-// conclude fills in what findings say of the whole. There is at least one.
+// conclude completes an explanation from findings. There is at least one finding.
 func (x explainer) conclude(e Explanation, all []finding) Explanation {
 	if x.Trouble != "" {
 		all = append(all, finding{NotReady, serverNotReady, x.Now, "the server serves nobody: " + clean(x.Trouble), []Advice{
@@ -193,7 +191,7 @@ func inOrder(advice []Advice) []Advice {
 	return sorted
 }
 
-// notes are what may be missing.
+// notes says what the explanation may lack.
 func (x explainer) notes() (notes []string) {
 	if x.Remembers.IsZero() {
 		notes = append(notes, "No server was asked, so what it has refused is not known: only what is in the file.")

@@ -7,8 +7,7 @@ import (
 	"welcomed/mls"
 )
 
-// Facts are what is known of whoever cannot join, as the store and the memory of
-// refusals had it at Now.
+// Facts is what the store, and the memory of refusals, had at Now about whoever cannot join.
 type Facts struct {
 	Now    time.Time
 	Limits delivery.Limits
@@ -34,7 +33,7 @@ type Facts struct {
 	Welcome     *Welcome     // where one was asked about
 }
 
-// A Question is what somebody wants explained. One of User, Ref and Object is set.
+// A Question says what to explain. One of User, Ref and Object is set.
 type Question struct {
 	User   delivery.UserID
 	Device string            // with User; empty: all
@@ -42,8 +41,7 @@ type Question struct {
 	Object *mls.Welcome      // a Welcome whose bytes are there
 }
 
-// A Device is what is known of a device. Known is false for one of which there are
-// only refusals.
+// A Device is what is known of a device. Known is false if there are only refusals.
 type Device struct {
 	delivery.DeviceHistory
 	Known bool
@@ -67,8 +65,8 @@ type KeyPackage struct {
 	Unmatched []Refusal
 }
 
-// A Welcome is what is known of one. Posted is false if it was not posted here, or
-// so long ago that it is forgotten.
+// A Welcome is what is known of a Welcome. Posted is false if it was not posted here, or is
+// forgotten.
 type Welcome struct {
 	Posted bool
 	delivery.WelcomeHistory
@@ -80,7 +78,7 @@ type Welcome struct {
 // had published lately.
 const CodeFreshWithdrawn = "fresh_withdrawn"
 
-// A Refusal is what somebody was refused, once or several times.
+// A Refusal is something that was refused, once or several times.
 type Refusal struct {
 	First, Last time.Time
 	Count       int

@@ -12,19 +12,19 @@ import (
 	"welcomed/mls"
 )
 
-// What is gathered at most.
+// How much is gathered at most.
 const (
 	mostDevices    = 60
 	mostRows       = 200 // KeyPackages, and Welcomes, of a device
 	mostRecipients = 20
 )
 
-// ErrQuestion: the question is none.
+// ErrQuestion: the text is not a question.
 var ErrQuestion = errors.New("not a user, a device or a ref")
 
-// Parse reads a question in words: a user, a user and a device (with a space or a
-// slash between them), or a ref. A text that may be a ref is one: for a user of
-// that name ask with User.
+// Parse reads a question in words: a user, a user and a device with a space or a slash between
+// them, or a ref. A text that can be a ref is taken for one. OfUser asks about a user of that
+// name.
 func Parse(text string) (Question, error) {
 	words := strings.FieldsFunc(text, func(r rune) bool { return r == '/' || r == ' ' || r == '\t' || r == '\n' || r == '\r' })
 	if len(words) == 1 {
@@ -75,7 +75,7 @@ func OfObject(b []byte) (Question, error) {
 	return Question{}, fmt.Errorf("%w: neither a Welcome nor a KeyPackage: %w", ErrQuestion, err)
 }
 
-// A Memory has what was refused. A server has one, a file has not.
+// A Memory remembers what was refused. A server has one, a file has none.
 type Memory interface {
 	// Since is from when on it remembers.
 	Since() time.Time
@@ -89,9 +89,9 @@ type Memory interface {
 	OfRef(ref mls.KeyPackageRef) []Refusal
 }
 
-// Gather asks a store, and the memory of a server unless that is nil, for the facts
-// that a question is about. about has those that are known already: among them a Now, for where the
-// store knows nothing.
+// Gather collects the facts for a question from a store, and from the memory of a server unless
+// that is nil. about has facts that are known already. Its Now is used if the store knows
+// nothing.
 func Gather(ctx context.Context, from delivery.Histories, memory Memory, about Facts) (Facts, error) {
 	g := &gathering{ctx: ctx, from: from, memory: memory, Facts: about}
 	if memory != nil {

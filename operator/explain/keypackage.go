@@ -8,7 +8,7 @@ import (
 	"welcomed/operator/codes"
 )
 
-// asked is the device that was asked about.
+// asked returns the device that the question is about.
 func (x explainer) asked() delivery.DeviceID { return delivery.DeviceID{User: x.User, Name: x.Device} }
 
 // keyPackage explains a ref.
@@ -20,8 +20,8 @@ func (x explainer) keyPackage() Explanation {
 	return x.conclude(e, found)
 }
 
-// keyPackageFindings says what became of a KeyPackage, and what may keep its
-// device from joining with it; at least one thing.
+// keyPackageFindings says what became of a KeyPackage, and what may keep its device from
+// joining with it. It returns at least one finding.
 func (x explainer) keyPackageFindings(k KeyPackage) (found []finding) {
 	if !k.Known {
 		return append(x.unmatched(k), finding{UnknownRef, mayMatter, x.Now,
@@ -56,7 +56,7 @@ func (x explainer) unmatched(k KeyPackage) (found []finding) {
 	return found
 }
 
-// stateOf says where a KeyPackage stands, where no Welcome says more.
+// stateOf says in which state a KeyPackage is, if no Welcome says more.
 func (x explainer) stateOf(k KeyPackage) finding {
 	name, ref := k.Device.String(), shortRef(k.Ref)
 	again := []Advice{
@@ -143,7 +143,8 @@ func ownerName(k KeyPackage) string {
 	return k.Device.String() + " (" + shortRef(k.Ref) + ")"
 }
 
-// notPosted outweighs what is wrong with its KeyPackages only where nothing is.
+// notPosted says that the Welcome was not posted. That is the cause only if nothing is wrong
+// with its KeyPackages.
 func (x explainer) notPosted(w Welcome) finding {
 	known := 0
 	for _, k := range w.Recipients {

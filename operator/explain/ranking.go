@@ -17,9 +17,9 @@ type finding struct {
 	advice []Advice
 }
 
-// A rank is a place in the order of findings: the finding of the first one is taken for the
-// cause. What certainly keeps somebody from joining now comes before what may have, and
-// what is recent before what is over.
+// A rank is the place of a finding in the order of findings. The first finding is taken for the
+// cause. What certainly keeps somebody from joining now comes before what may have done so, and
+// what is recent comes before what is over.
 type rank int
 
 // The order of findings, the most probable cause first.
@@ -88,11 +88,11 @@ func ranked(all []finding) []finding {
 	return best
 }
 
-// aged is the rank of what happened at a time and is over.
+// aged returns the rank of something that happened at a time and is over.
 func (x explainer) aged(at time.Time, r rank) rank { return older(r, x.days(at)) }
 
-// over is the rank of the end of a Welcome: if the device has joined with another one
-// since, it says less.
+// over returns the rank of the end of a Welcome. The end says less if the device has joined
+// with another Welcome since.
 func (x explainer) over(d Device, m delivery.RecipientHistory, r rank) rank {
 	age := x.days(m.EndedAt)
 	for _, other := range d.Welcomes {
@@ -104,7 +104,7 @@ func (x explainer) over(d Device, m delivery.RecipientHistory, r rank) rank {
 	return older(r, age)
 }
 
-// refusal is the rank of a refusal at a time, if nothing came of the device since.
+// refusal returns the rank of a refusal at a time, if the device has done nothing since.
 func (x explainer) refusal(at time.Time, r rank) rank {
 	switch x.days(at) {
 	case 0:
@@ -126,7 +126,7 @@ func (x explainer) days(at time.Time) int {
 	return 2
 }
 
-// older moves a rank behind the line of its age. Those behind a line keep their order.
+// older moves a rank behind those that are more recent. Ranks of the same age keep their order.
 func older(r rank, age int) rank {
 	line := rank(0)
 	switch {

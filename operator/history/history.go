@@ -8,10 +8,10 @@ import (
 	"welcomed/delivery"
 )
 
-// Kept is how many samples are kept: those of a day, at one a minute.
+// Kept is how many samples are kept: one a minute, for a day.
 const Kept = 24 * 60
 
-// Options say what a History is made of.
+// Options say what a History samples.
 type Options struct {
 	Every  time.Duration // between two samples
 	Totals func() Totals // since the start of the process
@@ -19,25 +19,24 @@ type Options struct {
 	Clock  delivery.Clock
 }
 
-// Levels are what there was at a moment.
+// Levels has what there was at a moment.
 type Levels struct {
 	Available int // KeyPackages on all shelves
 	Pending   int // Welcomes that wait
 }
 
-// unknown is in the place of a level that could not be asked for.
+// unknown stands for a level that could not be read.
 const unknown = ^uint32(0)
 
-// A sample is what was known at a moment. Numbers are as they were counted since
-// the start, modulo 2³²: only differences are of use, and no day has as many.
+// A sample has what was known at a moment. Numbers are counted since the start, modulo 2³².
+// Only differences of them are used, and no day has as many.
 type sample struct {
 	elapsed            time.Duration
 	numbers            []uint32
 	available, pending uint32
 }
 
-// A History samples what is counted. Times within it are by a clock that only
-// runs forward.
+// A History samples counters. Its times are by a clock that only runs forward.
 type History struct {
 	options Options
 	started time.Time
@@ -69,7 +68,7 @@ func (h *History) Run(ctx context.Context) {
 	}
 }
 
-// Sample takes one sample. Levels that cannot be had are left out of it.
+// Sample takes one sample, without levels that cannot be read.
 func (h *History) Sample(ctx context.Context) {
 	levels, err := h.options.Levels(ctx)
 	if err != nil {
@@ -110,7 +109,7 @@ func (h *History) add(s sample) {
 // at returns the i-th sample, from 0 for the oldest.
 func (h *History) at(i int) *sample { return &h.samples[(h.oldest+i)%len(h.samples)] }
 
-// Started returns when the History began, by the wall clock of then.
+// Started returns when the History began, by the wall clock at that time.
 func (h *History) Started() time.Time { return h.started }
 
 // Uptime returns for how long it has been going on.
@@ -119,9 +118,8 @@ func (h *History) Uptime() time.Duration { return h.elapsed() }
 // Totals returns what was counted since the start of the process.
 func (h *History) Totals() Totals { return h.options.Totals() }
 
-// Last returns what was counted within the last d, or in a little more: since
-// the last sample that is as old. It is since the start if there is none. It also
-// returns for how long that is.
+// Last returns what was counted within the last d, or a little more: since the last sample that
+// is at least as old, or since the start if there is none. It also returns how long that is.
 func (h *History) Last(d time.Duration) (Totals, time.Duration) {
 	now := h.options.Totals()
 	h.mu.Lock()
@@ -137,7 +135,7 @@ func (h *History) Last(d time.Duration) (Totals, time.Duration) {
 	return since(now, from.numbers), elapsed - from.elapsed
 }
 
-// since returns by how much t is more than the numbers of an earlier sample.
+// since returns the differences between t and an earlier sample.
 func since(t Totals, earlier []uint32) Totals {
 	t = t.clone()
 	for i, n := range t.numbers() {
@@ -146,8 +144,8 @@ func since(t Totals, earlier []uint32) Totals {
 	return t
 }
 
-// A Column is what was counted in one of many equal parts of time, and what
-// there was at its end.
+// A Column has what was counted in one of several equal parts of time, and the levels at its
+// end.
 type Column struct {
 	Known     bool // false: before the start, or no sample was taken
 	Totals    Totals
@@ -155,8 +153,8 @@ type Column struct {
 	Pending   int // -1: not known
 }
 
-// Columns returns what was counted in the last n parts of time, the current one
-// last and not over yet. Each is width times the time between two samples.
+// Columns returns what was counted in the last n parts of time. The last one is not over yet.
+// Each part is width times the time between two samples.
 func (h *History) Columns(n, width int) []Column {
 	now := h.options.Totals()
 	h.mu.Lock()

@@ -1,6 +1,6 @@
-// Package history remembers for a day what a server counts, in an amount of
-// memory that is fixed: about a quarter of a megabyte. It is lost when the
-// process ends. It knows neither what counts nor who shows it.
+// Package history remembers for a day what a server counts, in a fixed amount of memory: about
+// a quarter of a megabyte. It is lost when the process ends. The package knows neither who
+// counts nor who shows it.
 package history
 
 import (
@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Totals are what was counted: since the start of the process, or in a part of
-// that time. The lists and their order are the same in all totals of a process.
+// Totals has what was counted since the start of the process, or in a part of that time. All
+// totals of a process have the same lists in the same order.
 type Totals struct {
 	Published  uint64  // KeyPackages
 	Reserved   []Count // devices, by outcome
@@ -28,13 +28,13 @@ type Count struct {
 	N     uint64
 }
 
-// Commits are counted by how long they took.
+// Commits has how many commits there were, by how long they took.
 type Commits struct {
 	Bounds []float64 // seconds, ascending
 	Counts []uint64  // those that took no longer than the bound, and longer than the one before; the last took longer than all
 }
 
-// numbers returns where the numbers of t are, always in the same order.
+// numbers returns pointers to the numbers of t, always in the same order.
 func (t *Totals) numbers() []*uint64 {
 	all := []*uint64{&t.Published, &t.Matched, &t.Refused, &t.Damaged}
 	for _, counts := range [][]Count{t.Reserved, t.Mismatches, t.Claims, t.OverBudget} {
@@ -91,10 +91,10 @@ func (c Commits) Count() (n uint64) {
 	return n
 }
 
-// Quantile returns how long the fastest share q of the commits took at most, as
-// histogram_quantile of Prometheus does: what lies within two bounds is taken to
-// be spread evenly, and what is above the last one to be that. There is none of
-// no commits.
+// Quantile returns how long the fastest share q of the commits took at most. It computes that
+// as histogram_quantile of Prometheus does: it takes what lies between two bounds to be spread
+// evenly, and what is above the last bound to be equal to it. ok is false if there were no
+// commits.
 func (c Commits) Quantile(q float64) (d time.Duration, ok bool) {
 	rank, below := q*float64(c.Count()), 0.0
 	if c.Count() == 0 || len(c.Bounds) == 0 {

@@ -1,10 +1,10 @@
-// Package refusals remembers what a server refused lately, so that it can be explained:
-// until the server ends, and no more than fits.
+// Package refusals remembers what a server refused lately, so that it can be explained. It
+// forgets everything when the server ends, and its size is bounded.
 //
-// Whoever causes a note has a page of their own and can only push out their own notes, so
-// that nobody who is refused a million times has anything of others forgotten; what
-// strangers cause is apart from all that. It does not know requests, only what is said
-// of them.
+// Each party that causes notes has a page of its own, and can only push out its own notes. So a
+// client that is refused a million times makes the server forget nothing about others. Notes
+// that strangers cause are kept apart. The package does not know requests, only what is said of
+// them.
 package refusals
 
 import (
@@ -33,9 +33,9 @@ type Memory struct {
 	asked     *notebook // by user: their requests that are for no device of theirs
 }
 
-// New returns one that remembers nothing; now dates its notes. All notebooks together have
-// at most 15,000 notes, of 300 bytes where names are short and a kilobyte where all are as
-// long as they may be.
+// New returns a memory without notes. now dates the notes. All notebooks together have at most
+// 15,000 notes. A note takes 300 bytes if names are short, and a kilobyte if all names are as
+// long as allowed.
 func New(now func() time.Time) *Memory {
 	return &Memory{
 		since: now(), now: now,
@@ -51,7 +51,7 @@ func New(now func() time.Time) *Memory {
 // deviceNotes is how many notes of a page are about one device.
 const deviceNotes = 4
 
-// noteDetail is how many bytes of what a client was told are kept.
+// noteDetail is how many bytes of a detail are kept.
 const noteDetail = 120
 
 // A notebook has a page of notes for each of the parties that wrote last.
@@ -78,8 +78,8 @@ func (n note) again(other note) bool {
 	return n.device == other.device && n.Who == other.Who && n.Request == other.Request && n.Status == other.Status && n.Code == other.Code && n.Ref == other.Ref
 }
 
-// write adds a note to a party's page. A note that is there already is counted; if
-// the page is full, or has enough of that device, the oldest such note goes.
+// write adds a note to the page of a party. An equal note is counted instead. If the page is
+// full, or has enough notes of that device, the oldest of those goes.
 func (b *notebook) write(party string, n note) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -110,7 +110,7 @@ func (b *notebook) makeRoom(page []note, d delivery.DeviceID) []note {
 	return page
 }
 
-// find returns the notes that are wanted, the oldest first.
+// find returns the wanted notes, the oldest first.
 func (b *notebook) find(wanted func(note) bool) (found []note) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -136,18 +136,18 @@ func (m *Memory) newNote(d delivery.DeviceID, r explain.Refusal) note {
 	return note{d, r}
 }
 
-// Own notes a request for a device of that user that was refused, or that did what was
-// not wanted.
+// Own notes a request of a user for one of their devices, which was refused or did something
+// unwanted.
 func (m *Memory) Own(d delivery.DeviceID, r explain.Refusal) {
 	m.own.write(string(d.User), m.newNote(d, r))
 }
 
-// Stranger notes a request for a device by a party that could not show to be its user.
+// Stranger notes a request for a device by a party that could not prove to be its user.
 func (m *Memory) Stranger(party string, d delivery.DeviceID, r explain.Refusal) {
 	m.strangers.write(party, m.newNote(d, r))
 }
 
-// Asked notes a request of a user that was refused and was for no device of theirs.
+// Asked notes a refused request of a user that was for none of their devices.
 func (m *Memory) Asked(user delivery.UserID, r explain.Refusal) {
 	m.asked.write(string(user), m.newNote(delivery.DeviceID{User: user}, r))
 }
@@ -210,7 +210,7 @@ func (m *Memory) OfRef(ref mls.KeyPackageRef) []explain.Refusal {
 	return newest(append(m.unmatched.find(about), m.unknown.find(about)...))
 }
 
-// newest are the newest notes without what they are about.
+// newest returns the newest notes, without the device that they are about.
 func newest(notes []note) (list []explain.Refusal) {
 	const most = 10
 	for _, n := range notes[max(0, len(notes)-most):] {

@@ -18,7 +18,7 @@ type Answer struct {
 	Asked       string // in the field of the form
 }
 
-// Title returns what the page is called.
+// Title returns the title of the page.
 func (a Answer) Title() string {
 	if a.Explanation == nil {
 		return "Why can somebody not join?"
@@ -35,8 +35,7 @@ func ExplainPage(a Answer) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// begin makes a text begin as a sentence does, unless it begins with a device's id,
-// which is written as it is.
+// begin gives a text a capital at its beginning, unless it begins with the id of a device.
 func begin(text string) string {
 	if first, _, _ := strings.Cut(text, " "); strings.Contains(first, "/") {
 		return text
@@ -44,13 +43,13 @@ func begin(text string) string {
 	return upper(text)
 }
 
-// A readerAdvice is all that one of the readers can do.
+// A readerAdvice has all advice for one reader.
 type readerAdvice struct {
 	For string
 	Do  []string
 }
 
-// byReader puts advice that is in the order of readers together.
+// byReader groups advice, which is sorted by reader.
 func byReader(advice []explain.Advice) (all []readerAdvice) {
 	for _, a := range advice {
 		name := upper(string(a.For))

@@ -22,7 +22,7 @@ const (
 	Critical Level = "critical" // joiners are lost, or will be soon
 )
 
-// A Problem is something that is not as it should be. The code is API.
+// A Problem is something that is not as it should be. Its code is part of the API.
 type Problem struct {
 	Code   string `json:"code"`
 	Level  Level  `json:"level"`
@@ -31,7 +31,7 @@ type Problem struct {
 	Advice string `json:"advice"` // what to do
 }
 
-// From where on something is a problem.
+// From which value on something is a problem.
 const (
 	probes        = 3       // in the last hour: fewer may be somebody who tries something out
 	missesMany    = 5       // mismatches in the last hour, for the worst
@@ -53,8 +53,8 @@ const (
 	refillTime    = hour // for devices to fill their shelves after a restore
 )
 
-// judge returns what is wrong, worst first; of two that are as bad, what comes
-// first here.
+// judge returns what is wrong, the worst first. Of two problems of the same level, the one that
+// is first in this file comes first.
 func judge(in Input, s *Status) []Problem {
 	problems := []Problem{} // JSON: a list, also if it is empty
 	for _, look := range []func(Input, *Status) *Problem{
@@ -117,7 +117,7 @@ func stopping(in Input, _ *Status) *Problem {
 		"Nothing, if you stopped it. It does not come back by itself unless something starts it again."}
 }
 
-// silent is about a store that does not serve: the clock, or anything else.
+// silent is about a store that does not serve, because of the clock or for another reason.
 func silent(in Input, _ *Status) *Problem {
 	err := cmp.Or(in.ReadyErr, in.StatsErr)
 	switch {
@@ -131,7 +131,7 @@ func silent(in Input, _ *Status) *Problem {
 		"Mend what it says; the log says more. If it goes on, restart the server and run “welcomed check”."}
 }
 
-// damaged is about what the store found to be other than it was written.
+// damaged is about data that is not what was written.
 func damaged(_ Input, s *Status) *Problem {
 	if s.LastHour.Damaged == 0 {
 		return nil
@@ -192,7 +192,7 @@ func shelvesEmpty(in Input, s *Status) *Problem {
 		"Devices refill their shelves when they are online next: the application should tell them to publish."}
 }
 
-// stillEmpty reports whether more devices have nothing than have something.
+// stillEmpty reports whether more devices have no KeyPackage than have one.
 func stillEmpty(in Input, h *Holdings) bool {
 	return !h.RestoredAt.IsZero() && in.Now.Sub(h.RestoredAt) >= refillTime && 2*h.Devices.Empty > h.Devices.All()
 }
@@ -332,8 +332,8 @@ func backup(in Input, s *Status) *Problem {
 		"See in the log why there is none since, then make one with “welcomed backup -o FILE”."}
 }
 
-// oldBackup is the age from which a backup is old: of those that the server makes
-// by itself one may fail.
+// oldBackup returns the age from which a backup is old. One backup that the server makes by
+// itself may fail.
 func oldBackup(every time.Duration) time.Duration {
 	if every == 0 {
 		return backupOld
@@ -341,8 +341,8 @@ func oldBackup(every time.Duration) time.Duration {
 	return 2*every + hour
 }
 
-// sweeps is about a clock that has jumped ahead: the server serves, and ends
-// nothing until it is trusted again.
+// sweeps is about a clock that has jumped ahead: the server serves, but ends nothing until it
+// trusts the clock again.
 func sweeps(in Input, s *Status) *Problem {
 	last := in.SweptAt
 	if last.IsZero() {

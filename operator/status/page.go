@@ -17,7 +17,7 @@ import (
 //go:embed page.html explain.html parts.html style.css page.js icon.svg
 var files embed.FS
 
-// Assets are what the page needs besides itself, by path and media type.
+// Assets has the files that the page loads, by path, with their media types.
 var Assets = map[string]string{
 	"/style.css": "text/css; charset=utf-8",
 	"/page.js":   "text/javascript; charset=utf-8",
@@ -33,8 +33,8 @@ func Asset(path string) []byte {
 	return b
 }
 
-// ContentSecurityPolicy is what a page of this look needs: nothing from
-// elsewhere, nothing inline, and nobody around it.
+// ContentSecurityPolicy allows what such a page needs: nothing from elsewhere, nothing inline,
+// and no frame around it.
 const ContentSecurityPolicy = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; " +
 	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
@@ -66,7 +66,7 @@ func numberOf(n any) string {
 // unbroken keeps a number and its unit on one line.
 func unbroken(s string) string { return strings.ReplaceAll(s, " ", "\u00a0") }
 
-// quiet is the class of a cell in which there is nothing to see.
+// quiet returns the class of a cell that has nothing to see.
 func quiet(n any) template.HTMLAttr {
 	if numberOf(n) == "0" {
 		return ` class="zero"`
@@ -74,11 +74,10 @@ func quiet(n any) template.HTMLAttr {
 	return ""
 }
 
-// A Link is to something else on the same listener.
+// A Link leads to another page of the same listener.
 type Link struct{ Path, Does string }
 
-// Page returns the page for people. It needs no script; with one it keeps itself
-// up to date.
+// Page returns the page for people. It works without its script, which keeps it up to date.
 func Page(s Status, links []Link) ([]byte, error) {
 	var b bytes.Buffer
 	if err := pages.ExecuteTemplate(&b, "page.html", view{Status: s, Plots: plots(&s), Links: links}); err != nil {
@@ -87,7 +86,7 @@ func Page(s Status, links []Link) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// A view is what the template sees.
+// A view is what the template gets.
 type view struct {
 	Status
 	Plots []Plot
@@ -100,24 +99,24 @@ func (v view) First() string {
 	return strings.TrimSuffix(first, ".") + "."
 }
 
-// Rest returns the others.
+// Rest returns the other sentences of the summary.
 func (v view) Rest() string {
 	_, rest, _ := strings.Cut(v.Summary, ". ")
 	return rest
 }
 
-// Needs returns the problems that somebody should act on.
+// Needs returns the problems that somebody has to act on.
 func (v view) Needs() []Problem { return v.problems(func(l Level) bool { return l != Notice }) }
 
-// Notices returns the others.
+// Notices returns the other problems.
 func (v view) Notices() []Problem { return v.problems(func(l Level) bool { return l == Notice }) }
 
 func (v view) problems(which func(Level) bool) []Problem {
 	return slices.DeleteFunc(slices.Clone(v.Problems), func(p Problem) bool { return !which(p.Level) })
 }
 
-// DataSince returns since when the plots have data, if they do not go back as far as
-// they could; else it is empty.
+// DataSince returns since when the plots have data. It is empty if they go back as far as they
+// can.
 func (v view) DataSince() string {
 	if !v.StartedAt.After(v.History.Start) {
 		return ""
@@ -128,19 +127,19 @@ func (v view) DataSince() string {
 // Since returns how long ago t was.
 func (v view) Since(t time.Time) string { return unbroken(Ago(v.Time.Sub(t))) }
 
-// Until returns in how long t will be.
+// Until returns how long it is until t.
 func (v view) Until(t time.Time) string { return unbroken(Ago(t.Sub(v.Time))) }
 
 // LowWatermark returns how many KeyPackages are few.
 func (v view) LowWatermark() int { return v.lowWatermark }
 
-// A Row is one of a table: what was counted in the last hour and since the start.
+// A Row is a row of a table: what was counted in the last hour, and since the start.
 type Row struct {
 	Name            string
 	LastHour, Since uint64
 }
 
-// LastHourIs says which time the last hour is.
+// LastHourIs says which period the last hour is.
 func (v view) LastHourIs() string {
 	if span := v.LastHour.Span(); span != "in the last hour" {
 		return upper(span[len("in the "):])
@@ -148,7 +147,7 @@ func (v view) LastHourIs() string {
 	return "Last hour"
 }
 
-// MismatchRows returns the reasons that there were.
+// MismatchRows returns the reasons that have occurred.
 func (v view) MismatchRows() (rows []Row) {
 	for _, c := range v.SinceStart.mismatches {
 		if c.N > 0 {

@@ -8,15 +8,15 @@ import (
 	"time"
 )
 
-// The coordinates of a plot, which is stretched to the width that there is.
+// The coordinates of a plot. A plot is stretched to the width of the page.
 const (
 	columnWidth = 5
 	barWidth    = 4
 	plotHeight  = 100
 )
 
-// A Plot is a picture of one thing over the last hours, with what it shows in
-// words for those who do not see it.
+// A Plot is a picture of one thing over the last hours. It also says in words what it shows,
+// for people who do not see it.
 type Plot struct {
 	ID, Title string
 	Shapes    []Shape
@@ -37,10 +37,10 @@ type Shape struct{ Class, Name, Path string }
 // Width returns how wide a plot is in its own coordinates.
 func (p Plot) Width() int { return Columns * columnWidth }
 
-// Height returns how high it is.
+// Height returns how high a plot is.
 func (p Plot) Height() int { return plotHeight }
 
-// plots returns those of a status.
+// plots returns the plots of a status.
 func plots(s *Status) []Plot {
 	h := s.History
 	per := "per " + perColumn(h.ColumnSeconds)
@@ -65,7 +65,7 @@ func perColumn(seconds float64) string {
 	return Ago(duration(seconds))
 }
 
-// Span says how long the columns are together.
+// Span says how long all columns are together.
 func (h History) Span() string { return Ago(duration(h.ColumnSeconds * Columns)) }
 
 func newPlot(h History, id, title string) Plot {
@@ -83,7 +83,7 @@ func newPlot(h History, id, title string) Plot {
 	return p
 }
 
-// clock is how times of the history are written.
+// clock is the format of times in the history.
 func (h History) clock() string {
 	if h.ColumnSeconds < 60 {
 		return time.TimeOnly
@@ -91,7 +91,7 @@ func (h History) clock() string {
 	return "15:04"
 }
 
-// A layer is one of the values that are stacked on each other in a column.
+// A layer is one of the values that a column stacks on each other.
 type layer struct {
 	class, name string
 	values      []*uint64
@@ -135,7 +135,7 @@ func bars(h History, id, title, per string, layers ...layer) Plot {
 	return p
 }
 
-// line follows a level from column to column.
+// line draws a level from column to column.
 func line(h History, id, title string, values []*int) Plot {
 	p := newPlot(h, id, title)
 	most, last, known := 0, 0, false
@@ -171,7 +171,7 @@ func line(h History, id, title string, values []*int) Plot {
 	return p
 }
 
-// latency shows for each column the time that half of the commits and that 99 of
+// latency shows for each column how long half of the commits took at most, and how long 99 of
 // 100 took at most, by powers of ten.
 func latency(h History) Plot {
 	p := newPlot(h, "commits", "Commits")
@@ -216,7 +216,7 @@ func y(share float64) float64 { return plotHeight * (1 - share) }
 
 func number(f float64) string { return strconv.FormatFloat(math.Round(f*10)/10, 'f', -1, 64) }
 
-// niceTop returns the least of 1, 2, 4, 5, 8, 10, 20… that is not less than most.
+// niceTop returns the smallest of 1, 2, 4, 5, 8, 10, 20… that is at least most.
 func niceTop(most float64) float64 {
 	for step := 1.0; ; step *= 10 {
 		for _, k := range []float64{1, 2, 4, 5, 8} {

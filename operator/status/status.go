@@ -1,7 +1,7 @@
-// Package status says how a server is: in numbers for programs (Status, which
-// is /status.json of the admin listener), and in words for people (Page, which is
-// /). It judges, and says what is wrong, worst first, and what to do; it asks
-// nobody, and what it is given is all that it knows.
+// Package status says how a server is: in numbers for programs (Status, which is /status.json
+// of the admin listener), and in words for people (Page, which is /). It decides what is wrong,
+// the worst first, and says what to do. It reads nothing by itself: everything that it knows is
+// in its Input.
 package status
 
 import (
@@ -13,7 +13,7 @@ import (
 	"welcomed/operator/history"
 )
 
-// An Input is what a status is made of.
+// An Input is what a status is made from.
 type Input struct {
 	Version  string
 	Now      time.Time
@@ -32,9 +32,9 @@ type Input struct {
 	CertExpires  time.Time     // of the certificate in use; zero without TLS
 }
 
-// Status is /status.json: how the server is. Names are API; times are RFC 3339
-// in UTC, sizes bytes and durations seconds. What never was is left out. Fields
-// may be added.
+// Status is /status.json: how the server is. Names are part of the API. Times are RFC 3339 in
+// UTC, sizes are in bytes, and durations in seconds. What has never happened is left out.
+// Fields may be added.
 type Status struct {
 	Version       string    `json:"version"`
 	Time          time.Time `json:"time"`
