@@ -47,7 +47,7 @@ func (c *config) withServiceToken(a auth.Authenticator) auth.Authenticator {
 	return auth.OfService(c.serviceToken, serviceOfToken, a)
 }
 
-// noAuth says whether there is no authentication, which only --auth none does.
+// noAuth says whether there is no authentication. Only --auth none means that.
 func (c *config) noAuth() server.NoAuth {
 	switch {
 	case c.auth != authNone:
@@ -58,7 +58,7 @@ func (c *config) noAuth() server.NoAuth {
 	return server.NoAuthLocal
 }
 
-// authenticator is nil if there is no authentication. It is up to date until ctx
+// authenticator returns nil if there is no authentication. It keeps keys up to date until ctx
 // is done.
 func (c *config) authenticator(ctx context.Context, store delivery.Store, log *slog.Logger) (auth.Authenticator, error) {
 	switch c.auth {

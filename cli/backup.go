@@ -40,7 +40,7 @@ func backupCommand(env environment) *cli.Command {
 	}
 }
 
-// interruptible lets run clean up when it is told to stop.
+// interruptible gives run the time to clean up when it is told to stop.
 func interruptible(run func(context.Context) error) cli.ActionFunc {
 	return func(ctx context.Context, _ *cli.Command) error {
 		ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
@@ -49,7 +49,7 @@ func interruptible(run func(context.Context) error) cli.ActionFunc {
 	}
 }
 
-// A backingUp is what the flags of backup say.
+// A backingUp has the flags of backup.
 type backingUp struct {
 	env    environment
 	output string
@@ -92,7 +92,7 @@ func (b *backingUp) run(ctx context.Context) error {
 	return source.kept(ctx)
 }
 
-// says is where the result is told.
+// says returns where the result is written.
 func (b *backingUp) says() io.Writer {
 	if b.output == "-" {
 		return b.env.stderr
@@ -100,12 +100,12 @@ func (b *backingUp) says() io.Writer {
 	return b.env.stdout
 }
 
-// A written backup is told of in these words.
+// A written says where a backup was written, and what it is.
 type written struct{ where, what string }
 
 type writeBackup func(context.Context, *copied) (written, error)
 
-// writer is how a copy gets to where it is to go.
+// writer returns how a copy is written to its destination.
 func (b *backingUp) writer() (writeBackup, error) {
 	switch {
 	case b.output == "-":
@@ -126,9 +126,9 @@ func (b *backingUp) writer() (writeBackup, error) {
 	return b.toFile, nil
 }
 
-// A copied is a copy that the server has made, or this process if none runs. Who made
-// it has checked it, and it says how long it is, so that a part of it is not taken
-// for all: it is not checked again.
+// A copied is a copy that the server has made, or this process if no server runs. Its maker has
+// checked it, so it is not checked again. Its maker also says how long it is, so that a part of
+// it is not taken for the whole.
 type copied struct {
 	io.ReadCloser
 	size int64
@@ -136,7 +136,7 @@ type copied struct {
 	kept func(context.Context) error // is called when the backup is safe
 }
 
-// source is a copy from the server, or from the file if there is none.
+// source returns a copy from the server, or of the file if no server runs.
 func (b *backingUp) source(ctx context.Context) (*copied, error) {
 	b.progress.Begin("the database is copied and checked", progress.Bytes, 0)
 	server := newOperator(b.env, b.socket, b.db)
@@ -217,8 +217,8 @@ func (b *backingUp) toBucket(ctx context.Context, bucket *backup.Bucket, source 
 	return written{bucket.String() + "/" + staged.Name(), sizes(source.size, staged.Size) + ", checked, and compared by the server"}, nil
 }
 
-// copyRevoked puts what was revoked beside the backups of a bucket, where there may be
-// older ones.
+// copyRevoked copies the file of revocations beside the backups of a bucket. There may be older
+// ones.
 func (b *backingUp) copyRevoked(ctx context.Context, bucket *backup.Bucket) error {
 	v, err := bolt.ReadRevokedOf(b.db)
 	if err != nil || v == nil {
@@ -231,8 +231,8 @@ func (b *backingUp) copyRevoked(ctx context.Context, bucket *backup.Bucket) erro
 	return backup.PutRevoked(ctx, bucket, name, text, b.encryptTo)
 }
 
-// fileOf returns a copy as a file without a name, made beside path if there is
-// none yet.
+// fileOf returns a copy as a file without a name. If the copy is not a file yet, it makes one
+// beside path.
 func (b *backingUp) fileOf(source *copied, path string) (*os.File, error) {
 	if source.file != nil {
 		return source.file, nil
@@ -273,7 +273,7 @@ func sizes(plain, sealed int64) string {
 	return fmt.Sprintf("%s, %s compressed", roughSize(plain), roughSize(sealed))
 }
 
-// ended says whose fault it is that a copy is not whole.
+// ended says whose fault it is that a copy is not complete.
 func ended(err error) error {
 	if errors.Is(err, io.ErrUnexpectedEOF) {
 		return fmt.Errorf("the server ended before all of it was there: %w", err)
@@ -281,8 +281,8 @@ func ended(err error) error {
 	return err
 }
 
-// writeDatabase writes a file that is there whole or not at all, on the disk
-// when it returns, and only if check has nothing against it.
+// writeDatabase writes a file, which is there either complete or not at all. It is on the disk
+// when writeDatabase returns nil. check can refuse it.
 func writeDatabase(path string, source io.Reader, check func(part string) error) error {
 	return plainly(safefile.Write(path, safefile.Private, func(part *os.File) error {
 		_, err := io.Copy(part, source)
@@ -293,7 +293,7 @@ func writeDatabase(path string, source io.Reader, check func(part string) error)
 	}))
 }
 
-// plainly says of a full disk that it is one.
+// plainly says in plain words that the disk is full, if that is the error.
 func plainly(err error) error {
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		return fmt.Errorf("the disk is full: %w", err)
@@ -311,8 +311,7 @@ func mustNotExist(path string) error {
 	return nil
 }
 
-// isTerminal reports whether w is one, or another device that is no place for a
-// backup.
+// isTerminal reports whether w is a terminal, or another device that is no place for a backup.
 func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	if !ok {

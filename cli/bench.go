@@ -105,8 +105,8 @@ func (c *benchConfig) flags() []cli.Flag {
 	}
 }
 
-// chooseMix decides what nobody has said: whoever says how to measure wants to see
-// the measurements.
+// chooseMix chooses what to measure if the flags do not say it. Flags about how to measure mean
+// that the user wants to see the measurements.
 func (c *benchConfig) chooseMix(cmd *cli.Command) {
 	if c.mix == "" {
 		c.mix = mixMachine
@@ -134,7 +134,7 @@ func serverURL(p **url.URL) cli.Value {
 	}}
 }
 
-// mostCallers keeps a slip of the finger from using up the machine.
+// mostCallers bounds the number of callers, so that a typing error does not use up the machine.
 const mostCallers = 10_000
 
 // callerCounts is a list of numbers of callers.
@@ -162,7 +162,7 @@ func oneSuite(p *mls.CipherSuite) cli.Value {
 	}, func(s mls.CipherSuite) string { return strconv.Itoa(int(s)) }}
 }
 
-// bench measures, and prints what was measured also when that ended early.
+// bench measures. It prints what was measured also if it ended early.
 func bench(ctx context.Context, env environment, c *benchConfig) (err error) {
 	if c.mix == mixMachine && c.url != nil {
 		return errors.New("--mix machine is about this machine, and --url names a server: leave one of them out")
@@ -188,7 +188,7 @@ func bench(ctx context.Context, env environment, c *benchConfig) (err error) {
 	return errors.Join(b.report.write(env.stdout, c.json), err)
 }
 
-// open finds the server, or starts one that ends with stop.
+// open finds the server, or starts one, which stop ends.
 func (c *benchConfig) open(ctx context.Context, env environment) (t *load.Target, stop func() error, err error) {
 	if c.url != nil {
 		t, err = load.Find(ctx, c.url, c.token)

@@ -14,8 +14,8 @@ import (
 	"welcomed/safefile"
 )
 
-// A benchDisk is what the disk does at best for a store that commits like bbolt
-// and has one small thing to write: pages, fdatasync, the meta page, fdatasync.
+// A benchDisk says how fast the disk is, at best, for a store that commits like bbolt and
+// writes one small thing: pages, fdatasync, the meta page, fdatasync.
 type benchDisk struct {
 	Commits   int     `json:"commits"`
 	PerSecond float64 `json:"commits_per_second"`

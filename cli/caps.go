@@ -19,7 +19,7 @@ func identityTemplate(p *server.IdentityTemplate) cli.Value {
 	}, func(t server.IdentityTemplate) string { return string(t) }}
 }
 
-// match is which KeyPackages a Welcome may match.
+// match says which KeyPackages a Welcome can match.
 func match(reservedOnly *bool) cli.Value {
 	names := map[bool]string{false: "any", true: "reserved"}
 	return choiceOf{value[bool]{reservedOnly, func(s string) (bool, error) {
@@ -30,7 +30,7 @@ func match(reservedOnly *bool) cli.Value {
 	}, func(reserved bool) string { return names[reserved] }}, []string{names[false], names[true]}}
 }
 
-// leastSize is what an empty file takes.
+// leastSize is how large an empty file is.
 const leastSize = 32 << 10
 
 // checkCaps refuses settings that cannot work.
@@ -41,7 +41,7 @@ func (c *config) checkCaps() error {
 	return nil
 }
 
-// warn says what is allowed and probably not meant.
+// warn warns of settings that are allowed and probably not meant.
 func (c *config) warn(env environment, log *slog.Logger) {
 	if c.identity.Ambiguous() {
 		log.Warn("what stands between {user} and {device} may be a part of either, so that two devices can have the same identity",
@@ -52,8 +52,8 @@ func (c *config) warn(env environment, log *slog.Logger) {
 	}
 }
 
-// unknownVariables returns the names in environ that look like a flag's and are
-// none, of any command.
+// unknownVariables returns the names in environ that look like those of flags, but belong to no
+// flag of any command.
 func unknownVariables(env environment, environ []string) (unknown []string) {
 	known := map[string]bool{}
 	noteFlags(root(env), known)
@@ -67,8 +67,8 @@ func unknownVariables(env environment, environ []string) (unknown []string) {
 	return slices.Compact(unknown)
 }
 
-// noteFlags notes what the flags of a command and those below it are called in
-// the environment.
+// noteFlags notes the names that the flags of a command, and of those below it, have in the
+// environment.
 func noteFlags(command *cli.Command, known map[string]bool) {
 	for _, flag := range command.Flags {
 		known[envName(flag.Names()[0])] = true

@@ -10,12 +10,11 @@ import (
 	"welcomed/server"
 )
 
-// certificateEvery is how often the files of a certificate are looked at. They
-// are read and compared: file systems and their links say too little about what
-// has changed.
+// certificateEvery is how often the files of a certificate are read and compared. File systems
+// and links say too little about what has changed.
 const certificateEvery = 10 * time.Second
 
-// A certificate is the one in use, which is followed when its files change.
+// A certificate is the certificate in use. It is replaced when its files change.
 type certificate struct {
 	*server.Certificate
 	metrics *metrics.Metrics

@@ -15,8 +15,8 @@ import (
 	"welcomed/bolt"
 )
 
-// A startCheck goes through a start as far as nothing comes of it, and notes
-// what a start would refuse.
+// A startCheck goes through a start, as far as that changes nothing, and notes what a start
+// would refuse.
 type startCheck struct {
 	*config
 	log     *slog.Logger // of warnings
@@ -24,8 +24,8 @@ type startCheck struct {
 	running bool // a server has the database open
 }
 
-// checkStart says whether a server could start. It takes the ports for a moment,
-// if they are free, and reads the database unless a server has it open.
+// checkStart says whether a server could start. For a moment it takes the ports, if they are
+// free. It reads the database, unless a server has it open.
 func checkStart(ctx context.Context, env environment, c *config) error {
 	withoutTime := func(groups []string, a slog.Attr) slog.Attr {
 		if a.Key == slog.TimeKey && len(groups) == 0 {
@@ -92,7 +92,7 @@ func (s *startCheck) database() {
 	}
 }
 
-// canMake is nil if there is a directory, or can be, in which files can be made.
+// canMake returns nil if files can be made in a directory, which exists or can be made.
 func canMake(what, directory string) error {
 	info, err := os.Stat(directory)
 	switch parent := filepath.Dir(directory); {
@@ -109,7 +109,7 @@ func canMake(what, directory string) error {
 	return nil
 }
 
-// withoutPath leaves out of an error of a file what the sentence around it says.
+// withoutPath removes the path from an error of a file, because the sentence around it has it.
 func withoutPath(err error) error {
 	if failed, ok := errors.AsType[*fs.PathError](err); ok {
 		return failed.Err
@@ -117,8 +117,8 @@ func withoutPath(err error) error {
 	return err
 }
 
-// listeners are tried, one beside the other. That a port is taken is as it
-// should be while a server runs.
+// listeners tries to listen at each address. While a server runs, a port that is in use is no
+// problem.
 func (s *startCheck) listeners() {
 	api, err := s.apiAddress()
 	s.wrong.note(err)
@@ -163,7 +163,8 @@ func (s *startCheck) adminSocket() {
 	}
 }
 
-// nearlyExpired is when a certificate is warned of that nobody seems to renew.
+// nearlyExpired is how long before its end a certificate is warned of: nobody seems to renew
+// it.
 const nearlyExpired = 7 * day
 
 func (s *startCheck) certificate() {
@@ -177,8 +178,8 @@ func (s *startCheck) certificate() {
 	}
 }
 
-// issuer has the keys fetched once: not being able to is a warning if it may
-// pass, as it is when a server starts.
+// issuer fetches the keys once. If that fails in a way that may pass, it is a warning, as it is
+// when a server starts.
 func (s *startCheck) issuer(ctx context.Context) {
 	if s.auth != authOIDC || s.checkOIDC() != nil {
 		return

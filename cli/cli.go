@@ -17,7 +17,7 @@ const (
 	exitUsage  = 2 // a flag, its value or the command does not exist
 )
 
-// An environment is what a command has around it.
+// An environment is what surrounds a command: variables, standard streams, and settings.
 type environment struct {
 	lookup func(string) (string, bool)
 	stdin  io.Reader
@@ -27,14 +27,14 @@ type environment struct {
 	settings settings // below what lookup finds
 }
 
-// Run runs the command that args[1:] name and returns the exit code. What went
-// wrong is on stderr by then. When ctx ends, a server stops as on SIGTERM.
+// Run runs the command in args[1:], and returns the exit code. It writes errors to stderr. When
+// ctx ends, a server stops as on SIGTERM.
 func Run(ctx context.Context, args []string, lookup func(string) (string, bool), stdin io.Reader, stdout, stderr io.Writer) int {
 	return RunInstalled(ctx, args, "", lookup, stdin, stdout, stderr)
 }
 
-// RunInstalled is Run on a machine where the server may be installed as a service,
-// whose settings are in file then.
+// RunInstalled is Run on a machine where the server may be installed as a service. Then file
+// has the settings of the service.
 func RunInstalled(ctx context.Context, args []string, file string, lookup func(string) (string, bool), stdin io.Reader, stdout, stderr io.Writer) int {
 	env := environment{lookup: lookup, stdin: stdin, stdout: stdout, stderr: stderr}
 	var err error
@@ -54,12 +54,12 @@ func RunInstalled(ctx context.Context, args []string, file string, lookup func(s
 	return exitUsage
 }
 
-// A failure is an error of a command, as opposed to one of its command line.
+// A failure is an error of a command, and not of its command line.
 type failure struct{ error }
 
 func (f failure) Unwrap() error { return f.error }
 
-// sentences are what is wrong, line by line.
+// sentences returns what is wrong, one line for each problem.
 func sentences(err error) (list []string) {
 	several, ok := errors.AsType[problems](err)
 	if !ok {
@@ -123,7 +123,7 @@ func root(env environment) *cli.Command {
 	}
 }
 
-// equip gives a command and those below it what every command has.
+// equip adds to a command, and to the commands below it, what every command has.
 func equip(env environment, c *cli.Command) {
 	c.OnUsageError = usageError
 	if len(c.Commands) > 0 {
@@ -169,7 +169,7 @@ func changesFiles(cmd *cli.Command) bool {
 	return false
 }
 
-// usageError keeps the help text away: the sentence would be lost above it.
+// usageError prints no help text: the error above it would be overlooked.
 func usageError(_ context.Context, cmd *cli.Command, err error, _ bool) error {
 	if removed := removedFlag(err); removed != nil {
 		return removed

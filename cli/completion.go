@@ -57,7 +57,7 @@ func completionCommand(env environment) *cli.Command {
 	return command
 }
 
-// A completion is what a word can become.
+// A completion says what a word can become.
 type completion struct {
 	candidates []candidate
 	paths      string // what besides: pathsFiles, pathsDirectories or none
@@ -70,8 +70,8 @@ const (
 	pathsDirectories = "directories"
 )
 
-// write writes a line of what paths are wanted, and one for each candidate, with
-// a tab before what it is about.
+// write writes a line that says which paths are wanted, and a line for each candidate, with its
+// description after a tab.
 func (c completion) write(w io.Writer) error {
 	b := bufio.NewWriter(w)
 	fmt.Fprintln(b, c.paths)
@@ -87,8 +87,8 @@ func (c *completion) offer(start, word, about string) {
 	}
 }
 
-// complete says what the last of words, which may be empty, can become. Those
-// before it are a command line as far as it is written.
+// complete says what the last of words can become; it may be empty. The words before it are the
+// command line so far.
 func complete(command *cli.Command, words []string) completion {
 	if len(words) == 0 {
 		words = []string{""}
@@ -133,7 +133,7 @@ func flagOf(command *cli.Command, word string) cli.Flag {
 	return nil
 }
 
-// flagAlone returns the flag that is word and wants the next word as its value.
+// flagAlone returns the flag that word is, if the next word is its value.
 func flagAlone(command *cli.Command, word string) cli.Flag {
 	flag := flagOf(command, word)
 	if _, isBool := flag.(*cli.BoolFlag); isBool {
@@ -195,7 +195,7 @@ func wordsOf(flag cli.Flag) []string {
 	return nil
 }
 
-// pathsFor goes by the words that the help has for what a value is.
+// pathsFor says which paths a value can be, by the word that the help has for the value.
 func pathsFor(placeholder string) string {
 	for _, kind := range []struct{ word, paths string }{
 		{"DIR", pathsDirectories}, {"FILE", pathsFiles}, {"PATH", pathsFiles}, {"BACKUP", pathsFiles},

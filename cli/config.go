@@ -22,7 +22,7 @@ const (
 	defaultAdminListen = "127.0.0.1:9421"
 )
 
-// A config is what the flags of serve say.
+// A config has the flags of serve.
 type config struct {
 	listen, adminListen string
 	socket              socketPath
@@ -81,7 +81,7 @@ func defaultConfig(env environment) *config {
 	}
 }
 
-// defaultDB is in the directory that systemd made for the service, if it did;
+// defaultDB returns the path in the directory that systemd has made for the service, if it has.
 // STATE_DIRECTORY may be a list.
 func defaultDB(env environment) string {
 	directories, _ := env.lookup("STATE_DIRECTORY")
@@ -127,7 +127,7 @@ func (c *config) serverFlags() []cli.Flag {
 	}
 }
 
-// limitFlags are about what is kept. Other limits follow from them: see FollowShelf,
+// limitFlags are the flags about what is kept. Other limits follow from them: see FollowShelf,
 // FollowMailbox and FollowWelcome in package delivery.
 func (c *config) limitFlags() []cli.Flag {
 	l := &c.limits

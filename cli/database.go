@@ -15,9 +15,9 @@ import (
 	"welcomed/safefile"
 )
 
-// makeDirectoryOf makes the directory of a database that is where it is by default.
-// Any other one has to be there: under a path that is mistyped, or whose disk is not
-// mounted, no new database is to begin.
+// makeDirectoryOf makes the directory of a database in its default place. Any other directory
+// has to exist: if a path is mistyped, or its disk is not mounted, the server must not begin a
+// new database there.
 func makeDirectoryOf(db, byDefault string) error {
 	directory := filepath.Dir(db)
 	if db == byDefault {
@@ -28,7 +28,7 @@ func makeDirectoryOf(db, byDefault string) error {
 	return isDirectory("the directory of --db", directory)
 }
 
-// isDirectory is nil if there is such a directory.
+// isDirectory returns nil if there is such a directory.
 func isDirectory(what, directory string) error {
 	info, err := os.Stat(directory)
 	switch {
@@ -43,8 +43,8 @@ func isDirectory(what, directory string) error {
 	return nil
 }
 
-// settingsOfServe are the settings that serve has here without a flag: those of the
-// environment, of the service that is installed, and the defaults.
+// settingsOfServe returns the settings that serve has here without flags: from the environment,
+// from the installed service, and defaults.
 func settingsOfServe(env environment) (*config, error) {
 	c := defaultConfig(env)
 	serve := &cli.Command{Name: "serve", Flags: c.flags(), Writer: env.stdout, ErrWriter: env.stderr, OnUsageError: usageError}
@@ -56,8 +56,8 @@ func settingsOfServe(env environment) (*config, error) {
 	return c, serve.Run(context.Background(), []string{"serve"}) // the command that runs is not its parent
 }
 
-// openToChange opens the database db, that no server has open, for a command that
-// writes. It says what else comes of that.
+// openToChange opens a database that no server has open, for a command that writes. It says
+// what else opening it has changed.
 func openToChange(env environment, db string) (*bolt.Store, error) {
 	c, err := settingsOfServe(env)
 	if err != nil {

@@ -17,7 +17,8 @@ import (
 	"welcomed/safefile"
 )
 
-// exportSuffix is behind the name of what an export of a running server is made of.
+// exportSuffix ends the name of the copy from which the database of a running server is
+// exported.
 const exportSuffix = ".export" + safefile.PartSuffix
 
 func exportCommand(env environment) *cli.Command {
@@ -76,8 +77,7 @@ func (e *export) run(ctx context.Context) error {
 	return e.report(counts, again)
 }
 
-// source is a copy from the server, which goes on serving, or the file if there is
-// none.
+// source returns a copy from the server, which goes on serving, or the file if no server runs.
 func (e *export) source(ctx context.Context) (file *bolt.File, remove func(), err error) {
 	own := &bolt.File{Path: e.db, Progress: &e.progress, Final: e.final}
 	if e.final {
@@ -143,8 +143,8 @@ func (e *export) write(ctx context.Context, file *bolt.File) (counts archive.Cou
 	return counts, plainly(err)
 }
 
-// writeTo writes the archive. What makes it a whole one comes after the database
-// was marked.
+// writeTo writes the archive. It writes the end of the archive only after it has marked the
+// database, so only then is the archive complete.
 func (e *export) writeTo(ctx context.Context, file *bolt.File, to io.Writer) (archive.Counts, error) {
 	w := archive.NewWriter(to, "welcomed "+currentVersion(), time.Now())
 	if err := file.Export(ctx, w.Write); err != nil {
@@ -154,7 +154,7 @@ func (e *export) writeTo(ctx context.Context, file *bolt.File, to io.Writer) (ar
 	return w.Close()
 }
 
-// readAgain finds out whether what was written can be read.
+// readAgain checks that what was written can be read.
 func (e *export) readAgain(ctx context.Context, f *os.File) error {
 	size, err := f.Seek(0, io.SeekEnd)
 	if err != nil {
@@ -172,7 +172,7 @@ func (e *export) readAgain(ctx context.Context, f *os.File) error {
 	return nil
 }
 
-// explain says what is left of an export that failed.
+// explain says what is left of a failed export.
 func (e *export) explain(err error) error {
 	err = fmt.Errorf("export %s to %s: %w", e.db, e.output, err)
 	switch {

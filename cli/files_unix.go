@@ -9,8 +9,8 @@ import (
 	"syscall"
 )
 
-// openFiles returns how many files this process may open; 0 if nobody says. Go
-// raises the limit to the highest that is allowed when a process starts.
+// openFiles returns how many files this process may open; 0 if that is not known. Go raises the
+// limit as far as it can when a process starts.
 func openFiles() int {
 	var limit syscall.Rlimit
 	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit) != nil || uint64(limit.Cur) > math.MaxInt32 {
@@ -28,7 +28,7 @@ func fileID(info fs.FileInfo) string {
 	return fmt.Sprintf("%d-%d", stat.Dev, stat.Ino)
 }
 
-// mayWrite is nil if this user can make files in a directory.
+// mayWrite returns nil if this user can make files in a directory.
 func mayWrite(directory string) error {
 	const write, search = 2, 1
 	return syscall.Access(directory, write|search)

@@ -20,8 +20,8 @@ func envName(flag string) string {
 	return "WELCOMED_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
-// named makes the help say what a flag is called in the environment. The value
-// is read by fromEnvironment, whose errors name the variable.
+// named makes the help show the variable of a flag. fromEnvironment reads its value, because
+// its errors name the variable.
 func named(flag string) cli.ValueSourceChain {
 	return cli.NewValueSourceChain(envHint(envName(flag)))
 }
@@ -34,8 +34,8 @@ func (h envHint) Key() string            { return string(h) }
 func (h envHint) String() string         { return string(h) }
 func (h envHint) GoString() string       { return string(h) }
 
-// origins says where the value of a flag comes from: flagOrigin, a variable of
-// the environment, or the file that one names. What is not in it is a default.
+// origins says where the value of each flag comes from: flagOrigin, a variable of the
+// environment, or the file that a variable names. A flag that is not in it has its default.
 type origins map[string]string
 
 const (
@@ -45,9 +45,9 @@ const (
 
 func (o origins) of(flag string) string { return cmp.Or(o[flag], defaultOrigin) }
 
-// fromEnvironment sets the flags that the command line did not. An empty
-// variable counts as none: compose files have no other way to leave one out. The
-// error is of all that is wrong.
+// fromEnvironment sets the flags that the command line does not set. An empty variable counts
+// as none, because compose files cannot leave one out in another way. The error has everything
+// that is wrong.
 func fromEnvironment(env environment, cmd *cli.Command) (origins, error) {
 	from := origins{}
 	var wrong problems
@@ -128,13 +128,13 @@ func number(p *int, least int) cli.Value {
 	}, strconv.Itoa}
 }
 
-// A following is a value with others that follow from it.
+// A following is a value on which other values depend.
 type following struct {
 	cli.Value
 	follow func()
 }
 
-// then has follow called whenever v is set.
+// then calls follow whenever v is set.
 func then(v cli.Value, follow func()) cli.Value { return following{v, follow} }
 
 func (f following) Set(s string) error {
@@ -260,7 +260,7 @@ func formatSuites(suites []mls.CipherSuite) string {
 	return strings.Join(numbers, ",")
 }
 
-// A choiceOf is a value that is one of some words.
+// A choiceOf is a value that has to be one of some words.
 type choiceOf struct {
 	cli.Value
 	words []string

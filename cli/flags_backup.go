@@ -16,7 +16,7 @@ import (
 	"welcomed/backup"
 )
 
-// backupSettings are what the flags of serve say of backups.
+// backupSettings has the flags of serve about backups.
 type backupSettings struct {
 	dir, to string
 	every   time.Duration
@@ -74,8 +74,8 @@ func retention(p *backup.Retention) cli.Value {
 	}, func(r backup.Retention) string { return fmt.Sprintf("%d+%dd", r.Newest, r.Days) }}
 }
 
-// schedule returns the schedule of backups of the database, nil if there is to be
-// none. Who copies it is not known yet.
+// schedule returns the schedule of backups of the database; nil if there are none. The caller
+// sets later who makes the copies.
 func (b *backupSettings) schedule(db string, o scheduleObserver, log *slog.Logger) (_ *backup.Schedule, err error) {
 	if b.dir == "" && b.to == "" {
 		return nil, nil
@@ -103,13 +103,13 @@ func (b *backupSettings) schedule(db string, o scheduleObserver, log *slog.Logge
 	return s, nil
 }
 
-// A scheduleObserver is told of the schedule and of what it does.
+// A scheduleObserver observes the schedule and its backups.
 type scheduleObserver interface {
 	backup.Observer
 	ScheduleBackups(every time.Duration)
 }
 
-// A remote is how an S3 server is asked, and who can read what it keeps.
+// A remote says how an S3 server is reached, and who can read what it keeps.
 type remote struct {
 	s3        backup.S3Options
 	aws       backup.S3Options // what the environment of other programs says
@@ -148,7 +148,7 @@ func (r *remote) flags() []cli.Flag {
 	}
 }
 
-// bucket is the place at an address, which is asked nothing.
+// bucket returns the bucket at an address, without a request to it.
 func (r *remote) bucket(address string) (*backup.Bucket, error) {
 	o := r.s3
 	switch {

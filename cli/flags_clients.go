@@ -13,8 +13,8 @@ import (
 	"welcomed/server"
 )
 
-// clientFlags are about who connects and what they may take of the server at
-// the same time.
+// clientFlags are the flags about clients: who connects, and what they may take of the server
+// at the same time.
 func (c *config) clientFlags() []cli.Flag {
 	k := &c.clientCaps
 	return []cli.Flag{
@@ -30,8 +30,8 @@ func (c *config) clientFlags() []cli.Flag {
 	}
 }
 
-// bodyMemoryShare is how much more memory there has to be for bodies than for
-// the largest of them: a third is what one caller gets.
+// bodyMemoryShare is how many of the largest bodies the memory for bodies must have room for.
+// One caller gets a third of it.
 const bodyMemoryShare = 3
 
 // shortestToken is how many characters a token of a flag has at least.
@@ -57,9 +57,9 @@ func (c *config) checkClients() error {
 	return wrong.all()
 }
 
-// guardAdmin is for an admin listener that others than this machine reach. It
-// only reads, so without a token it is served with a warning, but for profiles:
-// what is in memory, secrets too, is in them.
+// guardAdmin checks an admin listener that other machines can reach. Without a token it is
+// served with a warning, because it only reads. But with --pprof it is refused: profiles
+// contain what is in memory, secrets too.
 func (c *config) guardAdmin(addr net.Addr, log *slog.Logger) error {
 	tcp, ok := addr.(*net.TCPAddr)
 	if !ok || tcp.IP.IsLoopback() || c.adminToken != "" {
@@ -74,8 +74,8 @@ func (c *config) guardAdmin(addr net.Addr, log *slog.Logger) error {
 	return nil
 }
 
-// warnOfClearTokens is for a listener without TLS that others than this machine
-// reach: whoever sees a bearer token has it. A proxy may end TLS, so it is served.
+// warnOfClearTokens warns of a listener without TLS that other machines can reach: whoever sees
+// a bearer token can use it. It is served all the same, because a proxy may end TLS.
 func (c *config) warnOfClearTokens(addr net.Addr, log *slog.Logger) {
 	tcp, ok := addr.(*net.TCPAddr)
 	if !ok || tcp.IP.IsLoopback() || c.auth == authNone || c.tlsCert != "" || len(c.trustedProxies) > 0 {
@@ -85,11 +85,11 @@ func (c *config) warnOfClearTokens(addr net.Addr, log *slog.Logger) {
 		"listen", addr.String())
 }
 
-// ownFiles is how many files a server needs besides connections of the API.
+// ownFiles is how many files a server needs beside connections of the API.
 const ownFiles = 100
 
-// fitFiles lowers the number of connections to what may be open: with too many
-// the admin listener could not be reached and the store not opened.
+// fitFiles lowers the number of connections to what this process may open. With too many, the
+// admin listener could not be reached, and the store not opened.
 func (c *config) fitFiles(open int, log *slog.Logger) {
 	fit := max(1, open-ownFiles)
 	if open == 0 || c.clientCaps.Connections <= fit {
@@ -100,7 +100,7 @@ func (c *config) fitFiles(open int, log *slog.Logger) {
 	c.clientCaps.Connections = fit
 }
 
-// originList is a list, to which each use of the flag adds.
+// originList is a list. Each use of the flag adds to it.
 func originList(p *[]server.Origin) cli.Value {
 	parse := func(s string) (list []server.Origin, err error) {
 		if s == "" {

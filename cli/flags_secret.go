@@ -10,13 +10,12 @@ import (
 	"github.com/urfave/cli/v3"
 )
 
-// A secret is the value of a flag that is shown nowhere. In the environment it
-// is WELCOMED_X, or WELCOMED_X_FILE names the file that it is in, as container
-// platforms hand out secrets.
+// A secret is the value of a flag that is never shown. In the environment it is WELCOMED_X, or
+// it is in the file that WELCOMED_X_FILE names, as container platforms provide secrets.
 type secret struct{ p *string }
 
-// secretFlag is a flag whose value is a secret. It is better in the environment
-// or in a file than on the command line, which every user of a machine can read.
+// secretFlag is a flag whose value is a secret. It is better in the environment or in a file
+// than on the command line, which every user of the machine can read.
 func secretFlag(name string, p *string, usage string) cli.Flag {
 	return valueFlag(name, secret{p}, usage+"; better by "+envName(name)+"_FILE, which names a file")
 }
@@ -64,8 +63,7 @@ func (s secret) fromEnvironment(env environment, flag string) (origin string, er
 	return "file " + file, nil
 }
 
-// readSecret returns what is in a file, without the line end that editors and
-// echo put behind it.
+// readSecret returns the content of a file, without the end of line that editors and echo add.
 func readSecret(file string) (string, error) {
 	info, err := os.Stat(file)
 	if err == nil && info.Size() > largestSecret {

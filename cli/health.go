@@ -31,7 +31,7 @@ func healthCommand(env environment) *cli.Command {
 	}
 }
 
-// ready asks the server whose admin listener is at address.
+// ready asks the server with its admin listener at address.
 func ready(ctx context.Context, address string) error {
 	url, err := readyURL(address)
 	if err != nil {
@@ -55,8 +55,8 @@ func ready(ctx context.Context, address string) error {
 	return nil
 }
 
-// readyURL turns an address to listen on into one to ask: the server that
-// listens everywhere can be asked on loopback.
+// readyURL returns the URL to ask for an address that a server listens on. A server that
+// listens on all addresses can be asked on loopback.
 func readyURL(address string) (string, error) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {

@@ -16,8 +16,8 @@ import (
 	"welcomed/progress"
 )
 
-// importLimits are those of serve's flags that say when what is imported is looked
-// at again.
+// importLimits are the flags of serve that decide when imported rows have to be looked at
+// again.
 var importLimits = []string{
 	"low-watermark", "shelf-age", "outcomes-kept",
 }
@@ -87,7 +87,7 @@ func (i *importing) run(ctx context.Context) error {
 	return i.report(r)
 }
 
-// open returns the archive and its size, 0 if nobody knows.
+// open returns the archive and its size; 0 if that is not known.
 func (i *importing) open() (io.ReadCloser, int64, error) {
 	if i.archive == "" || i.archive == "-" {
 		return io.NopCloser(i.env.stdin), 0, nil

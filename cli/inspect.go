@@ -82,8 +82,7 @@ func readInput(env environment, name string) ([]byte, error) {
 	return b, nil
 }
 
-// A report says what an MLS object is. Numbers that may not fit into a double
-// are strings.
+// A report says what an MLS object is. Numbers that may not fit into a double are strings.
 type report struct {
 	Kind        string        `json:"kind"`
 	Framing     string        `json:"framing"`
@@ -120,8 +119,8 @@ type checkReport struct {
 	Detail string `json:"detail,omitempty"`
 }
 
-// examine finds out what input is: the first of its readings that is an MLS
-// object. An object begins with a zero byte, so it is never text itself.
+// examine finds out what input is. It tries several readings, and takes the first that is an
+// MLS object. An object begins with a zero byte, so it is never text itself.
 func examine(input []byte, now time.Time) (*report, error) {
 	var err error
 	for _, reading := range readings(input) {
@@ -224,8 +223,8 @@ func reportCheck(c mls.Check) checkReport {
 	return r
 }
 
-// clockCheck says what a server with the default limits would say now. The
-// cipher suite is not its business.
+// clockCheck says what a server with the default limits would say about the lifetime now. It
+// does not check the cipher suite.
 func clockCheck(kp *mls.KeyPackage, now time.Time) checkReport {
 	limits := delivery.DefaultLimits()
 	limits.CipherSuites = []mls.CipherSuite{kp.CipherSuite}
@@ -233,8 +232,8 @@ func clockCheck(kp *mls.KeyPackage, now time.Time) checkReport {
 	return checkReport{Name: "lifetime is acceptable now", OK: ok, Code: string(code), Detail: detail}
 }
 
-// identity returns what the credential says for people. It is a stranger's
-// text, so what does not print is quoted or shown as bytes.
+// identity returns the identity of the credential for people. It is text of a stranger, so what
+// does not print is quoted or shown as bytes.
 func identity(c mls.Credential) string {
 	switch c.Type {
 	case mls.CredentialBasic:
@@ -253,7 +252,7 @@ func printable(b []byte) string {
 	return string(b)
 }
 
-// protocolTime returns the zero time for what no calendar holds.
+// protocolTime returns the zero time for a time that no calendar has.
 func protocolTime(seconds uint64) time.Time {
 	const year9999 = 253402300799
 	if seconds > year9999 {
@@ -317,7 +316,8 @@ func (kp *keyPackage) describe(line func(name, format string, args ...any)) {
 	line("last resort", "%s", map[bool]string{true: "yes", false: "no"}[kp.LastResort])
 }
 
-// shortened leaves the middle out of what no terminal shows well. --json has all.
+// shortened leaves out the middle of a text that is too long for a terminal. --json has all of
+// it.
 func shortened(text string) string {
 	const most, ends = 300, 64
 	if runes := []rune(text); len(runes) > most {

@@ -16,10 +16,9 @@ const (
 	stateDirectory = "/var/lib/welcomed"
 )
 
-// settings are those of a service that is installed on this machine. All commands
-// use them, so that they ask the server that runs here, about the file that it
-// has. What the environment or the command line say is stronger. The zero value
-// is that of a machine on which none is installed.
+// settings are those of a service that is installed on this machine. All commands use them, so
+// that they ask the server that runs here, about its database. The environment and the command
+// line override them. The zero value is that of a machine without an installed service.
 type settings struct {
 	file   string
 	values map[string]string
@@ -27,8 +26,8 @@ type settings struct {
 	above  func(string) (string, bool) // what is stronger; nil: nothing
 }
 
-// readSettings reads the file, which need not be there. Only root and the service
-// can read it, because it may hold secrets; for others there are no settings.
+// readSettings reads the file, if there is one. Only root and the service can read it, because
+// it may have secrets. For other users there are no settings.
 func readSettings(file string) (settings, error) {
 	if file == "" {
 		return settings{}, nil
@@ -49,9 +48,9 @@ func readSettings(file string) (settings, error) {
 	return settings{file: file, values: values}, nil
 }
 
-// parseSettings reads a file as systemd reads an EnvironmentFile. What systemd
-// would take in a way that is hard to see, as a quote inside a value or a line
-// that goes on in the next one, is refused.
+// parseSettings reads a file as systemd reads an EnvironmentFile. It refuses what systemd would
+// read in a surprising way, such as a quote inside a value, or a line that goes on in the next
+// one.
 func parseSettings(text string) (map[string]string, error) {
 	values := map[string]string{}
 	number := 0
@@ -82,8 +81,8 @@ func variableName(s string) bool {
 	})
 }
 
-// unquote takes the quotes off that are around a value. In single ones systemd
-// leaves everything as it is, outside of quotes and in double ones it does not.
+// unquote removes the quotes around a value. Between single quotes systemd changes nothing.
+// Between double quotes and without quotes it does.
 func unquote(s string) (string, bool) {
 	quote, special := "", `'"\`
 	if len(s) >= 2 && s[0] == s[len(s)-1] && (s[0] == '\'' || s[0] == '"') {
@@ -94,9 +93,9 @@ func unquote(s string) (string, bool) {
 	return s, !strings.ContainsAny(s, special)
 }
 
-// over returns lookup with the settings below it. An empty variable counts as
-// none, as everywhere. Variables that are not this program's are for systemd to
-// hand to the service.
+// over returns lookup, with the settings for variables that lookup does not have. An empty
+// variable counts as none, as everywhere. Variables that are not of this program are not read:
+// systemd passes them to the service.
 func (s *settings) over(lookup func(string) (string, bool)) func(string) (string, bool) {
 	if s.values == nil {
 		return lookup
@@ -114,8 +113,8 @@ func (s *settings) over(lookup func(string) (string, bool)) func(string) (string
 	}
 }
 
-// origin says where a variable has its value from: the environment, which needs no
-// more than its name, or this file.
+// origin says where a variable has its value from: the environment, which is said by its name
+// alone, or this file.
 func (s settings) origin(name string) string {
 	if s.above == nil {
 		return name
@@ -126,7 +125,7 @@ func (s settings) origin(name string) string {
 	return name + " in " + s.file
 }
 
-// names are those of the settings, as in an environment.
+// names returns the names of the settings, as in an environment.
 func (s settings) names() (names []string) {
 	for name := range s.values {
 		names = append(names, name)
@@ -134,7 +133,7 @@ func (s settings) names() (names []string) {
 	return names
 }
 
-// hint says what may help a command that found no server.
+// hint adds to an error of a command that has found no server what may help.
 func (s settings) hint(err error) error {
 	if s.closed && errors.Is(err, errNoServer) {
 		return fmt.Errorf("%w; the settings of the server that is installed here, %s, are closed to you: be root", err, s.file)

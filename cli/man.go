@@ -14,8 +14,8 @@ import (
 	"github.com/urfave/cli/v3"
 )
 
-// manCommand writes its page itself: package cli-docs leaves out what flags are
-// called in the environment, and goes by way of Markdown.
+// manCommand writes its page itself. Package cli-docs leaves out the variables of flags, and
+// uses Markdown on the way.
 func manCommand(env environment) *cli.Command {
 	return &cli.Command{
 		Name:        "man",
@@ -52,8 +52,8 @@ func writeManual(w io.Writer, program *cli.Command, date string) error {
 	return b.Flush()
 }
 
-// manualDate is the day of SOURCE_DATE_EPOCH, or that of the commit that this was
-// built from; empty if nobody knows.
+// manualDate returns the day of SOURCE_DATE_EPOCH, or that of the commit from which this was
+// built; empty if neither is known.
 func manualDate(env environment) string {
 	epoch, _ := env.lookup("SOURCE_DATE_EPOCH")
 	if seconds, err := strconv.ParseInt(epoch, 10, 64); err == nil {
@@ -105,7 +105,7 @@ var manualSections = []struct {
 	}},
 }
 
-// A manual is a page that is being written.
+// A manual is a page while it is written.
 type manual struct {
 	*bufio.Writer
 	described map[string]string // flag and usage → the command that has it
@@ -164,8 +164,8 @@ func (m manual) command(before string, command *cli.Command) {
 	m.flags(name, command.Flags)
 }
 
-// manyFlags is how many flags two commands have in common when the second does
-// not describe them again.
+// manyFlags is how many flags two commands must have in common so that the second does not
+// describe them again.
 const manyFlags = 20
 
 func (m manual) flags(command string, flags []cli.Flag) {
@@ -218,7 +218,7 @@ func capitalized(text string) string {
 	return strings.ToUpper(text[:1]) + text[1:]
 }
 
-// wrapped breaks lines where people like them broken in a source.
+// wrapped breaks lines at the usual width of a source.
 func wrapped(text string) string {
 	const most = 72
 	var b strings.Builder
@@ -239,7 +239,7 @@ func wrapped(text string) string {
 	return b.String()
 }
 
-// roff makes text of which no character means anything.
+// roff escapes the characters of a text that mean something in roff.
 func roff(text string) string {
 	text = strings.NewReplacer(`\`, `\e`, "-", `\-`, "→", `\(->`).Replace(text)
 	lines := strings.Split(text, "\n")

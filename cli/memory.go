@@ -13,13 +13,13 @@ import (
 	"welcomed/server"
 )
 
-// What the garbage collector is told: see collectLess.
+// Settings of the garbage collector: see collectLess.
 const (
 	garbagePercent = 200
 	memoryAim      = 128 << 20 // bytes
 )
 
-// What the server takes, in bytes.
+// How much memory parts of the server take, in bytes.
 const (
 	memoryAtRest        = 12 << 20 // the program, and a store that nobody uses
 	memoryPerLogged     = 4        // of changed rows, for each byte of the store's log
@@ -30,7 +30,7 @@ const (
 	memoryStep          = 4 << 20  // by which the aim of the collector moves
 )
 
-// workShare is how much memory is for work with bodies besides their own: half as
+// workShare is how much memory is for work with bodies, beside the bodies themselves: half as
 // much, see server.Caps.
 const workShare = 0.5
 
@@ -46,8 +46,8 @@ const (
 	fromEnv     = "GOMEMLIMIT"
 )
 
-// findMemory looks for what limits this process: the operator's word, the limit of
-// the cgroup that it is in, or the machine, which others need half of.
+// findMemory finds what limits the memory of this process: a setting of the operator, the limit
+// of its cgroup, or half of the memory of the machine, because others need the rest.
 func findMemory(env environment) memory {
 	if _, set := env.lookup("GOMEMLIMIT"); set {
 		if limit := debug.SetMemoryLimit(-1); limit < math.MaxInt64 {
@@ -61,8 +61,8 @@ func findMemory(env environment) memory {
 	return memory{machine, fromMachine}
 }
 
-// memoryForAll returns how much memory there is for this process and others: a
-// container may have less than the machine.
+// memoryForAll returns how much memory there is for this process and others. A container may
+// have less than the machine.
 func memoryForAll() int64 {
 	machine, limit := machineMemory(), cgroupMemory()
 	if limit > 0 && (limit < machine || machine == 0) {
@@ -71,8 +71,8 @@ func memoryForAll() int64 {
 	return machine
 }
 
-// cgroupMemory returns the least limit of the cgroup of this process and of those
-// above it, of version 1 or 2; 0 if there is none.
+// cgroupMemory returns the lowest limit of the cgroup of this process and of those above it, in
+// version 1 or 2; 0 if there is none.
 func cgroupMemory() int64 {
 	limit, err := memlimit.FromCgroup()
 	if err != nil || limit >= math.MaxInt64/2 {
@@ -81,8 +81,8 @@ func cgroupMemory() int64 {
 	return int64(limit)
 }
 
-// ours is so much memory without what the Go runtime does not know of, but for
-// sockets: page tables, and what is on its way to a file.
+// ours returns that much memory less what the Go runtime does not count, except sockets: page
+// tables, and data on its way to a file.
 func ours(bytes int64) int64 { return bytes - bytes/16 }
 
 func (m memory) String() string {
@@ -92,9 +92,9 @@ func (m memory) String() string {
 	return fmt.Sprintf("%d MiB (%s)", m.bytes>>20, m.from)
 }
 
-// fitMemory sets what was not set otherwise so that it fits into the memory: how
-// many bodies and answers are under way, how large an answer is, and how many
-// connections there are and claims wait. It does nothing where there is enough.
+// fitMemory fits into the memory what no setting says: the memory for bodies and answers, the
+// size of an answer, and the numbers of connections and of waiting claims. It does nothing if
+// there is enough memory.
 func (c *config) fitMemory(m memory, from origins) {
 	if m.bytes == 0 {
 		return
@@ -113,7 +113,7 @@ func (c *config) fitMemory(m memory, from origins) {
 	}
 }
 
-// logSize is how large the log of the store may be.
+// logSize returns how large the log of the store may be.
 func (m memory) logSize() int64 {
 	if m.bytes == 0 {
 		return mostLogged
@@ -121,7 +121,7 @@ func (m memory) logSize() int64 {
 	return min(mostLogged, m.bytes/128)
 }
 
-// connectionsIn is how many connections there may be besides all else.
+// connectionsIn returns how many connections there is room for, beside everything else.
 func (c *config) connectionsIn(m memory) int64 {
 	each := int64(memoryPerConnection + memoryPerSocket)
 	if c.tlsCert != "" {
@@ -131,11 +131,11 @@ func (c *config) connectionsIn(m memory) int64 {
 	return (ours(m.bytes) - memoryAtRest - memoryPerLogged*m.logSize() - bodies) / each
 }
 
-// fewestConnections are those that a server has room for, or it is not worth it.
+// fewestConnections is the least number of connections for which the server starts.
 const fewestConnections = 100
 
-// checkMemory refuses to start with so little memory that the kernel would soon end
-// the server.
+// checkMemory refuses to start with so little memory that the kernel would soon kill the
+// server.
 func (c *config) checkMemory() error {
 	if c.memory.bytes == 0 || c.connectionsIn(c.memory) >= fewestConnections {
 		return nil
@@ -148,11 +148,10 @@ func (c *config) checkMemory() error {
 		c.memory, roughSize(server.LargestBody(c.limits)), fewestConnections, least.bytes>>20+1)
 }
 
-// collectLess lets there be twice as much garbage as there is memory in use
-// before it is collected, and less when both come near memoryAim. The changed
-// rows of the store are in use for long, and looking at them again costs a tenth
-// of the processor time under load. Whoever sets GOGC or GOMEMLIMIT is obeyed.
-// It reports whether the aim is this server's to change.
+// collectLess allows twice as much garbage as memory in use before garbage is collected, and
+// less when both together come near memoryAim. The changed rows of the store are in use for
+// long, and looking at them again costs a tenth of the processor time under load. If GOGC or
+// GOMEMLIMIT is set, it changes nothing. It reports whether the server may change the aim.
 func collectLess(env environment, m memory) bool {
 	if _, set := env.lookup("GOGC"); !set {
 		debug.SetGCPercent(garbagePercent)
@@ -164,7 +163,7 @@ func collectLess(env environment, m memory) bool {
 	return true
 }
 
-// aim is memoryAim and what clients take, and never more than sockets leave.
+// aim returns memoryAim plus what clients take, but never more than sockets leave.
 func (m memory) aim(l server.Load) int64 {
 	aim := memoryAim + int64(l.Connections)*memoryPerConnection + int64((1+workShare)*float64(l.BodyMemory))
 	if m.bytes > 0 {
@@ -173,9 +172,8 @@ func (m memory) aim(l server.Load) int64 {
 	return aim
 }
 
-// followLoad raises the aim by what clients take, and lowers it again: what is in
-// use cannot be collected, so an aim below it would have the collector run all
-// the time.
+// followLoad raises and lowers the aim with what clients take. Memory in use cannot be
+// collected, so with an aim below it the collector would run all the time.
 func (m memory) followLoad(ctx context.Context, tick <-chan time.Time, load func() server.Load) {
 	now := m.aim(server.Load{})
 	for {
@@ -191,7 +189,7 @@ func (m memory) followLoad(ctx context.Context, tick <-chan time.Time, load func
 	}
 }
 
-// warnOfMemory is for an operator whose caps ask for more than there is.
+// warnOfMemory warns of caps that allow more memory than there is.
 func (c *config) warnOfMemory(log *slog.Logger) {
 	if c.memory.bytes == 0 {
 		return

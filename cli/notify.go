@@ -10,8 +10,8 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 )
 
-// tellManager tells the service manager that started this process, if it wants to
-// be told: systemd, of a unit with Type=notify.
+// tellManager tells the service manager how the server is, if this process has one that wants
+// to know: systemd, for a unit with Type=notify.
 func tellManager(log *slog.Logger, states ...string) {
 	if _, err := daemon.SdNotify(false, strings.Join(states, "\n")); err != nil {
 		log.Warn("the service manager cannot be told how the server is", "error", err)
@@ -23,8 +23,8 @@ func status(format string, args ...any) string {
 	return "STATUS=" + fmt.Sprintf(format, args...)
 }
 
-// beatEvery is how often the manager wants to hear that the server lives, a third
-// of the time after which it ends it; 0: not at all.
+// beatEvery returns how often the watchdog of the service manager has to hear from the server:
+// three times within the time after which it would end the server; 0 if there is no watchdog.
 func beatEvery(log *slog.Logger) time.Duration {
 	patience, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {
@@ -33,9 +33,9 @@ func beatEvery(log *slog.Logger) time.Duration {
 	return patience / 3
 }
 
-// beat tells each time that the store has answered when it was asked. An answer
-// that it is not ready is one: a clock that is wrong or a file that somebody has
-// removed is not mended by ending the process, a store that is stuck may be.
+// beat calls tell each time that the store has answered. An answer that the store is not ready
+// counts too. Ending the process would not help if the clock is wrong or the file was removed.
+// It may help if the store is stuck.
 func beat(ctx context.Context, tick <-chan time.Time, ready func(context.Context) error, tell func()) {
 	for {
 		select {

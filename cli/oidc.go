@@ -31,8 +31,8 @@ func (c *config) oidcFlags() []cli.Flag {
 	}
 }
 
-// checkOIDC says what --auth oidc lacks, and which flag has no effect without
-// it: whoever sets one expects tokens to be checked.
+// checkOIDC says which flag --auth oidc lacks, and which flag has no effect without it: whoever
+// sets one expects that tokens are checked.
 func (c *config) checkOIDC() error {
 	o := c.oidc
 	if c.auth != authOIDC {
@@ -71,8 +71,8 @@ func (c *config) checkNoOIDC() error {
 	return wrong.all()
 }
 
-// oidcAuthenticator returns what --auth oidc asks for, up to date until ctx is
-// done. clock tells the time; nil: the machine's.
+// oidcAuthenticator returns the authenticator of --auth oidc, which is up to date until ctx is
+// done. clock tells the time; nil is the clock of the machine.
 func (c *config) oidcAuthenticator(ctx context.Context, clock func() delivery.ClockReading, log *slog.Logger) (auth.Authenticator, error) {
 	opts := c.oidc
 	opts.Log, opts.Time = log, clock
@@ -83,7 +83,7 @@ func (c *config) oidcAuthenticator(ctx context.Context, clock func() delivery.Cl
 	return a, nil
 }
 
-// noEncoding is what auth.Plain is called on the command line.
+// noEncoding is the name of auth.Plain on the command line.
 const noEncoding = "none"
 
 func userEncoding(p *auth.UserEncoding) cli.Value {
@@ -98,7 +98,7 @@ func userEncoding(p *auth.UserEncoding) cli.Value {
 	}, func(e auth.UserEncoding) string { return cmp.Or(string(e), noEncoding) }}
 }
 
-// words is a list of different words that valid, if there is one, accepts.
+// words is a list of different words. valid, if it is not nil, has to accept each.
 func words(p *[]string, valid func(string) error) cli.Value {
 	return value[[]string]{p, func(s string) ([]string, error) { return parseWords(s, valid) },
 		func(list []string) string { return strings.Join(list, ",") }}

@@ -11,9 +11,8 @@ import (
 	"syscall"
 )
 
-// handOver gives what root has made of a database, and beside it under its name,
-// to whom its directory belongs: the service, which could not open a file of
-// root's. It is for commands that root runs.
+// handOver gives the files of a database that root has made to the owner of their directory:
+// the service, which could not open files of root. Commands that root runs call it.
 func handOver(db string) error {
 	if os.Geteuid() != 0 || db == "" {
 		return nil
@@ -45,8 +44,8 @@ func owner(path string) (uid, gid int, err error) {
 	return int(stat.Uid), int(stat.Gid), nil
 }
 
-// giveFile gives a file of root's away if it is nowhere else. Whoever owns the
-// directory may put links there to what is not theirs.
+// giveFile gives a file of root away, if it has no other name. The owner of the directory could
+// have put a link there to a file of somebody else.
 func giveFile(path string, uid, gid int) error {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if err != nil {

@@ -7,14 +7,14 @@ import (
 	"github.com/urfave/cli/v3"
 )
 
-// A part is one value of a setting that has several, like pair=100+20/h.
+// A part is one value of a setting that has several, such as pair=100+20/h.
 type part struct {
 	name  string
 	value cli.Value
 }
 
-// parts is a setting whose value is a list like pair=100+20/h,caller=0. A part
-// that is not in the list stays as it is. What is the word for one of them.
+// parts is a setting whose value is a list, such as pair=100+20/h,caller=0. A part that is not
+// in the list does not change. What is the word for one part.
 type parts struct {
 	what string
 	list []part
@@ -57,7 +57,7 @@ func (p parts) names() (names []string) {
 	return names
 }
 
-// String is all parts, also those that nobody has set.
+// String returns all parts, also those that were not set.
 func (p parts) String() string {
 	texts := make([]string, len(p.list))
 	for i, one := range p.list {

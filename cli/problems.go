@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// problems are all that is wrong with something, each a sentence.
+// problems has everything that is wrong with something, each as a sentence.
 type problems []error
 
 // when notes a problem if there is one.
@@ -15,7 +15,7 @@ func (p *problems) when(wrong bool, format string, args ...any) {
 	}
 }
 
-// note notes an error, if it is one, or each of the problems that it is.
+// note adds an error, if it is not nil, or each of the problems that it joins.
 func (p *problems) note(err error) {
 	if several, ok := err.(problems); ok {
 		*p = append(*p, several...)

@@ -18,9 +18,8 @@ const (
 	lineEvery = 3 * time.Second
 )
 
-// showProgress shows on w what is going on until hide is called: a bar with the
-// rate and the time left on a terminal, else a line now and then. hide may be
-// called again.
+// showProgress shows the progress on w until hide is called: on a terminal a bar with the rate
+// and the time left, and else a line now and then. hide may be called more than once.
 func showProgress(p *progress.Progress, w io.Writer) (hide func()) {
 	every, show, clear := lineEvery, lines(w), func() {}
 	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {

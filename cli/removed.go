@@ -7,9 +7,8 @@ import (
 	"github.com/urfave/cli/v3"
 )
 
-// removedFlags are flags of serve that are no more, and what their operators do
-// instead. Whoever gives one is told, and nothing is started: a setting that has
-// silently lost its effect is worse.
+// removedFlags has flags that serve no longer has, and what to do instead. If one is given,
+// serve says so and does not start: a setting that has silently lost its effect would be worse.
 var removedFlags = []struct{ name, instead string }{
 	{"header-read", "a request's header always has 10 s to come: leave it out"},
 	{"body-read", "a request's body always has 30 s to come: leave it out"},
@@ -62,12 +61,11 @@ var removedFlags = []struct{ name, instead string }{
 	{"backup-s3-path-style", "how the bucket is named follows from --backup-s3-endpoint: leave it out"},
 }
 
-// undefined is what the library says before the name of a flag that a command
-// does not have.
+// undefined is the text of the library in front of the name of a flag that a command does not
+// have.
 const undefined = "flag provided but not defined: -"
 
-// removedFlag returns what to do instead of the flag that err says is not
-// defined, if there was one.
+// removedFlag returns what to do instead, if err is about a flag that was removed.
 func removedFlag(err error) error {
 	name, found := strings.CutPrefix(err.Error(), undefined)
 	if !found {
@@ -81,8 +79,8 @@ func removedFlag(err error) error {
 	return nil
 }
 
-// removedVariables is an error of all variables of removed flags that are set, if
-// cmd has the flags of serve.
+// removedVariables returns an error about all variables of removed flags that are set, if cmd
+// has the flags of serve.
 func removedVariables(env environment, cmd *cli.Command) error {
 	var wrong problems
 	if cmd.Name != "serve" && cmd.Name != "config" {

@@ -51,7 +51,7 @@ func restoreCommand(env environment) *cli.Command {
 	}
 }
 
-// A restore is what the flags and the argument of restore say.
+// A restore has the flags and the argument of restore.
 type restore struct {
 	env        environment
 	backup, db string
@@ -113,8 +113,8 @@ func (r *restore) markOnly(ctx context.Context, identities backup.Identities) er
 	return err
 }
 
-// restore returns what the database is called now that was there, if one was, and says
-// what stays revoked.
+// restore restores a backup. It returns the new name of the database that was there, if there
+// was one, and says what stays revoked.
 func (r *restore) restore(ctx context.Context, source io.Reader, identities backup.Identities) (aside string, say func(), err error) {
 	db, err := behindLink(r.db)
 	if err != nil {
@@ -150,7 +150,7 @@ func (r *restore) restore(ctx context.Context, source io.Reader, identities back
 	return aside, say, err
 }
 
-// A damaged reader says of what cannot be read that the backup is at fault.
+// A damaged reader blames the backup for errors of reading.
 type damaged struct{ io.Reader }
 
 func (d damaged) Read(b []byte) (int, error) {
@@ -164,7 +164,7 @@ func (d damaged) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// open returns what is in the backup, and which one it is.
+// open returns the content of the backup, and its name.
 func (r *restore) open(ctx context.Context) (io.ReadCloser, string, error) {
 	place, name, err := r.place()
 	if err != nil {
@@ -186,7 +186,7 @@ func (r *restore) open(ctx context.Context) (io.ReadCloser, string, error) {
 	return source, from, err
 }
 
-// place is where the backup has to be looked for; nil if it is a file.
+// place returns the place in which the backup has to be looked for; nil if it is a file.
 func (r *restore) place() (backup.RevokedPlace, string, error) {
 	if backup.IsBucket(r.backup) {
 		address, name := path.Split(r.backup)
@@ -200,8 +200,7 @@ func (r *restore) place() (backup.RevokedPlace, string, error) {
 	return nil, "", nil
 }
 
-// behindLink is the file that path leads to: what it points to is replaced, and
-// not the link.
+// behindLink returns the file to which path leads. That file is replaced, and not the link.
 func behindLink(path string) (string, error) {
 	info, err := os.Lstat(path)
 	if err != nil || info.Mode().Type() != fs.ModeSymlink {
@@ -214,10 +213,10 @@ func behindLink(path string) (string, error) {
 	return file, nil
 }
 
-// asideAt is behind the name of what is put aside.
+// asideAt ends the name of a file that is kept when another takes its place.
 func asideAt(now time.Time) string { return ".before-" + now.UTC().Format("20060102T150405Z") }
 
-// unusedIfThere returns an error if somebody has the database at path open.
+// unusedIfThere returns an error if a process has the database at path open.
 func unusedIfThere(path string) error {
 	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -225,9 +224,9 @@ func unusedIfThere(path string) error {
 	return bolt.Unused(path)
 }
 
-// putAside gives the database that is at path, which nobody may have open, a
-// second name and returns it; empty if there is none. The first one is for what
-// takes its place, so that there is a database at every moment.
+// putAside gives the database at path, which no process may have open, a second name, and
+// returns it; empty if there is no database. The first name stays until another file takes it,
+// so that there is a database at every moment.
 func putAside(path string, now time.Time) (string, error) {
 	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
 		return "", nil

@@ -16,7 +16,7 @@ import (
 	"welcomed/safefile"
 )
 
-// sayRevoked says what came of the file beside a database that was opened.
+// sayRevoked says what opening a database has carried out of its file of revocations.
 func sayRevoked(r bolt.RevokedReport, say func(text string, about ...any)) {
 	if r.Lost {
 		say(revokedLostText)
@@ -29,7 +29,7 @@ func sayRevoked(r bolt.RevokedReport, say func(text string, about ...any)) {
 	}
 }
 
-// copyRevoked is what is put beside backups.
+// copyRevoked returns the file of revocations as it is kept beside backups.
 func copyRevoked(read func() (*bolt.Revoked, error), now time.Time) (name string, text []byte, err error) {
 	v, err := read()
 	if err != nil {
@@ -38,7 +38,7 @@ func copyRevoked(read func() (*bolt.Revoked, error), now time.Time) (name string
 	return backup.RevokedName(v.Database, v.Branch), v.Copy(now), nil
 }
 
-// A gathered is what is known of what was revoked in the database that a backup is of.
+// A gathered has what is known of revocations in the database of a backup.
 type gathered struct {
 	*bolt.Revoked           // nil: nothing
 	partly        bool      // what was revoked last may be missing
@@ -46,9 +46,9 @@ type gathered struct {
 	notRead       error     // of places that could not be looked at
 }
 
-// gatherRevoked reads what is beside db and what is in the places. What is beside a
-// database that is only marked is as old as that; else all was written there until the
-// database was lost, unless a place knows more.
+// gatherRevoked reads the files of revocations beside db and in the places. The file beside a
+// database that is only marked is as old as that database. Otherwise the file beside it has
+// everything until the database was lost, unless a place has more.
 func gatherRevoked(ctx context.Context, db, id string, marked bool, places []backup.RevokedPlace, with backup.Identities) (g gathered, err error) {
 	if g.Revoked, err = bolt.ReadRevokedOf(db); err != nil {
 		return g, err
@@ -80,10 +80,10 @@ func gatherRevoked(ctx context.Context, db, id string, marked bool, places []bac
 	return g, nil
 }
 
-// placesTime is how long is waited for places that are only looked at.
+// placesTime is how long to wait for places from which only revocations are read.
 const placesTime = 30 * time.Second
 
-// revokedPlaces are where the backup is, if that is known, and where the settings of the
+// revokedPlaces returns where the backup is, if that is known, and where the settings of the
 // service put backups.
 func (r *restore) revokedPlaces() ([]backup.RevokedPlace, error) {
 	var places []backup.RevokedPlace
@@ -112,8 +112,8 @@ func (r *restore) revokedPlaces() ([]backup.RevokedPlace, error) {
 	return places, nil
 }
 
-// keepRevoked puts what was revoked beside the database db, of which part is an older
-// state, and returns what is to be said of it.
+// keepRevoked puts the revocations beside the database db, of which part is an older state. It
+// returns what to say about them.
 func (r *restore) keepRevoked(ctx context.Context, part, db string, identities backup.Identities) (say func(), err error) {
 	limits := delivery.DefaultLimits()
 	found, err := bolt.Preview(part, limits, nil)
@@ -144,7 +144,7 @@ func (r *restore) keepRevoked(ctx context.Context, part, db string, identities b
 	return func() { g.say(r.env, found) }, nil
 }
 
-// putRevokedAside gives another name to what is beside db if it is of another database.
+// putRevokedAside renames the file of revocations beside db if it belongs to another database.
 func (r *restore) putRevokedAside(db, id string) error {
 	beside, err := bolt.ReadRevokedOf(db)
 	path := bolt.RevokedPath(db)
@@ -160,7 +160,7 @@ func (r *restore) putRevokedAside(db, id string) error {
 	return safefile.Rename(path, path+asideAt(time.Now()))
 }
 
-// say tells what stays revoked, and from when on that is not known.
+// say says what stays revoked, and from when on nothing is known.
 func (g gathered) say(env environment, found bolt.RevokedPreview) {
 	if g.notRead != nil {
 		fmt.Fprintf(env.stderr, "what was revoked could not be read everywhere: %s\n", strings.ReplaceAll(g.notRead.Error(), "\n", "; "))

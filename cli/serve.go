@@ -71,7 +71,7 @@ func serveCommand(env environment) *cli.Command {
 	}
 }
 
-// serve calls stopping at the latest when the server has ended by itself.
+// serve runs the server, and calls stopping when it has ended.
 func serve(ctx context.Context, c *config, log *slog.Logger, stopping func()) error {
 	i, err := assemble(ctx, c, log)
 	if err != nil {
@@ -87,7 +87,7 @@ func serve(ctx context.Context, c *config, log *slog.Logger, stopping func()) er
 	return err
 }
 
-// urlOf is where a listener is reached from this machine.
+// urlOf returns the URL at which this machine reaches a listener.
 func urlOf(listener net.Addr, tls bool) string {
 	host, port, _ := net.SplitHostPort(listener.String())
 	if ip := net.ParseIP(host); ip.IsUnspecified() {
@@ -137,8 +137,8 @@ func (c *config) warnRestored(log *slog.Logger, more ...any) {
 	}
 }
 
-// assemble opens what an instance needs. On an error nothing stays open. What is
-// kept up to date is so until ctx is done.
+// assemble opens what an instance needs. After an error nothing stays open. Keys and
+// certificates are kept up to date until ctx is done.
 func assemble(ctx context.Context, c *config, log *slog.Logger) (_ *instance, err error) {
 	if err := c.check(); err != nil {
 		return nil, err
@@ -203,7 +203,7 @@ func assemble(ctx context.Context, c *config, log *slog.Logger) (_ *instance, er
 	return i, nil
 }
 
-// openStore opens the database, and says what was special about it.
+// openStore opens the database, and logs what was unusual about it.
 func (i *instance) openStore(c *config, m *metrics.Metrics, log *slog.Logger) (*bolt.Store, error) {
 	file, err := openFile(c, m, log)
 	if err != nil {
@@ -255,7 +255,7 @@ func (i *instance) serverOptions(c *config, m *metrics.Metrics, log *slog.Logger
 	return o
 }
 
-// countProblems returns what counts the problems that the server answers with.
+// countProblems returns a function that counts the problems with which the server answers.
 func countProblems(m *metrics.Metrics) func(server.ProblemKind) {
 	var kinds []metrics.ProblemKind
 	for _, k := range server.ProblemKinds() {
@@ -300,12 +300,11 @@ func (c *config) serverOptions(log *slog.Logger) server.Options {
 	}
 }
 
-// spareThread lets Go run on one thread more than there are processors, and
-// returns their number, which is how many signature checks are made at a time.
-// A check does not give way for up to six milliseconds, and while every thread
-// is busy Go looks at the network only every ten. With one thread to spare the
-// operating system shares the processors, and nobody waits for a check.
-// Whoever sets GOMAXPROCS is obeyed.
+// spareThread lets Go run on one thread more than there are processors. It returns the number
+// of processors, which is how many signature checks run at a time. A check does not give way
+// for up to six milliseconds, and while all threads are busy Go looks at the network only every
+// ten. With one more thread the operating system shares the processors, and nobody waits for a
+// check. If GOMAXPROCS is set, it changes nothing.
 func spareThread(env environment) (processors int) {
 	processors = runtime.GOMAXPROCS(0)
 	if _, set := env.lookup("GOMAXPROCS"); !set {
@@ -314,15 +313,14 @@ func spareThread(env environment) (processors int) {
 	return processors
 }
 
-// sampleWaiting fills the block and mutex profiles, which are empty otherwise:
-// one sample for each millisecond that goroutines were blocked, and one for each
-// hundred times that a lock was waited for.
+// sampleWaiting fills the block and mutex profiles, which are empty otherwise: one sample for
+// each millisecond that goroutines were blocked, and one for each hundred waits for a lock.
 func sampleWaiting() {
 	runtime.SetBlockProfileRate(int(time.Millisecond))
 	runtime.SetMutexProfileFraction(100)
 }
 
-// apiAddress is where the API is served, if it may be there.
+// apiAddress returns the address of the API, if the API may be served there.
 func (c *config) apiAddress() (*net.TCPAddr, error) {
 	addr, err := net.ResolveTCPAddr("tcp", c.listen)
 	if err != nil {
@@ -349,7 +347,7 @@ func (i *instance) listen(c *config) (err error) {
 	return nil
 }
 
-// taken is reason, and says what to do about a port that another process has.
+// taken is reason, and says what to do if another process uses the port.
 func taken(err error) error {
 	if err = reason(err); errors.Is(err, syscall.EADDRINUSE) {
 		return fmt.Errorf("%w: does another server run here? This flag chooses another port", err)
@@ -357,7 +355,7 @@ func taken(err error) error {
 	return err
 }
 
-// reason leaves out of a network error what the sentence around it says.
+// reason removes from a network error what the sentence around it says.
 func reason(err error) error {
 	if op, ok := errors.AsType[*net.OpError](err); ok {
 		return op.Err
@@ -373,8 +371,8 @@ func (i *instance) closeListeners() {
 	}
 }
 
-// reload reads certificates and keys again whenever a hangup comes, until ctx is
-// done. They are followed without it, too, but some seconds later.
+// reload reads certificates and keys again after each SIGHUP, until ctx is done. Without SIGHUP
+// they are read again some seconds later.
 func (i *instance) reload(ctx context.Context) {
 	for {
 		select {
@@ -412,7 +410,7 @@ func openFile(c *config, m *metrics.Metrics, log *slog.Logger) (*bolt.Store, err
 	return file, err
 }
 
-// noneText is what --db-must-exist says where there is no database.
+// noneText is the error of --db-must-exist if there is no database.
 func noneText(err error) error {
 	return fmt.Errorf("%w, and with --db-must-exist none is made: is --db right, and its disk mounted? Restore a backup, or start once with --db-must-exist=false for a new one", err)
 }
@@ -424,9 +422,8 @@ func absolute(path string) string {
 	return path
 }
 
-// run serves until ctx is done or the store has failed, and takes everything
-// apart: no new requests, running ones finish, the sweeper stops, the store
-// closes.
+// run serves until ctx is done or the store has failed. Then it ends everything in order: no
+// new requests, running ones finish, the sweeper stops, the store closes.
 func (i *instance) run(ctx context.Context) error {
 	sweeping, stopSweeping := context.WithCancel(context.WithoutCancel(ctx))
 	var sweeper sync.WaitGroup

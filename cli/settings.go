@@ -13,7 +13,7 @@ import (
 	"welcomed/server"
 )
 
-// hidden is what is shown of a secret.
+// hidden is shown in place of a secret.
 const hidden = "********"
 
 type originsKey struct{}
@@ -27,8 +27,8 @@ func originsOf(ctx context.Context) origins {
 	return from
 }
 
-// settingsOf are the flags of a command with their values, whose origins are in
-// ctx. Of hidden flags only those that are set are shown.
+// settingsOf returns the flags of a command with their values. ctx has where the values come
+// from. Hidden flags are only shown if they are set.
 func settingsOf(ctx context.Context, flags []cli.Flag) []server.Setting {
 	from := originsOf(ctx)
 	var list []server.Setting
@@ -41,8 +41,7 @@ func settingsOf(ctx context.Context, flags []cli.Flag) []server.Setting {
 	return list
 }
 
-// shown writes the value of a flag as the flag could be given it, but for
-// secrets.
+// shown returns the value of a flag, in the form in which the flag takes it, but hides secrets.
 func shown(flag cli.Flag) string {
 	s, ok := secretOf(flag)
 	switch generic, isGeneric := flag.(*cli.GenericFlag); {
@@ -56,7 +55,7 @@ func shown(flag cli.Flag) string {
 	return withoutPassword(fmt.Sprint(flag.Get()))
 }
 
-// withoutPassword leaves out the one that a URL has.
+// withoutPassword removes the password from a URL.
 func withoutPassword(text string) string {
 	if u, err := url.Parse(text); err == nil && u.User != nil {
 		return u.Redacted()

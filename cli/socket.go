@@ -32,14 +32,13 @@ const (
 	socketPathMost = len(syscall.RawSockaddrUnix{}.Path) - 1
 )
 
-// A socketPath is where the admin socket is. Its zero value is beside the
-// database.
+// A socketPath says where the admin socket is. The zero value means beside the database.
 type socketPath struct {
 	path  string
 	given bool
 }
 
-// of returns the path for the database db; empty if there is to be none.
+// of returns the path for the database db; empty if there is no socket.
 func (s socketPath) of(db string) string {
 	if !s.given {
 		return filepath.Join(filepath.Dir(db), socketName)
@@ -75,10 +74,9 @@ func (c *config) socketFlags() []cli.Flag {
 	}
 }
 
-// listenOnSocket makes the admin socket, for this user only; none if path is
-// empty. Who calls it has the database open, so what is at a path beside it is
-// left from a server that was killed; what somebody answers at is not taken away
-// all the same.
+// listenOnSocket makes the admin socket, which only this user can open; none if path is empty.
+// The caller has the database open, so a socket beside it was left by a server that was killed.
+// But if somebody answers there, the socket stays.
 func listenOnSocket(path string) (net.Listener, error) {
 	if path == "" {
 		return nil, nil
@@ -114,8 +112,8 @@ func removeStaleSocket(path string) error {
 // errAnswers: there is a server at an admin socket.
 var errAnswers = errors.New("another server answers there")
 
-// staleSocket reports whether there is a socket at which nobody answers. The
-// error is of what must stay.
+// staleSocket reports whether there is a socket at which nobody answers. It returns an error
+// for anything that must stay.
 func staleSocket(path string) (bool, error) {
 	info, err := os.Lstat(path)
 	switch {
@@ -134,16 +132,16 @@ func staleSocket(path string) (bool, error) {
 	return true, nil
 }
 
-// An operator asks a running server over its admin socket.
+// An operator sends requests to a running server over its admin socket.
 type operator struct {
 	path string
 	db   string // what the database that is meant is known by; empty: that of whichever server answers
 	http http.Client
 }
 
-// newOperator returns one who asks about the database db at its socket, of which
-// there may be none. A server that has another database refuses. One whose socket
-// was named is asked about its own, unless --db is named too.
+// newOperator returns an operator for the database db. Its socket may not exist. A server with
+// another database refuses. If --admin-socket was given without --db, the server is asked about
+// its own database.
 func newOperator(env environment, socket socketPath, db string) *operator {
 	path, names := socket.of(db), ""
 	if !socket.given || db != defaultDB(env) {
@@ -155,8 +153,8 @@ func newOperator(env environment, socket socketPath, db string) *operator {
 	return &operator{path, names, http.Client{Transport: &http.Transport{DialContext: dial, DisableCompression: true}}}
 }
 
-// databaseNames are what the database at path is known by: the file, if there is one,
-// and where it is.
+// databaseNames returns the names of the database at path: of the file, if there is one, and of
+// its place.
 func databaseNames(path string) url.Values {
 	names := url.Values{"path": {absolute(path)}}
 	if info, err := os.Stat(path); err == nil {
@@ -168,8 +166,8 @@ func databaseNames(path string) url.Values {
 // errNoServer: nobody answers at the admin socket.
 var errNoServer = errors.New("no server is running")
 
-// do sends body as JSON, if it is not nil, and returns the answer if it is a good
-// one. Its body is to be closed.
+// do sends body as JSON, if it is not nil. It returns the answer if the status is a success.
+// The caller closes its body.
 func (o *operator) do(ctx context.Context, method, path string, body any) (*http.Response, error) {
 	var content io.Reader
 	header := make(http.Header)
@@ -192,7 +190,7 @@ func (o *operator) do(ctx context.Context, method, path string, body any) (*http
 	return resp, nil
 }
 
-// send returns whatever the answer is.
+// send returns the answer, whatever its status is.
 func (o *operator) send(ctx context.Context, method, path string, content io.Reader, header http.Header) (*http.Response, error) {
 	if o.path == "" {
 		return nil, fmt.Errorf("%w that can be asked: --admin-socket is %s", errNoServer, socketOff)
@@ -241,7 +239,7 @@ func (o *operator) unreachable(err error) error {
 	return fmt.Errorf("ask the server on %s: %w", o.path, err)
 }
 
-// refusal is what the server says against it.
+// refusal returns the reason that the server gives.
 func refusal(resp *http.Response) error {
 	var problem struct{ Code, Detail string }
 	text, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))

@@ -9,7 +9,7 @@ import (
 	"welcomed/delivery"
 )
 
-// A sweeper has a store end what has had its time.
+// A sweeper makes a store end what has had its time.
 type sweeper struct {
 	store     delivery.Store
 	every     time.Duration
@@ -18,8 +18,8 @@ type sweeper struct {
 	swept     time.Time // the time that had come then
 }
 
-// run sweeps at once, because the server may have been off for long, and then
-// regularly until ctx is done.
+// run sweeps at once, because the server may have been off for long, and then regularly until
+// ctx is done.
 func (s *sweeper) run(ctx context.Context) {
 	ticker := time.NewTicker(s.every)
 	defer ticker.Stop()
@@ -51,8 +51,7 @@ func (s *sweeper) sweep(ctx context.Context) {
 	}
 }
 
-// judgeClock says once that the clock is not trusted, and once that it is
-// again.
+// judgeClock logs once that the clock is not trusted, and once that it is trusted again.
 func (s *sweeper) judgeClock(err error) {
 	untrusted := errors.Is(err, delivery.ErrClock)
 	switch {
@@ -64,11 +63,12 @@ func (s *sweeper) judgeClock(err error) {
 	s.untrusted = untrusted
 }
 
-// tookBack is more than a clock that is corrected a little goes back.
+// tookBack is by how much a clock has to go back to count as wrong before. A small correction
+// is less.
 const tookBack = time.Hour
 
-// judgeTime says that a time which was believed has turned out to be wrong: what
-// sweeps have ended by it cannot be taken back.
+// judgeTime logs that a time which was believed was wrong. What sweeps have ended because of it
+// stays ended.
 func (s *sweeper) judgeTime(now time.Time) {
 	if ahead := s.swept.Sub(now); ahead > tookBack {
 		s.log.Warn("the clock was ahead and was believed; what has ended by it stays ended: Welcomes that expired are to be posted again, and devices publish anew",

@@ -6,8 +6,8 @@ import (
 	"github.com/urfave/cli/v3"
 )
 
-// times are constants of the server that nobody turns, with one exception: tests
-// of the built program have to see them pass. Zero is the server's own.
+// times are constants of the server, except that tests of the built program shorten them. Zero
+// is the default of the server.
 type times struct {
 	header, body, idle time.Duration // see server.Options
 	sweep              time.Duration
@@ -33,7 +33,7 @@ func (c *config) testFlags() []cli.Flag {
 	}}, "for tests: shorten `TIMES` that are constant otherwise"))}
 }
 
-// hide keeps a flag out of the help, the manual and the completion.
+// hide keeps a flag out of the help, the manual page and the completion.
 func hide(flag cli.Flag) cli.Flag {
 	flag.(*cli.GenericFlag).Hidden = true
 	return flag

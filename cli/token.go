@@ -19,7 +19,7 @@ import (
 	"welcomed/delivery"
 )
 
-// tokenOptions are the flags of the commands about tokens.
+// tokenOptions has the flags of the commands about tokens.
 type tokenOptions struct {
 	env      environment
 	db       string
@@ -40,7 +40,7 @@ func tokenCommand(env environment) *cli.Command {
 	}
 }
 
-// flags are those that every command about tokens has, and more.
+// flags returns the flags of every command about tokens, and more.
 func (o *tokenOptions) flags(env environment, more ...cli.Flag) []cli.Flag {
 	o.env, o.db = env, defaultDB(env)
 	return append(more,
@@ -154,8 +154,8 @@ func tokenRevokeCommand(env environment) *cli.Command {
 	}
 }
 
-// tokenID returns the id of a whole token, whose secret is not to be repeated in
-// an error, or the id that was given.
+// tokenID returns the id of a complete token, so that no error repeats its secret, or the id
+// that was given.
 func tokenID(text string) string {
 	if rest, whole := strings.CutPrefix(text, "welcomed_"); whole {
 		text, _, _ = strings.Cut(rest, "_")
@@ -187,13 +187,13 @@ type tokenKeeper interface {
 	revoke(ctx context.Context, id string) error
 }
 
-// A tokenFile has the tokens of a server that does not run. It is to be closed.
+// A tokenFile has the tokens in the file of a server that does not run. The caller closes it.
 type tokenFile interface {
 	tokenKeeper
 	Close() error
 }
 
-// reading opens the file to look at it, which changes nothing.
+// reading opens the file to read it, which changes nothing.
 func (o *tokenOptions) reading() (tokenFile, error) {
 	file, err := bolt.OpenHistory(o.db, bolt.Options{Limits: delivery.DefaultLimits()})
 	return readTokens{file}, err
@@ -205,7 +205,7 @@ func (o *tokenOptions) writing() (tokenFile, error) {
 	return fileTokens{store}, err
 }
 
-// with asks the server that runs. If none does, the file is opened.
+// with asks the running server. If none runs, it opens the file.
 func (o *tokenOptions) with(ctx context.Context, open func() (tokenFile, error), do func(tokenKeeper) error) error {
 	err := do(serverTokens{newOperator(o.env, o.socket, o.db)})
 	if !errors.Is(err, errNoServer) {
@@ -221,7 +221,7 @@ func (o *tokenOptions) with(ctx context.Context, open func() (tokenFile, error),
 	return errors.Join(do(file), file.Close())
 }
 
-// serverTokens are the tokens of a server that runs.
+// serverTokens has the tokens of a running server.
 type serverTokens struct{ *operator }
 
 func (k serverTokens) add(ctx context.Context, wanted tokenLine) (made tokenLine, err error) {
@@ -242,7 +242,7 @@ func (k serverTokens) revoke(ctx context.Context, id string) error {
 	return k.ask(ctx, http.MethodDelete, "/tokens/"+url.PathEscape(id), nil, nil)
 }
 
-// fileTokens are those in the file of a server that does not run.
+// fileTokens has the tokens in the file of a server that does not run.
 type fileTokens struct{ delivery.Store }
 
 func (k fileTokens) add(ctx context.Context, wanted tokenLine) (tokenLine, error) {
@@ -261,7 +261,7 @@ func (k fileTokens) list(ctx context.Context, of delivery.TokenOwner) ([]tokenLi
 	return listTokens(ctx, k, of)
 }
 
-// listTokens returns what a store has.
+// listTokens returns the tokens of a store.
 func listTokens(ctx context.Context, from interface {
 	Tokens(context.Context, delivery.TokenOwner) ([]delivery.Token, error)
 }, of delivery.TokenOwner) ([]tokenLine, error) {
@@ -277,7 +277,7 @@ func (k fileTokens) revoke(ctx context.Context, id string) error {
 	return k.RevokeToken(ctx, delivery.TokenOwner{}, id)
 }
 
-// readTokens are those of a file that is only read.
+// readTokens has the tokens of a file that is only read.
 type readTokens struct{ *bolt.History }
 
 func (k readTokens) list(ctx context.Context, of delivery.TokenOwner) ([]tokenLine, error) {

@@ -37,7 +37,7 @@ func sayVersion(env environment) error {
 	return err
 }
 
-// helpCommand is for those who write help where others write --help.
+// helpCommand is for people who type help instead of --help.
 func helpCommand(env environment) *cli.Command {
 	return &cli.Command{
 		Name:         "help",
