@@ -33,6 +33,7 @@ type Limits struct {
 	MatchReserved         bool  // Welcomes match only what their posters have reserved
 	LowWatermark          int   // a stock below it is low
 	TokensPerOwner        int   // of one user, device or service
+	HintsPerChannel       int   // that wait to be sent
 
 	ShelfAge           time.Duration // off the shelf after it, whatever not_after says
 	RetiredFor         time.Duration // matchable after it left the shelf or was reserved, at most until not_after
@@ -99,7 +100,8 @@ func DefaultLimits() Limits {
 		PendingBytesPerPoster: 16 << 20, // see FollowWelcome
 		OpenPerDevice:         5000,     // see FollowMailbox
 		LowWatermark:          10,
-		TokensPerOwner:        100, // an owner that needs more forgets to revoke
+		TokensPerOwner:        100,     // an owner that needs more forgets to revoke
+		HintsPerChannel:       100_000, // some 20 MB, while a back end is down for days
 
 		ShelfAge:           90 * day,
 		RetiredFor:         30 * day, // as long as a Welcome waits

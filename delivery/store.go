@@ -244,6 +244,9 @@ type Store interface {
 	// Histories are for who runs the server.
 	Histories
 
+	// Hints wait for who sends them.
+	Hints
+
 	// Ready returns nil if the store can serve, ErrClock if the clock is
 	// behind, or what else is wrong. It asks the disk or the database.
 	Ready(ctx context.Context) error
@@ -640,6 +643,7 @@ type SweepResult struct {
 	ForgottenKeyPackage int // tombstones
 	ForgottenDevices    int // removed, as they did not come back
 	ForgottenEvents     int
+	AbandonedHints      int // nobody has taken them
 }
 
 // Add adds what another sweep has done.
@@ -653,6 +657,7 @@ func (r *SweepResult) Add(o SweepResult) {
 	r.ForgottenKeyPackage += o.ForgottenKeyPackage
 	r.ForgottenDevices += o.ForgottenDevices
 	r.ForgottenEvents += o.ForgottenEvents
+	r.AbandonedHints += o.AbandonedHints
 }
 
 // Stats are what the database holds, whichever process is asked. Counts are of rows as written: what has had
@@ -683,6 +688,8 @@ type Stats struct {
 	// Shelves is what could be handed out, by suite; suites that have nothing on
 	// a shelf are left out.
 	Shelves map[mls.CipherSuite]Shelf
+	// Hints is how many hints wait or are being sent, of each channel that has some.
+	Hints map[HintChannel]int
 	// SoonestEnd is when the next KeyPackage leaves its shelf because of its age or
 	// its lifetime, last-resort ones counted; zero if there is none.
 	SoonestEnd time.Time

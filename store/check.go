@@ -326,6 +326,8 @@ func (c *checker) timer(key []byte) {
 		fits = size == 16
 	case timerToken:
 		fits = size > 0
+	case timerWebhook:
+		fits = size == numberBytes+1
 	}
 	if !fits {
 		c.repairable(delRow(kindTimers, key), "timer %x is for nothing that there is", key)
@@ -357,6 +359,9 @@ func (c *checker) totals() {
 		if c.store.meta.Format > oldestFormat {
 			differs(func(t *Totals) *int64 { return &t.shelves[i] }, "KeyPackages of suite %d on shelves (last resorts: %v)", i.suite(), i.lastResort())
 		}
+	}
+	for i := range channels {
+		differs(func(t *Totals) *int64 { return &t.hints[i] }, "hints for the %s", channels[i].name)
 	}
 	if last, given := c.last, c.rows.Last(); last > given {
 		c.repairable(func(t *Txn) { t.raise(last) }, "number %d was given, and the next one to be given is %d", last, given+1)

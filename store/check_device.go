@@ -60,12 +60,34 @@ func (c *checker) deviceRow(key, v []byte) {
 		c.recipientRow(kind, m)
 	case kind == rowInitKeys:
 		c.initKeys = append(c.initKeys, decodeInitKeys(key, v)...)
+	case kind == rowHint:
+		c.hintRow(key)
 	case kind == rowDoubts && c.store.meta.Format < FormatVersion:
 	case kind == rowKeyPackage, kind == rowTombstone, kind&^byte(lastShelf) == rowShelf:
 		c.keyPackageRow(kind, keyPackageAt(key, v))
 	default:
 		c.wrong("a row of device %s is of kind %#x, which there is not", c.d.id, kind)
 	}
+}
+
+// hintRow checks a hint. What is lost with one that cannot be read is a hint.
+func (c *checker) hintRow(key []byte) {
+	var of *hintChannel
+	if i := int(key[min(numberBytes+1, len(key)-1)]) - 1; len(key) == numberBytes+3 && i >= 0 && i < len(channels) {
+		of = &channels[i]
+	}
+	if of == nil {
+		c.damaged(delRow(kindDevices, key), "a hint about device %s is for nothing that there is", c.d.id)
+		return
+	}
+	kind := key[numberBytes+2]
+	c.counted.hints[of.index()]++
+	if h := c.hintAt(c.d.number, of, kind); h != nil {
+		c.hasTimer(of.timer, h.due, hintTimer(c.d.number, kind), "a hint about device %s", c.d.id)
+		return
+	}
+	device := c.d.number
+	c.damaged(func(t *Txn) { t.dropHint(device, of, kind) }, "a hint about device %s cannot be read", c.d.id)
 }
 
 // misplaced moves a row to the key that its state asks for.

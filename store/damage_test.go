@@ -164,6 +164,21 @@ var harms = []harm{
 		t.saveWelcome(w)
 		t.counted.holdsOver--
 	}},
+	{"a hint has no timer", "a hint about device alice/phone has no timer", true, false, func(t *Txn) {
+		t.addHint(t.someDevice(), &channels[0], eventWelcome)
+		deleteTimersOf(timerWebhook)(t)
+	}},
+	{"a hint is not counted", "hints for the webhook: 0 are counted, and there are 1", true, false, func(t *Txn) {
+		t.addHint(t.someDevice(), &channels[0], eventWelcome)
+		t.counted.hints[0]--
+	}},
+	{"a hint cannot be read", "a hint about device alice/phone cannot be read", true, false, func(t *Txn) {
+		t.addHint(t.someDevice(), &channels[0], eventWelcome)
+		t.put(kindDevices, hintKey(t.someDevice().number, &channels[0], eventWelcome), []byte{0})
+	}},
+	{"a hint is for nobody", "is for nothing that there is", true, false, func(t *Txn) {
+		t.put(kindDevices, append(t.someDevice().key(rowHint), 9, 9), nil)
+	}},
 	{"a timer is for nothing", "is for nothing that there is", true, false, func(t *Txn) { t.put(kindTimers, []byte{99, 1, 2}, nil) }},
 	{"a device counts wrongly what it has", "has other numbers of KeyPackages and Welcomes", true, false, changeDevice(func(d *device) { d.available += 3 })},
 	{"a device counts wrongly what is not yet valid", "has other numbers of KeyPackages and Welcomes", true, false, changeDevice(func(d *device) { d.early++ })},

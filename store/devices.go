@@ -22,6 +22,7 @@ const (
 	rowTombstone  = 0x40
 	rowInitKeys   = 0x50
 	rowShelf      = 0x60 // to 0x6f, see shelf
+	rowHint       = 0x71 // behind rowDoubts, which is no more
 )
 
 // A device is the row 0x00 of a device. It has the counters that every claim and publication

@@ -67,6 +67,7 @@
 //	                                       version 5 on a flag says that it was not yet
 //	                                       valid when a sweep looked last
 //	                  0x6s 0xff kp       → … of one that was given back: it lies behind the others
+//	                  0x71 channel kind  → hint: that somebody is to be told of an event
 //	refs r          first 8 bytes of a KeyPackageRef → device, kp, s
 //	welcome_ids i   first 16 bytes of a WelcomeID → welcome
 //	posted p        welcome → the state of the Welcome

@@ -55,6 +55,7 @@ type Store struct {
 	observe      func(delivery.DamagedPart)
 	meta         Meta
 	watches      watches
+	hints        [len(channels)]hintsKept
 	restore      delivery.Restore
 	branchBegins uint64
 

@@ -97,6 +97,13 @@ func (t *Txn) tell(teller string, e event) {
 	t.tellers = append(t.tellers, teller)
 }
 
+// tellDevice writes an event about a device, and a hint if somebody is to wake it.
+func (t *Txn) tellDevice(d *device, e event) {
+	e.device = d.id.Name
+	t.tell(string(d.id.User), e)
+	t.hint(d, e.kind)
+}
+
 // tellOfRecipient tells what has become of a recipient that is about to be written: its device that
 // it can be claimed, or its poster what became of it.
 func (t *Txn) tellOfRecipient(d *device, m *recipient) {
@@ -107,7 +114,7 @@ func (t *Txn) tellOfRecipient(d *device, m *recipient) {
 		return
 	}
 	if m.rec.State == delivery.Pending {
-		t.tell(string(d.id.User), event{kind: eventWelcome, device: d.id.Name, welcome: m.from.id, ref: m.ref})
+		t.tellDevice(d, event{kind: eventWelcome, welcome: m.from.id, ref: m.ref})
 		return
 	}
 	t.tell(m.from.poster, event{
@@ -145,7 +152,7 @@ func (t *Txn) known(d *device, m *recipient) bool {
 // tellOfKeyPackage tells that a last resort which is about to be written was handed out.
 func (t *Txn) tellOfKeyPackage(d *device, k *keyPackage) {
 	if k.rec.LastResort && !k.handedOut && !k.rec.HandedOutAt.IsZero() {
-		t.tell(string(d.id.User), event{kind: eventKeyPackage, device: d.id.Name, ref: k.rec.Ref})
+		t.tellDevice(d, event{kind: eventKeyPackage, ref: k.rec.Ref})
 	}
 }
 
@@ -156,7 +163,7 @@ func (t *Txn) tellOfStock(d *device) {
 	if d.removed || !low && (d.had == 0 || d.available > 0) {
 		return
 	}
-	t.tell(string(d.id.User), event{kind: eventStock, device: d.id.Name, stock: t.stock(d)})
+	t.tellDevice(d, event{kind: eventStock, stock: t.stock(d)})
 }
 
 // hideEvents has nothing told of a user any more that was told until now.

@@ -98,6 +98,7 @@ func (e *exporter) exportDevice(number uint64) error {
 	if d.replaced != [8]uint64{} {
 		r.Replaced = slices.Clone(d.replaced[:])
 	}
+	r.Hints = e.hintsAbout(d)
 	if err := e.emit(r); err != nil {
 		return err
 	}
@@ -118,6 +119,18 @@ func (e *exporter) exportDevice(number uint64) error {
 		}
 	}
 	return nil
+}
+
+// hintsAbout returns the hints about a device. One that is being sent may be sent again.
+func (e *exporter) hintsAbout(d *device) (hints []archive.Hint) {
+	for i := range channels {
+		for _, kind := range delivery.HintKinds {
+			if h := e.hintAt(d.number, &channels[i], eventKind(kind)); h != nil && !d.removed {
+				hints = append(hints, archive.Hint{Channel: channels[i].name, Kind: kind, ID: h.id, At: h.at, Due: h.due, Attempt: h.attempts})
+			}
+		}
+	}
+	return hints
 }
 
 // A keyPackagePlace says where the row of a KeyPackage is.

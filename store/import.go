@@ -155,6 +155,9 @@ func (i *importTxn) addDevice(r *archive.Device) error {
 	if d.removed {
 		d.tombstones.at(later(i.now, i.keepRemoved(d)))
 	}
+	for _, h := range r.Hints {
+		i.putHint(d.number, channel(h.Channel), &hint{kind: eventKind(h.Kind), id: h.ID, at: h.At, due: h.Due, attempts: h.Attempt})
+	}
 	i.owner, i.search = d.number, initKeySearch{}
 	return nil
 }

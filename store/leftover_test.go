@@ -127,3 +127,34 @@ func TestARestoreDoesNotReviveWhatHasExpired(t *testing.T) {
 		t.Errorf("it is %v", status.State)
 	}
 }
+
+// A device that was removed leaves no hint, and no entry that would make one due.
+func TestARemovedDeviceLeavesNoHint(t *testing.T) {
+	clock := storetest.NewClock()
+	s := openAt(t, clock)
+	s.KeepHints(delivery.HintWebhook, true)
+	item := publishOne(t, s, phone)
+	_, err := s.Post(t.Context(), ann, delivery.Posting{Welcome: parsedWelcome(t, item.Ref)})
+	must(t, err)
+	left := func() (n int) {
+		must(t, s.View(t.Context(), func(x *Txn) error {
+			n = len(x.keys(kindTimers, []byte{timerWebhook}, 0))
+			for key := range x.scan(kindDevices, nil, nil) {
+				if key[numberBytes] == rowHint {
+					n++
+				}
+			}
+			return nil
+		}))
+		return n
+	}
+	if n := left(); n != 4 {
+		t.Fatalf("%d rows of hints of two kinds", n)
+	}
+	must(t, s.RemoveDevice(t.Context(), delivery.Unauthenticated(), phone))
+	_, err = s.Sweep(t.Context())
+	must(t, err)
+	if n := left(); n > 0 || totals(s).hints[0] != 0 {
+		t.Errorf("%d rows of hints are left, %d are counted", n, totals(s).hints[0])
+	}
+}

@@ -68,7 +68,7 @@ func deviceOwner(key []byte) Place {
 // timerOwner returns the owner of the row that an entry of timers names.
 func timerOwner(kind byte, row []byte) Place {
 	switch kind {
-	case timerDevice, timerTombstones:
+	case timerDevice, timerTombstones, timerWebhook:
 		return deviceOwner(row)
 	case timerIdempotency:
 		return Place{kindIdempotency, string(row)}

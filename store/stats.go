@@ -26,6 +26,14 @@ func (s *Store) Stats(ctx context.Context) (stats delivery.Stats, err error) {
 			RestoredAt:        t.restoredAt(),
 			BackedUpAt:        t.noted(keyBackedUpAt),
 		}
+		for i, c := range channels {
+			if n := int(totals.hints[i]); n > 0 {
+				if stats.Hints == nil {
+					stats.Hints = make(map[delivery.HintChannel]int)
+				}
+				stats.Hints[c.name] = n
+			}
+		}
 		for _, k := range delivery.KeyPackageStates {
 			stats.KeyPackages[k] = int(totals.keyPackages[k])
 		}

@@ -35,7 +35,7 @@ func (s *Store) Sweep(ctx context.Context) (result delivery.SweepResult, err err
 	for _, w := range sweepers {
 		errs = append(errs, s.sweepAll(ctx, w, &result))
 	}
-	errs = append(errs, s.sweepIdle(ctx, &result), s.sweepEvents(ctx, &result))
+	errs = append(errs, s.sweepIdle(ctx, &result), s.sweepEvents(ctx, &result), s.sweepHints(ctx, &result))
 	return result, errors.Join(errs...)
 }
 
@@ -319,6 +319,7 @@ func (t *Txn) sweepGone(d *device, r *delivery.SweepResult) {
 		d.live.at(atOnce)
 		return
 	}
+	t.dropHints(d)
 	t.purge(d)
 }
 

@@ -16,6 +16,7 @@ const (
 	timerForget                 // welcome: outcomes kept long enough
 	timerIdempotency            // hash of caller and key
 	timerToken                  // id of a token
+	timerWebhook                // device, kind of a hint
 )
 
 // atOnce is due at any time of the clock. The current time would not do, because a clock that

@@ -83,7 +83,7 @@ func changesIn(r *memoryRows, t *Txn) (all []string) {
 			if m := readRecipient(key, after); m != nil {
 				is[recipientPlace{number, key}] = m
 			}
-		case after != nil && kind != rowInitKeys:
+		case after != nil && kind != rowInitKeys && kind != rowHint:
 			k := readKeyPackage([]byte(p.Key), after)
 			old := r.keyPackageBefore(number, k)
 			if k.rec.LastResort && !k.rec.HandedOutAt.IsZero() && (old == nil || old.rec.HandedOutAt.IsZero()) {

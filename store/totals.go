@@ -15,11 +15,12 @@ type Totals struct {
 	overdue     int64
 	holdsOver   int64
 	shelves     [lastShelf + 1]int64 // KeyPackages by shelf; from format 4 on
+	hints       [len(channels)]int64 // by channel
 }
 
 // Counters returns pointers to all counters, always in the same order.
 func (c *Totals) Counters() []*int64 {
-	all := make([]*int64, 0, counters5)
+	all := make([]*int64, 0, counters5+len(c.hints))
 	for i := range c.keyPackages {
 		all = append(all, &c.keyPackages[i])
 	}
@@ -36,7 +37,11 @@ func (c *Totals) Counters() []*int64 {
 	for i := range c.stock[stockEmpty+1:] {
 		all = append(all, &c.stock[int(stockEmpty)+1+i])
 	}
-	return append(all, &c.welcomes[delivery.Damaged])
+	all = append(all, &c.welcomes[delivery.Damaged])
+	for i := range c.hints {
+		all = append(all, &c.hints[i])
+	}
+	return all
 }
 
 // Append appends the counters, 8 bytes for each.
@@ -51,7 +56,7 @@ func (c *Totals) Append(b []byte) []byte {
 // ErrCorrupt.
 func ReadTotals(b []byte) (c Totals) {
 	for i, n := range c.Counters() {
-		if len(b) == 0 && (i == counters3 || i == counters4) {
+		if len(b) == 0 && (i == counters3 || i == counters4 || i >= counters5) {
 			return c
 		}
 		*n, b = int64(readU64(b)), b[8:]
@@ -63,7 +68,7 @@ func ReadTotals(b []byte) (c Totals) {
 const (
 	counters3 = 23
 	counters4 = counters3 + int(lastShelf) + 1
-	counters5 = counters4 + 3
+	counters5 = counters4 + 3 // and those of hints, of which a later welcomed may have more
 )
 
 // Add adds what a transaction has counted.

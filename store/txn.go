@@ -31,6 +31,8 @@ type Txn struct {
 	revoked    []delivery.TokenOwner // some of whose tokens are gone
 	tellers    []string              // who has new events, see tell
 	quiet      bool                  // nothing that it does is told as an event
+	hinted     [len(channels)]bool   // some hints of the channel are due
+	unhinted   [len(channels)]int    // and so many were not kept
 }
 
 // Begin makes t a transaction over rows. seen is the latest time that the database has seen.

@@ -13,6 +13,7 @@ type watches struct {
 	devices watched[delivery.DeviceID]
 	owners  watched[delivery.TokenOwner]
 	tellers watched[string]
+	hints   watched[delivery.HintChannel]
 }
 
 // watched has the channels of the watchers of each thing.
@@ -56,6 +57,19 @@ func (w *watches) add(device delivery.DeviceID, owner delivery.TokenOwner, telle
 	}
 }
 
+// WatchHints implements delivery.Store.
+func (s *Store) WatchHints(channel delivery.HintChannel) (<-chan struct{}, func()) {
+	w, c := &s.watches, make(chan struct{}, 1)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.hints.add(channel, c)
+	return c, func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.hints.remove(channel, c)
+	}
+}
+
 func (w *watched[K]) add(key K, c chan struct{}) {
 	if *w == nil {
 		*w = make(watched[K])
@@ -86,7 +100,16 @@ func (w watched[K]) wake(keys []K) {
 
 // Committed wakes the watchers of what a transaction has changed. The engine calls it when the
 // transaction is durable.
-func (s *Store) Committed(t *Txn) { s.watches.wake(t.woken, t.revoked, t.tellers) }
+func (s *Store) Committed(t *Txn) {
+	s.watches.wake(t.woken, t.revoked, t.tellers)
+	s.hintsCommitted(t)
+}
+
+func (w *watches) wakeHints(channel delivery.HintChannel) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.hints.wake([]delivery.HintChannel{channel})
+}
 
 // wake wakes the watchers of devices, of owners whose tokens were revoked, and of events.
 func (w *watches) wake(devices []delivery.DeviceID, owners []delivery.TokenOwner, tellers []string) {

@@ -42,7 +42,18 @@ func (h *Header) check() error {
 	)
 }
 
-func (d *Device) check() error { return d.ID().Valid() }
+func (d *Device) check() error {
+	seen := map[Hint]bool{}
+	for _, h := range d.Hints {
+		of := Hint{Channel: h.Channel, Kind: h.Kind}
+		known := slices.Contains(delivery.HintChannels, h.Channel) && slices.Contains(delivery.HintKinds, h.Kind)
+		if !known || seen[of] || h.ID == "" || h.Due.IsZero() || h.Attempt < 0 {
+			return errors.New("a hint is for nothing that there is, is there twice, or lacks its id or when it is due")
+		}
+		seen[of] = true
+	}
+	return d.ID().Valid()
+}
 
 func (k *KeyPackage) check() error {
 	state := delivery.KeyPackageState(k.State)

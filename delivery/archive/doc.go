@@ -44,6 +44,7 @@
 //   - before_restore: the KeyPackage may have been handed out before the store went
 //     back to a backup, and to whom is not known.
 //   - size: how many bytes of a mailbox a recipient takes.
+//   - hints: about what somebody is still to be told, see [delivery.Hint].
 //   - key, request: the first 16 bytes of SHA-256(caller, 0x00, Idempotency-Key)
 //     and the SHA-256 of the request, as [delivery.Store] has them compared.
 //

@@ -75,6 +75,18 @@ type Device struct {
 	LastResortsOnlySince time.Time `json:"last_resorts_only_since,omitzero"`
 	// Idle: it was not seen for so long that it is counted apart, see [delivery.IdleApart].
 	Idle bool `json:"idle,omitzero"`
+	// Hints are those about it that wait.
+	Hints []Hint `json:"hints,omitempty"`
+}
+
+// A Hint is a [delivery.Hint] that waits.
+type Hint struct {
+	Channel delivery.HintChannel `json:"channel"`
+	Kind    delivery.EventKind   `json:"kind"`
+	ID      string               `json:"id"`
+	At      time.Time            `json:"at"`
+	Due     time.Time            `json:"due"`
+	Attempt int                  `json:"attempt,omitzero"`
 }
 
 // ID returns the device's name.

@@ -3,6 +3,7 @@ package storetest
 import (
 	"context"
 	"errors"
+	"time"
 
 	"welcomed/delivery"
 	"welcomed/mls"
@@ -175,6 +176,39 @@ func (all processes) RevokeToken(ctx context.Context, within delivery.TokenOwner
 
 func (all processes) Stats(ctx context.Context) (delivery.Stats, error) {
 	return all.any().Stats(ctx)
+}
+
+// KeepHints has all processes keep hints, as they are started with the same settings.
+func (all processes) KeepHints(channel delivery.HintChannel, keep bool) {
+	for _, s := range all.stores {
+		s.KeepHints(channel, keep)
+	}
+}
+
+// TakeHints takes hints of one process, and counts what none of them has kept.
+func (all processes) TakeHints(ctx context.Context, channel delivery.HintChannel, most int, lease time.Duration) (delivery.TakenHints, error) {
+	taken, err := all.any().TakeHints(ctx, channel, most, lease)
+	for _, s := range all.stores {
+		rest, restErr := s.TakeHints(ctx, channel, 0, lease)
+		taken.Full, err = taken.Full+rest.Full, errors.Join(err, restErr)
+	}
+	return taken, err
+}
+
+func (all processes) SettleHint(ctx context.Context, hint delivery.SettledHint) error {
+	return all.any().SettleHint(ctx, hint)
+}
+
+func (all processes) WaitingHints(ctx context.Context, channel delivery.HintChannel, most int) ([]delivery.Hint, error) {
+	return all.any().WaitingHints(ctx, channel, most)
+}
+
+func (all processes) RetryHints(ctx context.Context, channel delivery.HintChannel) (int, error) {
+	return all.any().RetryHints(ctx, channel)
+}
+
+func (all processes) WatchHints(channel delivery.HintChannel) (<-chan struct{}, func()) {
+	return all.any().WatchHints(channel)
 }
 
 func (all processes) Ready(ctx context.Context) error {

@@ -78,6 +78,7 @@ var chapters = []struct {
 	{"Sweeping", sweepingPromises},
 	{"Damage", damagePromises},
 	{"Events", eventPromises},
+	{"Hints", hintPromises},
 }
 
 // Run tests the stores that are kept in the fixtures of newFixture, of which
