@@ -87,6 +87,7 @@ func root(env environment) *cli.Command {
 		explainCommand(env),
 		tokenCommand(env),
 		giveCommand(env),
+		webhookCommand(env),
 		backupCommand(env),
 		restoreCommand(env),
 		checkCommand(env),

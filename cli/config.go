@@ -43,6 +43,7 @@ type config struct {
 	answerBytes         int // what memory allows; not a flag
 	logFormat, logLevel string
 	backups             backupSettings
+	webhook             webhookSettings
 
 	tlsCert, tlsKey string
 	adminToken      string
@@ -98,6 +99,7 @@ func (c *config) flags() []cli.Flag {
 		inGroup("OpenID Connect", c.oidcFlags()),
 		inGroup("TLS, proxies and clients", c.clientFlags()),
 		inGroup("KeyPackages and Welcomes", c.limitFlags()),
+		inGroup("Webhook", c.webhook.flags()),
 		inGroup("Backups", c.backups.flags()),
 		c.testFlags(),
 	)
@@ -153,7 +155,7 @@ func (c *config) limitFlags() []cli.Flag {
 // check refuses settings that contradict each other.
 func (c *config) check() error {
 	var wrong problems
-	for _, check := range []func() error{c.checkServer, c.checkServiceToken, c.checkCaps, c.checkClients, c.checkOIDC, c.backups.check, c.checkMemory} {
+	for _, check := range []func() error{c.checkServer, c.checkServiceToken, c.checkCaps, c.checkClients, c.checkOIDC, c.backups.check, c.webhook.check, c.checkMemory} {
 		wrong.note(check())
 	}
 	return wrong.all()

@@ -111,6 +111,7 @@ type instance struct {
 	certificate *certificate          // nil: no TLS
 	backups     *backup.Schedule      // nil: none
 	revoked     *backup.RevokedKeeper // nil: none
+	webhook     *hookSender           // nil: none
 	followsLoad bool
 	memory      memory
 	beatEvery   time.Duration // 0: nobody wants to hear
@@ -193,6 +194,9 @@ func assemble(ctx context.Context, c *config, log *slog.Logger) (_ *instance, er
 	if keys, ok := authenticator.(interface{ Reload() }); ok {
 		i.reloads = append(i.reloads, keys.Reload)
 	}
+	if i.webhook, err = c.webhook.sender(i.store, m, log); err != nil {
+		return nil, err
+	}
 	i.history = m.History(i.store, c.times.plots, delivery.SystemClock())
 	o := i.serverOptions(c, m, log)
 	o.Auth = c.withServiceToken(authenticator)
@@ -249,6 +253,7 @@ func (i *instance) serverOptions(c *config, m *metrics.Metrics, log *slog.Logger
 	if i.backups != nil {
 		o.Status.BackupEvery = c.backups.every
 	}
+	o.Webhook = i.webhook.server()
 	if i.certificate != nil {
 		o.Certificate = i.certificate.Certificate
 	}
@@ -446,6 +451,9 @@ func (i *instance) run(ctx context.Context) error {
 		sweeper.Go(func() {
 			beat(sweeping, tick.C, i.store.Ready, func() { tellManager(i.sweeper.log, daemon.SdNotifyWatchdog) })
 		})
+	}
+	if i.webhook != nil {
+		sweeper.Go(func() { i.webhook.run(sweeping) })
 	}
 	backingUp, stopBackingUp := context.WithCancel(ctx) // nobody waits for a backup
 	defer stopBackingUp()

@@ -37,7 +37,7 @@ type holdings struct {
 	overdue, holdsOverdue, oldestPending   *prometheus.Desc
 	usedBytes, freeBytes, limitBytes, open *prometheus.Desc
 	onShelf, soonestEnd, diskFree          *prometheus.Desc
-	restored, backedUp, idle               *prometheus.Desc
+	restored, backedUp, idle, hints        *prometheus.Desc
 }
 
 func newHoldings(store delivery.Store, now func() time.Time) *holdings {
@@ -59,6 +59,7 @@ func newHoldings(store delivery.Store, now func() time.Time) *holdings {
 		diskFree:      describe("store_disk_free_bytes", "Bytes that the file system of the store has left; -1 if it does not say."),
 		restored:      describe("store_restored_timestamp_seconds", "When the shelves were retired because the store was a copy; 0 if never."),
 		backedUp:      describe("backup_last_success_timestamp_seconds", "When the last backup was safe where it was to go; 0 if none ever was."),
+		hints:         describe("webhook_waiting_hints", "Hints that wait for the webhook, or are being sent."),
 	}
 }
 
@@ -69,7 +70,7 @@ func describe(name, help string, labels ...string) *prometheus.Desc {
 // Describe implements prometheus.Collector.
 func (h *holdings) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{h.keyPackages, h.welcomes, h.devices, h.idle, h.overdue, h.holdsOverdue,
-		h.oldestPending, h.usedBytes, h.freeBytes, h.limitBytes, h.open, h.onShelf, h.soonestEnd, h.diskFree, h.restored, h.backedUp} {
+		h.oldestPending, h.usedBytes, h.freeBytes, h.limitBytes, h.open, h.onShelf, h.soonestEnd, h.diskFree, h.restored, h.backedUp, h.hints} {
 		ch <- d
 	}
 }
@@ -116,6 +117,7 @@ func (h *holdings) collect(s delivery.Stats, gauge func(d *prometheus.Desc, v fl
 	gauge(h.diskFree, float64(s.DiskFreeBytes))
 	gauge(h.restored, timestamp(s.RestoredAt))
 	gauge(h.backedUp, timestamp(s.BackedUpAt))
+	gauge(h.hints, float64(s.Hints[delivery.HintWebhook]))
 }
 
 func suiteLabel(suite mls.CipherSuite) string { return strconv.Itoa(int(suite)) }

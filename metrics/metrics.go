@@ -46,6 +46,7 @@ type Metrics struct {
 	swept      prometheus.Gauge
 	exceeded   family[budget]
 	backups    backups
+	webhooks   webhooks
 	refused    family[capName]
 	eventsSent prometheus.Counter
 	tlsExpires prometheus.Gauge
@@ -68,6 +69,7 @@ func New(registry prometheus.Registerer, version string) *Metrics {
 	m.describeServer(version)
 	m.countRefused()
 	m.describeBackups()
+	m.describeWebhooks()
 	registry.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),

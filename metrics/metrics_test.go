@@ -164,6 +164,8 @@ func TestEverySeriesExistsFromTheStart(t *testing.T) {
 		"backup_last_size_bytes{to=directory}", "backup_last_size_bytes{to=s3}",
 		"backup_last_duration_seconds{to=directory}", "backup_last_duration_seconds{to=s3}",
 		"backup_last_success_timestamp_seconds", "sweep_last_success_timestamp_seconds",
+		"webhook_hints_total{result=sent}", "webhook_hints_total{result=failed}", "webhook_hints_total{result=given_up}",
+		"webhook_hints_total{result=over}", "webhook_hints_total{result=full}", "webhook_failing", "webhook_waiting_hints",
 		"shelf_soonest_end_timestamp_seconds", "store_restored_timestamp_seconds", "store_disk_free_bytes",
 	}
 	for suite := 1; suite <= 7; suite++ {
@@ -303,6 +305,7 @@ func TestHoldings(t *testing.T) {
 		OldestPending: time.Unix(990, 0), UsedBytes: 11, FreeBytes: 12, LimitBytes: 13, OpenReads: 14,
 		Shelves:    map[mls.CipherSuite]delivery.Shelf{1: {Available: 15}, 7: {Available: 16, LastResort: 17}},
 		SoonestEnd: time.Unix(18, 0), RestoredAt: time.Unix(19, 0), BackedUpAt: time.Unix(20, 0), DiskFreeBytes: -1,
+		Hints: map[delivery.HintChannel]int{delivery.HintWebhook: 23},
 	}})
 	requireSamples(t, registry, map[string]float64{
 		"key_packages{state=available}": 1, "key_packages{state=withdrawn}": 2, "welcomes{state=held}": 3, "welcomes{state=expired}": 4,
@@ -312,6 +315,7 @@ func TestHoldings(t *testing.T) {
 		"shelf_key_packages{cipher_suite=1,last_resort=false}": 15, "shelf_key_packages{cipher_suite=7,last_resort=false}": 16,
 		"shelf_key_packages{cipher_suite=7,last_resort=true}": 17, "shelf_soonest_end_timestamp_seconds": 18,
 		"store_restored_timestamp_seconds": 19, "backup_last_success_timestamp_seconds": 20, "store_disk_free_bytes": -1,
+		"webhook_waiting_hints": 23,
 	})
 }
 

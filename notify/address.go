@@ -13,7 +13,7 @@ import (
 )
 
 // ErrNotAllowed: a receiver is at an address that is not public, and nobody has allowed it.
-var ErrNotAllowed = errors.New("this address is not public, and not allowed")
+var ErrNotAllowed = errors.New("not allowed")
 
 // Allow names receivers that may be at addresses which are not public, such as those of
 // this machine and of the network around it. Without a name all of these are refused: who
@@ -70,7 +70,7 @@ func (a Allow) url(u *url.URL) error {
 	case u.Host == "" || host == "" || u.Opaque != "" || u.User != nil || u.Fragment != "":
 		return errors.New("it is not a URL like https://example.com/path")
 	case u.Scheme == "http" && !a.named(host):
-		return fmt.Errorf("it has to begin with https://: http:// is only for receivers that are allowed by name: %w", ErrNotAllowed)
+		return fmt.Errorf("http:// sends without encryption: %w", ErrNotAllowed)
 	case u.Scheme != "http" && u.Scheme != "https":
 		return errors.New("it has to begin with https://")
 	case err == nil:
@@ -96,7 +96,7 @@ func (a Allow) address(ip netip.Addr) error {
 	if ip = ip.WithZone("").Unmap(); public(ip) || a.has(ip) {
 		return nil
 	}
-	return fmt.Errorf("%s: %w", ip, ErrNotAllowed)
+	return fmt.Errorf("%s is not a public address: %w", ip, ErrNotAllowed)
 }
 
 // dial connects to an address of a host. It looks at the address that is dialled, after the

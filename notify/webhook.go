@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/hmac"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
@@ -13,6 +14,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"welcomed/delivery"
 )
 
 // A Secret is what a webhook is signed with. Its receiver has it, too.
@@ -55,6 +58,9 @@ func (s Secret) sign(id, timestamp string, body []byte) string {
 	return "v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil))
 }
 
+// TypeTest is the type of a message that is about nothing.
+const TypeTest = "test"
+
 // A Message says that there is something for a device.
 type Message struct {
 	// ID is the same in each attempt to send the message, and in no other message.
@@ -75,8 +81,8 @@ func (m Message) body() []byte {
 		Timestamp time.Time `json:"timestamp"`
 		Data      struct {
 			ID     string `json:"id"`
-			User   string `json:"user"`
-			Device string `json:"device"`
+			User   string `json:"user,omitempty"`
+			Device string `json:"device,omitempty"`
 		} `json:"data"`
 	}
 	b.Type, b.Timestamp = m.Type, m.At.UTC()
@@ -95,6 +101,16 @@ type Webhook struct {
 	Client  *Client
 	// Now tells the time that is signed; nil: time.Now. A receiver refuses what is minutes old.
 	Now func() time.Time
+}
+
+// SendHint is Send for a hint.
+func (w *Webhook) SendHint(ctx context.Context, h delivery.Hint) error {
+	return w.Send(ctx, Message{ID: h.ID, Type: string(h.Kind), User: string(h.Device.User), Device: h.Device.Name, At: h.At})
+}
+
+// Test sends a message about nothing, once.
+func (w *Webhook) Test(ctx context.Context) error {
+	return w.Send(ctx, Message{ID: rand.Text(), Type: TypeTest, At: time.Now()})
 }
 
 // Send posts a message. It returns nil if the receiver has taken it, a *Refused if the

@@ -80,6 +80,8 @@ type Options struct {
 	Settings []Setting
 	// Backup makes copies for commands; nil: there are none.
 	Backup *Backup
+	// Webhook is what they look at and test; nil: there is none.
+	Webhook *Webhook
 
 	// Functions that are called when something happens; each may be nil. Observe is
 	// called for every request that was answered. The route is a pattern

@@ -31,6 +31,10 @@ var socketRoutes = []route{
 	{"POST", "/tokens", theOperator, (*Server).operatorCreatesToken, smallBody, ""},
 	{"GET", "/tokens", theOperator, (*Server).operatorListsTokens, nil, "user device service"},
 	{"DELETE", "/tokens/:token", theOperator, (*Server).operatorRevokesToken, nil, ""},
+
+	{"GET", "/webhook", theOperator, (*Server).operatorLooksAtWebhook, nil, "max"},
+	{"POST", "/webhook/test", theOperator, (*Server).operatorTestsWebhook, nil, ""},
+	{"POST", "/webhook/retry", theOperator, (*Server).operatorRetriesWebhook, nil, ""},
 }
 
 // A Backup makes copies of the store.

@@ -46,6 +46,10 @@ func (s *Server) status(r *http.Request) status.Status {
 		SweepEvery:   source.SweepEvery,
 		BackupEvery:  source.BackupEvery,
 	}
+	if s.options.Webhook != nil {
+		state := s.options.Webhook.State()
+		in.Webhook = &state
+	}
 	in.ReadyErr = s.store.Ready(r.Context())
 	in.Stats, in.StatsErr = s.store.Stats(r.Context())
 	if s.options.Certificate != nil {

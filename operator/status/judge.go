@@ -59,7 +59,7 @@ func judge(in Input, s *Status) []Problem {
 	problems := []Problem{} // JSON: a list, also if it is empty
 	for _, look := range []func(Input, *Status) *Problem{
 		failed, stopping, silent, damaged, joinersLost, nothingHandedOut, shelvesEmpty, diskFilling, limitNear, commitsSlow,
-		overdue, holdsOverdue, drained, devicesEmpty, certificate, backup, sweeps, noRoomForCopy, refused,
+		overdue, holdsOverdue, drained, webhookFails, devicesEmpty, certificate, backup, sweeps, noRoomForCopy, refused,
 	} {
 		if p := look(in, s); p != nil {
 			problems = append(problems, *p)

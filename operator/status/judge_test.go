@@ -143,14 +143,23 @@ func TestWhatIsWrongIsSaid(t *testing.T) {
 		"the certificate expires at once": {func(s *scene) { s.CertExpires = now.Add(day) }, "certificate", Warning, "1 d"},
 		"the certificate has expired":     {func(s *scene) { s.CertExpires = now.Add(-time.Hour) }, "certificate", Critical, "1 h ago"},
 		"the certificate is fresh":        {func(s *scene) { s.CertExpires = now.Add(60 * day) }, "", OK, ""},
-		"there is no backup":              {func(s *scene) { s.Stats.BackedUpAt = time.Time{} }, "backup_never", Warning, ""},
-		"there is nothing to back up":     {func(s *scene) { s.Stats.BackedUpAt, s.Stats.DevicesOK = time.Time{}, 0 }, "", OK, ""},
-		"the backup is old":               {func(s *scene) { s.Stats.BackedUpAt = now.Add(-3 * day) }, "backup_old", Warning, "3 d ago"},
-		"two backups were missed":         {func(s *scene) { s.BackupEvery = hour }, "backup_old", Warning, "3 h ago"},
-		"backups are rare":                {func(s *scene) { s.BackupEvery, s.Stats.BackedUpAt = 7*day, now.Add(-8*day) }, "", OK, ""},
-		"no sweep ends well":              {func(s *scene) { s.SweptAt = time.Time{} }, "sweep_stopped", Warning, "2 h ago"},
-		"sweeps have stopped":             {func(s *scene) { s.SweptAt = now.Add(-5 * time.Minute) }, "sweep_stopped", Warning, "5 min ago"},
-		"sweeps are rare":                 {func(s *scene) { s.SweptAt, s.SweepEvery = now.Add(-5*time.Minute), time.Hour }, "", OK, ""},
+		"the webhook is new":              {func(s *scene) { s.Webhook = &Webhook{Host: "app.example.com"} }, "", OK, ""},
+		"the webhook's receiver is away":  {func(s *scene) { s.Webhook = &Webhook{FailingSince: now.Add(-time.Minute)} }, "", OK, ""},
+		"the webhook's receiver is away for long": {func(s *scene) {
+			s.Webhook = &Webhook{FailingSince: now.Add(-2 * time.Hour), Failure: "the receiver answered 500"}
+			s.Stats.Hints = map[delivery.HintChannel]int{delivery.HintWebhook: 7}
+		}, "webhook_failing", Warning, "2 h, and 7 hints wait. The last one: the receiver answered 500."},
+		"the webhook's receiver wants no more": {func(s *scene) {
+			s.Webhook = &Webhook{Host: "app.example.com", StoppedAt: now.Add(-time.Hour), FailingSince: now.Add(-time.Hour)}
+		}, "webhook_stopped", Warning, "app.example.com answered 410 1 h ago"},
+		"there is no backup":          {func(s *scene) { s.Stats.BackedUpAt = time.Time{} }, "backup_never", Warning, ""},
+		"there is nothing to back up": {func(s *scene) { s.Stats.BackedUpAt, s.Stats.DevicesOK = time.Time{}, 0 }, "", OK, ""},
+		"the backup is old":           {func(s *scene) { s.Stats.BackedUpAt = now.Add(-3 * day) }, "backup_old", Warning, "3 d ago"},
+		"two backups were missed":     {func(s *scene) { s.BackupEvery = hour }, "backup_old", Warning, "3 h ago"},
+		"backups are rare":            {func(s *scene) { s.BackupEvery, s.Stats.BackedUpAt = 7*day, now.Add(-8*day) }, "", OK, ""},
+		"no sweep ends well":          {func(s *scene) { s.SweptAt = time.Time{} }, "sweep_stopped", Warning, "2 h ago"},
+		"sweeps have stopped":         {func(s *scene) { s.SweptAt = now.Add(-5 * time.Minute) }, "sweep_stopped", Warning, "5 min ago"},
+		"sweeps are rare":             {func(s *scene) { s.SweptAt, s.SweepEvery = now.Add(-5*time.Minute), time.Hour }, "", OK, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			sc := well()

@@ -34,6 +34,7 @@ func TestThePageSaysWhatThereIs(t *testing.T) {
 	sc.Stats.LimitBytes = 1 << 30
 	sc.totals.Mismatches[1].N = 1
 	sc.CertExpires = now.Add(90 * day)
+	sc.Webhook, sc.Stats.Hints = &Webhook{SentAt: now.Add(-time.Minute)}, map[delivery.HintChannel]int{delivery.HintWebhook: 3}
 	got := text(shown(t, sc.status(t)))
 	for _, want := range []string{
 		"v1 · up 2 h · as of 12:00:00 UTC",
@@ -53,6 +54,7 @@ func TestThePageSaysWhatThereIs(t *testing.T) {
 		"May grow to 1 GiB",
 		"Left on the disk 10 GiB",
 		"TLS certificate expires 2027-03-01 12:00",
+		"Last message of the webhook 1 min ago , 3 to be sent",
 		"/metrics for Prometheus",
 		"the plots go back 1 d at most",
 	} {

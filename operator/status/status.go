@@ -30,6 +30,7 @@ type Input struct {
 	SweepEvery   time.Duration // 0: not known
 	BackupEvery  time.Duration // how often the server makes one; 0: it does not
 	CertExpires  time.Time     // of the certificate in use; zero without TLS
+	Webhook      *Webhook      // nil: there is none. How many wait, the store says
 }
 
 // Status is /status.json: how the server is. Names are part of the API. Times are RFC 3339 in
@@ -55,6 +56,7 @@ type Status struct {
 	Commits   Commits   `json:"commits"`
 	SweptAt   time.Time `json:"swept_at,omitzero"`
 	TLSExpiry time.Time `json:"tls_certificate_expires_at,omitzero"`
+	Webhook   *Webhook  `json:"webhook,omitzero"`
 	History   History   `json:"history"`
 
 	lowWatermark int
@@ -197,6 +199,7 @@ func Of(in Input) Status {
 		Commits:       commitsOf(in.History.Last(recently)),
 		SweptAt:       utc(in.SweptAt),
 		TLSExpiry:     utc(in.CertExpires),
+		Webhook:       webhookOf(in),
 		History:       historyOf(in),
 		lowWatermark:  in.LowWatermark,
 	}

@@ -23,6 +23,7 @@ var unused = map[string]string{
 	"welcomed_revocation_copies_total":            "the alert WelcomedRevocationsNotCopied is for it",
 	"welcomed_streams_ended_total":                "it is for who looks into clients that are cut off",
 	"welcomed_events_sent_total":                  "it is for who looks into streams that tell nothing",
+	"welcomed_webhook_failing":                    "the alert WelcomedWebhookFails is for it",
 }
 
 // never are the counters that nothing in a run increases, with the reason.

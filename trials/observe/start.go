@@ -3,8 +3,11 @@ package main
 import (
 	"context"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"welcomed/trials/harness"
 )
@@ -32,7 +35,10 @@ func (o *observation) start(ctx context.Context) (err error) {
 	if err := os.Mkdir(backups, 0o700); err != nil {
 		return err
 	}
-	o.busy.how.Args = append(o.busy.how.Args, "--backup-dir", backups)
+	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))
+	o.ends = append(o.ends, receiver.Close)
+	o.busy.how.Args = append(o.busy.how.Args, "--backup-dir", backups,
+		"--webhook-url", receiver.URL, "--webhook-allow", "127.0.0.1", "--webhook-secret", "whsec_"+strings.Repeat("A", 32))
 	if err := o.busy.restored(ctx); err != nil {
 		return fmt.Errorf("start a server on a restored file: %w", err)
 	}
