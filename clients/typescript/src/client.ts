@@ -1,6 +1,20 @@
 // The routes of the API, one method each.
 
-import { type Answer, type CallOptions, type ClientOptions, json, type Request, type Surroundings, Transport } from "./http.js";
+import {
+  type Answer,
+  type CallOptions,
+  type ClientOptions,
+  helpsToRepeat,
+  json,
+  parsed,
+  pauseBefore,
+  type Request,
+  StreamEnded,
+  type Surroundings,
+  surroundings,
+  Transport,
+  Unreachable,
+} from "./http.js";
 import type {
   About,
   Bytes,
@@ -11,6 +25,9 @@ import type {
   Delivery,
   DeviceName,
   Devices,
+  Event,
+  EventPage,
+  Following,
   Framing,
   GiveBackRequest,
   GivenBack,
@@ -38,6 +55,10 @@ const shelf = (d: DeviceName) => `${device(d)}/key-packages`;
 const keyPackage = (d: DeviceName, ref: KeyPackageRef) => `${shelf(d)}/${encodeURIComponent(ref)}`;
 const welcome = (id: string) => `/v1/welcomes/${encodeURIComponent(id)}`;
 const recipient = (d: DeviceName, id: string) => `${device(d)}/welcomes/${encodeURIComponent(id)}`;
+const events = ({ user: id, device: name }: Following) => {
+  if (id === undefined) return "/v1/events";
+  return name === undefined ? `${user(id)}/events` : `${device({ user: id, device: name })}/events`;
+};
 
 /**
  * A client of one server. Each method is one route; what its parameters and answers mean is
@@ -49,9 +70,13 @@ const recipient = (d: DeviceName, id: string) => `${device(d)}/welcomes/${encode
  */
 export class Client {
   readonly #transport: Transport;
+  readonly #around: Surroundings;
+  readonly #patience: number;
 
-  constructor(options: ClientOptions, around?: Surroundings) {
+  constructor(options: ClientOptions, around: Surroundings = surroundings) {
     this.#transport = new Transport(options, around);
+    this.#around = around;
+    this.#patience = options.patience ?? 60_000;
   }
 
   /** Sends what no method does. */
@@ -230,6 +255,60 @@ export class Client {
     await this.request({ method: "POST", path: `${recipient(d, id)}/reject`, body }, options);
   }
 
+  // Events
+
+  /**
+   * Follows events as they happen, from now on or from behind the event whose id is `after`.
+   * It connects again whenever the stream ends, and goes on where it was: each event is told
+   * once. The first one is `open`; another `open` later on says that events are missing.
+   *
+   * It ends by throwing: what a repeat does not help, and what went wrong when it could not
+   * connect for longer than `patience`. To begin anew after the last id is safe.
+   */
+  async *events(of: Following = {}, options: CallOptions & { after?: string } = {}): AsyncGenerator<Event, never> {
+    let { after, patience = this.#patience } = options;
+    let opened = false;
+    for (let failures = 0, waited = 0; ; failures++) {
+      const begun = this.#around.now();
+      try {
+        for await (const event of this.stream(of, { ...options, after })) {
+          after = event.id;
+          if (event.type === "heartbeat") continue;
+          if (event.type !== "open") failures = waited = 0;
+          else if (opened && event.gap === undefined) continue;
+          opened = true;
+          yield event;
+        }
+      } catch (error) {
+        options.signal?.throwIfAborted();
+        if (this.#around.now() - begun > lasting) failures = waited = 0;
+        const pause = pauseBeforeStream(error, failures, this.#around.random());
+        waited += error instanceof StreamEnded ? 0 : pause;
+        if (waited > patience || !(error instanceof StreamEnded || helpsToRepeat(error, true))) throw error;
+        await this.#around.sleep(pause, options.signal);
+      }
+    }
+  }
+
+  /**
+   * One connection of `events`, with its heartbeats. It throws StreamEnded if the server has
+   * ended it, and Unreachable if it was cut off.
+   */
+  async *stream(of: Following = {}, options: CallOptions & { after?: string } = {}): AsyncGenerator<Event, never> {
+    const request = { method: "GET", path: events(of), query: { after: options.after }, headers: { Accept: "application/x-ndjson" } };
+    for await (const line of this.#transport.lines(request, silence, options.signal)) {
+      const event = parsed<Event>(request, line);
+      if (event.type === "end") throw new StreamEnded(event.reason ?? "");
+      yield event;
+    }
+    throw new Unreachable(`GET ${request.path}`, "the stream has ended");
+  }
+
+  /** The events that are there. */
+  pollEvents(of: Following = {}, options: CallOptions & { after?: string } = {}): Promise<EventPage> {
+    return this.#json({ method: "GET", path: events(of), query: { after: options.after, poll: 1 } }, options);
+  }
+
   // Tokens of a device, for a service
 
   /** Not repeated once it may have been made: a token that nobody has read stays valid. */
@@ -245,6 +324,18 @@ export class Client {
   async revokeToken(d: DeviceName, id: string, call?: CallOptions): Promise<void> {
     await this.request({ method: "DELETE", path: `${device(d)}/tokens/${encodeURIComponent(id)}` }, call);
   }
+}
+
+/** How many milliseconds a stream may be silent: there is a heartbeat every 20 seconds. */
+const silence = 60_000;
+
+/** After how many milliseconds a stream on which nothing happens counts as one that works. */
+const lasting = 10_000;
+
+/** Streams of a device that displace each other do so in turn, unless they wait. */
+export function pauseBeforeStream(error: unknown, failures: number, random: number): number {
+  if (error instanceof StreamEnded && error.reason === "displaced") return 30_000 * (1 + random);
+  return pauseBefore(error, failures, random);
 }
 
 const publication = (keyPackages: Bytes[]) => ({ key_packages: keyPackages.map(toBase64) });

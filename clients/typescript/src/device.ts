@@ -1,7 +1,7 @@
 // A device: it keeps a stock of KeyPackages, and joins what it is added to.
 
-import type { Client } from "./client.js";
-import { type CallOptions, Problem, type Surroundings, surroundings, Unreachable } from "./http.js";
+import { type Client, pauseBeforeStream } from "./client.js";
+import { type CallOptions, helpsToRepeat, Problem, StreamEnded, type Surroundings, surroundings, Unreachable } from "./http.js";
 import { keyPackageRef, refsDigest } from "./ref.js";
 import type { About, Bytes, CipherSuite, Delivery, DeviceName, KeyPackageRef, RejectReason, Stock, SuiteCounts } from "./types.js";
 
@@ -61,7 +61,10 @@ export interface DeviceOptions<Secret> {
   high?: number;
   /** Whether there is one last-resort KeyPackage of each suite, as there is unless it says no. */
   last_resort?: boolean;
-  /** For how many seconds a claim waits: 50. A proxy that cuts it off has it wait for less. */
+  /**
+   * For how many seconds a claim waits where there is no stream of events: 50. A proxy that
+   * cuts it off has it wait for less.
+   */
   wait?: number;
   /** What went wrong, and is tried again. */
   onError?(error: unknown): void;
@@ -113,12 +116,29 @@ export class Device<Secret> {
    * the application can mend: 401 and 403, for example after the removal of the device.
    */
   async run(signal: AbortSignal): Promise<void> {
+    const ended = new AbortController();
+    const listener = new Listener();
+    const listening = this.#listen(listener, AbortSignal.any([signal, ended.signal])).catch(() => {}); // a claim is told the same
+    try {
+      await this.#run(listener, signal);
+    } finally {
+      ended.abort();
+      await listening;
+    }
+  }
+
+  async #run(listener: Listener, signal: AbortSignal): Promise<void> {
     const call = { signal };
     let { wait } = this.#options;
     let atOnce = true; // what was given in an answer that got lost is given again
     for (let failures = 0; !signal.aborted; ) {
+      let waits = atOnce ? 0 : this.#untilPostponed(wait);
+      if (waits > 0 && listener.live) {
+        const longest = Math.min(lookAgain, this.#upkeepAt - this.#around.now()) / 1000;
+        await listener.woken(1000 * this.#untilPostponed(longest), this.#around, signal);
+        waits = 0;
+      }
       const begun = this.#around.now();
-      const waits = atOnce ? 0 : this.#untilPostponed(wait);
       try {
         await this.receive({ ...call, wait: waits });
         failures = 0;
@@ -139,6 +159,28 @@ export class Device<Secret> {
         if (signal.aborted) return;
         this.#report(error);
         this.#upkeepAt = this.#around.now() + this.#pauseAfter(error, 4 + this.#upkeepFailures++, 30 * minute);
+      }
+    }
+  }
+
+  /** Has the device's events wake it, until the signal is aborted or a repeat does not help. */
+  async #listen(listener: Listener, signal: AbortSignal): Promise<void> {
+    let after: string | undefined;
+    for (let failures = 0; !signal.aborted; failures++) {
+      try {
+        for await (const event of this.#client.stream(this.#device, { signal, after })) {
+          after = event.id;
+          if (event.type === "heartbeat") continue;
+          if (event.type === "key_package") this.#upkeepAt = 0; // another last resort takes its place
+          failures = 0;
+          listener.live = true; // `open` is the first
+          listener.wake();
+        }
+      } catch (error) {
+        listener.live = false;
+        listener.wake();
+        if (!(error instanceof StreamEnded || helpsToRepeat(error, true))) return;
+        await this.#around.sleep(pauseBeforeStream(error, failures, this.#around.random()), signal);
       }
     }
   }
@@ -392,6 +434,32 @@ export class Device<Secret> {
     const backoff = Math.min(most, 500 * 2 ** failures) * (0.5 + this.#around.random() / 2);
     const asked = error instanceof Problem ? (error.retryAfter ?? 0) : 0;
     return asked * 1000 + backoff;
+  }
+}
+
+/** After how long a device claims that no event has woken. */
+const lookAgain = 5 * minute;
+
+/**
+ * Wakes a device. While no events come through, for example behind a proxy that keeps a
+ * stream back, claims wait instead.
+ */
+class Listener {
+  live = false;
+  #due = false;
+  #wake = () => {};
+
+  wake(): void {
+    this.#due = true;
+    this.#wake();
+  }
+
+  /** Returns when it was woken since it last returned, or after a time. */
+  async woken(milliseconds: number, around: Surroundings, signal: AbortSignal): Promise<void> {
+    const wake = new AbortController();
+    this.#wake = () => wake.abort();
+    if (!this.#due) await around.sleep(milliseconds, AbortSignal.any([signal, wake.signal])).catch(() => {});
+    this.#due = false;
   }
 }
 

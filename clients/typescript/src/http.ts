@@ -67,6 +67,18 @@ export class Unreachable extends Error {
   }
 }
 
+/** The server has ended a stream of events, and has said why. */
+export class StreamEnded extends Error {
+  override name = "StreamEnded";
+  /** For example `shutting_down`, `displaced`, or the code of a refusal. */
+  readonly reason: string;
+
+  constructor(reason: string) {
+    super(`the server has ended the stream: ${reason}`);
+    this.reason = reason;
+  }
+}
+
 export interface Answer {
   status: number;
   headers: Headers;
@@ -128,14 +140,18 @@ export class Transport {
     this.#around = around;
   }
 
-  async send(request: Request, call: CallOptions = {}): Promise<Answer> {
+  send(request: Request, call: CallOptions = {}): Promise<Answer> {
+    return this.#repeated(request, call, (token) => this.#attempt(request, token, call.signal));
+  }
+
+  async #repeated<T>(request: Request, call: CallOptions, attempted: (token?: string) => Promise<T>): Promise<T> {
     const patience = call.patience ?? this.#options.patience ?? 60_000;
     let refused: string | undefined;
     for (let attempt = 0, waited = 0; ; attempt++) {
       const token = await this.#token(refused);
       let error: unknown;
       try {
-        return await this.#attempt(request, token, call.signal);
+        return await attempted(token);
       } catch (thrown) {
         call.signal?.throwIfAborted();
         error = thrown;
@@ -157,8 +173,58 @@ export class Transport {
     return typeof token === "function" ? token(refused) : token;
   }
 
+  /**
+   * Reads an answer line by line, as it comes. It makes one attempt, and ends with the answer.
+   * It throws if that is cut off, or if nothing has come for `silence` milliseconds.
+   */
+  async *lines(request: Request, silence: number, signal?: AbortSignal): AsyncGenerator<string, void> {
+    const name = `${request.method} ${request.path}`;
+    const ended = new AbortController();
+    const either = signal ? AbortSignal.any([signal, ended.signal]) : ended.signal;
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const within = async <T>(milliseconds: number, promise: Promise<T>): Promise<T> => {
+      timer = setTimeout(() => ended.abort(new Error(`nothing has come for ${milliseconds / 1000} s`)), milliseconds);
+      return promise.finally(() => clearTimeout(timer)); // the caller may take its time
+    };
+    try {
+      const open = this.#repeated(request, { signal: either, patience: 0 }, async (token) => {
+        const response = await this.#fetched(request, token, either);
+        if (response.status < 400 && response.body) return response.body.getReader();
+        throw await problem(name, response);
+      });
+      const reader = await within(this.#options.timeout ?? 60_000, open);
+      const decoder = new TextDecoder();
+      for (let rest = ""; ; ) {
+        const { done, value } = await within(silence, reader.read());
+        if (done) return;
+        const lines = (rest + decoder.decode(value, { stream: true })).split("\n");
+        rest = lines.pop() ?? "";
+        yield* lines;
+      }
+    } catch (error) {
+      signal?.throwIfAborted();
+      throw error instanceof Problem ? error : new Unreachable(name, error);
+    } finally {
+      ended.abort();
+    }
+  }
+
   async #attempt(request: Request, token: string | undefined, signal?: AbortSignal): Promise<Answer> {
-    const { baseURL, onBehalfOf, timeout = 60_000 } = this.#options;
+    const name = `${request.method} ${request.path}`;
+    const limit = AbortSignal.timeout((this.#options.timeout ?? 60_000) + (request.wait ?? 0) * 1000);
+    let answer: Answer;
+    try {
+      const response = await this.#fetched(request, token, signal ? AbortSignal.any([signal, limit]) : limit);
+      answer = await read(response);
+    } catch (cause) {
+      throw new Unreachable(name, cause);
+    }
+    if (answer.status < 400) return answer;
+    throw new Problem(name, answer.status, answer.headers, problemBody(answer));
+  }
+
+  #fetched(request: Request, token: string | undefined, signal: AbortSignal): Promise<Response> {
+    const { baseURL, onBehalfOf } = this.#options;
     const headers = new Headers(request.headers);
     if (token !== undefined) headers.set("Authorization", `Bearer ${token}`);
     if (onBehalfOf !== undefined) headers.set("On-Behalf-Of", onBehalfOf);
@@ -170,27 +236,25 @@ export class Transport {
       headers.set("Content-Type", "application/json");
       body = JSON.stringify(request.body);
     }
-    const name = `${request.method} ${request.path}`;
-    const limit = AbortSignal.timeout(timeout + (request.wait ?? 0) * 1000);
-    let answer: Answer;
-    try {
-      const response = await this.#fetch(baseURL + request.path + queryString(request.query), {
-        method: request.method,
-        headers,
-        body,
-        signal: signal ? AbortSignal.any([signal, limit]) : limit,
-        cache: "no-store",
-        credentials: "omit",
-        redirect: "error",
-      });
-      const bytes = new Uint8Array(await response.arrayBuffer());
-      answer = { status: response.status, headers: response.headers, bytes };
-    } catch (cause) {
-      throw new Unreachable(name, cause);
-    }
-    if (answer.status < 400) return answer;
-    throw new Problem(name, answer.status, answer.headers, problemBody(answer));
+    return this.#fetch(baseURL + request.path + queryString(request.query), {
+      method: request.method,
+      headers,
+      body,
+      signal,
+      cache: "no-store",
+      credentials: "omit",
+      redirect: "error",
+    });
   }
+}
+
+async function read(response: Response): Promise<Answer> {
+  return { status: response.status, headers: response.headers, bytes: new Uint8Array(await response.arrayBuffer()) };
+}
+
+async function problem(name: string, response: Response): Promise<Problem> {
+  const answer = await read(response);
+  return new Problem(name, answer.status, answer.headers, problemBody(answer));
 }
 
 function queryString(query: Request["query"] = {}): string {
@@ -206,8 +270,12 @@ function queryString(query: Request["query"] = {}): string {
 
 /** Reads an answer that has to be JSON. Whoever stands in between may have sent something else. */
 export function json<T>(request: Request, answer: Answer): T {
+  return parsed<T>(request, new TextDecoder().decode(answer.bytes));
+}
+
+export function parsed<T>(request: Request, text: string): T {
   try {
-    return JSON.parse(new TextDecoder().decode(answer.bytes)) as T;
+    return JSON.parse(text) as T;
   } catch (cause) {
     throw new Unreachable(`${request.method} ${request.path}`, cause);
   }
@@ -230,7 +298,7 @@ function retryAfter(headers: Headers): number | undefined {
   return Number.isNaN(date) ? undefined : Math.max(0, (date - Date.now()) / 1000);
 }
 
-function helpsToRepeat(error: unknown, repeatable: boolean): boolean {
+export function helpsToRepeat(error: unknown, repeatable: boolean): boolean {
   if (error instanceof Unreachable) return repeatable;
   if (!(error instanceof Problem)) return false;
   if (error.status === 429) return error.code !== "pair_budget"; // others of the request need not wait
@@ -238,7 +306,7 @@ function helpsToRepeat(error: unknown, repeatable: boolean): boolean {
 }
 
 /** At least as long as the server asks for, and never for all clients alike. */
-function pauseBefore(error: unknown, attempt: number, random: number): number {
+export function pauseBefore(error: unknown, attempt: number, random: number): number {
   const backoff = Math.min(10_000, 250 * 2 ** attempt);
   if (error instanceof Problem && error.retryAfter !== undefined) {
     return error.retryAfter * 1000 + random * Math.max(backoff, error.retryAfter * 250);

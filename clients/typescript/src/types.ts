@@ -301,6 +301,52 @@ export type RejectReason = Open<
   "no_matching_key_package" | "undecryptable" | "declined" | "unsupported" | "other"
 >;
 
+// Events
+
+/** Whose events are read. */
+export interface Following {
+  /** A service may leave it out: then those of all users are. */
+  user?: string;
+  /** Only what concerns this device of the user. A token of a device has to name it. */
+  device?: string;
+}
+
+export interface Event {
+  type: Open<"welcome" | "stock" | "key_package" | "outcome" | "open">;
+  /** Where to go on, as `after`. It is not to be looked into. */
+  id: string;
+  /** When it happened; not of `open`. */
+  at?: Time;
+  /** Whose event it is. Of `outcome` that is who has posted. */
+  user?: string;
+  /** Not of `outcome`. */
+  device?: string;
+  /** The id of the Welcome. */
+  welcome?: string;
+  ref?: KeyPackageRef;
+  /** Of `outcome`: whose KeyPackage it was. */
+  recipient?: DeviceName;
+  /** Of `outcome`. */
+  status?: Recipient["status"];
+  /** Of an `outcome` that is `rejected`. */
+  reason?: RejectReason;
+  /** Of `stock`, as it was then. */
+  stock?: Stock;
+  /** Of `open`: events are missing. Look at everything again. */
+  gap?: EventGap;
+}
+
+export type EventGap = Open<"expired" | "restored" | "damaged">;
+
+export interface EventPage {
+  events: Event[];
+  /** Where to go on, also if there was no event. */
+  next: string;
+  /** Another page can be read at once. */
+  more: boolean;
+  gap?: EventGap;
+}
+
 // Tokens
 
 export interface Token {

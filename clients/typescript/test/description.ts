@@ -41,6 +41,8 @@ known<Known<Described["Posted"], client.Posted>>();
 known<Known<Described["Outcome"], client.Outcome>>();
 known<Known<Described["Claimed"], client.Claim>>();
 known<Known<Described["Delivery"], client.Delivery>>();
+known<Known<Described["Event"], client.Event>>();
+known<Known<Described["EventPage"], client.EventPage>>();
 known<Known<Described["Tokens"], client.Tokens>>();
 known<Known<Described["NewToken"], client.NewToken>>();
 known<Known<Described["Problem"], client.ProblemBody>>();

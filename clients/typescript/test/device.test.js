@@ -20,6 +20,17 @@ let clock = 0;
 beforeEach(() => (clock = Date.now()));
 const around = { now: () => clock, random: () => 0.5, sleep: async (ms, signal) => (signal?.throwIfAborted(), void (clock += ms)) };
 
+const realTime = {
+  now: Date.now,
+  random: Math.random,
+  sleep: (ms, signal) =>
+    new Promise((resolve, reject) => {
+      const timer = setTimeout(resolve, ms);
+      signal?.addEventListener("abort", () => (clearTimeout(timer), reject(signal.reason)));
+      if (signal?.aborted) reject(signal.reason);
+    }),
+};
+
 /** A device with what it was told, what it asked, and what its application has saved. */
 function phone(options = {}) {
   const { user, device } = options.name ?? newDevice("alice");
@@ -43,7 +54,7 @@ function phone(options = {}) {
       onWithdrawn: (refs, fresh) => app.withdrawn.push({ refs, fresh }),
       ...options,
     },
-    around,
+    options.around ?? around,
   );
   return app;
 }
@@ -194,7 +205,7 @@ test("of two claims at a time one handles a Welcome", async () => {
 });
 
 test("it runs: it waits, joins when it is added, and makes new KeyPackages when few are left", async () => {
-  const alice = phone();
+  const alice = phone({ around: realTime });
   const stop = new AbortController();
   const running = alice.runs.run(stop.signal);
   const settled = async (wanted) => {
@@ -207,6 +218,23 @@ test("it runs: it waits, joins when it is added, and makes new KeyPackages when 
   stop.abort();
   await running;
   for (const { id, group } of added) await assertSameEpoch([group, alice.groups.get(id)]);
+  assert.deepEqual(alice.errors, []);
+});
+
+test("events wake it: once there is a stream no claim waits", async () => {
+  const alice = phone({ around: realTime });
+  const stop = new AbortController();
+  const running = alice.runs.run(stop.signal);
+  for (let woken = 0; woken < 3; woken++) {
+    while ((await shelf(alice)).available === 0) await new Promise(setImmediate);
+    alice.asked.length = 0;
+    const joined = alice.groups.size;
+    await add(alice);
+    while (alice.groups.size === joined) await new Promise(setImmediate);
+    if (alice.asked.some((request) => request.includes("wait="))) woken = -1; // not yet
+  }
+  stop.abort();
+  await running;
   assert.deepEqual(alice.errors, []);
 });
 
@@ -291,6 +319,7 @@ test("a proxy that cuts claims off has it wait for less, and ask at once for wha
   const stop = new AbortController();
   const waits = [];
   const fetch = async (url) => {
+    if (url.endsWith("/events")) return Response.json({}, { status: 404 }); // a server of before there were events
     const wait = new URL(url).searchParams.get("wait");
     if (!url.includes("/claim")) throw new TypeError("no network");
     waits.push(wait);
