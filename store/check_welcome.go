@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -41,6 +42,9 @@ func (c *checker) welcomeHeader(number uint64) bool {
 		return false
 	}
 	c.numbered(number)
+	if c.isForgotten(number) {
+		return true
+	}
 	if v := c.get(kindWelcomeIDs, w.id[:welcomeIDPrefix]); v == nil || readNumber(v) != number {
 		if v != nil {
 			if other := c.header(readNumber(v)); other != nil && other.id == w.id {
@@ -71,6 +75,9 @@ func (c *checker) posted(number uint64) {
 	w.postedState = of.postedState
 	if w.holdCounted {
 		c.counted.holdsOver++
+	}
+	if c.isForgotten(number) {
+		return // the next sweep removes the rest
 	}
 	n, open, lost, unread, claimable := 0, 0, 0, 0, false
 	var lastEnd time.Time
@@ -197,7 +204,7 @@ func (t *Txn) endLost(number uint64) {
 	for _, p := range t.matchedPlaces(number) {
 		t.repairRecipient(p)
 	}
-	t.forgetWelcome(number)
+	t.forgetWelcome(number, math.MaxInt)
 }
 
 // idOf is delivery.IDOf for the poster of the Welcome.

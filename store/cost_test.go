@@ -1,14 +1,17 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
 	"time"
 
 	"welcomed/delivery"
+	"welcomed/delivery/archive"
 	"welcomed/delivery/storetest"
 	"welcomed/mls"
+	"welcomed/mls/mlstest"
 )
 
 // TestAnEventReadsWhatItChanges: what an event reads when it is run goes with what
@@ -166,4 +169,62 @@ func TestASweepReadsWhatItEnds(t *testing.T) {
 			t.Errorf("a sweep read %d rows when it was run and wrote %d: %+v", reads, writes, swept)
 		}
 	}
+}
+
+// TestASweepOfOneWelcomeIsInParts: a Welcome may have thousands of recipients and a tree of
+// megabytes. No transaction of a sweep puts away or forgets all of them, and between two of
+// them the rows are sound and the Welcome is there wholly or not at all.
+func TestASweepOfOneWelcomeIsInParts(t *testing.T) {
+	const recipients = 2600
+	clock, memory := storetest.NewClock(), NewMemory()
+	limits := delivery.DefaultLimits()
+	limits.KeyPackagesPerDevice, limits.KeyPackagesPerUser, limits.KeyPackagesPerPublish = recipients, recipients, recipients
+	limits.PendingPerDevice, limits.PendingPerPoster, limits.OpenPerDevice = recipients, recipients, recipients
+	limits.PendingBytesPerDevice, limits.PendingBytesPerPoster = 1<<40, 1<<40
+	s, err := memory.Open(clock, false, Options{Limits: limits})
+	must(t, err)
+	ctx, id := t.Context(), deviceNo(0)
+	self := delivery.Caller{User: id.User, Device: id.Name}
+	items := randomItems(recipients)
+	_, err = s.Publish(ctx, self, id, items)
+	must(t, err)
+	posting := delivery.Posting{Welcome: parsedWelcome(t, refsOf(items)...), RatchetTree: mlstest.Random(3 << 20), RequireAll: true}
+	_, err = s.Post(ctx, ann, posting)
+	must(t, err)
+	welcome := delivery.IDOf(ann, posting.Welcome.Bytes())
+	_, err = s.Cancel(ctx, ann, welcome)
+	must(t, err)
+	s.observe = func(_, writes int) {
+		if writes > 2*sweepWrites {
+			t.Errorf("%d rows are written in one transaction", writes)
+		}
+	}
+	for _, kind := range []byte{timerEnded, timerForget} {
+		swept, parts := delivery.SweepResult{}, 0
+		for _, w := range sweepers {
+			for more := w.kind == kind; more; parts++ {
+				moved := 0
+				more, _, err = s.sweepBatch(ctx, w, w.batch, &moved, &swept)
+				must(t, err)
+				sound(t, memory)
+				must(t, s.View(ctx, func(x *Txn) error {
+					return x.Export(ctx, false, nil, func(archive.Record) error { return nil })
+				}))
+				outcome, err := s.Outcome(ctx, ann, welcome)
+				if kind == timerForget && !errors.Is(err, delivery.ErrNotFound) || kind == timerEnded && (err != nil || len(outcome.Recipients) != recipients) {
+					t.Errorf("after part %d of kind %d the outcome has %d recipients, %v", parts, kind, len(outcome.Recipients), err)
+				}
+			}
+		}
+		if parts < 4 {
+			t.Errorf("timers of kind %d fire in %d parts", kind, parts)
+		}
+		clock.Advance(limits.OutcomesKept + 24*time.Hour)
+	}
+	must(t, s.View(ctx, func(x *Txn) error {
+		if left := len(x.keys(kindWelcomes, nil, 0)) + len(x.keys(kindPosted, nil, 0)) + len(x.keys(kindWelcomeIDs, nil, 0)); left > 0 {
+			t.Errorf("%d rows are left", left)
+		}
+		return nil
+	}))
 }

@@ -192,6 +192,9 @@ func (e *exporter) exportWelcome(number uint64) error {
 	if w == nil {
 		return wrong("a Welcome is missing")
 	}
+	if e.isForgotten(number) {
+		return nil
+	}
 	r := &archive.Welcome{
 		ID: archive.Hash(w.id), PostedBy: w.poster, Suite: w.suite, Recipients: w.recipients, Hold: w.hold, RequireAll: w.requireAll,
 		PostedAt: w.postedAt, ReleasedAt: w.releasedAt, CancelledAt: w.cancelledAt, EndedAt: w.lastEnd, HoldOverdue: w.holdCounted,

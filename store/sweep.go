@@ -44,7 +44,8 @@ func (s *Store) Sweep(ctx context.Context) (result delivery.SweepResult, err err
 //
 // A device may have tens of thousands of rows of which few are due. look finds those outside
 // the writer, and returns a firing for them. A sweeper whose fire reads little has no look. A
-// firing that finds that the device has changed since writes nothing and returns false.
+// firing that finds that the device has changed since writes nothing and returns false. What
+// is too much for one transaction sets the timer again, which is deleted before it fires.
 type sweeper struct {
 	kind  byte
 	batch int
@@ -60,7 +61,7 @@ var sweepers = []sweeper{
 	{timerDevice, sweepTimers, (*Txn).fireDevice, (*Txn).lookAtDevice},
 	{timerTombstones, sweepTimers, (*Txn).fireTombstones, (*Txn).lookAtTombstones},
 	{timerHold, sweepTimers, (*Txn).fireHold, nil},
-	{timerEnded, sweepWelcomes, (*Txn).fireEnded, nil},
+	{timerEnded, sweepWelcomes, (*Txn).fireEnded, (*Txn).lookAtEnded},
 	{timerForget, sweepWelcomes, (*Txn).fireForget, nil},
 	{timerIdempotency, sweepTimers, (*Txn).fireIdempotency, nil},
 	{timerToken, sweepTimers, (*Txn).fireToken, nil},
@@ -148,11 +149,11 @@ func (s *Store) sweepBatch(ctx context.Context, w sweeper, size int, moved *int,
 			if t.writes-before > sweepWrites {
 				break
 			}
-			if !fire(t, &swept) {
-				changed = true
-				continue
-			}
 			t.del(kindTimers, due[i].key)
+			if !fire(t, &swept) {
+				t.put(kindTimers, due[i].key, nil)
+				changed = true
+			}
 		}
 		if firings != nil {
 			passed = looked + t.passed - unread
@@ -449,31 +450,46 @@ func (t *Txn) fireHold(timer timer, _ *delivery.SweepResult) {
 
 // fireEnded removes a Welcome's payload when its last recipient has ended. It keeps the header
 // and the refs for the poster.
-func (t *Txn) fireEnded(timer timer, _ *delivery.SweepResult) {
+func (t *Txn) fireEnded(timer timer, r *delivery.SweepResult) { t.lookAtEnded(timer)(t, r) }
+
+func (t *Txn) lookAtEnded(timer timer) firing {
 	number := readNumber(timer.row)
-	w := t.welcome(number)
-	if w == nil {
-		t.forgetLost(number)
-		return
-	}
-	if w.endedAt.IsZero() {
-		return
-	}
-	w.groupInfo, w.apart, w.infoSize, w.noContext = nil, false, 0, w.noContext || w.damaged
-	t.putHeader(w)
-	t.delPayload(w.number, partGroupInfo)
-	t.delPayload(w.number, partTree)
-	matched := make(map[recipientKey]*postedRecipient)
+	var secrets []recipientKey
 	t.eachPostedRecipient(number, func(key recipientKey, r *postedRecipient) bool {
 		if len(r.secret) > 0 || r.damaged {
-			r.secret, r.damaged, matched[key] = nil, false, r
+			secrets = append(secrets, key)
+		}
+		return len(secrets) < sweepWrites
+	})
+	pieces := append(t.keys(kindWelcomes, partKey(number, partGroupInfo), sweepWrites), t.keys(kindWelcomes, partKey(number, partTree), sweepWrites)...)
+	pieces = pieces[:min(len(pieces), sweepWrites-len(secrets))]
+	return func(t *Txn, _ *delivery.SweepResult) bool {
+		w := t.welcome(number)
+		switch {
+		case w == nil:
+			t.forgetLost(number)
+			return true
+		case w.endedAt.IsZero():
+			return true
+		}
+		w.groupInfo, w.apart, w.infoSize, w.noContext = nil, false, 0, w.noContext || w.damaged
+		t.putHeader(w)
+		for _, key := range secrets {
+			if r := t.postedRecipient(key); !r.lost {
+				r.secret, r.damaged = nil, false
+				t.putPostedRecipient(key, r)
+			}
+		}
+		for _, key := range pieces {
+			t.del(kindWelcomes, key)
+		}
+		if len(secrets)+len(pieces) == sweepWrites { // there may be more
+			t.put(kindTimers, timer.key, nil)
+		} else {
+			t.setTimer(timerForget, w.endedAt.Add(t.limits.OutcomesKept), numberKey(number))
 		}
 		return true
-	})
-	for key, r := range matched {
-		t.putPostedRecipient(key, r)
 	}
-	t.setTimer(timerForget, w.endedAt.Add(t.limits.OutcomesKept), numberKey(w.number))
 }
 
 // fireForget removes a Welcome and its outcomes.
@@ -484,9 +500,17 @@ func (t *Txn) fireForget(timer timer, r *delivery.SweepResult) {
 		t.forgetLost(number)
 		return
 	}
-	t.del(kindWelcomeIDs, w.id[:welcomeIDPrefix])
-	t.forgetWelcome(number)
-	r.ForgottenWelcomes++
+	t.forgetID(w.id[:welcomeIDPrefix], number)
+	if t.forgetSome(number) {
+		r.ForgottenWelcomes++
+	}
+}
+
+// forgetID has a Welcome not be found any more. Another one may have its id since.
+func (t *Txn) forgetID(prefix []byte, number uint64) {
+	if v := t.get(kindWelcomeIDs, prefix); v != nil && readNumber(v) == number {
+		t.del(kindWelcomeIDs, prefix)
+	}
 }
 
 // forgetLost removes a Welcome that cannot be read when it has ended. Its poster could not read
@@ -497,25 +521,63 @@ func (t *Txn) forgetLost(number uint64) {
 	}
 	// The start of its row may be its id, by which it is found.
 	if row := t.get(kindWelcomes, partKey(number, partHeader)); len(row) > welcomeIDPrefix {
-		id := cloneBytes(row[1 : 1+welcomeIDPrefix])
-		if v := t.get(kindWelcomeIDs, id); v != nil && readNumber(v) == number {
-			t.del(kindWelcomeIDs, id)
-		}
+		t.forgetID(cloneBytes(row[1:1+welcomeIDPrefix]), number)
 	}
-	t.forgetWelcome(number)
+	t.forgetSome(number)
 }
 
-// forgetWelcome removes all rows of a Welcome except the row of its id.
-func (t *Txn) forgetWelcome(number uint64) {
-	t.eachRecipient(number, func(d *device, m *recipient) {
-		t.del(kindDevices, d.recipientRow(recipientKind(m.was), m.recipientKey))
-		t.counted.welcomes[m.was]--
-		t.purge(d)
-	})
+// forgetSome removes rows of a Welcome that is not found by its id any more, and reports
+// whether these were the last. The rest is due at once, by which isForgotten knows the Welcome.
+func (t *Txn) forgetSome(number uint64) (all bool) {
+	if all = t.forgetWelcome(number, sweepWrites/2); !all {
+		t.setTimer(timerForget, atOnce, numberKey(number))
+	}
+	return all
+}
+
+// isForgotten reports whether a Welcome has lost rows because it is being forgotten.
+func (t *Txn) isForgotten(number uint64) bool {
+	return t.get(kindTimers, timerKey(timerForget, atOnce, numberKey(number))) != nil
+}
+
+// forgetWelcome removes rows of a Welcome, and at last its header, but not the row of its id. It
+// returns false after most recipients or pieces.
+func (t *Txn) forgetWelcome(number uint64, most int) (all bool) {
+	for _, part := range []byte{partRecipient, partTree, partGroupInfo} {
+		keys := t.keys(kindWelcomes, partKey(number, part), most)
+		for _, key := range keys {
+			if part == partRecipient {
+				t.forgetRecipient(number, key)
+			}
+			t.del(kindWelcomes, key)
+		}
+		if len(keys) == most {
+			return false
+		}
+	}
 	for _, key := range t.keys(kindWelcomes, numberKey(number), 0) {
 		t.del(kindWelcomes, key)
 	}
 	t.del(kindPosted, numberKey(number))
+	return true
+}
+
+// forgetRecipient removes what a device has of the recipient whose row in the Welcome has that
+// key, if either can be read.
+func (t *Txn) forgetRecipient(number uint64, key []byte) {
+	if len(key) != numberBytes+1+indexBytes {
+		return
+	}
+	r := readPostedRecipient(key, t.get(kindWelcomes, key), t.summed(number))
+	if r.lost || r.verdict != "" {
+		return
+	}
+	at := recipientPlace{r.device, readRecipientKey(append(numberKey(number), key[numberBytes+1:]...))}
+	if d, m := t.recipientAt(at); m != nil {
+		t.del(kindDevices, d.recipientRow(recipientKind(m.was), m.recipientKey))
+		t.counted.welcomes[m.was]--
+		t.purge(d)
+	}
 }
 
 func (t *Txn) fireIdempotency(timer timer, _ *delivery.SweepResult) {

@@ -102,12 +102,6 @@ func (t *Txn) eachPiece(number uint64, part byte, yield func(data []byte, sound 
 	}
 }
 
-func (t *Txn) delPayload(number uint64, part byte) {
-	for _, key := range t.keys(kindWelcomes, partKey(number, part), 0) {
-		t.del(kindWelcomes, key)
-	}
-}
-
 func partKey(number uint64, part byte) []byte { return append(numberKey(number), part) }
 
 func postedRecipientKey(key recipientKey) []byte {
