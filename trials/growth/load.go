@@ -11,6 +11,7 @@ import (
 	"welcomed/delivery"
 	"welcomed/mls"
 	"welcomed/mls/mlstest"
+	"welcomed/trials/harness"
 )
 
 // groupInfoBytes is that of a small group.
@@ -143,6 +144,10 @@ func measureCell(ctx context.Context, s *bolt.Store, count, callers, devices int
 	if err != nil {
 		return err
 	}
+	written, err := harness.BytesWritten()
+	if err != nil {
+		return err
+	}
 	for done := 0; done < count; done += chunk {
 		lives := newLives(min(count-done, chunk), devices)
 		for i, e := range events {
@@ -154,6 +159,12 @@ func measureCell(ctx context.Context, s *bolt.Store, count, callers, devices int
 	for i := range samples {
 		out.addSample(&samples[i])
 	}
+	writtenAfter, err := harness.BytesWritten()
+	if err != nil {
+		return err
+	}
+	// What the store writes while it has nothing else to do is in no event's figure.
+	out.add(fmt.Sprintf("written per life, %d at a time", callers), "B", float64(writtenAfter-written)/float64(count))
 	after, err := s.Stats(ctx)
 	// Nothing is swept in between: what has ended still has its bytes.
 	out.add(fmt.Sprintf("used in the file per life, %d at a time", callers), "B", float64(after.UsedBytes-before.UsedBytes)/float64(count))
@@ -179,7 +190,7 @@ func (p *sample) measure(ctx context.Context, s *bolt.Store, e event, lives []*l
 		}
 	}
 	took := make([]time.Duration, len(lives))
-	before, err := bytesWritten()
+	before, err := harness.BytesWritten()
 	if err != nil {
 		return err
 	}
@@ -194,7 +205,7 @@ func (p *sample) measure(ctx context.Context, s *bolt.Store, e event, lives []*l
 	}
 	p.all += time.Since(start)
 	p.each = append(p.each, took...)
-	after, err := bytesWritten()
+	after, err := harness.BytesWritten()
 	p.written += after - before
 	return err
 }

@@ -1,9 +1,7 @@
 package main
 
 import (
-	"fmt"
 	"os"
-	"strings"
 	"sync"
 	"time"
 
@@ -43,18 +41,4 @@ func watchMemory() (peak func() memory) {
 		wg.Wait()
 		return most
 	}
-}
-
-// bytesWritten is what this process has caused to be written to a disk.
-func bytesWritten() (n int64, err error) {
-	io, err := os.ReadFile("/proc/self/io")
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(string(io)) {
-		if _, err := fmt.Sscanf(line, "write_bytes: %d", &n); err == nil {
-			return n, nil
-		}
-	}
-	return 0, fmt.Errorf("/proc/self/io does not say what was written")
 }

@@ -53,6 +53,7 @@ type summary struct {
 	PerUserDay     map[string]float64 `json:"events_per_user_per_day"`
 	Writes         float64            `json:"writes_per_user_per_day"`
 	Commits        int                `json:"commits"`
+	Written        int64              `json:"written_bytes"`
 	MaxRatio       float64            `json:"highest_ratio_when_settled"`
 	File           int64              `json:"file_bytes"`
 	Payload        int64              `json:"payload_bytes"`
@@ -142,7 +143,7 @@ func mb(n int64) float64 { return float64(n) / 1e6 }
 // end prints what all of it comes to, and judges the file after a compaction.
 func (r *report) end(y *year, file, compacted int64) error {
 	s := summary{
-		Days: y.days, UserDays: r.userDays, Events: y.counts, PerUserDay: map[string]float64{}, Commits: y.commits,
+		Days: y.days, UserDays: r.userDays, Events: y.counts, PerUserDay: map[string]float64{}, Commits: y.commits, Written: y.written,
 		MaxRatio: r.worst, File: file, Payload: r.last.Payload, Compacted: compacted, CompactedRatio: float64(compacted) / float64(r.last.Payload),
 		PayloadPerUser: float64(r.last.Payload) / float64(r.last.Users), FilePerUser: float64(file) / float64(r.last.Users),
 	}
@@ -174,7 +175,7 @@ func (r *report) print(y *year, s summary) error {
 	fmt.Fprintf(r.out, "\npayload %.0f B per user, file %.0f B per user; highest ratio since day %d: %.2f\n", s.PayloadPerUser, s.FilePerUser, settledAfter, s.MaxRatio)
 	fmt.Fprintf(r.out, "%.1f MB, compacted %.1f MB, which is %.2f times the payload (%.2f if outcomes are not counted in)\n",
 		mb(s.File), mb(s.Compacted), s.CompactedRatio, float64(s.Compacted)/float64(s.Payload-r.last.Outcomes))
-	_, err := fmt.Fprintf(r.out, "%d commits, %.0f s\n", s.Commits, s.Seconds)
+	_, err := fmt.Fprintf(r.out, "%d commits, %.0f MB written, %.0f s\n", s.Commits, mb(s.Written), s.Seconds)
 	return err
 }
 

@@ -15,6 +15,7 @@ import (
 	"welcomed/bolt"
 	"welcomed/delivery"
 	"welcomed/delivery/storetest"
+	"welcomed/trials/harness"
 )
 
 // A year is one that is being lived.
@@ -26,6 +27,7 @@ type year struct {
 	path     string
 	store    *bolt.Store
 	commits  int // before the store was last opened
+	written  int64
 	random   *rand.Rand
 	users    []*user // those that have left are replaced
 	left     []*user // and remembered
@@ -306,6 +308,7 @@ func (y *year) finish(ctx context.Context) error {
 	if err := y.store.Close(); err != nil {
 		return err
 	}
+	y.written, _ = harness.BytesWritten() // before the compaction; unknown if this is not Linux
 	before, err := os.Stat(y.path)
 	if err != nil {
 		return err
