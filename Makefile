@@ -174,9 +174,12 @@ drain-test: $(BINARY)
 
 # What a release consists of, in build/release: archives, Debian packages, an SBOM
 # and checksums. RELEASE builds some of it: make release RELEASE=linux_amd64
+# The description of the API in a version is kept, for the next to be compared with.
 RELEASED_AT = $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct))
 release:
 	@command -v dpkg-deb >/dev/null || { echo "make release needs dpkg-deb, of the Debian package dpkg, which is not installed"; exit 1; }
+	@! echo "$(VERSION)" | grep -qE '^v[0-9]+\.[0-9]+\.[0-9]+$$' || cmp -s server/openapi/openapi.json server/openapi/testdata/released.json || { \
+	  echo "before the tag: cp server/openapi/openapi.json server/openapi/testdata/released.json, and commit it"; exit 1; }
 	@VERSION=$(VERSION) SOURCE_DATE_EPOCH=$(RELEASED_AT) RELEASE="$(RELEASE)" GO="$(GO)" deploy/release/build.sh build/release
 
 # Builds it twice, in other places and circumstances, and compares the bytes.
