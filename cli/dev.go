@@ -50,6 +50,7 @@ func devCommand(env environment) *cli.Command {
 				func(args []string) (string, url.Values, error) {
 					return "/full-disk", url.Values{"is": {strings.Join(args, "")}}, nil
 				}),
+			devEventsCommand(env),
 		},
 		Action: func(ctx context.Context, _ *cli.Command) error {
 			ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
@@ -113,7 +114,11 @@ func devControl(env environment, name, args, usage string, most int, request fun
 			if err != nil {
 				return err
 			}
-			return askDev(ctx, env, strings.TrimSuffix(base, "/")+dev.Control+path+"?"+query.Encode())
+			status, err := askDev(ctx, http.MethodPost, strings.TrimSuffix(base, "/")+dev.Control+path+"?"+query.Encode())
+			if err == nil {
+				_, err = fmt.Fprintln(env.stdout, describe(status))
+			}
+			return err
 		},
 	}
 }
@@ -132,33 +137,30 @@ func advanceClock(args []string) (string, url.Values, error) {
 	return "/clock", url.Values{"seconds": {strconv.FormatInt(int64(d/time.Second), 10)}}, nil
 }
 
-// askDev has a server do something, and says how it stands then.
-func askDev(ctx context.Context, env environment, address string) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, address, nil)
+// askDev asks the controls of a server, and returns how it stands then.
+func askDev(ctx context.Context, method, address string) (status dev.Status, err error) {
+	req, err := http.NewRequestWithContext(ctx, method, address, nil)
 	if err != nil {
-		return err
+		return status, err
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return fmt.Errorf("is welcomed dev running? --url says where: %w", reason(err))
+		return status, fmt.Errorf("is welcomed dev running? --url says where: %w", reason(err))
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
-	if err != nil {
-		return err
-	}
-	var status dev.Status
-	if resp.StatusCode == http.StatusNotFound {
-		return errors.New("this is no server of welcomed dev, and no other can be controlled")
-	}
-	if resp.StatusCode != http.StatusOK {
-		return errors.New(strings.TrimSpace(string(text)))
+	switch {
+	case err != nil:
+		return status, err
+	case resp.StatusCode == http.StatusNotFound:
+		return status, errors.New("this is no server of welcomed dev, and no other can be controlled")
+	case resp.StatusCode != http.StatusOK:
+		return status, errors.New(strings.TrimSpace(string(text)))
 	}
 	if err := json.Unmarshal(text, &status); err != nil {
-		return fmt.Errorf("read the answer: %w", err)
+		return status, fmt.Errorf("read the answer: %w", err)
 	}
-	_, err = fmt.Fprintln(env.stdout, describe(status))
-	return err
+	return status, nil
 }
 
 // describe says how a server of dev stands.

@@ -70,6 +70,26 @@ func (e *exchange) WriteHeader(status int) {
 		}
 	}
 	e.ResponseWriter.WriteHeader(status)
+	if media := e.media(); media == "text/event-stream" || media == "application/x-ndjson" {
+		e.write([]byte(e.line(fmt.Sprint(status, " ", media, ", and goes on"))))
+	}
+}
+
+func (e *exchange) media() string {
+	media, _, _ := mime.ParseMediaType(e.Header().Get("Content-Type"))
+	return media
+}
+
+// line says what became of the request so far.
+func (e *exchange) line(summary string) string {
+	return fmt.Sprintf("%s %s %s → %s (%d ms)\n", e.begun.Format("15:04:05.000"), e.request.Method,
+		printable(e.request.URL.RequestURI()), summary, time.Since(e.begun).Milliseconds())
+}
+
+func (e *exchange) write(b []byte) {
+	e.show.mu.Lock()
+	defer e.show.mu.Unlock()
+	_, _ = e.show.out.Write(b)
 }
 
 // Write implements http.ResponseWriter.
@@ -85,17 +105,14 @@ func (e *exchange) Write(b []byte) (int, error) {
 // end shows the exchange; it is deferred.
 func (e *exchange) end() {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "%s %s %s → %s (%d ms)\n", e.begun.Format("15:04:05.000"), e.request.Method,
-		printable(e.request.URL.RequestURI()), e.summary(), time.Since(e.begun).Milliseconds())
+	b.WriteString(e.line(e.summary()))
 	if e.show.whole {
 		part(&b, "  > ", e.request.Header, &e.sent)
 		if !e.lost {
 			part(&b, "  < ", e.Header(), &e.answer)
 		}
 	}
-	e.show.mu.Lock()
-	defer e.show.mu.Unlock()
-	_, _ = e.show.out.Write(b.Bytes())
+	e.write(b.Bytes())
 }
 
 // summary is the answer in a few words.
@@ -109,7 +126,7 @@ func (e *exchange) summary() string {
 		return fmt.Sprint(e.status)
 	}
 	var problem struct{ Code, Detail string }
-	media, _, _ := mime.ParseMediaType(e.Header().Get("Content-Type"))
+	media := e.media()
 	switch {
 	case e.status >= 400 && json.Unmarshal(e.answer.kept.Bytes(), &problem) == nil:
 		return printable(fmt.Sprint(e.status, " ", problem.Code, ": ", problem.Detail))
