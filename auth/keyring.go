@@ -151,7 +151,7 @@ func unavailable(err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("%w: the issuer's keys cannot be had", ErrUnavailable)
+	return fmt.Errorf("%w: the issuer's keys cannot be fetched", ErrUnavailable)
 }
 
 func (r *keyRing) complete(running *refresh) {
@@ -196,8 +196,8 @@ func (r *keyRing) report(err error) {
 	switch {
 	case r.ctx.Err() != nil:
 	case err == nil && r.failed != nil:
-		r.log.Info("the issuer's keys can be had again")
+		r.log.Info("the issuer's keys can be fetched again")
 	case err != nil && (r.failed == nil || r.failed.Error() != err.Error()):
-		r.log.Warn("the issuer's keys cannot be had: those that are known go on working", "error", err)
+		r.log.Warn("the issuer's keys cannot be fetched; the known keys still work", "error", err)
 	}
 }

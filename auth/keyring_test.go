@@ -252,13 +252,13 @@ func TestAnIssuerThatIsDownStopsOnlyNewKeys(t *testing.T) {
 	}
 	p.clock.advance(remote.most)
 	p.expect(t, "still down", es256Key(), ErrUnavailable)
-	if n := p.log.count("cannot be had: those that are known go on working"); n != 1 {
+	if n := p.log.count("cannot be fetched; the known keys still work"); n != 1 {
 		t.Errorf("the log says %d times that it is down", n)
 	}
 	p.set(func() { p.status = http.StatusOK })
 	p.clock.advance(remote.most)
 	p.expect(t, "up again", es256Key(), nil)
-	if n := p.log.count("can be had again"); n != 1 {
+	if n := p.log.count("can be fetched again"); n != 1 {
 		t.Errorf("the log says %d times that it is up again", n)
 	}
 }
@@ -452,7 +452,7 @@ func TestAFileOfKeysIsReadAgain(t *testing.T) {
 	write(jwks(edKey()))
 	p.regularly()
 	p.expect(t, "the file is there again", edKey(), nil)
-	if p.log.count("can be had again") != 1 || p.asked() != 0 {
+	if p.log.count("can be fetched again") != 1 || p.asked() != 0 {
 		t.Errorf("the issuer was asked %d times:\n%s", p.asked(), p.log.text.String())
 	}
 }

@@ -188,7 +188,7 @@ func (o *oidc) warn(err error) {
 	defer o.warnMu.Unlock()
 	if now := o.clock.now(); o.warnedAt.IsZero() || now.Sub(o.warnedAt) >= badSubjectEvery {
 		o.warnedAt = now
-		o.opts.Log.Warn("a valid token of the issuer stands for nobody here, see --oidc-user-claim, --oidc-device-claim and --oidc-user-encoding; there is one such line a minute",
+		o.opts.Log.Warn("a valid token of the issuer stands for nobody here, see --oidc-user-claim, --oidc-device-claim and --oidc-user-encoding; this is logged once a minute",
 			"issuer", o.opts.Issuer, "error", err)
 	}
 }

@@ -278,6 +278,6 @@ func (k *RevokedKeeper) copy(ctx context.Context, place RevokedPlace) error {
 func (k *RevokedKeeper) observe(kind Kind, place RevokedPlace, err error, again time.Duration) {
 	k.Observer.ObserveRevokedCopy(string(kind), err)
 	if err != nil {
-		k.Log.Error("what was revoked could not be copied to where backups are", "to", place.String(), "error", err, "again_in", again.String())
+		k.Log.Error("cannot copy the file of revocations to a place of backups", "to", place.String(), "error", err, "again_in", again.String())
 	}
 }

@@ -159,7 +159,7 @@ func (s *Schedule) round(ctx context.Context) {
 		return
 	}
 	if err := s.Kept(ctx); err != nil && ctx.Err() == nil {
-		s.Log.Error("that there is a new backup could not be noted", "error", err)
+		s.Log.Error("cannot note that there is a new backup", "error", err)
 	}
 }
 
@@ -252,7 +252,7 @@ func (s *Schedule) prune(ctx context.Context, k *keeper) {
 		k.stay = false
 	case ctx.Err() == nil && !k.stay:
 		k.stay = true
-		s.Log.Warn("old backups stay, which is said once", "in", k.String(), "error", err)
+		s.Log.Warn("old backups stay, because they cannot be deleted; this is logged once", "in", k.String(), "error", err)
 	}
 }
 

@@ -44,11 +44,11 @@ func (c *config) checkCaps() error {
 // warn warns of settings that are allowed and probably not meant.
 func (c *config) warn(env environment, log *slog.Logger) {
 	if c.identity.Ambiguous() {
-		log.Warn("what stands between {user} and {device} may be a part of either, so that two devices can have the same identity",
+		log.Warn("the text between {user} and {device} can be part of an id, so two devices may have the same identity",
 			"credential_identity", string(c.identity))
 	}
 	if names := unknownVariables(env, append(os.Environ(), env.settings.names()...)); len(names) > 0 {
-		log.Warn("these variables in the environment are not known and were ignored", "names", strings.Join(names, ","))
+		log.Warn("unknown variables in the environment were ignored", "names", strings.Join(names, ","))
 	}
 }
 

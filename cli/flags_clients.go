@@ -69,7 +69,7 @@ func (c *config) guardAdmin(addr net.Addr, log *slog.Logger) error {
 		return fmt.Errorf("--pprof shows what is in memory to everybody who reaches --admin-listen %s: give it an --admin-token, or listen on %s",
 			c.adminListen, defaultAdminListen)
 	}
-	log.Warn("the admin listener is not on loopback and wants no token: whoever reaches it reads all metrics; see --admin-token",
+	log.Warn("other machines can reach the admin listener without a token, and read all metrics: see --admin-token",
 		"admin_listen", addr.String())
 	return nil
 }
@@ -81,7 +81,7 @@ func (c *config) warnOfClearTokens(addr net.Addr, log *slog.Logger) {
 	if !ok || tcp.IP.IsLoopback() || c.auth == authNone || c.tlsCert != "" || len(c.trustedProxies) > 0 {
 		return
 	}
-	log.Warn("tokens come over the network in the clear: give --tls-cert and --tls-key, or name the proxy that ends TLS with --trusted-proxies",
+	log.Warn("tokens cross the network unencrypted: give --tls-cert and --tls-key, or name the proxy that ends TLS with --trusted-proxies",
 		"listen", addr.String())
 }
 

@@ -14,7 +14,7 @@ import (
 // to know: systemd, for a unit with Type=notify.
 func tellManager(log *slog.Logger, states ...string) {
 	if _, err := daemon.SdNotify(false, strings.Join(states, "\n")); err != nil {
-		log.Warn("the service manager cannot be told how the server is", "error", err)
+		log.Warn("cannot tell the service manager how the server is", "error", err)
 	}
 }
 
@@ -28,7 +28,7 @@ func status(format string, args ...any) string {
 func beatEvery(log *slog.Logger) time.Duration {
 	patience, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {
-		log.Warn("the service manager's watchdog is not understood", "error", err)
+		log.Warn("cannot read the settings of the service manager's watchdog", "error", err)
 	}
 	return patience / 3
 }

@@ -403,10 +403,10 @@ func openFile(c *config, m *metrics.Metrics, log *slog.Logger) (*bolt.Store, err
 		MaxSize:       c.maxSize,
 		LogSize:       c.memory.logSize(),
 		ObserveCommit: m.ObserveCommit,
-		Misplaced:     func(why error) { log.Error("nothing can be written", "error", why) },
+		Misplaced:     func(why error) { log.Error("cannot write to the database", "error", why) },
 		ObserveDamage: func(part delivery.DamagedPart) {
 			m.ObserveDamage(part)
-			log.Error("what is kept was found damaged, and is not handed out", "kind", part.Kind, "name", part.Name, "recipients_ended", part.Ended)
+			log.Error("found damaged data, which is not handed out", "kind", part.Kind, "name", part.Name, "recipients_ended", part.Ended)
 		},
 	})
 	if errors.Is(err, bolt.ErrNone) {

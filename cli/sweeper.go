@@ -71,7 +71,7 @@ const tookBack = time.Hour
 // stays ended.
 func (s *sweeper) judgeTime(now time.Time) {
 	if ahead := s.swept.Sub(now); ahead > tookBack {
-		s.log.Warn("the clock was ahead and was believed; what has ended by it stays ended: Welcomes that expired are to be posted again, and devices publish anew",
+		s.log.Warn("the clock was ahead and was believed; what ended because of it stays ended: Welcomes that expired have to be posted again, and devices have to publish again",
 			"it_said", s.swept.UTC().Format(time.RFC3339), "it_is", now.UTC().Format(time.RFC3339))
 	}
 	s.swept = now

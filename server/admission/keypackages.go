@@ -80,7 +80,7 @@ func (b *KeyPackages) chargePairs(c delivery.Caller, price map[string]int, total
 func (b *KeyPackages) targetSpent(c delivery.Caller, user string) {
 	b.exceeded(BudgetTarget)
 	b.drained.Do(func() {
-		b.log.Warn("as many KeyPackages of a user were taken as may be; only the last resort is handed out",
+		b.log.Warn("others have taken as many KeyPackages of a user as their budget allows; for now they get only the last resort",
 			"user", user, "last_caller", string(c.User))
 	})
 }
