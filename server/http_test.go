@@ -46,7 +46,7 @@ func TestWhatIsNoHTTP(t *testing.T) {
 		{"no Host in HTTP/1.0", "GET /v1 HTTP/1.0\r\n\r\n", 403, true},
 		{"a method that nobody has", "BREW /v1 HTTP/1.1\r\n" + local + "\r\n", 405, true},
 		{"a path of another server", "GET http://example.org/v1 HTTP/1.1\r\n" + local + "\r\n", 403, true},
-		{"a tunnel", "CONNECT localhost:1 HTTP/1.1\r\n" + local + "\r\n", 404, true},
+		{"a tunnel", "CONNECT localhost:1 HTTP/1.1\r\n" + local + "\r\n", 405, true},
 		{"a chunk without a size", "POST /v1/welcomes HTTP/1.1\r\n" + local + "Content-Type: message/mls\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400, true},
 		{"a chunk past all numbers", "POST /v1/welcomes HTTP/1.1\r\n" + local + "Content-Type: message/mls\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n", 400, true},
 		{"a length that was announced too large", "POST /v1/users/alice/devices/phone/claim HTTP/1.1\r\n" + local + "Content-Length: 99999999999\r\n\r\n{}", 413, true},

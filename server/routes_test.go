@@ -358,7 +358,7 @@ func TestOptionsAndHead(t *testing.T) {
 	same(t, "length", head.header.Get("Content-Length"), words(len(s.call("GET", shelf, nil).body)))
 	s.call("HEAD", "/v1/welcomes/xyz", nil).want(404)
 	same(t, "status", raw(t, s.api, "OPTIONS * HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").StatusCode, 204)
-	same(t, "status", raw(t, s.api, "CONNECT x:1 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").StatusCode, 404)
+	same(t, "status", raw(t, s.api, "CONNECT x:1 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").StatusCode, 405)
 }
 
 func TestRequestID(t *testing.T) {
