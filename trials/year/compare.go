@@ -74,7 +74,7 @@ func (y *year) countDevice(c *census, d *device, now time.Time) {
 	}
 	kept := d.tombstones[:0]
 	for _, k := range d.tombstones {
-		forget := k.rec.ForgetAt(y.limits, k.closed)
+		forget := k.rec.forgetAt(y.limits, k.closed)
 		if !now.Before(forget.Add(late + y.step)) {
 			continue
 		}
@@ -147,7 +147,7 @@ func (w *welcome) count(c *census, certain bool) {
 
 func (w *welcome) heldTooLong(l delivery.Limits, now time.Time) bool {
 	for _, m := range w.recipients {
-		if !m.rec.ReleasedAt.IsZero() {
+		if !m.rec.releasedAt.IsZero() {
 			return false
 		}
 	}
@@ -228,7 +228,7 @@ func (y *year) compareDevice(ctx context.Context, d *device, now time.Time) erro
 	}
 	for _, k := range slices.Concat(d.keyPackages, d.tombstones) {
 		status, err := y.store.KeyPackage(ctx, d.self, k.rec.Ref)
-		if errors.Is(err, delivery.ErrNotFound) && !k.closed.IsZero() && !now.Before(k.rec.ForgetAt(y.limits, k.closed)) {
+		if errors.Is(err, delivery.ErrNotFound) && !k.closed.IsZero() && !now.Before(k.rec.forgetAt(y.limits, k.closed)) {
 			continue
 		}
 		if err != nil || status.State != k.rec.State || status.Device != d.id {

@@ -201,7 +201,7 @@ func (y *year) reserved(g *group, now time.Time) error {
 			if k == nil || k.rec.State != delivery.Available || k.rec.LastResort != (answer.Status == delivery.DeviceLastResort) {
 				return disagree("%s is reserved for a second time, or was never on the shelf of %s", answer.KeyPackage.Ref, id)
 			}
-			k.rec.Reserve(y.limits, g.adder.self.ID(), now)
+			k.rec.reserve(y.limits, g.adder.self.ID(), now)
 			g.kps = append(g.kps, k)
 		}
 	}
@@ -284,7 +284,7 @@ func (y *year) posted(g *group, now time.Time) error {
 			continue
 		}
 		k := g.kps[i]
-		if k.rec.Ref != r.Ref || k.rec.Match(y.limits, k.rec.Suite, g.adder.self, now) != "" {
+		if k.rec.Ref != r.Ref || k.rec.match(g.adder.self, now) != "" {
 			return disagree("%s is matched by %s, although it is %s", r.Ref, w.id, k.rec.State)
 		}
 		k.matched(w, y.limits, now)
@@ -311,7 +311,7 @@ func (y *year) judged(g *group, now time.Time) error {
 			continue
 		}
 		y.count("mismatch "+string(r.Status), 1)
-		if want := k.rec.Match(y.limits, k.rec.Suite, g.adder.self, now); r.Status != want {
+		if want := k.rec.match(g.adder.self, now); r.Status != want {
 			return disagree("%s does not match because it is %s, by the ledger %q", r.Ref, r.Status, want)
 		}
 	}

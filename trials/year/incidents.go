@@ -31,7 +31,7 @@ func (y *year) sync(ctx context.Context, d *device, held []mls.KeyPackageRef, no
 	}
 	withdrawn := 0
 	for _, k := range d.keyPackages {
-		if !has[k.rec.Ref] && k.rec.Needed() && k.rec.State != delivery.Consumed {
+		if !has[k.rec.Ref] && k.rec.needed() && k.rec.State != delivery.Consumed {
 			k.withdrawn(now)
 			withdrawn++
 		}

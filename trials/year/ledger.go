@@ -21,10 +21,10 @@ func disagree(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", errLedger, fmt.Sprintf(format, args...))
 }
 
-// A keyPackage is one that the store has accepted. Its record moves by the rules
-// of the domain when the store says that something happened.
+// A keyPackage is one that the store has accepted. Its record moves by the rules of
+// rules.go when the store says that something happened.
 type keyPackage struct {
-	rec    delivery.KeyPackageRecord
+	rec    keyPackageRecord
 	owner  *device
 	size   int
 	closed time.Time // when it ended and its last Welcome had, too
@@ -32,7 +32,7 @@ type keyPackage struct {
 
 // A recipient is a KeyPackage that a Welcome matched, and what has become of the Welcome for it.
 type recipient struct {
-	rec     delivery.RecipientRecord
+	rec     recipientRecord
 	welcome *welcome
 	kp      *keyPackage
 }
@@ -51,10 +51,10 @@ type welcome struct {
 
 // age does what time does to a KeyPackage for which no Welcome is under way.
 func (k *keyPackage) age(now time.Time) {
-	switch state := k.rec.StateAt(now); {
+	switch state := k.rec.stateAt(now); {
 	case state == k.rec.State:
 	case state == delivery.Expired:
-		k.rec.End(state, k.rec.MatchableUntil)
+		k.rec.end(state, k.rec.matchableUntil)
 		k.close(now)
 	default:
 		k.rec.State = state
@@ -63,53 +63,53 @@ func (k *keyPackage) age(now time.Time) {
 
 // close notes when nothing more can happen to the KeyPackage.
 func (k *keyPackage) close(now time.Time) {
-	if k.rec.State.Ended() && k.rec.Open == 0 && k.closed.IsZero() {
+	if k.rec.ended() && k.rec.open == 0 && k.closed.IsZero() {
 		k.closed = now
 	}
 }
 
 // age does what time does to a recipient.
 func (m *recipient) age(now time.Time) {
-	if state := m.rec.StateAt(now); state != m.rec.State {
-		m.end(state, m.rec.Until, now)
+	if state := m.rec.stateAt(now); state != m.rec.State {
+		m.end(state, m.rec.until, now)
 	}
 }
 
 // end moves a recipient that has not ended to its end, and its KeyPackage with it.
 func (m *recipient) end(s delivery.WelcomeState, at, now time.Time) {
-	m.rec.End(s, at)
-	m.kp.rec.Open--
+	m.rec.end(s, at)
+	m.kp.rec.open--
 	if m.kp.rec.State == delivery.Matched {
-		m.kp.rec.End(delivery.Expired, at)
+		m.kp.rec.end(delivery.Expired, at)
 	}
 	m.kp.close(now)
 }
 
 // matched notes that the store has accepted a Welcome for k.
 func (k *keyPackage) matched(w *welcome, l delivery.Limits, now time.Time) {
-	m := &recipient{rec: l.NewRecipientRecord(w.hold, now), welcome: w, kp: k}
+	m := &recipient{rec: newRecipientRecord(l, w.hold, now), welcome: w, kp: k}
 	w.recipients = append(w.recipients, m)
 	k.owner.recipients = append(k.owner.recipients, m)
 	if !k.rec.LastResort {
 		k.rec.State = delivery.Matched
 	}
-	k.rec.Open++
+	k.rec.open++
 }
 
 // delivered notes a claim: match and consume.
 func (m *recipient) delivered(l delivery.Limits, now time.Time) {
-	m.rec.Deliver(l, now)
+	m.rec.deliver(l, now)
 	if !m.kp.rec.LastResort {
-		m.kp.rec.End(delivery.Consumed, now)
+		m.kp.rec.end(delivery.Consumed, now)
 	}
 }
 
 // settled notes an acknowledgement or a rejection.
 func (m *recipient) settled(s delivery.WelcomeState, now time.Time) error {
 	open := m.rec.State == delivery.Delivered
-	changed, err := m.rec.Settle(s, now)
+	changed, err := m.rec.settle(s, now)
 	if err == nil && changed && open {
-		m.kp.rec.Open--
+		m.kp.rec.open--
 		m.kp.close(now)
 	}
 	return err
@@ -122,12 +122,12 @@ func (k *keyPackage) withdrawn(now time.Time) {
 	}
 	for _, m := range k.owner.recipients {
 		if m.kp == k && (m.rec.State == delivery.Held || m.rec.State == delivery.Pending) {
-			m.rec.End(delivery.WelcomeWithdrawn, now)
-			k.rec.Open--
+			m.rec.end(delivery.WelcomeWithdrawn, now)
+			k.rec.open--
 		}
 	}
-	if !k.rec.State.Ended() {
-		k.rec.End(delivery.Withdrawn, now)
+	if !k.rec.ended() {
+		k.rec.end(delivery.Withdrawn, now)
 	}
 	k.close(now)
 }
@@ -140,10 +140,10 @@ func (w *welcome) cancel(l delivery.Limits, now time.Time) {
 		if m.rec.State != delivery.Held && m.rec.State != delivery.Pending {
 			continue
 		}
-		m.rec.End(delivery.Cancelled, now)
-		m.kp.rec.Open--
+		m.rec.end(delivery.Cancelled, now)
+		m.kp.rec.open--
 		if m.kp.rec.State == delivery.Matched {
-			m.kp.rec.Reserve(l, w.poster.ID(), now)
+			m.kp.rec.reserve(l, w.poster.ID(), now)
 		}
 		m.kp.close(now)
 	}
@@ -152,7 +152,7 @@ func (w *welcome) cancel(l delivery.Limits, now time.Time) {
 func (w *welcome) release(now time.Time) {
 	for _, m := range w.recipients {
 		if m.rec.State == delivery.Held {
-			m.rec.Release(now)
+			m.rec.release(now)
 		}
 	}
 }
@@ -161,11 +161,11 @@ func (w *welcome) release(now time.Time) {
 func (w *welcome) ended() (last time.Time, ok bool) {
 	last = w.postedAt
 	for _, m := range w.recipients {
-		if !m.rec.State.Ended() {
+		if !m.rec.ended() {
 			return last, false
 		}
-		if m.rec.EndedAt.After(last) {
-			last = m.rec.EndedAt
+		if m.rec.endedAt.After(last) {
+			last = m.rec.endedAt
 		}
 	}
 	return last, true
@@ -175,7 +175,7 @@ func (w *welcome) ended() (last time.Time, ok bool) {
 func (w *welcome) expected() map[mls.KeyPackageRef]delivery.Status {
 	all := make(map[mls.KeyPackageRef]delivery.Status, len(w.recipients))
 	for _, m := range w.recipients {
-		all[m.kp.rec.Ref] = m.rec.State.Status()
+		all[m.kp.rec.Ref] = statuses[m.rec.State]
 	}
 	return all
 }
@@ -226,7 +226,7 @@ func (d *device) keyPackage(ref mls.KeyPackageRef) *keyPackage {
 func (d *device) needed(now time.Time) []mls.KeyPackageRef {
 	var refs []mls.KeyPackageRef
 	for _, k := range d.keyPackages {
-		if k.rec.Needed() {
+		if k.rec.needed() {
 			refs = append(refs, k.rec.Ref)
 		}
 	}
@@ -246,6 +246,6 @@ func (d *device) age(now time.Time) {
 			d.tombstones = append(d.tombstones, k)
 		}
 	}
-	d.recipients = slices.DeleteFunc(d.recipients, func(m *recipient) bool { return m.rec.State.Ended() })
+	d.recipients = slices.DeleteFunc(d.recipients, func(m *recipient) bool { return m.rec.ended() })
 	d.keyPackages = slices.DeleteFunc(d.keyPackages, func(k *keyPackage) bool { return !k.closed.IsZero() })
 }

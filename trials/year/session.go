@@ -240,14 +240,14 @@ func (d *device) published(l delivery.Limits, items []delivery.NewKeyPackage, re
 	d.touched = now
 	for _, k := range d.keyPackages {
 		if replace && k.rec.State == delivery.Available {
-			k.rec.Retire(l, now)
+			k.rec.retire(l, now)
 		}
 	}
 	for _, item := range items {
 		if _, last := d.shelf(); item.LastResort && last != nil {
-			last.rec.Retire(l, now)
+			last.rec.retire(l, now)
 		}
-		d.keyPackages = append(d.keyPackages, &keyPackage{rec: l.NewKeyPackageRecord(item, now, now), owner: d, size: len(item.Bytes)})
+		d.keyPackages = append(d.keyPackages, &keyPackage{rec: newKeyPackageRecord(l, item, now), owner: d, size: len(item.Bytes)})
 	}
 }
 

@@ -73,7 +73,7 @@ func TestDisagreementIsFound(t *testing.T) {
 			return y.anyRecipient(delivery.Pending, func(m *recipient) { m.welcome.groupInfo[0]++ })
 		},
 		"a KeyPackage is reserved in the ledger only": func(y *year) bool {
-			return y.anyKeyPackage(func(k *keyPackage) { k.rec.Reserve(y.limits, "nobody", y.clock.Now()) })
+			return y.anyKeyPackage(func(k *keyPackage) { k.rec.reserve(y.limits, "nobody", y.clock.Now()) })
 		},
 		"a KeyPackage is on the shelf in the ledger only": func(y *year) bool {
 			return y.anyKeyPackage(func(k *keyPackage) {
