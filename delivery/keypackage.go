@@ -232,9 +232,10 @@ func (r *KeyPackageRecord) NotBefore() time.Time { return lifetimeTime(r.Lifetim
 // written: a device throws away a key that is not needed.
 func (r *KeyPackageRecord) Needed() bool { return r.Open > 0 || !r.State.Ended() }
 
-// Match judges a Welcome of suite, posted by caller, that names this KeyPackage,
-// which has expired only if it had at sure, a time that is certain. The empty
-// status means that it matches.
+// Match decides whether a Welcome matches this KeyPackage, which it names. suite is the
+// Welcome's, and caller its poster. The KeyPackage counts as expired only if it had expired at
+// sure, a time that is certain. An empty status means that the Welcome matches; any other one
+// says why it does not.
 func (r *KeyPackageRecord) Match(l Limits, suite mls.CipherSuite, caller Caller, sure time.Time) Status {
 	if r.Suite != suite {
 		return StatusWrongSuite
