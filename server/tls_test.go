@@ -1,6 +1,8 @@
 package server_test
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -175,6 +177,30 @@ func TestALongPollOverHTTP2OutlivesTheTimeForAnAnswer(t *testing.T) {
 		_, err = io.Copy(io.Discard, resp.Body)
 		must(t, err)
 		resp.Body.Close()
+	}
+}
+
+// Each write to a stream has the time for an answer, and the pauses between them have more.
+func TestAStreamOverHTTP2OutlivesTheTimeForAnAnswer(t *testing.T) {
+	s, _, client := secured(t, nil, func(s *server.Server) { s.Write(50 * time.Millisecond) })
+	ask := func(method, path string, body []byte, status int) {
+		t.Helper()
+		resp, err := s.do(client, method, path, bytes.NewReader(body))
+		must(t, err)
+		resp.Body.Close()
+		same(t, "status", resp.StatusCode, status)
+	}
+	stream, err := s.do(client, "GET", phoneEvents, nil)
+	must(t, err)
+	defer stream.Body.Close()
+	lines, kp := bufio.NewScanner(stream.Body), signer.KeyPackage()
+	ask("POST", shelf, kp, 201)
+	ask("POST", tablet+"/claim?wait=200ms", nil, 200)
+	ask("POST", "/v1/welcomes", mlstest.WelcomeFor(kp), 201)
+	for lines.Text() != "event: welcome" {
+		if !lines.Scan() {
+			t.Fatalf("the stream has ended: %v", lines.Err())
+		}
 	}
 }
 
