@@ -31,6 +31,7 @@ func (s *server) drive(ctx context.Context) error {
 		{"what is withdrawn", s.withdraw},
 		{"budgets", s.budgets},
 		{"waiting claims", s.waits},
+		{"a stream", s.stream},
 	} {
 		if err := act.do(ctx); err != nil {
 			return fmt.Errorf("%s: %w", act.name, err)
@@ -262,6 +263,26 @@ func (s *server) overdrawn(ctx context.Context, user string, n, size int, signer
 		}
 	}
 	return fmt.Errorf("%s may publish without end", user)
+}
+
+// stream follows the events of a user until one has come, and leaves.
+func (s *server) stream(ctx context.Context) error {
+	for e, err := range s.service.Events(ctx, client.Following{User: "walter"}) {
+		if err != nil {
+			return err
+		}
+		if e.Type != client.EventOpen {
+			return nil
+		}
+		kps, err := s.publish(ctx, "walter", 2)
+		if err != nil {
+			return err
+		}
+		if err := s.post(ctx, http.StatusCreated, "bob", "", kps[0]); err != nil {
+			return err
+		}
+	}
+	return errors.New("the stream has ended")
 }
 
 // waits has a device wait five times at a time, which is once too often: the oldest wait ends
