@@ -1,6 +1,7 @@
 package mls_test
 
 import (
+	"fmt"
 	"testing"
 
 	"welcomed/mls"
@@ -79,6 +80,22 @@ func BenchmarkReadWelcomeForThousand(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+func BenchmarkVerifyWelcomeForMany(b *testing.B) {
+	for _, n := range []int{1000, 30000} {
+		b.Run(fmt.Sprintf("n=%d", n), func(b *testing.B) {
+			w, err := mls.ParseWelcome(mlstest.Welcome(1, refsOf(1, n)...))
+			if err != nil {
+				b.Fatal(err)
+			}
+			for b.Loop() {
+				if err := w.Verify(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }
 
