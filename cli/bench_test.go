@@ -5,16 +5,21 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
-	"time"
 
+	"welcomed/bolt"
+	"welcomed/delivery"
 	"welcomed/load"
 	"welcomed/mls/mlstest"
 	"welcomed/progress"
+	"welcomed/server"
 )
 
 // runBench runs bench with these flags, in a directory of its own.
@@ -66,11 +71,25 @@ func TestTheReportOfABenchIsOneDocument(t *testing.T) {
 }
 
 func TestABenchThatIsStoppedPrintsWhatItHas(t *testing.T) {
+	limits := delivery.DefaultLimits()
+	store, err := bolt.Open(filepath.Join(t.TempDir(), "welcomed.db"), bolt.Options{Limits: limits})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	api := server.New(server.Options{NoAuth: server.NoAuthLocal, Store: store, Limits: limits, Version: "test", Log: slog.New(slog.DiscardHandler)}).API()
 	ctx, stop := context.WithCancel(t.Context())
-	defer time.AfterFunc(500*time.Millisecond, stop).Stop()
-	// Nothing ends this but stop.
-	code, stdout, stderr := runBench(t, ctx, "--json", "--mix", "life", "--callers", "1", "--duration", "0", "--count", "1000000", "--devices", "4", "--key-packages", "2")
-	if r := parseReport(t, stdout); code != exitOK || !r.Interrupted {
+	defer stop()
+	var claims atomic.Int64
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/claim") && claims.Add(1) == 10 {
+			stop() // nothing else ends it
+		}
+		api.ServeHTTP(w, r)
+	}))
+	defer web.Close()
+	code, stdout, stderr := runBench(t, ctx, "--url", web.URL, "--keep", "--json", "--mix", "life", "--callers", "1", "--duration", "0", "--count", "1000000", "--devices", "4", "--key-packages", "2")
+	if r := parseReport(t, stdout); code != exitOK || !r.Interrupted || len(r.Levels) != 1 {
 		t.Errorf("exit code %d, %q, %+v", code, stderr, r)
 	}
 }
