@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"welcomed/delivery"
@@ -211,6 +212,8 @@ var rowChecks = map[*Kind]func(c *checker, key, v []byte){
 	kindRefs:         (*checker).ref,
 	kindTimers:       func(c *checker, key, _ []byte) { c.timer(key) },
 	kindReservations: (*checker).reservation,
+	kindEvents:       (*checker).eventRow,
+	kindFeed:         (*checker).feedRow,
 }
 
 func (c *checker) welcomeID(key, v []byte) {
@@ -276,6 +279,34 @@ func (c *checker) reservation(key, v []byte) {
 		return // its KeyPackage was seen before
 	}
 	c.repairable(delRow(kindReservations, key), "the reservation %x has no KeyPackage", key)
+}
+
+// eventRow checks that an event is in the feed, without which it would never be forgotten.
+func (c *checker) eventRow(key, v []byte) {
+	teller, number, _ := bytes.Cut(key, []byte{0})
+	fed := string(teller)
+	if len(number) == 0 { // what hides the teller's events
+		number, fed = v, hides+fed
+	}
+	c.numbered(readNumber(number))
+	if _, of, ok := decodeFeed(c.get(kindFeed, number)); !ok || of != fed {
+		c.repairable(delRow(kindEvents, key), "the event %x is not in the feed", key)
+	} else if fed == string(teller) {
+		decodeEvent(v)
+	}
+}
+
+// feedRow checks that what the feed has is there.
+func (c *checker) feedRow(key, v []byte) {
+	number := readNumber(key)
+	_, teller, ok := decodeFeed(v)
+	user, hidden := strings.CutPrefix(teller, hides)
+	switch {
+	case hidden && c.hiddenUntil(user) >= number: // or it was hidden once more
+	case !hidden && ok && c.get(kindEvents, eventKey(teller, number)) != nil:
+	default:
+		c.repairable(delRow(kindFeed, key), "the feed has event number %d, which is not there", number)
+	}
 }
 
 func (c *checker) idempotency(key, v []byte) {

@@ -135,6 +135,12 @@ var harms = []harm{
 	{"a name is another device's", "is not found by its name", true, false, func(t *Txn) {
 		t.put(kindNames, nameKey(phone), t.get(kindNames, nameKey(delivery.DeviceID{User: "bob", Name: "phone"})))
 	}},
+	{"the feed lacks an event", "is not in the feed", true, false, deleteFirst(kindFeed, nil)},
+	{"an event is gone", "which is not there", true, false, deleteFirst(kindEvents, nil)},
+	{"an event cannot be read", "cannot be read", false, false, func(t *Txn) {
+		key, _ := t.first(kindEvents, nil)
+		t.put(kindEvents, key, []byte{99})
+	}},
 	{"a ref is gone", "is not found by its ref", true, false, deleteFirst(kindRefs, nil)},
 	{"a ref is of nothing", "has no KeyPackage", true, false, func(t *Txn) {
 		t.put(kindRefs, mlstest.Random(8), append(appendNumber(numberKey(t.someDevice().number), 900000), 2))
