@@ -772,7 +772,17 @@ func (t *Txn) aheadOfWelcomes(kind byte, due []timer) {
 			places = append(places, t.matchedPlaces(readNumber(timer.row))...)
 		}
 	})
-	t.aheadOfPlaces(places)
+	t.ahead(func(w *Wanted) {
+		for _, p := range places {
+			w.device(p.device)
+			w.recipient(p.device, p.key)
+		}
+		for _, timer := range due {
+			if h := t.header(readNumber(timer.row)); h != nil {
+				w.row(kindWelcomeIDs, h.id[:welcomeIDPrefix])
+			}
+		}
+	})
 	t.ahead(func(w *Wanted) { // of devices that may be forgotten with them
 		for _, p := range places {
 			if d := t.readDevice(p.device); d != nil && d.removed {
