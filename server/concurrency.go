@@ -68,6 +68,9 @@ var concurrencyOf = map[string]concurrency{
 	"POST /tokens":          boundElsewhere,
 	"GET /tokens":           fewRows,
 	"DELETE /tokens/:token": boundElsewhere,
+	"GET /webhook":          fewRows,
+	"POST /webhook/test":    boundElsewhere,
+	"POST /webhook/retry":   boundElsewhere,
 	"PUT /users/:user/devices/:device/key-packages/:ref": boundElsewhere,
 }
 
