@@ -522,7 +522,7 @@ type PostLook struct {
 
 // An Owner is whose a KeyPackage is.
 type Owner struct {
-	User       UserID
+	Device     DeviceID
 	Reserved   bool // by the caller who asks, some time
 	LastResort bool
 }

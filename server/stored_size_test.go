@@ -82,7 +82,7 @@ func (g *growth) send(ref mls.KeyPackageRef) int {
 		}
 	}
 	g.must(err)
-	return admission.PostingSize(p, g.caller)
+	return admission.PostingSize(p, g.caller, []delivery.Owner{{Device: g.device}})
 }
 
 // TestWhatIsStoredIsCharged: whatever a user has stored, the file grows by no more than
@@ -122,7 +122,7 @@ func TestWhatIsStoredIsCharged(t *testing.T) {
 			p.Hold = true
 			_, err := g.store.Post(context.Background(), g.caller, p)
 			g.must(err)
-			return charged + admission.PostingSize(p, g.caller)
+			return charged + admission.PostingSize(p, g.caller, []delivery.Owner{{Device: g.device}})
 		},
 		"a Welcome that is held for a last resort, and cancelled": func(g *growth, n int) int {
 			p := g.posting(g.items(-1, true)[0].Ref)
@@ -131,7 +131,7 @@ func TestWhatIsStoredIsCharged(t *testing.T) {
 			g.must(err)
 			_, err = g.store.Cancel(context.Background(), g.caller, o.ID)
 			g.must(err)
-			return admission.PostingSize(p, g.caller)
+			return admission.PostingSize(p, g.caller, []delivery.Owner{{Device: g.device}})
 		},
 		"a KeyPackage, and a Welcome that is rejected": func(g *growth, n int) int {
 			item, charged := g.publish(n, false)

@@ -72,6 +72,7 @@ func (s *Server) post(w http.ResponseWriter, r *request) error {
 // posted posts a Welcome that the budgets allow. A Welcome that this caller has posted before
 // takes nothing and costs nothing.
 func (s *Server) posted(r *request, p delivery.Posting) (outcome delivery.Outcome, err error) {
+	var owners []delivery.Owner
 	if r.caller.User != "" {
 		refs := make([]mls.KeyPackageRef, len(p.Welcome.Secrets))
 		for i, secret := range p.Welcome.Secrets {
@@ -84,11 +85,12 @@ func (s *Server) posted(r *request, p delivery.Posting) (outcome delivery.Outcom
 		if before.Posted {
 			return s.store.Post(r.Context(), r.caller, p)
 		}
-		if err := s.keyPackages.ChargePost(r.caller, before.Owners, len(refs)); err != nil {
+		owners = before.Owners
+		if err := s.keyPackages.ChargePost(r.caller, owners, len(refs)); err != nil {
 			return outcome, err
 		}
 	}
-	size := admission.PostingSize(p, r.caller)
+	size := admission.PostingSize(p, r.caller, owners)
 	if p.DryRun {
 		size = 0
 	}

@@ -72,7 +72,7 @@ func (s *Store) BeforePost(ctx context.Context, caller delivery.Caller, id deliv
 		look.Posted = err == nil
 		for _, ref := range refs {
 			if d, k := t.refOwner(ref); k != nil {
-				look.Owners = append(look.Owners, delivery.Owner{User: d.id.User, Reserved: t.reservedBy(caller, k), LastResort: k.rec.LastResort})
+				look.Owners = append(look.Owners, delivery.Owner{Device: d.id, Reserved: t.reservedBy(caller, k), LastResort: k.rec.LastResort})
 			}
 		}
 		return nil

@@ -555,8 +555,8 @@ var spentPromises = []promise{
 			slices.SortFunc(o, func(a, b delivery.Owner) int { return cmp.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
 			return o
 		}
-		same(w, "for bob", owners(bob), []delivery.Owner{{User: "alice"}, {User: "alice", Reserved: true}, {User: "dave", LastResort: true}})
-		same(w, "for carol", owners(carol), []delivery.Owner{{User: "alice"}, {User: "alice"}, {User: "dave", LastResort: true}})
+		same(w, "for bob", owners(bob), []delivery.Owner{{Device: phone}, {Device: phone, Reserved: true}, {Device: dave, LastResort: true}})
+		same(w, "for carol", owners(carol), []delivery.Owner{{Device: phone}, {Device: phone}, {Device: dave, LastResort: true}})
 		w.send(bob, items[0])
 		same(w, "after it was matched", owners(bob)[1].Reserved, true)
 	}},

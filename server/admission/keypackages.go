@@ -222,12 +222,12 @@ func (c *ReserveCharge) Settle(r delivery.Reservation, err error) {
 func (b *KeyPackages) ChargePost(c delivery.Caller, owners []delivery.Owner, recipients int) error {
 	pair, target := make(map[string]int), make(map[string]int)
 	for _, o := range owners {
-		if !charged(c, o.User) || o.Reserved {
+		if !charged(c, o.Device.User) || o.Reserved {
 			continue
 		}
-		pair[string(o.User)] += takenCost
+		pair[string(o.Device.User)] += takenCost
 		if !o.LastResort {
-			target[string(o.User)] += takenCost
+			target[string(o.Device.User)] += takenCost
 		}
 	}
 	return b.chargeOwners(c, pair, target, recipients*takenCost)

@@ -10,6 +10,8 @@ const (
 	keyPackageBytes = 352 // of a KeyPackage and its tombstone, reserved and given back meanwhile
 	welcomeBytes    = 768 // of a Welcome
 	recipientBytes  = 640 // of a Welcome for one recipient, with what may be said when it is rejected
+	eventsBytes     = 256 // of the events of one recipient
+	eventNames      = 8   // times that these have a name in them, and as much unused space
 	answerBytes     = 320 // of an answer that is remembered
 	rememberedBytes = 64  // of a user or a device in it
 )
@@ -64,9 +66,14 @@ func sizeOf(device delivery.DeviceID, items []delivery.NewKeyPackage, stored []b
 	return n
 }
 
-// PostingSize returns how many bytes a Welcome takes.
-func PostingSize(p delivery.Posting, poster delivery.Caller) int {
-	return welcomeBytes + len(poster.ID()) + len(p.Welcome.Bytes()) + len(p.RatchetTree) + len(p.Context) + len(p.Welcome.Secrets)*recipientBytes
+// PostingSize returns how many bytes a Welcome takes for recipients of which owners are known,
+// with the events that tell of it: one to each device, and at most two of each to the poster.
+func PostingSize(p delivery.Posting, poster delivery.Caller, owners []delivery.Owner) int {
+	n := welcomeBytes + len(poster.ID()) + len(p.Welcome.Bytes()) + len(p.RatchetTree) + len(p.Context) + len(p.Welcome.Secrets)*recipientBytes
+	for _, o := range owners {
+		n += eventsBytes + eventNames*(len(poster.ID())+len(o.Device.User)+len(o.Device.Name))
+	}
+	return n
 }
 
 // NamedSize returns the least that RememberedSize can be.

@@ -146,7 +146,7 @@ func (b *book) mailboxFull(id delivery.DeviceID, coming int) bool {
 func (b *book) owners(caller delivery.Caller, refs []mls.KeyPackageRef) (found []delivery.Owner) {
 	for _, ref := range refs {
 		if k := b.find(ref); k != nil {
-			found = append(found, delivery.Owner{User: k.owner.User, Reserved: caller.ID() != "" && k.reservedBy == caller.ID(), LastResort: k.item.LastResort})
+			found = append(found, delivery.Owner{Device: k.owner, Reserved: caller.ID() != "" && k.reservedBy == caller.ID(), LastResort: k.item.LastResort})
 		}
 	}
 	sortOwners(found)
