@@ -176,9 +176,10 @@ func (t *Txn) hideEvents(user delivery.UserID) {
 	t.putFeed(number, hides+string(user))
 }
 
-// hasEvents reports whether there are events of a user that are not hidden.
+// hasEvents reports whether there are events of a user that can be told: those of before a
+// restore never are.
 func (t *Txn) hasEvents(user delivery.UserID) bool {
-	from := eventKey(string(user), t.hiddenUntil(string(user))+1)
+	from := eventKey(string(user), max(t.hiddenUntil(string(user)), t.restoredOrder())+1)
 	for range t.scan(kindEvents, from[:len(user)+1], from) {
 		return true
 	}

@@ -985,7 +985,6 @@ func (w *world) compact() {
 // check asks for everything.
 func (w *world) check(t *rapid.T) {
 	w.t = t
-	w.checkTold()
 	noticed := w.book.noticed
 	for _, user := range users {
 		got, err := w.store.Devices(w.ctx, nobody, user)
@@ -1015,6 +1014,7 @@ func (w *world) check(t *rapid.T) {
 	w.onlyNoticed(noticed)
 	w.checkStats()
 	w.onlyNoticed(w.book.noticed)
+	w.checkTold() // also of damage that was noticed just now
 }
 
 // onlyNoticed expects that questions have committed nothing but the damage that they have
