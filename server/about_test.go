@@ -23,6 +23,7 @@ var unsaid = map[string]string{
 	"Connections":        "all clients share it",
 	"Requests":           "all clients share it",
 	"Waits":              "all clients share it",
+	"HintsPerChannel":    "no client notices its end",
 }
 
 // TestEveryLimitIsTold: each limit of the store and each cap is a number of its own, and

@@ -195,7 +195,7 @@ func TestADrainEndsInTheLastResort(t *testing.T) {
 	takeAll("alice")
 	takeAll("poor")
 	same(t, "exceeded", m.sawExceeded(), "target target")
-	same(t, "logged once", strings.Count(m.log.String(), "as many KeyPackages of a user were taken"), 1)
+	same(t, "logged once", strings.Count(m.log.String(), "others have taken as many KeyPackages of a user"), 1)
 
 	carol := m.token(ofUser("carol"))
 	same(t, "a user without a last resort", m.reserve(carol, "poor").reserved(), "exhausted")
