@@ -102,7 +102,7 @@ func TestACopyThatFailsIsTriedAgain(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "later")
 		keeping(t, path, nil, func(c *copyist, changed chan struct{}, log *bytes.Buffer) {
 			pass(10 * time.Minute)
-			if n := c.failed.Load(); n < 10 || n > 20 || c.made.Load() != 0 || !strings.Contains(log.String(), "could not be copied") {
+			if n := c.failed.Load(); n < 10 || n > 20 || c.made.Load() != 0 || !strings.Contains(log.String(), "cannot copy the file of revocations") {
 				t.Errorf("%d attempts in ten minutes, %d were good: %s", n, c.made.Load(), log)
 			}
 			must(t, os.Mkdir(path, 0o700))

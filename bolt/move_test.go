@@ -103,6 +103,7 @@ func TestModelAgreesAfterMoves(t *testing.T) {
 			limits = l
 			return open(clock, l, trust)
 		}
+		f.Moves = true
 		lines := rapid.IntRange(1, 8).Draw(rt, "lines of a transaction")
 		f.Compact = func() error {
 			return move(File{Path: filepath.Join(dir, "welcomed.db"), Limits: limits, unchecked: true, lines: lines})
@@ -135,6 +136,7 @@ func TestStoreMoved(t *testing.T) {
 			},
 			Commits:      func() int { return closed + last.Commits() },
 			MarkRestored: func(t *testing.T) { must(t, markUnchecked(path)) },
+			Moves:        true,
 		}
 	})
 }

@@ -28,6 +28,8 @@ type Fixture struct {
 	// Damage flips a bit of the store, which is closed. It may be nil: then the tests of
 	// damage are skipped.
 	Damage func(t *testing.T, d Damage)
+	// Moves says that Open moves the store to another place, so that its events stay behind.
+	Moves bool
 }
 
 // A promise is a test whose name is a sentence.

@@ -973,6 +973,7 @@ func (w *world) compact() {
 	}
 	w.close()
 	w.same("compact", nil, nil, w.fixture.Compact(), nil)
+	w.told.moved = w.fixture.Moves
 	w.open()
 	// What ended with a device may be written by that.
 	swept := w.book.copy()

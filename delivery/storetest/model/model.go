@@ -47,6 +47,8 @@ type Fixture struct {
 	// Compact rewrites what is kept, if there is such a thing. The store is
 	// closed.
 	Compact func() error
+	// Moves says that Compact moves the store to another place, so that its events stay behind.
+	Moves bool
 	// Remove removes what is kept.
 	Remove func()
 	// Damage flips a bit of the store, which is closed. It may be nil.

@@ -13,6 +13,7 @@ type told struct {
 	after    string // where to go on
 	first    string // where the events since the last restore begin
 	restored bool   // since the last look
+	moved    bool   // since the last look
 	was      map[string]change
 }
 
@@ -90,10 +91,14 @@ func (w *world) checkTold() {
 	wantGap := delivery.EventGap("")
 	if t.restored {
 		want, wantGap = nil, delivery.GapRestored
+	} else if t.moved {
+		if want = nil; gap == delivery.GapExpired { // unless all had been read
+			wantGap = gap
+		}
 	}
 	w.same("what is told", inOrder(events), inOrder(want), nil, nil)
 	w.same("why some events are missing", string(gap), string(wantGap), nil, nil)
-	t.after, t.restored, t.was, w.book.forgotten = next, false, is, nil
+	t.after, t.restored, t.moved, t.was, w.book.forgotten = next, false, false, is, nil
 	if wantGap != "" {
 		t.first = next
 	}
