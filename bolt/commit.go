@@ -352,6 +352,7 @@ func (c *committer) persist(t *fileTxn, merge func() int) error {
 		}
 	}
 	if err := c.store.unchanged(); err != nil {
+		c.log.rollback()
 		_ = t.file.tx.Rollback()
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -195,6 +196,56 @@ func TestAMetaPageThatCannotBeReadAfterACommit(t *testing.T) {
 	must(t, s.View(t.Context(), func(x *store.Txn) error {
 		if x.Rows().Get(store.KindMeta, []byte("a test")) == nil {
 			t.Error("what was committed is gone")
+		}
+		return nil
+	}))
+	must(t, s.Close())
+}
+
+// If the meta pages cannot be read before a commit, its events fail and no other does: the log
+// in memory is that of the file again.
+func TestMetaPagesThatCannotBeReadBeforeACommit(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "welcomed.db")
+	opts := Options{Limits: delivery.DefaultLimits(), Clock: storetest.NewClock(), lookEvery: time.Hour, idleAfter: time.Hour}
+	publishSome(t, path, opts, 5)
+	s, err := Open(path, opts)
+	must(t, err)
+	directory, err := os.Open(filepath.Dir(path)) // reading it fails, as reading a disk may
+	must(t, err)
+	defer directory.Close()
+	head, file := s.head, s.file
+	logged := store.Kinds[slices.IndexFunc(store.Kinds[:], func(k *store.Kind) bool { return k.Name == "idempotency" })]
+	put := func(name string, persist func(*fileTxn) error) error {
+		return s.writer.holding(func() error {
+			tx, err := s.writer.begin()
+			if err != nil {
+				return err
+			}
+			x := s.newTxn(tx, s.writer.rows.Copy())
+			x.Rows().Put(logged, []byte(name), []byte{1})
+			return persist(x)
+		})
+	}
+	persist := func(x *fileTxn) error { return s.writer.persist(x, func() int { return 0 }) }
+	must(t, put("before", persist))
+	err = put("fails", func(x *fileTxn) error {
+		s.head, s.file = nil, directory
+		defer func() { s.head, s.file = head, file }()
+		return persist(x)
+	})
+	if err == nil || errors.Is(err, delivery.ErrOutcomeUnknown) {
+		t.Errorf("got %v", err)
+	}
+	must(t, put("succeeds", persist))
+	now, err := os.ReadFile(path) // as after a kill: Close empties the log
+	must(t, err)
+	must(t, s.Close())
+	must(t, os.WriteFile(path, now, 0o600))
+	s, err = Open(path, opts)
+	must(t, err)
+	must(t, s.View(t.Context(), func(x *store.Txn) error {
+		if x.Rows().Get(logged, []byte("fails")) != nil || x.Rows().Get(logged, []byte("succeeds")) == nil {
+			t.Error("the file has what failed, or not what succeeded")
 		}
 		return nil
 	}))
