@@ -155,9 +155,10 @@ func TestAStreamTellsWhatHappens(t *testing.T) {
 
 // TestServerSentEvents: byte for byte, as browsers read them.
 func TestServerSentEvents(t *testing.T) {
-	now, ring := stillClock{}.Now(), make(chan time.Time)
+	begin, ring := stillClock{}.Now(), make(chan time.Time)
+	var passed atomic.Int64
 	s := start(t, nil, func(s *server.Server) {
-		s.Time(func() time.Time { return now }, ring)
+		s.Time(func() time.Time { return begin.Add(time.Duration(passed.Load())) }, ring)
 	})
 	kp := s.stock(20)[0]
 	c := dial(t, s.api)
@@ -192,8 +193,9 @@ func TestServerSentEvents(t *testing.T) {
 	same(t, "event", strings.Join(first, "|"), fmt.Sprintf(
 		`id: %s|event: welcome|data: {"type":"welcome","id":"%s","at":"2026-12-01T12:00:00Z","user":"alice","device":"phone","welcome":"%s","ref":"%s"}`, id, id, welcome, refOf(kp)))
 
-	now = now.Add(20 * time.Second)
-	ring <- now
+	ring <- time.Time{} // the server has noted when it wrote
+	passed.Store(int64(20 * time.Second))
+	ring <- time.Time{}
 	beat := event()
 	same(t, "heartbeat", beat[0]+beat[1][:4], ":id: ")
 	s.stop()
