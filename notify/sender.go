@@ -58,8 +58,10 @@ type Sender struct {
 	state State
 }
 
-// NewSender returns who sends the hints of a store.
+// NewSender returns who sends the hints of a store. From then on the store keeps hints, so that
+// none of what happens before Run is missed.
 func NewSender(channel delivery.HintChannel, s delivery.Store, send func(context.Context, delivery.Hint) error, log *slog.Logger) *Sender {
+	s.KeepHints(channel, true)
 	return &Sender{
 		channel: channel, hints: s, send: send, log: log,
 		now:    func() time.Time { return s.Time().Sure },
@@ -104,7 +106,6 @@ func (s *Sender) Resume(ctx context.Context) (int, error) {
 // Run sends until ctx is done. Then it ends the attempts that are under way, and returns
 // when the store knows that they are due again.
 func (s *Sender) Run(ctx context.Context) {
-	s.hints.KeepHints(s.channel, true)
 	due, stop := s.hints.WatchHints(s.channel)
 	defer stop()
 	var sending sync.WaitGroup
