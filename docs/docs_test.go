@@ -165,7 +165,7 @@ func imports(t *testing.T) map[string][]string {
 		switch {
 		case err != nil:
 			return err
-		case d.IsDir() && (strings.HasPrefix(d.Name(), ".") && name != "." || d.Name() == "node_modules"):
+		case d.IsDir() && (strings.HasPrefix(d.Name(), ".") && name != "." || d.Name() == "node_modules" || name == "build"):
 			return fs.SkipDir
 		case !inFolder || !strings.HasSuffix(rest, ".go") || strings.HasSuffix(rest, "_test.go"):
 			return nil
