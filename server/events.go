@@ -60,6 +60,10 @@ func newEvent(e delivery.Event) eventJSON {
 // events handles GET /v1/users/:user/devices/:device/events, GET /v1/users/:user/events and
 // GET /v1/events.
 func (s *Server) events(w http.ResponseWriter, r *request) error {
+	if r.ContentLength != 0 {
+		// While a body is unread, net/http does not notice that the client has left.
+		return fmt.Errorf("%w: a request for events has no body", errBadRequest)
+	}
 	query, err := r.eventQuery()
 	if err != nil {
 		return err

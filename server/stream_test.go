@@ -545,3 +545,15 @@ func (s *failingEvents) Events(ctx context.Context, c delivery.Caller, q deliver
 	}
 	return s.Store.Events(ctx, c, q)
 }
+
+// A stream with a body would not notice that its client has left.
+func TestARequestForEventsHasNoBody(t *testing.T) {
+	s := start(t, nil)
+	s.stock(1)
+	for _, body := range []string{"Content-Length: 2\r\n\r\n{}", "Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"} {
+		c := dial(t, s.api)
+		_, err := io.WriteString(c, "GET "+phoneEvents+" HTTP/1.1\r\nHost: localhost\r\n"+body)
+		must(t, err)
+		same(t, body, c.answer().StatusCode, 400)
+	}
+}
