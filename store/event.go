@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"crypto/cipher"
 	"errors"
 	"sync"
 	"time"
@@ -57,6 +58,7 @@ type Store struct {
 	watches      watches
 	hints        [len(channels)]hintsKept
 	restore      delivery.Restore
+	cursors      cipher.Block // of events
 	branchBegins uint64
 
 	walkMu sync.Mutex

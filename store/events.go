@@ -3,8 +3,6 @@ package store
 import (
 	"context"
 	"errors"
-	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
@@ -211,32 +209,17 @@ func (t *Txn) forgetEvents(until uint64) {
 	}
 }
 
-// A place in the feed is a number and the restore epoch in which it was given.
-func (s *Store) eventCursor(number uint64) string {
-	return strconv.FormatUint(number, 36) + "." + s.restore.Epoch
-}
-
-func readEventCursor(text string) (number uint64, epoch string, err error) {
-	digits, epoch, _ := strings.Cut(text, ".")
-	number, err = strconv.ParseUint(digits, 36, 8*numberBytes)
-	if err != nil || epoch == "" || len(epoch) > 64 || strings.Trim(epoch, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") != "" {
-		return 0, "", fmt.Errorf("%w: not a cursor of events", delivery.ErrBadCursor)
-	}
-	return number, epoch, nil
-}
-
 // Events implements delivery.Store.
 func (s *Store) Events(ctx context.Context, caller delivery.Caller, q delivery.EventQuery) (page delivery.EventPage, err error) {
-	var after uint64
-	var epoch string
+	var after eventPlace
 	if q.After != "" {
-		if after, epoch, err = readEventCursor(q.After); err != nil {
+		if after, err = s.readEventCursor(q.After); err != nil {
 			return page, err
 		}
 	}
 	err = s.viewAs(ctx, caller, func(t *Txn) error {
 		r := &eventReader{Txn: t, caller: caller, q: q, settled: t.rows.Settled()}
-		page = r.read(after, epoch)
+		page = r.read(after)
 		return nil
 	})
 	if err != nil {
@@ -260,11 +243,11 @@ type eventReader struct {
 // its user's others.
 const eventsLooked = 2000
 
-func (r *eventReader) read(after uint64, epoch string) delivery.EventPage {
+func (r *eventReader) read(after eventPlace) delivery.EventPage {
 	if r.q.Limit <= 0 || r.q.Limit > delivery.EventsPerPage {
 		r.q.Limit = delivery.EventsPerPage
 	}
-	from := r.begin(after, epoch)
+	from := r.begin(after)
 	if r.q.User == "" {
 		r.readAll(from)
 	} else {
@@ -274,19 +257,19 @@ func (r *eventReader) read(after uint64, epoch string) delivery.EventPage {
 }
 
 // begin says behind which number the page begins, and what is missing in front of it.
-func (r *eventReader) begin(after uint64, epoch string) uint64 {
+func (r *eventReader) begin(after eventPlace) uint64 {
 	restored, kept := r.restoredOrder(), r.eventsFrom()
 	switch {
-	case epoch == "":
+	case after.epoch == "":
 		return r.settled
-	case epoch != r.store.restore.Epoch, after > max(r.settled, r.rows.Last()):
+	case after.foreign, after.epoch != r.store.restore.Epoch, after.number > max(r.settled, r.rows.Last()):
 		r.page.Gap = delivery.GapRestored
 		return max(restored, kept)
-	case after < kept:
+	case after.number < kept:
 		r.page.Gap = delivery.GapExpired
 		return kept
 	}
-	return after
+	return after.number
 }
 
 func (r *eventReader) readUser(from uint64) {
@@ -315,7 +298,7 @@ func (r *eventReader) readUser(from uint64) {
 			return
 		}
 	}
-	r.page.Next = r.store.eventCursor(max(r.settled, from))
+	r.page.Next = r.store.placeCursor(max(r.settled, from))
 }
 
 // readAll reads the events of all users, in the order of the feed.
@@ -340,7 +323,7 @@ func (r *eventReader) readAll(from uint64) {
 			return
 		}
 	}
-	r.page.Next = r.store.eventCursor(max(r.settled, from))
+	r.page.Next = r.store.placeCursor(max(r.settled, from))
 }
 
 func (r *eventReader) mayRead(teller string, number uint64) bool {
@@ -380,7 +363,7 @@ func (r *eventReader) add(teller string, number uint64, row []byte) bool {
 
 // more has the next page begin behind a number.
 func (r *eventReader) more(number uint64) {
-	r.page.Next, r.page.More = r.store.eventCursor(number), true
+	r.page.Next, r.page.More = r.store.placeCursor(number), true
 }
 
 func (r *eventReader) told(teller string, number uint64, e event) delivery.Event {

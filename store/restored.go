@@ -35,6 +35,7 @@ func (s *Store) Start(ctx context.Context, putBack bool) error {
 	}
 	return s.engine.View(ctx, func(t *Txn) error {
 		s.restore, s.branchBegins = t.lastRestore(), t.restoredOrder()
+		s.cursors = eventCipher(t.get(KindMeta, keyID))
 		return nil
 	})
 }

@@ -92,7 +92,7 @@ func (w *world) checkTold() {
 	if t.restored {
 		want, wantGap = nil, delivery.GapRestored
 	} else if t.moved {
-		if want = nil; gap == delivery.GapExpired { // unless all had been read
+		if want = nil; gap == delivery.GapRestored { // unless all had been read
 			wantGap = gap
 		}
 	}
