@@ -52,8 +52,18 @@ func countHeaders(h http.Header) int {
 	return n
 }
 
-// identified counts the request for its caller, who is known now.
-func (s *Server) identified(r *request) error { return r.usage.Identify(r.caller.ID(), memoryParty(r)) }
+// identified counts the request for its caller, who is known now. Whoever may only read counts
+// apart, so that it keeps its user from nothing.
+func (s *Server) identified(r *request) error {
+	party := r.caller.ID()
+	if r.identity.ReadOnly {
+		party += readOnlyParty
+	}
+	return r.usage.Identify(party, memoryParty(r))
+}
+
+// readOnlyParty is no part of an identifier.
+const readOnlyParty = " (reads only)"
 
 // addressParty is the party for which a request without a caller counts: its address. It is
 // empty for an address that many clients share.

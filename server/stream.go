@@ -64,23 +64,27 @@ type stream struct {
 // more, or the server stops.
 func (s *Server) stream(w http.ResponseWriter, r *request, q delivery.EventQuery) error {
 	st := &stream{s: s, r: r, w: w, ndjson: acceptsNDJSON(r.Header), query: q}
-	if r.Method == http.MethodHead {
-		st.begin()
-		return nil
-	}
 	select {
 	case <-s.draining:
 		return errStopping
 	default:
 	}
-	wake, stop := s.store.WatchEvents(q.User, q.Device, r.identity.Owner())
-	defer stop()
-	waiter := s.streams.join(s.streamKey(r, q))
-	defer waiter.leave()
+	// What is refused takes no other stream's place.
+	if _, err := s.store.Events(r.Context(), r.caller, q); err != nil {
+		return err
+	}
+	if r.Method == http.MethodHead {
+		st.begin()
+		return nil
+	}
 	if err := r.usage.BeginWait(); err != nil {
 		return err
 	}
 	defer r.usage.EndWait()
+	wake, stop := s.store.WatchEvents(q.User, q.Device, r.identity.Owner())
+	defer stop()
+	waiter := s.streams.join(s.streamKey(r, q))
+	defer waiter.leave()
 	s.open.Add(1)
 	defer s.open.Add(-1)
 
@@ -96,13 +100,17 @@ func (s *Server) stream(w http.ResponseWriter, r *request, q delivery.EventQuery
 	return nil
 }
 
-// streamKey returns which streams are alike, and how many of those are open at a time.
+// streamKey returns which streams are alike, and how many of those are open at a time. Those
+// of services, and of tokens that may only read, take no place of the user's own.
 func (s *Server) streamKey(r *request, q delivery.EventQuery) (waitKey, int) {
-	device := delivery.DeviceID{User: q.User, Name: q.Device}
-	if device.Name != "" {
-		return waitKey{device: device}, s.caps.WaitsPerDevice
+	key := waitKey{r.identity.Service, delivery.DeviceID{User: q.User, Name: q.Device}}
+	if r.identity.ReadOnly {
+		key.reader += readOnlyParty
 	}
-	return waitKey{r.identity.Service, device}, streamsPerOwner
+	if q.Device != "" {
+		return key, s.caps.WaitsPerDevice
+	}
+	return key, streamsPerOwner
 }
 
 // tell is an attempt: it tells all that there is, or that nothing has happened.

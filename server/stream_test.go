@@ -476,6 +476,45 @@ func TestTheNewestStreamDisplacesTheOldest(t *testing.T) {
 	other.ends("shutting_down")
 }
 
+// TestWhatIsRefusedTakesNoPlace: a request that is refused ends no stream and no wait.
+func TestWhatIsRefusedTakesNoPlace(t *testing.T) {
+	s, _ := capped(t, server.Caps{WaitsPerDevice: 1, WaitsPerCaller: 2})
+	kps := s.stock(2)
+	f := s.opened(phoneEvents, "X-Forwarded-For", mallory)
+	for _, method := range []string{"GET", "HEAD"} {
+		same(t, method, s.call(method, phoneEvents+"?after=bad", nil, "X-Forwarded-For", mallory).status, 400)
+	}
+	claim := s.poll("phone", mallory)
+	s.call("GET", phoneEvents, nil, "X-Forwarded-For", mallory).refused(429, "too_many_waits")
+	s.call("POST", phone+"/claim?wait=50s", nil, "X-Forwarded-For", mallory).refused(429, "too_many_waits")
+	id, _ := s.post("", kps[0])
+	f.next("welcome")
+	same(t, "claimed", wait(t, "the Welcome", claim).want(200).text("welcomes", 0, "id"), id)
+	s.stop()
+}
+
+// TestWhoReadsTakesNoPlaceOfTheUser: neither services nor tokens that may only read end the
+// streams of a device, or use up its waits.
+func TestWhoReadsTakesNoPlaceOfTheUser(t *testing.T) {
+	s := startWithTokens(t, func(o *server.Options) { o.Caps = server.Caps{WaitsPerDevice: 1, WaitsPerCaller: 2} })
+	own, app := s.token(ofDevice("alice", "phone")), s.token(aBackend)
+	reads := s.tokenWith(ofUser("alice"), func(t *delivery.Token) { t.ReadOnly = true })
+	kp := newKeyPackages(1)
+	s.call("POST", shelf, publication{kp}, own...).want(201)
+	f, back := s.opened(phoneEvents, own...), s.opened(phoneEvents, app...)
+	oldest := s.opened(phoneEvents, reads...)
+	s.opened(phoneEvents, reads...)
+	oldest.ends("displaced")
+	s.opened(tablet+"/events", reads...)
+	s.call("GET", phoneEvents, nil, reads...).refused(429, "too_many_waits")
+	claim := s.later("POST", phone+"/claim?wait=50s", nil, own...)
+	s.call("POST", "/v1/welcomes", mlstest.WelcomeFor(kp[0]), app...).want(201)
+	f.next("welcome")
+	back.next("welcome")
+	wait(t, "the Welcome", claim).want(200)
+	s.stop()
+}
+
 func TestStreamsCountAsWaits(t *testing.T) {
 	s, _ := capped(t, server.Caps{WaitsPerCaller: 2})
 	s.opened(phoneEvents, "X-Forwarded-For", mallory)

@@ -28,12 +28,12 @@ func (s *Server) await(r *request, wait time.Duration, try attempt) error {
 	if err != nil || found {
 		return err
 	}
-	w := s.waiting.join(waitKey{device: r.device}, s.caps.WaitsPerDevice)
-	defer w.leave()
 	if err := r.usage.BeginWait(); err != nil {
-		return err
+		return err // before it takes the place of another
 	}
 	defer r.usage.EndWait()
+	w := s.waiting.join(waitKey{device: r.device}, s.caps.WaitsPerDevice)
+	defer w.leave()
 	enough := time.NewTimer(wait)
 	defer enough.Stop()
 	return s.keepTrying(r, longRequest{wake, enough.C, w}, next, try)

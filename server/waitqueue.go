@@ -20,8 +20,8 @@ type waitQueues struct {
 
 // A waitKey is for what long requests wait.
 type waitKey struct {
-	service string // of a service's stream: its name
-	device  delivery.DeviceID
+	reader string // of a stream: a service's name, or that it may only read; empty: the user
+	device delivery.DeviceID
 }
 
 // A waitQueue has the waiting requests of one key.
