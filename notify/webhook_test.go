@@ -294,7 +294,7 @@ func TestRetryAfterIsRead(t *testing.T) {
 	now := time.Date(2026, 12, 1, 5, 0, 0, 0, time.UTC)
 	for text, want := range map[string]time.Duration{
 		"": 0, "0": 0, "7": 7 * time.Second, "-7": 0, "soon": 0, "1.5": 0,
-		"99999999999999999999":          0,
+		"99999999999999999999":          (1<<31 - 1) * time.Second,
 		"Tue, 01 Dec 2026 05:01:00 GMT": time.Minute,
 		"Tue, 01 Dec 2026 04:00:00 GMT": 0,
 	} {
