@@ -139,7 +139,7 @@ type loss struct{ path string }
 func (s *Server) loses(r *http.Request) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.lose == nil || !strings.Contains(r.URL.Path, s.lose.path) {
+	if s.lose == nil || r.Method == http.MethodOptions || !strings.Contains(r.URL.Path, s.lose.path) {
 		return false
 	}
 	s.lose = nil

@@ -131,6 +131,11 @@ func TestALostAnswerIsAskedForAgain(t *testing.T) {
 	r.control("/lose-next-reply", "path", "key-packages")
 	_, err := r.client().About(t.Context()) // another path
 	must(t, err)
+	preflight, err := http.NewRequestWithContext(t.Context(), http.MethodOptions, r.url+"/v1/users/alice/devices/phone/key-packages", nil)
+	must(t, err)
+	resp, err := http.DefaultClient.Do(preflight) // a browser's, which is no request of the page
+	must(t, err)
+	resp.Body.Close()
 	published, err := r.client().Publish(t.Context(), phone, "", kp)
 	must(t, err)
 	same(t, "the answer to the repeat", published.KeyPackages[0].Status, "already_stored")
