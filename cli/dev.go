@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"os/signal"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -166,11 +167,16 @@ func askDev(ctx context.Context, method, address string) (status dev.Status, err
 // describe says how a server of dev stands.
 func describe(s dev.Status) string {
 	words := []string{"its clock is at " + s.Time.Format(time.RFC3339)}
+	if x := s.Exhausted; x != nil {
+		words = slices.Insert(words, 0, fmt.Sprintf("reserved %d KeyPackages of %s", x.Reserved, x.User))
+	}
 	if s.FullDisk {
 		words = append(words, "its disk is full")
 	}
-	if s.Losing != nil {
+	if s.Losing != nil && s.Losing.Path == "" {
 		words = append(words, "it loses the next reply")
+	} else if s.Losing != nil {
+		words = append(words, "it loses the next reply to a path with "+s.Losing.Path)
 	}
 	return strings.Join(words, ", ")
 }

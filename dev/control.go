@@ -22,7 +22,20 @@ type Status struct {
 	Time     time.Time `json:"time"`          // by the Server's clock
 	Token    string    `json:"service_token"` // of Service
 	FullDisk bool      `json:"full_disk"`
-	Losing   *string   `json:"lose_next_reply"` // what the path of that reply has in it; null: none is to be lost
+	Losing   *Loss     `json:"lose_next_reply"` // null: none is to be lost
+	// Exhausted answers only the control of that name.
+	Exhausted *Exhausted `json:"exhausted,omitempty"`
+}
+
+// A Loss is of the next answer to a request whose path has Path in it.
+type Loss struct {
+	Path string `json:"path"` // empty: any path
+}
+
+// Exhausted says whose KeyPackages were reserved, and how many.
+type Exhausted struct {
+	User     string `json:"user"`
+	Reserved int    `json:"reserved"`
 }
 
 func isControl(r *http.Request) bool {
@@ -38,12 +51,13 @@ var errControl = errors.New("bad request")
 // controls are what a Server can be told, all over HTTP.
 func (s *Server) controls() http.Handler {
 	mux := http.NewServeMux()
-	add := func(pattern string, do func(r *http.Request) error) {
+	add := func(pattern string, do func(*http.Request, *Status) error) {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			if origin := r.Header.Get("Origin"); origin != "" {
 				w.Header().Set("Access-Control-Allow-Origin", origin) // one of this machine
 			}
-			if err := do(r); errors.Is(err, errControl) {
+			var status Status
+			if err := do(r, &status); errors.Is(err, errControl) {
 				http.Error(w, err.Error(), http.StatusBadRequest)
 				return
 			} else if err != nil {
@@ -51,36 +65,35 @@ func (s *Server) controls() http.Handler {
 				return
 			}
 			w.Header().Set("Content-Type", "application/json")
-			_ = json.NewEncoder(w).Encode(s.status()) // that nobody reads it is no error
+			s.describe(&status)
+			_ = json.NewEncoder(w).Encode(status) // that nobody reads it is no error
 		})
 	}
-	add("GET "+Control, func(*http.Request) error { return nil })
-	add("POST "+Control+"/clock", func(r *http.Request) error {
+	add("GET "+Control, func(*http.Request, *Status) error { return nil })
+	add("POST "+Control+"/clock", func(r *http.Request, _ *Status) error {
 		return s.advance(r.Context(), r.FormValue("seconds"))
 	})
-	add("POST "+Control+"/lose-next-reply", func(r *http.Request) error {
+	add("POST "+Control+"/lose-next-reply", func(r *http.Request, _ *Status) error {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.lose = &loss{path: r.FormValue("path")}
+		s.lose = &Loss{Path: r.FormValue("path")}
 		return nil
 	})
-	add("POST "+Control+"/exhaust", func(r *http.Request) error {
-		return s.exhaust(r.Context(), delivery.UserID(r.FormValue("user")))
+	add("POST "+Control+"/exhaust", func(r *http.Request, status *Status) (err error) {
+		status.Exhausted, err = s.exhaust(r.Context(), delivery.UserID(r.FormValue("user")))
+		return err
 	})
-	add("POST "+Control+"/full-disk", func(r *http.Request) error {
+	add("POST "+Control+"/full-disk", func(r *http.Request, _ *Status) error {
 		return s.fill(r.FormValue("is"))
 	})
 	return mux
 }
 
-func (s *Server) status() Status {
+// describe says how the Server stands.
+func (s *Server) describe(status *Status) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	status := Status{Time: s.clock.Now().UTC().Truncate(time.Millisecond), Token: s.token, FullDisk: s.full}
-	if s.lose != nil {
-		status.Losing = &s.lose.path
-	}
-	return status
+	status.Time, status.Token, status.FullDisk, status.Losing = s.clock.Now().UTC().Truncate(time.Millisecond), s.token, s.full, s.lose
 }
 
 // advance has the clock be ahead by as much, and ends what has had its time by then.
@@ -106,40 +119,47 @@ func (s *Server) fill(is string) error {
 }
 
 // exhaust reserves all KeyPackages that are on the shelves of a user's devices, as
-// somebody else would, but for last resorts.
-func (s *Server) exhaust(ctx context.Context, user delivery.UserID) error {
+// somebody else would, but for last resorts. The user has to have a device: whose name is
+// misspelled in a test would otherwise be exhausted without a word.
+func (s *Server) exhaust(ctx context.Context, user delivery.UserID) (*Exhausted, error) {
 	if err := delivery.ValidIdentifier(string(user)); err != nil {
-		return fmt.Errorf("%w: user: %w", errControl, err)
+		return nil, fmt.Errorf("%w: user: %w", errControl, err)
 	}
 	caller := delivery.Caller{Service: "dev"}
+	if devices, err := s.store.Devices(ctx, caller, user); err != nil {
+		return nil, err
+	} else if len(devices) == 0 {
+		return nil, fmt.Errorf("%w: user=%s has no device here", errControl, user)
+	}
 	listing, err := s.store.List(ctx, caller, user, delivery.ListOptions{})
 	if err != nil {
-		return err
+		return nil, err
 	}
+	done := &Exhausted{User: string(user)}
 	for _, device := range listing.Devices {
 		for _, kp := range device.KeyPackages {
 			if kp.LastResort {
 				continue
 			}
-			_, err := s.store.Reserve(ctx, caller, delivery.ReserveRequest{
+			reserved, err := s.store.Reserve(ctx, caller, delivery.ReserveRequest{
 				Devices: []delivery.DeviceID{{User: user, Name: device.Device}}, Suites: []mls.CipherSuite{kp.Suite},
 			})
 			if err != nil {
-				return err
+				return nil, err
+			}
+			if reserved.Suite != 0 {
+				done.Reserved++
 			}
 		}
 	}
-	return nil
+	return done, nil
 }
-
-// A loss is of the next answer to a request whose path has something in it.
-type loss struct{ path string }
 
 // loses reports whether the answer to a request is to be lost, which is so once.
 func (s *Server) loses(r *http.Request) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.lose == nil || r.Method == http.MethodOptions || !strings.Contains(r.URL.Path, s.lose.path) {
+	if s.lose == nil || r.Method == http.MethodOptions || !strings.Contains(r.URL.Path, s.lose.Path) {
 		return false
 	}
 	s.lose = nil

@@ -48,7 +48,7 @@ type Server struct {
 	show               *show
 
 	mu   sync.Mutex
-	lose *loss // nil: nothing is to be lost
+	lose *Loss // nil: nothing is to be lost
 	full bool
 }
 

@@ -76,6 +76,15 @@ func (r *running) client() *client.Client { return &client.Client{URL: r.url} }
 // control has the server do something.
 func (r *running) control(path string, form ...string) (status dev.Status) {
 	r.t.Helper()
+	code, text := r.ask(path, form...)
+	same(r.t, path, code, 200)
+	must(r.t, json.Unmarshal([]byte(text), &status))
+	return status
+}
+
+// ask returns what a control answers.
+func (r *running) ask(path string, form ...string) (code int, text string) {
+	r.t.Helper()
 	values := url.Values{}
 	for i := 0; i < len(form); i += 2 {
 		values.Set(form[i], form[i+1])
@@ -83,9 +92,9 @@ func (r *running) control(path string, form ...string) (status dev.Status) {
 	resp, err := http.PostForm(r.url+dev.Control+path, values)
 	must(r.t, err)
 	defer resp.Body.Close()
-	same(r.t, path, resp.StatusCode, 200)
-	must(r.t, json.NewDecoder(resp.Body).Decode(&status))
-	return status
+	all, err := io.ReadAll(resp.Body)
+	must(r.t, err)
+	return resp.StatusCode, string(all)
 }
 
 func TestWhoseKeyPackagesAreExhaustedHasOnlyALastResort(t *testing.T) {
@@ -93,14 +102,17 @@ func TestWhoseKeyPackagesAreExhaustedHasOnlyALastResort(t *testing.T) {
 	signer := mlstest.NewSigner(1, "alice")
 	_, err := r.client().Publish(t.Context(), phone, "", signer.KeyPackage(), signer.KeyPackage(), signer.KeyPackage(mlstest.LastResort()))
 	must(t, err)
-	r.control("/exhaust", "user", "alice")
+	same(t, "exhausted", *r.control("/exhaust", "user", "alice").Exhausted, dev.Exhausted{User: "alice", Reserved: 2})
 	i, err := r.client().Inventory(t.Context(), phone)
 	must(t, err)
 	same(t, "it was handed to nobody", len(i.LastResort) == 1 && i.LastResort[0].HandedOutAt.IsZero(), true)
 	got, err := r.client().Reserve(t.Context(), client.Reserving{Users: []string{"alice"}})
 	must(t, err)
 	same(t, "status", got.Users[0].Devices[0].Status, "last_resort")
-	r.control("/exhaust", "user", "nobody")
+	same(t, "again", r.control("/exhaust", "user", "alice").Exhausted.Reserved, 0)
+	code, text := r.ask("/exhaust", "user", "nobody")
+	same(t, "of nobody", code, 400)
+	same(t, "of nobody", text, "bad request: user=nobody has no device here\n")
 }
 
 func TestTheClockGoesForAll(t *testing.T) {
@@ -140,7 +152,9 @@ func TestALostAnswerIsAskedForAgain(t *testing.T) {
 	must(t, err)
 	same(t, "the answer to the repeat", published.KeyPackages[0].Status, "already_stored")
 	same(t, "shown", strings.Count(r.shown.String(), "→ 201, and this reply was lost ("), 1)
-	same(t, "lost once", r.control("/lose-next-reply").Losing != nil, true)
+	same(t, "lost once", r.control("/full-disk", "is", "off").Losing == nil, true)
+	_, text := r.ask("/lose-next-reply")
+	same(t, "of any path", strings.Contains(text, `"lose_next_reply":{"path":""}`), true)
 }
 
 func TestAFullDiskLetsDevicesJoin(t *testing.T) {
