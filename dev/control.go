@@ -53,9 +53,6 @@ func (s *Server) controls() http.Handler {
 	mux := http.NewServeMux()
 	add := func(pattern string, do func(*http.Request, *Status) error) {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-			if origin := r.Header.Get("Origin"); origin != "" {
-				w.Header().Set("Access-Control-Allow-Origin", origin) // one of this machine
-			}
 			var status Status
 			if err := do(r, &status); errors.Is(err, errControl) {
 				http.Error(w, err.Error(), http.StatusBadRequest)
@@ -86,7 +83,16 @@ func (s *Server) controls() http.Handler {
 	add("POST "+Control+"/full-disk", func(r *http.Request, _ *Status) error {
 		return s.fill(r.FormValue("is"))
 	})
-	return mux
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Cache-Control", "no-store") // of what has a token
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Vary", "Origin")
+		if origin := r.Header.Get("Origin"); origin != "" {
+			h.Set("Access-Control-Allow-Origin", origin) // one of this machine
+		}
+		mux.ServeHTTP(w, r)
+	})
 }
 
 // describe says how the Server stands.

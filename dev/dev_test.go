@@ -211,3 +211,16 @@ func TestOnlyThisMachineIsServed(t *testing.T) {
 		}
 	}
 }
+
+// What has the service token is kept nowhere, and is no answer to a page of another origin.
+func TestAnswersOfControlsAreNotKept(t *testing.T) {
+	r := start(t)
+	for _, path := range []string{"", "/clock", "/nothing"} {
+		resp, err := http.Get(r.url + dev.Control + path)
+		must(t, err)
+		resp.Body.Close()
+		for name, want := range map[string]string{"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Vary": "Origin"} {
+			same(t, path+": "+name, resp.Header.Get(name), want)
+		}
+	}
+}
