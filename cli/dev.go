@@ -105,10 +105,17 @@ func devControl(env environment, name, args, usage string, most int, request fun
 		ArgsUsage: args,
 		Flags:     []cli.Flag{textFlag("url", &base, "the `URL` of the server")},
 		ArgValidator: func(_ context.Context, cmd *cli.Command) error {
-			if n := cmd.Args().Len(); n > most || n == 0 && !strings.HasPrefix(args, "[") {
+			given := cmd.Args().Slice()
+			if len(given) == 0 && !strings.HasPrefix(args, "[") {
 				return fmt.Errorf("dev %s takes %s", name, args)
 			}
-			return nil
+			if len(given) <= most {
+				return nil
+			}
+			if _, _, err := request(given[:most]); err != nil {
+				return err // of -1d, which has what follows be no flags
+			}
+			return fmt.Errorf("dev %s takes %s, and not also %s", name, args, given[most])
 		},
 		Action: func(ctx context.Context, cmd *cli.Command) error {
 			path, query, err := request(cmd.Args().Slice())
@@ -129,6 +136,9 @@ func advanceClock(args []string) (string, url.Values, error) {
 		return "", nil, errors.New("dev clock takes advance DURATION, like advance 8d")
 	}
 	d, err := parseDuration(args[1])
+	if strings.HasPrefix(args[1], "-") {
+		err = errors.New("the clock cannot go back: say by how much it goes ahead, like 8d")
+	}
 	if err == nil && d%time.Second != 0 {
 		err = errors.New("not a whole number of seconds")
 	}

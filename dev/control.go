@@ -42,9 +42,6 @@ func isControl(r *http.Request) bool {
 	return r.URL.Path == Control || strings.HasPrefix(r.URL.Path, Control+"/")
 }
 
-// mostSeconds is ten years, by which the clock is advanced at most at a time.
-const mostSeconds = 10 * 365 * 24 * 3600
-
 // errControl: a control was asked for what it cannot do.
 var errControl = errors.New("bad request")
 
@@ -105,10 +102,13 @@ func (s *Server) describe(status *Status) {
 // advance has the clock be ahead by as much, and ends what has had its time by then.
 func (s *Server) advance(ctx context.Context, seconds string) error {
 	n, err := strconv.ParseInt(seconds, 10, 64)
-	if err != nil || n < 1 || n > mostSeconds {
-		return fmt.Errorf("%w: seconds=%s is not a whole number from 1 to %d", errControl, seconds, mostSeconds)
+	if most := int64(mostAhead / time.Second); err != nil || n < 1 || n > most {
+		return fmt.Errorf("%w: seconds=%s is not a whole number from 1 to %d", errControl, seconds, most)
 	}
-	s.clock.advance(time.Duration(n) * time.Second)
+	if !s.clock.advance(time.Duration(n) * time.Second) {
+		return fmt.Errorf("%w: the clock would be more than 100 years ahead; it is at %s, and begins anew with the server",
+			errControl, s.clock.Now().UTC().Format(time.RFC3339))
+	}
 	return s.sweep(ctx)
 }
 

@@ -136,6 +136,23 @@ func TestTheClockGoesForAll(t *testing.T) {
 	same(t, "published", len(published.KeyPackages), 1)
 }
 
+// The clock does not go so far that it goes round.
+func TestTheClockHasAnEnd(t *testing.T) {
+	r := start(t)
+	for range 9 {
+		r.control("/clock", "seconds", "315360000") // ten years
+	}
+	before := r.control("/clock", "seconds", "315359999").Time
+	code, text := r.ask("/clock", "seconds", "2")
+	same(t, "further", code, 400)
+	same(t, "further, it says", strings.HasPrefix(text, "bad request: the clock would be more than 100 years ahead; it is at "), true)
+	same(t, "the last second", int(r.control("/clock", "seconds", "1").Time.Sub(before).Minutes()), 0)
+	_, err := r.client().Publish(t.Context(), phone, "", mlstest.NewSigner(1, "alice").KeyPackage(mlstest.WithLifetime(uint64(before.Unix()), uint64(before.AddDate(0, 1, 0).Unix()))))
+	must(t, err)
+	_, err = r.client().Reserve(t.Context(), client.Reserving{Users: []string{"alice"}})
+	must(t, err)
+}
+
 // The client repeats a request whose answer was lost, and nothing happens twice.
 func TestALostAnswerIsAskedForAgain(t *testing.T) {
 	r := start(t)
