@@ -3,6 +3,8 @@ package cli
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base32"
 	"encoding/base64"
 	"fmt"
 	"net/http"
@@ -62,12 +64,20 @@ func (o *devEvents) follow(ctx context.Context, env environment) error {
 			continue
 		}
 		sent := "taken"
-		if err := hook.Send(ctx, notify.Message{ID: e.ID, Type: string(e.Type), User: e.User, Device: e.Device, At: e.At}); err != nil {
+		id := webhookID(e.ID)
+		if err := hook.Send(ctx, notify.Message{ID: id, Type: string(e.Type), User: e.User, Device: e.Device, At: e.At}); err != nil {
 			sent = err.Error()
 		}
-		fmt.Fprintf(env.stdout, "webhook %s to %s: %s\n", e.ID, o.forwardTo, sent)
+		fmt.Fprintf(env.stdout, "webhook %s to %s: %s\n", id, o.forwardTo, sent)
 	}
 	return nil
+}
+
+// webhookID is the id of the webhook for an event: it looks like those of serve, 26 characters
+// of Base32, and is always the same for the same event.
+func webhookID(event string) string {
+	sum := sha256.Sum256([]byte(event))
+	return base32.StdEncoding.EncodeToString(sum[:])[:26]
 }
 
 // webhook is where events are sent on to; nil: nowhere. Receivers on this machine are
