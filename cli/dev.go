@@ -31,7 +31,7 @@ func devCommand(env environment) *cli.Command {
 	o := &devOptions{listen: defaultListen}
 	return &cli.Command{
 		Name:  "dev",
-		Usage: "run a server to write an application with: in memory, for this machine only, everything allowed",
+		Usage: "run a server to write an application with: in memory, for this machine only",
 		Flags: []cli.Flag{
 			textFlag("listen", &o.listen, "serve on `ADDRESS`, which is a loopback address"),
 			secretFlag("service-token", &o.token, "`TOKEN` of the service "+serviceOfToken+"; without it a new one is made"),
@@ -83,7 +83,7 @@ func (o *devOptions) serve(ctx context.Context, env environment) error {
 	}
 	base := urlOf(listener.Addr(), false)
 	fmt.Fprintf(env.stdout, "welcomed dev: everything is in memory, and gone when this ends\n"+
-		"  API            %s\n  documents      %sv1/docs\n  service token  %s (without a token everything is allowed, too)\n",
+		"  API            %s\n  documents      %sv1/docs\n  service token  %s (wanted for tokens, and for the events of all users)\n",
 		strings.TrimSuffix(base, "/"), base, s.Token())
 	web := &http.Server{Handler: s, ReadHeaderTimeout: time.Minute}
 	go s.Run(ctx)

@@ -491,7 +491,11 @@ func devScript(ts *testscript.TestScript, neg bool, args []string) {
 	devLines.Store(ts.Getenv("WORK"), lines)
 	line := nextShown(ts, lines, "  API ")
 	ts.Setenv("DEV", strings.TrimPrefix(strings.Fields(line)[1], "http://"))
-	ts.Setenv("DEV_TOKEN", strings.Fields(nextShown(ts, lines, "  service token "))[2])
+	token, found := strings.CutSuffix(nextShown(ts, lines, "  service token "), " (wanted for tokens, and for the events of all users)")
+	if !found {
+		ts.Fatalf("the dev server does not say what its token is for: %q", token)
+	}
+	ts.Setenv("DEV_TOKEN", strings.Fields(token)[2])
 }
 
 // shownScript is "shown words": the dev server shows a line with them, not necessarily the
