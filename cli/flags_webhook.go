@@ -24,10 +24,22 @@ type webhookSettings struct {
 
 func (w *webhookSettings) flags() []cli.Flag {
 	return []cli.Flag{
-		textFlag("webhook-url", &w.url, "tell the back end at `URL` when there is something for a device"),
+		valueFlag("webhook-url", value[string]{&w.url, func(s string) (string, error) { return s, nil }, schemeAndHost}, "tell the back end at `URL` when there is something for a device"),
 		secretFlag("webhook-secret", &w.secret, "sign with `SECRET`, as in whsec_…; several with spaces between them while one is replaced"),
 		valueFlag("webhook-allow", allowed(&w.allow), "`HOSTS`, addresses and networks that are not public and may be sent to; may be given several times"),
 	}
+}
+
+// schemeAndHost returns what of a webhook's URL is shown: its path and query may be secrets.
+func schemeAndHost(text string) string {
+	if text == "" {
+		return ""
+	}
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme == "" || u.Host == "" {
+		return hidden
+	}
+	return u.Scheme + "://" + u.Host
 }
 
 // allowed is a list, to which each use of the flag adds.

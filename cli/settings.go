@@ -76,7 +76,7 @@ func configCommand(env environment) *cli.Command {
 	return &cli.Command{
 		Name:        "config",
 		Usage:       "show every setting of serve, its value and where that comes from",
-		Description: "It takes the flags of serve, and reads the same environment. Secrets are not shown.",
+		Description: "It takes the flags of serve, and reads the same environment. Secrets are not shown, and of the webhook's URL only the host is.",
 		Flags: append([]cli.Flag{
 			boolFlag("running", &o.running, "show the settings of the running server"),
 			boolFlag("changed", &o.changed, "leave out settings that have their default"),
