@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 )
@@ -27,12 +28,15 @@ type Allow struct {
 // ParseAllow reads a host's name, an address or a network as in 10.1.0.0/16.
 func ParseAllow(text string) (Allow, error) {
 	if network, err := netip.ParsePrefix(text); err == nil {
+		if network.Addr().Is4In6() {
+			return Allow{}, fmt.Errorf("%q has addresses of IPv4: write them as in 10.1.0.0/16", text)
+		}
 		return Allow{networks: []netip.Prefix{network.Masked()}}, nil
 	}
 	if ip, err := netip.ParseAddr(text); err == nil && ip.Zone() == "" {
 		return Allow{networks: []netip.Prefix{netip.PrefixFrom(ip.Unmap(), ip.Unmap().BitLen())}}, nil
 	}
-	if text == "" || strings.ContainsAny(text, "/:[]@?# ") {
+	if !isName(text) {
 		return Allow{}, fmt.Errorf("%q is neither a host's name nor an address nor a network as in 10.1.0.0/16", text)
 	}
 	return Allow{names: []string{hostName(text)}}, nil
@@ -52,6 +56,19 @@ func (a Allow) String() string {
 	return strings.Join(all, ", ")
 }
 
+// isName reports whether a host's name is one that can be looked up: a name that is not would
+// be allowed, and never match. Underscores are none of DNS, and some networks have them.
+func isName(host string) bool {
+	labels := strings.Split(hostName(host), ".")
+	for _, label := range labels {
+		odd := func(c rune) bool { return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyz0123456789-_", c) }
+		if label == "" || len(label) > 63 || strings.ContainsFunc(label, odd) {
+			return false
+		}
+	}
+	return len(host) <= 254 && strings.Trim(labels[len(labels)-1], "0123456789") != "" // or it is half an address
+}
+
 func hostName(host string) string { return strings.TrimSuffix(strings.ToLower(host), ".") }
 
 // URL returns why nothing may be sent to a URL, as far as it says so by itself: the address
@@ -69,6 +86,10 @@ func (a Allow) url(u *url.URL) error {
 	switch ip, err := netip.ParseAddr(host); {
 	case u.Host == "" || host == "" || u.Opaque != "" || u.User != nil || u.Fragment != "":
 		return errors.New("it is not a URL like https://example.com/path")
+	case err != nil && !isName(host):
+		return errors.New("its host is no name that can be looked up, and no address; one with other letters is written as xn--…")
+	case !isPort(u.Port()):
+		return errors.New("its port is not a number from 1 to 65535")
 	case u.Scheme == "http" && !a.named(host):
 		return fmt.Errorf("http:// sends without encryption: %w", ErrNotAllowed)
 	case u.Scheme != "http" && u.Scheme != "https":
@@ -77,6 +98,12 @@ func (a Allow) url(u *url.URL) error {
 		return a.address(ip)
 	}
 	return nil
+}
+
+// isPort reports whether a port of a URL, which may be empty, can be connected to.
+func isPort(text string) bool {
+	n, err := strconv.ParseUint(text, 10, 16)
+	return text == "" || err == nil && n > 0
 }
 
 // named reports whether a host of a URL is allowed, whatever it resolves to.

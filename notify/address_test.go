@@ -57,6 +57,18 @@ func TestWhatIsAllowed(t *testing.T) {
 		{"example.com", nil, false},
 		{"https://", nil, false},
 		{"https://%zz/", nil, false},
+		{"https://example.com:99999/", nil, false},
+		{"https://example.com:0/", nil, false},
+		{"https://[2620:fe::fe]:65536/", nil, false},
+		{"https://example.com:65535/", nil, true},
+		{"https://example.com:/", nil, true},
+		{"https://my_host.example/", nil, true},
+		{"https://.:1/", nil, false},
+		{"https://a..example/", nil, false},
+		{"https://*.example.com/", nil, false},
+		{"https://b\u00fccher.example/", nil, false},
+		{"https://xn--bcher-kva.example/", nil, true},
+		{"https://127.1/", nil, false},
 		{"", nil, false},
 	} {
 		if err := allowing(t, test.allow...).URL(test.url); (err == nil) != test.good {
@@ -65,7 +77,8 @@ func TestWhatIsAllowed(t *testing.T) {
 			t.Errorf("the error shows a secret: %v", err)
 		}
 	}
-	for _, text := range []string{"", "a/b", "10.0.0.0/33", "https://example.com", "a b", "fe80::1%eth0", "example.com:80"} {
+	for _, text := range []string{"", "a/b", "10.0.0.0/33", "https://example.com", "a b", "fe80::1%eth0", "example.com:80",
+		"*", "*.example.com", ".", "a..b", "b\u00fccher.example", "10.1", "300.1.1.1", "::ffff:127.0.0.0/104", strings.Repeat("a", 64)} {
 		if a, err := ParseAllow(text); err == nil {
 			t.Errorf("%q is read as %s", text, a)
 		}
