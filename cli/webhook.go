@@ -106,7 +106,7 @@ func (l *webhookList) print(env environment) error {
 	case !l.SentAt.IsZero():
 		fmt.Fprintf(env.stdout, "%s has taken the last message, at %s\n", l.Host, l.SentAt.Format(time.DateTime))
 	default:
-		fmt.Fprintf(env.stdout, "%s was sent nothing since the start\n", l.Host)
+		fmt.Fprintf(env.stdout, "%s was sent no hint since the start\n", l.Host)
 	}
 	if len(l.Hints) == 0 {
 		return nil

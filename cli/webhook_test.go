@@ -159,9 +159,11 @@ func (s *hookServer) invite(device string) {
 func TestABackEndIsTold(t *testing.T) {
 	r := newHookReceiver(t)
 	s := startHookServer(t, t.TempDir(), r.url)
-	s.says("webhook list", `^127\.0\.0\.1:\d+ was sent nothing since the start\n$`)
+	noHint := `^127\.0\.0\.1:\d+ was sent no hint since the start\n$`
+	s.says("webhook list", noHint)
 	s.says("webhook test", `^the receiver has taken the message\n$`)
 	r.received(`^{"type":"test","timestamp":"[^"]+","data":{"id":"[^"]+"}}$`)
+	s.says("webhook list", noHint) // a test is none
 	s.invite("phone")
 	r.received(`"type":"welcome".*"user":"alice","device":"phone"`, `"type":"stock".*"user":"alice","device":"phone"`)
 	s.awaits("webhook list", `^127\.0\.0\.1:\d+ has taken the last message, at [^\n]+\n$`)
