@@ -141,7 +141,7 @@ func (r *request) permit() error {
 	case c.Valid() != nil:
 		return c.Valid()
 	case who == aService && c.Unrestricted():
-		return fmt.Errorf("%w: without authentication there are no tokens", errForbidden)
+		return fmt.Errorf("%w: only a service may, and this request is served without authentication", errForbidden)
 	case who == aService && r.identity.Service == "":
 		return fmt.Errorf("%w: only a service may", errForbidden)
 	case r.identity.ReadOnly && r.Method != http.MethodGet && r.Method != http.MethodHead:

@@ -16,6 +16,7 @@ import (
 	"welcomed/delivery"
 	"welcomed/mls"
 	"welcomed/mls/mlstest"
+	"welcomed/operator/codes"
 	"welcomed/server"
 )
 
@@ -315,7 +316,8 @@ func TestAServiceSignsUpADevice(t *testing.T) {
 	same(t, "owner", words(made.at("user"), made.at("device"), made.at("created_by"), made.at("read_only")), "alice phone backend false")
 	device := []string{"Authorization", "Bearer " + made.text("token")}
 	s.call("POST", shelf, publication{newKeyPackages(1)}, device...).want(201)
-	s.call("POST", tablet+"/key-packages", publication{newKeyPackages(1)}, device...).refused(403, "forbidden")
+	detail := s.call("POST", tablet+"/key-packages", publication{newKeyPackages(1)}, device...).refused(403, "forbidden").text("detail")
+	same(t, "it says", detail, "forbidden: this is another device's: see that the path is right, and that the request has a token which may use it; asking again does not help")
 
 	limited := s.call("POST", tokens, object{"read_only": true, "expires_at": "2036-01-01T00:00:00+01:00"}, backend...).want(201)
 	same(t, "rights", words(limited.at("read_only"), limited.at("expires_at")), "true 2035-12-31T23:00:00Z")
@@ -341,7 +343,8 @@ func TestAServiceSignsUpADevice(t *testing.T) {
 
 func TestWithoutAuthenticationNobodyMakesTokens(t *testing.T) {
 	s := start(t, nil)
-	s.call("POST", phone+"/tokens", nil).refused(403, "forbidden")
+	detail := s.call("POST", phone+"/tokens", nil).refused(403, "forbidden").text("detail")
+	same(t, "it says", detail, "forbidden: only a service may, and this request is served without authentication: "+codes.Refusals["forbidden"].Do)
 	s.call("GET", phone+"/tokens", nil).refused(403, "forbidden")
 	s.call("DELETE", phone+"/tokens/none", nil).refused(403, "forbidden")
 }

@@ -266,7 +266,7 @@ func codeAdvice(r Refusal) []Advice {
 		}
 	case r.Code == "forbidden":
 		return []Advice{
-			{Operator, "the token that was shown is for somebody else: its user or device is not the one in the path."},
+			{Operator, "the path is of another user or device than the token that was shown, or only a service may use it."},
 			{Developer, doAs(r) + " Ids are case-sensitive."},
 		}
 	case r.Status == 429:
