@@ -401,6 +401,7 @@ func (t *Txn) delivery(m *recipient) (d delivery.Delivery, found damage) {
 	if r.lost || r.damaged || len(r.secret) == 0 {
 		return d, ofOne
 	}
+	m.from, m.ref = &source{w.id, w.poster}, r.ref // its event need not look them up again
 	d = delivery.Delivery{
 		ID: w.id, Ref: r.ref, PostedAt: w.postedAt, Context: cloneBytes(w.context),
 		Welcome:         mls.SliceWelcome(w.suite, r.encoded(), w.groupInfo),
