@@ -107,7 +107,7 @@ export class Device<Secret> {
       wait: 50,
       onError: () => {},
       onWithdrawn: () => {},
-      ...options,
+      ...given(options),
     };
   }
 
@@ -462,6 +462,9 @@ class Listener {
     this.#due = false;
   }
 }
+
+/** Options without those that are undefined, as a value is that an application has not set. */
+const given = <T extends object>(options: T) => Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as T;
 
 const invalid = (refused: Problem) => new Map(refused.body.invalid?.map(({ index, code }) => [index, code]));
 

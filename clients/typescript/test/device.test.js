@@ -102,6 +102,22 @@ test("it fills the shelf and has a last resort, and each private key is saved be
   assert.ok(await inSync(alice));
 });
 
+test("by default it fills the shelf before the server calls its stock low", async () => {
+  const alice = phone({ low: undefined, high: undefined });
+  const reserve = async (n) => {
+    for (let i = 0; i < n; i++) await adderClient.reserve({ users: [alice.user] });
+    const { stock } = await alice.client.claim(alice.device, {});
+    await alice.runs.reconcile();
+    return stock;
+  };
+  await alice.runs.reconcile();
+  assert.equal((await shelf(alice)).available, 50);
+  assert.equal((await reserve(30)).low, false);
+  assert.equal((await shelf(alice)).available, 20);
+  assert.equal((await reserve(1)).low, false);
+  assert.equal((await shelf(alice)).available, 50);
+});
+
 test("when nothing has changed it compares a hash, and asks for no list", async () => {
   const alice = phone();
   await alice.runs.reconcile();
