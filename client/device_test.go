@@ -100,6 +100,30 @@ func TestADeviceFillsItsShelf(t *testing.T) {
 	same(t, "last resorts", len(p.inventory().LastResort), 1)
 }
 
+// By default a device publishes before the server calls its stock low: otherwise each use of
+// a KeyPackage would be one of a device that is low.
+func TestADeviceFillsItsShelfBeforeItIsLow(t *testing.T) {
+	s := serve(t)
+	p, bob := s.phone(t), s.service().For("bob")
+	p.Low, p.High, p.Most = 0, 0, 0
+	p.visit()
+	same(t, "on the shelf", p.shelf(), 50)
+	reserve := func(n int) client.Stock {
+		for range n {
+			_, err := bob.Reserve(t.Context(), client.Reserving{Users: []string{phone.User}})
+			must(t, err)
+		}
+		claimed, err := p.Client.Claim(t.Context(), phone, client.Claiming{})
+		must(t, err)
+		p.visit()
+		return claimed.Stock
+	}
+	same(t, "low with 20", reserve(30).Low, false)
+	same(t, "on the shelf", p.shelf(), 20)
+	same(t, "low with 19", reserve(1).Low, false)
+	same(t, "filled", p.shelf() >= 50, true)
+}
+
 // A visit at which nothing is to be done asks as much for any number of KeyPackages.
 func TestALookAtTheShelfHasAConstantSize(t *testing.T) {
 	p := serve(t).phone(t)
