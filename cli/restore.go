@@ -213,8 +213,9 @@ func behindLink(path string) (string, error) {
 	return file, nil
 }
 
-// asideAt ends the name of a file that is kept when another takes its place.
-func asideAt(now time.Time) string { return ".before-" + now.UTC().Format("20060102T150405Z") }
+// asideAt ends the name of a file that is kept when another takes its place: a script may
+// restore twice in a second.
+func asideAt(now time.Time) string { return ".before-" + now.UTC().Format("20060102T150405.000Z") }
 
 // unusedIfThere returns an error if a process has the database at path open.
 func unusedIfThere(path string) error {
